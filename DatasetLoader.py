@@ -1,0 +1,274 @@
+"""From list files to batches: train lists, data sets, the sampler, the loaders."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from audio import Audio, AudioError, AudioFile, Remark, evaluation_crops
+from files import read_lines
+
+Key = tuple[int, tuple[int, ...]]  # epoch, utterance indices of one speaker
+
+
+# --- lists ------------------------------------------------------------------------------------------
+
+
+class TrainList(NamedTuple):
+    """Utterances of a train list: speaker names (sorted), label and path of each, repeated lines left out."""
+
+    speakers: list[str]
+    labels: NDArray[np.int64]
+    paths: list[str]
+    num_repeated: int
+
+
+def read_train_list(list_path: str) -> TrainList:
+    """File of `speaker path` lines -> utterances; a label is the index among the sorted speakers.
+
+    Raises:
+        ValueError: a line of another form, a path under two speakers, or no line at all.
+    """
+    names: dict[str, str] = {}  # path -> speaker
+    lines = read_lines(list_path, "--train_list")
+    for number, line in lines:
+        speaker, _, path = line.replace("\t", " ").partition(" ")
+        path = path.strip()
+        if not path:
+            raise ValueError(f'{list_path}:{number}: expected "speaker path", got 1 field')
+        if names.setdefault(path, speaker) != speaker:
+            raise ValueError(f"{list_path}:{number}: {path} is listed under {names[path]} and {speaker}")
+    speakers = sorted(set(names.values()))
+    index = {speaker: label for label, speaker in enumerate(speakers)}
+    labels = np.array([index[speaker] for speaker in names.values()], dtype=np.int64)
+    return TrainList(speakers, labels, list(names), len(lines) - len(names))
+
+
+# --- training ---------------------------------------------------------------------------------------
+
+
+class TrainItem(NamedTuple):
+    """Crops (M, T) of one speaker, the speaker's label, and what was remarkable."""
+
+    crops: Tensor
+    label: int
+    remarks: list[Remark]
+
+
+class TrainBatch(NamedTuple):
+    """Crops (S, M, T), labels (S,), remarks of all."""
+
+    crops: Tensor
+    labels: Tensor
+    remarks: list[Remark]
+
+
+class TrainDataset(Dataset[TrainItem | AudioError]):
+    """(epoch, utterances of one speaker) -> crops that depend on nothing but (seed, epoch, utterance)."""
+
+    def __init__(
+        self, utterances: TrainList, root: str, length: int, seed: int, skip_bad: bool = False
+    ) -> None:
+        self.labels, self.paths, self.root = utterances.labels, utterances.paths, root
+        self.length, self.seed, self.skip_bad = length, seed, skip_bad
+
+    def __getitem__(self, key: Key) -> TrainItem | AudioError:
+        """Errors travel as values, so that the main process can raise them in one line."""
+        epoch, indices = key
+        crops, remarks = [], list[Remark]()
+        try:
+            for index in indices:
+                crops.append(self._crop(epoch, index, indices, remarks))
+        except AudioError as error:
+            return error
+        return TrainItem(torch.from_numpy(np.stack(crops)), int(self.labels[indices[0]]), remarks)
+
+    def _crop(self, epoch: int, index: int, used: tuple[int, ...], remarks: list[Remark]) -> Audio:
+        """The crop of one utterance, or with skip_bad of the next of its speaker that is good."""
+        candidates = [index]
+        if self.skip_bad:
+            others = np.flatnonzero(self.labels == self.labels[index])
+            others = np.roll(others, -int(np.searchsorted(others, index)))
+            candidates += [int(i) for i in others if i not in used]
+        for candidate in candidates:
+            generator = np.random.default_rng([self.seed, epoch, candidate])
+            try:
+                audio = AudioFile(str(Path(self.root) / self.paths[candidate]))
+                crop = audio.crop(self.length, generator)
+            except AudioError as error:
+                if not self.skip_bad:
+                    raise
+                remarks.append(Remark("skipped", str(error)))
+                continue
+            remarks.extend(audio.remarks)
+            return crop
+        raise AudioError(f"{self.paths[index]}: no readable utterance of its speaker is left")
+
+
+def collate(items: list[TrainItem | AudioError]) -> TrainBatch | AudioError:
+    """Items of a batch -> the batch, or the first error among them."""
+    for item in items:
+        if isinstance(item, AudioError):
+            return item
+    crops, labels, remarks = zip(*items, strict=True)
+    return TrainBatch(torch.stack(crops), torch.tensor(labels), [r for rs in remarks for r in rs])
+
+
+class SpeakerSampler(Sampler[list[Key]]):
+    """Batches of tuples of utterances, no speaker twice in a batch (voxceleb_trainer's rules).
+
+    Each speaker's utterances, at most max_per_speaker an epoch, are shuffled and cut into tuples. The
+    number of batches is the largest that distinct speakers allow, the same for every epoch, known
+    beforehand, and no tuple is dropped that could be placed. Takes time linear in the list.
+    """
+
+    def __init__(
+        self,
+        labels: NDArray[np.int64],
+        batch_size: int,
+        per_speaker: int = 1,
+        max_per_speaker: int = 500,
+        seed: int = 10,
+    ) -> None:
+        if min(batch_size, per_speaker, max_per_speaker) < 1:
+            raise ValueError("--batch_size, --nPerSpeaker and --max_seg_per_spk must be at least 1")
+        counts = np.bincount(labels)
+        self.labels, self.per_speaker, self.seed, self.epoch = labels, per_speaker, seed, 0
+        self.tuples = np.minimum(counts, max_per_speaker) // per_speaker  # of each speaker, an epoch
+        self.num_speakers = int((self.tuples > 0).sum())
+        if self.num_speakers == 0:
+            raise ValueError(f"no speaker of the list has {per_speaker} utterances (--nPerSpeaker)")
+        self.batch_size = min(batch_size, self.num_speakers)
+        self.num_batches = self._count_batches()
+
+    def _count_batches(self) -> int:
+        """The largest B with sum over speakers of min(tuples, B) >= B * batch_size, by bisection."""
+        low, high = 1, int(self.tuples.sum()) // self.batch_size
+        while low < high:
+            middle = (low + high + 1) // 2
+            enough = np.minimum(self.tuples, middle).sum() >= middle * self.batch_size
+            low, high = (middle, high) if enough else (low, middle - 1)
+        return low
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches the next iteration yields."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for batch in self.plan(self.epoch):
+            yield [(self.epoch, tuple(row)) for row in batch.tolist()]
+
+    def plan(self, epoch: int) -> NDArray[np.int64]:
+        """Epoch -> utterance indices (batches, batch_size, per_speaker)."""
+        generator = np.random.default_rng([self.seed, epoch])
+        order = generator.permutation(len(self.labels))
+        order = order[np.argsort(self.labels[order], kind="stable")]  # by speaker, shuffled within
+        starts = np.searchsorted(self.labels[order], np.arange(len(self.tuples)))
+        quota = np.minimum(self.tuples, self.num_batches)
+        speakers = np.repeat(np.arange(len(quota)), quota)
+        surplus = len(speakers) - self.num_batches * self.batch_size
+        speakers = np.delete(speakers, generator.permutation(len(speakers))[:surplus])
+        counts = np.bincount(speakers, minlength=len(quota))
+        batches = assign_batches(counts, self.num_batches, generator)  # of each tuple
+        rank = np.arange(len(speakers)) - np.repeat(np.cumsum(counts) - counts, counts)
+        first = starts[speakers] + rank * self.per_speaker
+        tuples = order[first[:, None] + np.arange(self.per_speaker)]  # (N, per_speaker)
+        return tuples[np.argsort(batches, kind="stable")].reshape(
+            self.num_batches, self.batch_size, self.per_speaker
+        )
+
+
+def assign_batches(
+    counts: NDArray[np.int64], num_batches: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Tuples of each speaker -> a batch for every tuple; batches equally full, speakers distinct.
+
+    Every speaker draws different batches at random; then tuples move from batches that got too many
+    to those that got too few. The fuller of two batches always has a speaker that the other lacks.
+    """
+    draws = [generator.choice(num_batches, size=n, replace=False) for n in counts]
+    batches = np.concatenate(draws).astype(np.int64)
+    speakers = np.repeat(np.arange(len(counts)), counts)
+    size = len(batches) // num_batches
+    members: list[dict[int, int]] = [{} for _ in range(num_batches)]  # speaker -> tuple
+    for position, (batch, speaker) in enumerate(zip(batches.tolist(), speakers.tolist(), strict=True)):
+        members[batch][speaker] = position
+    lacking = [b for b in range(num_batches) for _ in range(size - len(members[b]))]
+    givers = [b for b in range(num_batches) for _ in range(len(members[b]) - size)]
+    for giver, taker in zip(givers, generator.permutation(lacking).tolist(), strict=True):
+        speaker = next(s for s in members[giver] if s not in members[taker])
+        position = members[giver].pop(speaker)
+        members[taker][speaker] = position
+        batches[position] = taker
+    return batches
+
+
+# --- evaluation and loaders -------------------------------------------------------------------------
+
+
+class EvaluationItem(NamedTuple):
+    """One file of a trial list: its number, crops (K, T) or an error, and what was remarkable."""
+
+    number: int
+    crops: Tensor
+    remarks: list[Remark]
+    error: AudioError | None = None
+
+
+class EvaluationDataset(Dataset[EvaluationItem]):
+    """File number -> its evaluation crops; each file is read once and whole."""
+
+    def __init__(self, paths: list[str], root: str, length: int, num_crops: int) -> None:
+        self.paths, self.root, self.length, self.num_crops = paths, root, length, num_crops
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> EvaluationItem:
+        try:
+            audio = AudioFile(str(Path(self.root) / self.paths[index]))
+            crops = evaluation_crops(audio.whole(), self.length, self.num_crops)
+        except AudioError as error:
+            return EvaluationItem(index, torch.empty(0, 0), [Remark("skipped", str(error))], error)
+        return EvaluationItem(index, torch.from_numpy(crops), audio.remarks)
+
+
+def _init_worker(_: int) -> None:
+    """Leave Ctrl-C to the main process and die of SIGTERM as a process does by default."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def train_loader(
+    dataset: TrainDataset, sampler: SpeakerSampler, num_workers: int, pin_memory: bool
+) -> DataLoader[Any]:
+    """Yields a TrainBatch or an AudioError; the workers live as long as the loader."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+        worker_init_fn=_init_worker,
+    )
+
+
+def evaluation_loader(dataset: EvaluationDataset, files_per_batch: int, num_workers: int) -> DataLoader[Any]:
+    """Yields lists of EvaluationItem, in order."""
+    return DataLoader(
+        dataset,
+        batch_size=files_per_batch,
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=_init_worker,
+    )

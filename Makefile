@@ -1,0 +1,30 @@
+# make demo: from nothing to a trained network in minutes. make test: the test suite.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test check clean
+
+install: .venv/installed
+
+.venv/installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+demo: install
+	$(BIN)/python dataprep.py --demo --save_path data/demo
+	$(BIN)/python trainSpeakerNet.py --config configs/demo.yaml --save_path exps/demo
+	$(BIN)/python trainSpeakerNet.py --eval --initial_model exps/demo/model/best.model \
+		--test_list data/demo/test_list.txt --test_path data/demo --save_path exps/demo
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv data/demo exps/demo

@@ -1,0 +1,216 @@
+"""The network (features -> model -> loss), its trainer, and its evaluation on a trial list."""
+
+import argparse
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+import options
+import runtime
+from audio import AudioError, Remark
+from DatasetLoader import EvaluationItem, TrainBatch
+from scoring import Trials, score_trials, summarise
+
+DISPLAY_INTERVAL_S = 1.0  # showing figures makes the device wait, so it is done this rarely
+
+
+class SpeakerNet(nn.Module):
+    """Waveforms at 16 kHz in [-1, 1] -> speaker embeddings, and in training -> loss and accuracy."""
+
+    def __init__(self, features: nn.Module, model: nn.Module, loss: nn.Module | None = None) -> None:
+        super().__init__()
+        self.features, self.model, self.loss = features, model, loss
+
+    @classmethod
+    def build(cls, args: argparse.Namespace, num_speakers: int | None = None) -> "SpeakerNet":
+        """Resolved options -> network; without num_speakers it has no loss and can only embed."""
+
+        def pooling(channels: int) -> nn.Module:
+            return options.build("pooling", args, channels)
+
+        features = options.build("features", args)
+        model = options.build("models", args, features.num_features, args.nOut, pooling)
+        loss = options.build("loss", args, args.nOut, num_speakers) if num_speakers else None
+        return cls(features, model, loss)
+
+    @property
+    def normalize(self) -> bool:
+        """Whether scoring by distance length-normalises the embeddings: the loss decides."""
+        return bool(self.loss.normalize)  # type: ignore[union-attr]
+
+    def embed(self, waveforms: Tensor) -> Tensor:
+        """(B, T) -> (B, D)."""
+        return self.model(self.features(waveforms))
+
+    def forward(self, crops: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Crops (S, M, T), labels (S,) -> mean loss (), accuracy () in [0, 1]."""
+        if self.loss is None:
+            raise ValueError("a network without a loss can embed but not be trained")
+        embeddings = self.embed(crops.flatten(0, 1))  # (S*M, D)
+        return self.loss(embeddings.unflatten(0, crops.shape[:2]), labels)
+
+
+class EpochFigures(NamedTuple):
+    """What one epoch of training came to."""
+
+    loss: float
+    accuracy: float  # in [0, 1]
+    lr: float  # at the epoch's start
+    utterances_per_s: float
+    data_wait: float  # share of the time spent waiting for the loader
+
+
+class ModelTrainer:
+    """Runs epochs over a network with its optimizer and schedule, and holds what a resume needs."""
+
+    def __init__(
+        self,
+        network: SpeakerNet,
+        optimizer: torch.optim.Optimizer,
+        scheduler: LRScheduler,
+        device: torch.device,
+        remark: Callable[[Iterable[Remark]], None],
+    ) -> None:
+        self.network, self.optimizer, self.scheduler = network, optimizer, scheduler
+        self.device, self.remark = device, remark
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer and schedule; every generator is seeded anew each epoch."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what state_dict returned."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+
+    def train_epoch(self, loader: DataLoader[Any], name: str, stop: runtime.StopSignal) -> EpochFigures:
+        """One pass over the loader.
+
+        Raises:
+            AudioError: a file could not be used.
+            runtime.Stopped: a stop was asked for; the epoch is void.
+            ValueError: the loss is not finite any more.
+        """
+        self.network.train()
+        sums = torch.zeros(2, device=self.device)  # of loss and accuracy, never read in the loop
+        lr, utterances, wait_s, shown = self.optimizer.param_groups[0]["lr"], 0, 0.0, 0.0
+        began = asked = time.perf_counter()
+        progress = tqdm(loader, desc=name, unit="batch", disable=None, leave=False)
+        for step, batch in enumerate(progress, start=1):
+            wait_s += time.perf_counter() - asked
+            stop.check()
+            crops, labels = self._receive(batch)
+            sums += self._step(crops, labels)
+            utterances += crops.shape[0] * crops.shape[1]
+            asked = time.perf_counter()
+            if not progress.disable and asked - shown > DISPLAY_INTERVAL_S:
+                shown = asked
+                self._show(progress, sums / step, utterances / (asked - began), wait_s / (asked - began))
+        mean_loss, accuracy = (sums / len(loader)).tolist()
+        if not mean_loss < float("inf"):  # also false for NaN
+            raise ValueError(f"{name}: the loss is {mean_loss}; try a lower --lr")
+        elapsed = time.perf_counter() - began
+        return EpochFigures(mean_loss, accuracy, lr, utterances / elapsed, wait_s / elapsed)
+
+    def _receive(self, batch: TrainBatch | AudioError) -> tuple[Tensor, Tensor]:
+        if isinstance(batch, AudioError):
+            raise batch
+        self.remark(batch.remarks)
+        return (tensor.to(self.device, non_blocking=True) for tensor in batch[:2])  # type: ignore
+
+    def _step(self, crops: Tensor, labels: Tensor) -> Tensor:
+        """One optimizer step -> loss and accuracy (2,), on the device."""
+        loss, accuracy = self.network(crops, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        return torch.stack([loss.detach(), accuracy])
+
+    @staticmethod
+    def _show(progress: Any, means: Tensor, rate: float, data_wait: float) -> None:
+        loss, accuracy = means.tolist()
+        progress.set_postfix_str(
+            f"loss {loss:.4f}, accuracy {100 * accuracy:.1f} %, {rate:.0f} utterances/s, "
+            f"data wait {100 * data_wait:.0f} %"
+        )
+
+
+class Evaluator:
+    """Scores one trial list with any number of networks."""
+
+    def __init__(
+        self,
+        trials: Trials,
+        loader: DataLoader[Any],
+        method: str,
+        device: torch.device,
+        remark: Callable[[Iterable[Remark]], None],
+        skip_bad: bool = False,
+    ) -> None:
+        self.trials, self.loader, self.method = trials, loader, method
+        self.device, self.remark, self.skip_bad = device, remark, skip_bad
+
+    def scores(
+        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal
+    ) -> tuple[Trials, NDArray[np.float64]]:
+        """Network -> the trials whose files could be used, and their scores (N,).
+
+        Raises:
+            AudioError: a file can't be used, unless skip_bad; or none can.
+            runtime.Stopped: a stop was asked for.
+        """
+        vectors, missing = self._embed(network, normalize, stop)
+        trials = self.trials.without(missing)
+        return trials, score_trials(vectors, trials, self.method)
+
+    @torch.inference_mode()
+    def _embed(
+        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal
+    ) -> tuple[Tensor, set[int]]:
+        """Every file -> its summary (U, 1 or K, D), zeros for the missing ones, and their numbers."""
+        network.eval()
+        vectors, missing = torch.empty(0), set[int]()
+        total = len(self.trials.files)
+        with tqdm(total=total, desc="embedding", unit="file", disable=None, leave=False) as progress:
+            for items in self.loader:
+                stop.check()
+                missing.update(item.number for item in items if self._unusable(item))
+                for group in _by_length(item for item in items if item.error is None):
+                    crops = torch.cat([item.crops for item in group]).to(self.device)  # (n*K, T)
+                    embeddings = network.embed(crops).float().unflatten(0, (len(group), -1))
+                    summaries = summarise(embeddings, self.method, normalize).cpu()
+                    if not len(vectors):
+                        vectors = torch.zeros(total, *summaries.shape[1:])
+                    vectors[[item.number for item in group]] = summaries
+                progress.update(len(items))
+        if len(missing) == total:
+            raise AudioError(f"none of the {total} files of the trial list could be read")
+        return vectors, missing
+
+    def _unusable(self, item: EvaluationItem) -> bool:
+        if item.error is not None and not self.skip_bad:
+            raise item.error
+        self.remark(item.remarks)
+        return item.error is not None
+
+
+def _by_length(items: Iterable[EvaluationItem]) -> list[list[EvaluationItem]]:
+    """Files -> groups whose crops can go through the network together."""
+    groups: dict[int, list[EvaluationItem]] = {}
+    for item in items:
+        groups.setdefault(item.crops.shape[1], []).append(item)
+    return list(groups.values())

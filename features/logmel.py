@@ -1,0 +1,73 @@
+"""Log-mel energies as voxceleb_trainer computes them (HTK mel scale, Davis and Mermelstein 1980)."""
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import runtime
+from audio import SAMPLE_RATE
+from features._torchaudio import MelSpectrogram
+
+N_FFT, WINDOW_LENGTH, HOP_LENGTH = 512, 400, 160  # samples: 32 ms, 25 ms, 10 ms
+FLOOR = 1e-6  # added to the mel energies, so that digital silence has a logarithm
+
+
+class Features(nn.Module):
+    """Waveforms (B, T) in [-1, 1] at 16 kHz -> log-mel energies (B, F, L), L = 1 + T // 160."""
+
+    def __init__(
+        self,
+        *,
+        n_mels: Annotated[int, "number of mel bands F"] = 40,
+        log_input: Annotated[bool, "take the logarithm of the mel energies"] = True,
+        window: Annotated[Literal["hamming", "hann"], "analysis window of 25 ms"] = "hamming",
+        pre_emphasis: Annotated[float, "y[n] = x[n] - a x[n-1]; 0 leaves the waveform as it is"] = 0.0,
+        f_min: Annotated[float, "lower edge of the lowest band, Hz"] = 0.0,
+        f_max: Annotated[float, "upper edge of the highest band, Hz"] = 8000.0,
+        feature_norm: Annotated[
+            Literal["instance", "mean", "none"],
+            "per band over the utterance: zero mean and unit variance, zero mean, or nothing",
+        ] = "instance",
+    ) -> None:
+        super().__init__()
+        if n_mels < 1:
+            raise ValueError(f"--n_mels must be at least 1, got {n_mels}")
+        if not 0.0 <= f_min < f_max <= SAMPLE_RATE / 2:
+            raise ValueError(f"expected 0 <= --f_min < --f_max <= 8000, got {f_min:g} and {f_max:g}")
+        if not 0.0 <= pre_emphasis < 1.0:
+            raise ValueError(f"--pre_emphasis must lie in [0, 1), got {pre_emphasis}")
+        self.num_features = n_mels
+        self.log_input, self.pre_emphasis, self.feature_norm = log_input, pre_emphasis, feature_norm
+        self.mel = MelSpectrogram(
+            sample_rate=SAMPLE_RATE,
+            n_fft=N_FFT,
+            win_length=WINDOW_LENGTH,
+            hop_length=HOP_LENGTH,
+            f_min=f_min,
+            f_max=f_max,
+            n_mels=n_mels,
+            window_fn={"hamming": torch.hamming_window, "hann": torch.hann_window}[window],
+        )
+
+    @staticmethod
+    def num_frames(num_samples: int) -> int:
+        """T samples -> L frames: centred frames of 25 ms every 10 ms."""
+        return 1 + num_samples // HOP_LENGTH
+
+    @runtime.float32
+    @torch.no_grad()
+    def forward(self, waveform: Tensor) -> Tensor:
+        """(B, T) -> (B, F, L)."""
+        if self.pre_emphasis:
+            delayed = F.pad(waveform[:, None], (1, 0), mode="reflect")[:, 0, :-1]
+            waveform = waveform - self.pre_emphasis * delayed
+        features = self.mel(waveform) + FLOOR
+        if self.log_input:
+            features = features.log()
+        if self.feature_norm == "instance":
+            return F.instance_norm(features)
+        if self.feature_norm == "mean":
+            return features - features.mean(dim=2, keepdim=True)
+        return features

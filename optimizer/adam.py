@@ -1,0 +1,16 @@
+"""Adam (Kingma and Ba 2015, arXiv:1412.6980); weight decay is an L2 term in the gradient."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from torch import nn, optim
+
+
+def Optimizer(
+    parameters: Iterable[nn.Parameter],
+    *,
+    lr: Annotated[float, "learning rate"] = 0.001,
+    weight_decay: Annotated[float, "L2 penalty on every parameter"] = 0.0,
+) -> optim.Optimizer:
+    """Parameters -> Adam over them."""
+    return optim.Adam(parameters, lr=lr, weight_decay=weight_decay)

@@ -1,0 +1,398 @@
+"""Command-line options: the parser, config files, plug-in look-up and building.
+
+A choice is a file in a folder; the parameters after `*` of what the file defines are its options.
+Values resolve in this order, the later winning: the plug-in's default, the model's DEFAULTS, the
+options stored in a model file, the --config file, the command line.
+"""
+
+import argparse
+import difflib
+import importlib
+import inspect
+import os
+import typing
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import yaml
+
+ROOT = Path(__file__).parent
+UNSET = object()
+LARGEST_NPERSPEAKER = 100  # --nSpeakers above it means classes, as in the versions that had it
+# Flags of voxceleb_trainer for parts that this version doesn't have: refused, never ignored.
+NOT_YET = {
+    "augment": "augmentation",
+    "musan_path": "augmentation",
+    "rir_path": "augmentation",
+    "hard_prob": "the triplet loss",
+    "hard_rank": "the triplet loss",
+    "sinc_stride": "the model RawNet3",
+    "mixedprec": "mixed precision",
+    "distributed": "training on several GPUs",
+    "port": "training on several GPUs",
+}
+
+
+class Kind(NamedTuple):
+    """A folder of choices: the flag that chooses, and what each file defines."""
+
+    flag: str
+    entry: str
+
+
+KINDS = {
+    "models": Kind("model", "MainModel"),
+    "features": Kind("features", "Features"),
+    "pooling": Kind("encoder_type", "Pooling"),
+    "loss": Kind("trainfunc", "LossFunction"),
+    "optimizer": Kind("optimizer", "Optimizer"),
+    "scheduler": Kind("scheduler", "Scheduler"),
+}
+NETWORK_KINDS = ("models", "features", "pooling")  # what a stored model can't be changed in
+
+
+# --- plug-ins ---------------------------------------------------------------------------------------
+
+
+def available(kind: str) -> list[str]:
+    """Kind (a folder's name) -> the names that can be chosen, sorted."""
+    return sorted(path.stem for path in (ROOT / kind).glob("[!_]*.py"))
+
+
+def plugin(kind: str, name: str) -> Any:
+    """Kind and name -> the class or function that the file defines.
+
+    Raises:
+        ValueError: no such file, or it doesn't keep the contract.
+    """
+    flag, entry = KINDS[kind]
+    names = available(kind)
+    if name not in names:
+        raise ValueError(f"--{flag} {name}: {_nearest(name, names)} (there are {', '.join(names)})")
+    factory = getattr(importlib.import_module(f"{kind}.{name}"), entry, None)
+    if factory is None:
+        raise ValueError(f"{kind}/{name}.py defines no {entry}; see {kind}/__init__.py for the contract")
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values()):
+        raise ValueError(
+            f"{kind}/{name}.py: {entry} takes **kwargs; name each option after a bare * instead, as in "
+            f'`*, n_mels: Annotated[int, "help"] = 40` (see {kind}/__init__.py)'
+        )
+    return factory
+
+
+def plugin_options(factory: Any) -> dict[str, inspect.Parameter]:
+    """The parameters after `*`, which are command-line options."""
+    parameters = inspect.signature(factory).parameters
+    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def build(kind: str, args: argparse.Namespace, *wired: Any) -> Any:
+    """Make the chosen plug-in from what the trainer wires and the options that it declares."""
+    factory = plugin(kind, getattr(args, KINDS[kind].flag))
+    return factory(*wired, **{name: getattr(args, name) for name in plugin_options(factory)})
+
+
+def network_options(args: argparse.Namespace, kinds: Iterable[str] = NETWORK_KINDS) -> dict[str, Any]:
+    """The resolved options that decide what the network computes (or those of other kinds)."""
+    names = ["nOut"]
+    for kind in kinds:
+        flag = KINDS[kind].flag
+        names += [flag, *plugin_options(plugin(kind, getattr(args, flag)))]
+    return {name: getattr(args, name) for name in names}
+
+
+def fixed_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The resolved options that a run can't change when it is resumed."""
+    others = ("seed", "initial_model", "nClasses", "nPerSpeaker")
+    return network_options(args, KINDS) | {name: getattr(args, name) for name in others}
+
+
+# --- the parser -------------------------------------------------------------------------------------
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser without abbreviations whose errors are ValueErrors of one line."""
+
+    def __init__(self, description: str | None, add_help: bool = True) -> None:
+        super().__init__(
+            description=description,
+            allow_abbrev=False,
+            add_help=add_help,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ValueError instead of printing the usage and exiting."""
+        raise ValueError(message)
+
+    def flags(self) -> list[str]:
+        """Every spelling that the parser knows, without the dashes."""
+        return [text.lstrip("-") for text in self._option_string_actions]
+
+    def refuse(self, token: str, others: Iterable[str] = ()) -> NoReturn:
+        """Raises ValueError for a token that is no option, with the names nearest to it."""
+        if not token.startswith("-"):
+            raise ValueError(f"unexpected argument {token!r}")
+        flag = token.lstrip("-").partition("=")[0]
+        raise ValueError(f"--{flag}: {_nearest(flag, [*self.flags(), *others])}")
+
+
+def boolean(text: str) -> bool:
+    """True, 1, yes, on and their opposites -> bool; for flags that also stand bare."""
+    words = {"true": True, "1": True, "yes": True, "on": True}
+    words |= {"false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"expected True or False, got {text!r}")
+    return words[text.lower()]
+
+
+BOOLEAN: dict[str, Any] = {"type": boolean, "nargs": "?", "const": True, "metavar": "True|False"}
+
+
+def _add_plugin_options(parser: Parser, kind: str, name: str) -> None:
+    """Add a group with the options of one plug-in; those that a group before it has are shared."""
+    factory = plugin(kind, name)
+    doc = (inspect.getmodule(factory).__doc__ or "").partition("\n")[0]
+    group = parser.add_argument_group(f"{kind}/{name}.py", doc.replace("%", "%%"))
+    hints = typing.get_type_hints(
+        factory.__init__ if inspect.isclass(factory) else factory, include_extras=True
+    )
+    for option, parameter in plugin_options(factory).items():
+        if option in parser.flags():
+            continue
+        annotated = hints[option]
+        base, *notes = typing.get_args(annotated) if hasattr(annotated, "__metadata__") else [annotated]
+        settings: dict[str, Any] = {"type": base}
+        if base is bool:
+            settings = dict(BOOLEAN)
+        elif typing.get_origin(base) is Literal:
+            settings = {"choices": typing.get_args(base)}
+        help_text = str(notes[0] if notes else option).replace("%", "%%")
+        group.add_argument(f"--{option}", default=parameter.default, help=help_text, **settings)
+
+
+def _unused_options(chosen: dict[str, str]) -> dict[str, str]:
+    """Options that only choices other than these have -> the kind they belong to."""
+    return {
+        option: kind
+        for kind in KINDS
+        for name in available(kind)
+        if name != chosen[kind]
+        for option in plugin_options(plugin(kind, name))
+    }
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    return f"unknown; did you mean {' or '.join(close)}?" if close else "unknown"
+
+
+def _unused(rest: list[str], parser: Parser, chosen: dict[str, str]) -> list[str]:
+    """Tokens that the parser left -> a warning for each option of a plug-in that wasn't chosen.
+
+    Raises:
+        ValueError: a flag that no plug-in has either.
+    """
+    others = _unused_options(chosen)
+    sieve = Parser(None, add_help=False)
+    for option in others:
+        sieve.add_argument(f"--{option}", nargs="?", default=UNSET)
+    found, unknown = sieve.parse_known_args(rest)
+    if unknown:
+        parser.refuse(unknown[0], others)
+    flags = {option: KINDS[kind].flag for option, kind in others.items()}
+    return [
+        f"--{option} has no effect with --{flags[option]} {chosen[others[option]]}"
+        for option in others
+        if getattr(found, option) is not UNSET
+    ]
+
+
+# --- config files and resolution --------------------------------------------------------------------
+
+
+def config_tokens(path: str) -> list[str]:
+    """YAML file of `option: value` -> the argv tokens that say the same."""
+    try:
+        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"--config {path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(entries, dict):
+        raise ValueError(f"--config {path}: expected lines of `option: value`")
+    for key, value in entries.items():
+        if not isinstance(value, str | int | float | bool):
+            raise ValueError(f"--config {path}: {key}: expected one value, got {value!r}")
+    return [f"--{key}={value}" for key, value in entries.items()]
+
+
+class Resolved(NamedTuple):
+    """What `resolve` finds: every option's value, those the user gave, and what to tell the user."""
+
+    args: argparse.Namespace
+    given: set[str]
+    warnings: list[str]
+
+
+def _parse(
+    parser: Parser, sources: dict[str, list[str]], preset: dict[str, Any]
+) -> tuple[argparse.Namespace, dict[str, list[str]]]:
+    """Parse one source of tokens after the other -> values, and for each source what was left."""
+    args, rest = argparse.Namespace(**preset), {}
+    for source, tokens in sources.items():
+        try:
+            _, rest[source] = parser.parse_known_args(tokens, args)
+        except ValueError as error:
+            raise ValueError(f"{source}{error}") from None
+    return args, rest
+
+
+def resolve(
+    core: Callable[[bool], Parser], argv: list[str], stored: dict[str, Any] | None = None
+) -> Resolved:
+    """Command line -> every option of the command and of the plug-ins that it chooses.
+
+    Args:
+        core: called with add_help, makes a parser with the command's own flags, --config and the
+            flags of KINDS among them.
+        argv: the tokens after the command's name.
+        stored: options out of a model file; they rank below the config file and the command line.
+    """
+    path = core(False).parse_known_args(argv)[0].config
+    sources = ({f"--config {path}: ": config_tokens(path)} if path else {}) | {"": argv}
+    defaults = dict(stored or {})
+    model = _parse(core(False), sources, defaults)[0].model
+    if model:
+        plugin("models", model)
+        defaults = importlib.import_module(f"models.{model}").DEFAULTS | defaults
+    names = _parse(core(False), sources, defaults)[0]
+    chosen = {kind: getattr(names, flag) for kind, (flag, _) in KINDS.items()}
+
+    parser = core(True)
+    for kind, name in chosen.items():
+        if name:
+            _add_plugin_options(parser, kind, name)
+    known = {action.dest for action in parser._actions} - {"help"}
+    parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
+    args, rest = _parse(parser, sources, dict.fromkeys(known, UNSET))
+    given = {name for name in known if getattr(args, name) is not UNSET}
+    for name in known - given:
+        setattr(args, name, parser.get_default(name))
+
+    warnings = []
+    for source, tokens in rest.items():
+        try:
+            warnings += _unused(tokens, parser, chosen) if tokens else []
+        except ValueError as error:
+            raise ValueError(f"{source}{error}") from None
+    return Resolved(args, given, warnings)
+
+
+# --- training and evaluation ------------------------------------------------------------------------
+
+
+def _choices(kind: str) -> str:
+    return f"{KINDS[kind].entry} of a file in {kind}/: {', '.join(available(kind))}"
+
+
+def training_flags(description: str, add_help: bool) -> Parser:
+    """The options of training and evaluation; those of the chosen plug-ins are added by resolve."""
+    parser = Parser(description, add_help)
+    group = parser.add_argument_group("what to do")
+    group.add_argument("--config", help="YAML file of `option: value` lines; the command line wins over it")
+    group.add_argument("--eval", **BOOLEAN, default=False, help="score --test_list with --initial_model")
+    group.add_argument("--initial_model", default="", help="model file to score with, or to train on from")
+    group.add_argument("--save_path", default="exps/exp1", help="run folder; the same command resumes it")
+    group.add_argument("--seed", type=int, default=10, help="decides every draw: weights, batches, crops")
+    group.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: GPU if any")
+    group.add_argument("--gpu_id", "--gpu", type=int, default=0, help="which GPU")
+
+    group = parser.add_argument_group("network")
+    group.add_argument("--model", help=_choices("models"))
+    group.add_argument("--features", default="logmel", help=_choices("features"))
+    group.add_argument("--encoder_type", "--encoder", default="SAP", help=_choices("pooling"))
+    group.add_argument("--nOut", type=int, default=512, help="embedding size D")
+    group.add_argument("--trainfunc", help=_choices("loss"))
+    group.add_argument("--nClasses", type=int, help="speakers of a softmax loss; default: as many as listed")
+    group.add_argument(
+        "--nSpeakers", type=int, help="of 2020: --nPerSpeaker for metric losses, else --nClasses"
+    )
+
+    group = parser.add_argument_group("training data")
+    group.add_argument("--train_list", default="data/train_list.txt", help="lines of `speaker path`")
+    group.add_argument("--train_path", default="data/voxceleb2/dev/wav", help="where its paths start")
+    group.add_argument("--max_frames", type=int, default=200, help="training crop, in frames of 10 ms")
+    group.add_argument("--batch_size", type=int, default=200, help="speakers in a batch, all different")
+    group.add_argument("--nPerSpeaker", type=int, help="utterances of each; default: what the loss needs")
+    group.add_argument(
+        "--max_seg_per_spk", type=int, default=500, help="most utterances of a speaker an epoch"
+    )
+    workers = min(5, os.cpu_count() or 1)
+    group.add_argument("--nDataLoaderThread", type=int, default=workers, help="processes that read audio")
+    group.add_argument("--skip_bad_audio", **BOOLEAN, default=False, help="go on without unusable files")
+
+    group = parser.add_argument_group("training")
+    group.add_argument("--max_epoch", type=int, default=500, help="passes over the training data")
+    group.add_argument("--test_interval", type=int, default=10, help="epochs between tests and saved models")
+    group.add_argument("--test_at_start", **BOOLEAN, default=False, help="also test the untrained network")
+    group.add_argument("--optimizer", default="adam", help=_choices("optimizer"))
+    group.add_argument("--scheduler", default="steplr", help=_choices("scheduler"))
+
+    group = parser.add_argument_group("evaluation")
+    group.add_argument(
+        "--test_list", default="data/veri_test.txt", help='lines of `label enrol test`; "" = none'
+    )
+    group.add_argument("--test_path", default="data/voxceleb1/test/wav", help="where its paths start")
+    group.add_argument(
+        "--eval_frames", type=int, default=300, help="crop in frames of 10 ms; 0 = whole utterance"
+    )
+    group.add_argument(
+        "--num_eval", type=int, default=10, help="crops of an utterance, spread evenly over it"
+    )
+    group.add_argument(
+        "--scoring", default="cosine", choices=("cosine", "distance"), help="distance: as voxceleb_trainer"
+    )
+    group.add_argument(
+        "--dcf_p_target", type=float, default=0.05, help="prior of minDCF; 0.01 is shown beside it"
+    )
+    group.add_argument("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
+    group.add_argument("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")
+
+    group = parser.add_argument_group("known from voxceleb_trainer, not in this version yet")
+    for name, what in NOT_YET.items():
+        group.add_argument(f"--{name}", nargs="?", const="True", default="", help=what)
+    return parser
+
+
+def complete_training_options(args: argparse.Namespace, given: set[str]) -> None:
+    """What training needs beyond single options; resolves --nSpeakers and the default of --nPerSpeaker."""
+    for kind in ("models", "loss"):
+        if not getattr(args, KINDS[kind].flag):
+            raise ValueError(f"--{KINDS[kind].flag} is needed: {_choices(kind)}")
+    needed = plugin("loss", args.trainfunc).min_utterances
+    if args.nSpeakers is not None:
+        per_speaker = needed > 1 and args.nSpeakers <= LARGEST_NPERSPEAKER and "nPerSpeaker" not in given
+        setattr(args, "nPerSpeaker" if per_speaker else "nClasses", args.nSpeakers)
+    if args.nPerSpeaker is None:
+        args.nPerSpeaker = needed
+    if args.nPerSpeaker < needed:
+        raise ValueError(
+            f"--nPerSpeaker {args.nPerSpeaker}: {args.trainfunc} needs at least {needed} utterances of a "
+            "speaker in a batch"
+        )
+    del args.nSpeakers
+
+
+def check_ranges(args: argparse.Namespace) -> None:
+    """Raises ValueError for numbers that can't be."""
+    at_least_one = ["max_frames", "batch_size", "max_seg_per_spk", "max_epoch", "test_interval"]
+    for name in (*at_least_one, "nOut", "num_eval"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    for name in ("seed", "nDataLoaderThread", "eval_frames"):
+        if getattr(args, name) < 0:
+            raise ValueError(f"--{name} must not be negative, got {getattr(args, name)}")
+    if not 0.0 < args.dcf_p_target < 1.0 or not min(args.dcf_c_miss, args.dcf_c_fa) > 0.0:
+        raise ValueError("expected 0 < --dcf_p_target < 1 and --dcf_c_miss, --dcf_c_fa > 0")

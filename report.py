@@ -1,0 +1,109 @@
+"""The run folder: what is printed, written to the human log and recorded for machines."""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from audio import Remark
+from files import write_text
+
+PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "soundfile")
+
+
+class RunFolder:
+    """Paths under --save_path, and the logs in it; a folder is made when the first file needs it."""
+
+    def __init__(self, save_path: str) -> None:
+        root = Path(save_path)
+        self.models, self.state = root / "model", root / "state" / "last.state"
+        self.result = root / "result"
+        self.evaluation = self.result / "eval"
+        self.best = self.models / "best.model"
+        self._remarks: Counter[str] = Counter()
+
+    def model(self, epoch: int) -> Path:
+        """Epoch -> the model file's path, as voxceleb_trainer names it."""
+        return self.models / f"model{epoch:09d}.model"
+
+    def require_writable(self) -> None:
+        """Raises OSError with the path if files can't be written here."""
+        probe = self.result / ".probe"
+        write_text(probe, "x")
+        probe.unlink()
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        print(text, flush=True)
+
+    def log(self, text: str) -> None:
+        """Print one line and keep it in scores.txt."""
+        self.say(text)
+        self._append("scores.txt", text)
+
+    def record(self, **figures: Any) -> None:
+        """Append one object to results.jsonl."""
+        self._append("results.jsonl", json.dumps({"time": _now(), **figures}))
+
+    def remark(self, remarks: Iterable[Remark]) -> None:
+        """Say the first remark of a kind and count the others; each skipped file is said."""
+        for kind, path in remarks:
+            self._remarks[kind] += 1
+            if kind == "skipped" or self._remarks[kind] == 1:
+                self.say(f"note: {kind}: {path}")
+
+    def close(self) -> None:
+        """Say how often each kind of remark was made."""
+        for kind, count in self._remarks.items():
+            self.say(f"note: {kind}: {count} times in all")
+
+    def write_run(self, options: dict[str, Any], device: str) -> None:
+        """run.json: what is needed to do the same again."""
+        run = {
+            "time": _now(),
+            "command": sys.argv,
+            "options": options,
+            "device": device,
+            "git_commit": _git_commit(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: _version(name) for name in PACKAGES},
+        }
+        write_text(self.result / "run.json", json.dumps(run, indent=2) + "\n")
+
+    def _append(self, name: str, line: str) -> None:
+        self.result.mkdir(parents=True, exist_ok=True)
+        with (self.result / name).open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Commit of the code that runs, "+changes" where it was edited since; None outside git."""
+    here = str(Path(__file__).parent)
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(here, "status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: str, *words: str) -> str:
+    command = ["git", "-C", folder, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,103 @@
+"""Device, precision, seeds and stop signals: the only file that names cuda and autocast."""
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from functools import wraps
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CPU = torch.device("cpu")
+
+
+def choose_device(name: str, gpu_id: int = 0) -> torch.device:
+    """--device and --gpu_id -> device; "auto" takes the GPU where there is one, else the CPU.
+
+    Raises:
+        ValueError: the device that was asked for is not there.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "cpu" or (name == "auto" and count == 0):
+        return CPU
+    if count == 0:
+        raise ValueError("--device cuda: no usable GPU was found; use --device cpu or auto")
+    if not 0 <= gpu_id < count:
+        raise ValueError(f"--gpu_id {gpu_id}: this machine has GPUs 0 to {count - 1}")
+    return torch.device("cuda", gpu_id)
+
+
+def describe(device: torch.device) -> str:
+    """Device -> one line for logs and run records."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)"
+
+
+def cpu_count() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def seed_everything(*seed: int) -> None:
+    """Seed every global generator from a tuple such as (seed, epoch).
+
+    What is drawn for an utterance never comes from these but from its own generator
+    (see DatasetLoader); these serve weight initialisation and dropout.
+    """
+    words = np.random.SeedSequence(seed).generate_state(2)
+    random.seed(int(words[0]))
+    np.random.seed(words[0])
+    torch.manual_seed(int(words[1]))
+
+
+def wait(device: torch.device) -> None:
+    """Block until the device has done all that was asked of it; for honest timings."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def float32(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator for `forward(self, *tensors)`: float32 arguments and no autocast inside it."""
+
+    @wraps(forward)
+    def full_precision(self: Any, *tensors: Tensor) -> Any:
+        casts = [t.float() if t.is_floating_point() else t for t in tensors]
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            return forward(self, *casts)
+
+    return full_precision
+
+
+class Stopped(Exception):  # noqa: N818  (a request, not an error)
+    """The user or the system asked the process to end."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = 128 + signum
+
+
+class StopSignal:
+    """Turns the first Ctrl-C or SIGTERM into a request that is checked where stopping is safe."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    def install(self) -> None:
+        """Listen from now on; the second signal ends the process at once."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self._request)
+
+    def _request(self, signum: int, _: FrameType | None) -> None:
+        self.signum = signum
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+
+    def check(self) -> None:
+        """Raises Stopped if a signal has come."""
+        if self.signum is not None:
+            raise Stopped(self.signum)

@@ -1,0 +1,129 @@
+"""Trial lists, scores of many trials at once, score files."""
+
+import os.path
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from files import read_lines, write_text
+
+METHODS = ("cosine", "distance")
+BLOCK_VALUES = 1 << 23  # numbers gathered at a time: 32 MiB for either side of the trials
+
+
+class Trials(NamedTuple):
+    """Files of a trial list, the file numbers of each trial's sides (N,), labels (N,) or None."""
+
+    files: list[str]
+    enrol: NDArray[np.int64]
+    test: NDArray[np.int64]
+    labels: NDArray[np.int8] | None
+
+    def without(self, missing: set[int]) -> "Trials":
+        """The trials that need none of these files."""
+        absent = np.array(sorted(missing), dtype=np.int64)
+        keep = ~(np.isin(self.enrol, absent) | np.isin(self.test, absent))
+        labels = None if self.labels is None else self.labels[keep]
+        return self._replace(enrol=self.enrol[keep], test=self.test[keep], labels=labels)
+
+
+def read_trials(path: str, root: str) -> Trials:
+    """File of `label enrol test` lines (1 = same speaker), or without labels -> trials.
+
+    Fields are separated by tabs or blanks. Where paths hold blanks themselves, the split is taken that
+    names two files under root.
+
+    Raises:
+        ValueError: a line of another form, labels in some lines only, or trials of one class.
+    """
+    numbers: dict[str, int] = {}
+    labels: list[int | None] = []
+    sides: list[int] = []
+    for line_number, line in read_lines(path, "--test_list"):
+        label, *pair = _split_trial(line, root, f"{path}:{line_number}")
+        if labels and (label is None) != (labels[0] is None):
+            raise ValueError(f"{path}:{line_number}: some trials have labels and some have none")
+        labels.append(label)
+        sides += [numbers.setdefault(name, len(numbers)) for name in pair]
+    pairs = np.array(sides, dtype=np.int64).reshape(-1, 2)
+    known = None if labels[0] is None else np.array(labels, dtype=np.int8)
+    if known is not None and len(np.unique(known)) == 1:
+        missing = "nontarget (0)" if known[0] else "target (1)"
+        raise ValueError(f"{path}: all {len(known)} trials are of one class; it has no {missing} trial")
+    return Trials(list(numbers), pairs[:, 0], pairs[:, 1], known)
+
+
+def _split_trial(line: str, root: str, where: str) -> tuple[int | None, str, str]:
+    """One line -> label or None, enrolment path, test path."""
+    fields = line.split("\t") if "\t" in line else line.split()
+    if len(fields) == 3 and fields[0] in ("0", "1"):
+        return int(fields[0]), fields[1], fields[2]
+    if len(fields) == 2:
+        return None, fields[0], fields[1]
+    found = []
+    for start in (0, 1) if fields[0] in ("0", "1") else (0,):
+        for cut in range(start + 1, len(fields)):
+            pair = " ".join(fields[start:cut]), " ".join(fields[cut:])
+            if all(os.path.isfile(os.path.join(root, name)) for name in pair):  # noqa: PTH113, PTH118
+                found.append((int(fields[0]) if start else None, *pair))
+    if len(found) != 1:
+        raise ValueError(
+            f'{where}: expected "label enrol test" with label 0 or 1, or "enrol test", got {len(fields)} '
+            "fields (separate them by tabs if paths hold blanks)"
+        )
+    return found[0]
+
+
+def summarise(crops: Tensor, method: str, normalize: bool) -> Tensor:
+    """Embeddings of one utterance's crops (..., K, D) -> what its scores need, (..., 1 or K, D).
+
+    The mean over all crop pairs of the cosine is the product of the two means of length-normalised
+    embeddings, so that one vector is enough for `cosine`; `distance` needs every crop.
+    """
+    if method == "cosine":
+        return F.normalize(crops, dim=-1).mean(dim=-2, keepdim=True)
+    return F.normalize(crops, dim=-1) if normalize else crops
+
+
+def score_trials(vectors: Tensor, trials: Trials, method: str) -> NDArray[np.float64]:
+    """Summaries of every file (U, K, D) and N trials -> scores (N,), higher = more alike.
+
+    cosine: the mean cosine of all crop pairs. distance: minus the mean Euclidean distance of all crop
+    pairs, as voxceleb_trainer scores. Works in blocks, so that memory doesn't grow with N.
+    """
+    score = {"cosine": _cosine, "distance": _distance}[method]
+    size = max(1, BLOCK_VALUES // vectors[0].numel())
+    scores = np.empty(len(trials.enrol))
+    for start in range(0, len(scores), size):
+        block = slice(start, start + size)
+        enrol, test = (torch.from_numpy(side[block]).to(vectors.device) for side in trials[1:3])
+        scores[block] = score(vectors[enrol], vectors[test]).double().cpu().numpy()
+    return scores
+
+
+def _cosine(enrol: Tensor, test: Tensor) -> Tensor:
+    """(N, 1, D), (N, 1, D) -> (N,)."""
+    return torch.einsum("nkd,nkd->n", enrol, test)
+
+
+def _distance(enrol: Tensor, test: Tensor) -> Tensor:
+    """(N, K, D), (N, K, D) -> (N,)."""
+    squares = enrol.square().sum(dim=2)[:, :, None] + test.square().sum(dim=2)[:, None, :]
+    squared = squares - 2.0 * enrol @ test.transpose(1, 2)  # (N, K, K)
+    return -squared.clamp(min=0.0).sqrt().mean(dim=(1, 2))
+
+
+def write_scores(path: Path, trials: Trials, scores: NDArray[np.float64]) -> None:
+    """Score file of `score enrol test [label]` lines; tab-separated where a path holds a blank."""
+    files = trials.files
+    gap = "\t" if any(" " in name for name in files) else " "
+    columns = [[f"{score:.9g}" for score in scores]]
+    columns += [[files[i] for i in side] for side in (trials.enrol, trials.test)]
+    if trials.labels is not None:
+        columns.append([str(label) for label in trials.labels])
+    write_text(path, "".join(gap.join(row) + "\n" for row in zip(*columns, strict=True)))

@@ -1,0 +1,342 @@
+r"""Train a speaker network on a list of utterances, or score a trial list with a trained one.
+
+python trainSpeakerNet.py --model ResNetSE34L --trainfunc angleproto --train_list L --train_path P \
+        --test_list L --test_path P --save_path exps/exp1
+python trainSpeakerNet.py --eval --initial_model exps/exp1/model/best.model --test_list L --test_path P
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+import checkpoint
+import options
+import runtime
+import scoring
+import tuneThreshold
+from audio import num_samples
+from checkpoint import ModelFile
+from DatasetLoader import (
+    EvaluationDataset,
+    SpeakerSampler,
+    TrainDataset,
+    evaluation_loader,
+    read_train_list,
+    train_loader,
+)
+from files import require_files
+from report import RunFolder
+from SpeakerNet import Evaluator, ModelTrainer, SpeakerNet
+
+SCORING_OPTIONS = ("eval_frames", "num_eval", "scoring")  # stored with a model: how it was tested
+FILES_PER_BATCH = 8  # of a trial list, each with --num_eval crops
+
+
+# --- options ----------------------------------------------------------------------------------------
+
+
+def flags(add_help: bool = True) -> options.Parser:
+    """The command's own options."""
+    return options.training_flags(str(__doc__), add_help)
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[str]]:
+    """Command line -> resolved options, the file of --initial_model, and warnings.
+
+    Raises:
+        ValueError, FileNotFoundError: anything about the options that can't be.
+    """
+    resolved = options.resolve(flags, argv)
+    model_file, stored = None, dict[str, Any]()
+    if resolved.args.initial_model:
+        model_file = checkpoint.load_model(resolved.args.initial_model)
+        kept = [*options.network_options(argparse.Namespace(**model_file.options)), *SCORING_OPTIONS]
+        stored = {name: model_file.options[name] for name in kept}
+        resolved = options.resolve(flags, argv, stored)
+    args, given = resolved.args, resolved.given
+    for name, what in options.NOT_YET.items():
+        if name in given and getattr(args, name).lower() not in ("false", "0"):
+            raise ValueError(f"--{name}: {what} is not part of this version yet")
+    for name in given & stored.keys() - set(SCORING_OPTIONS):
+        if getattr(args, name) != stored[name]:
+            raise ValueError(
+                f"--{name} {getattr(args, name)} contradicts {args.initial_model}, which was made with "
+                f"{stored[name]}; leave the flag out"
+            )
+    if args.eval:
+        if model_file is None:
+            raise ValueError("--eval needs --initial_model FILE, such as exps/exp1/model/best.model")
+    else:
+        options.complete_training_options(args, given)
+    options.check_ranges(args)
+    return args, model_file, resolved.warnings
+
+
+# --- testing ----------------------------------------------------------------------------------------
+
+
+class Test:
+    """A trial list, ready to be scored as often as wanted; no list is as good as one."""
+
+    def __init__(self, args: argparse.Namespace, folder: RunFolder, device: torch.device) -> None:
+        """Reads the list; raises ValueError or FileNotFoundError if it or one of its files is wrong."""
+        self.args, self.folder = args, folder
+        trials = scoring.read_trials(args.test_list, args.test_path)
+        require_files(args.test_path, trials.files, "--test_path")
+        length = num_samples(args.eval_frames) if args.eval_frames else 0
+        dataset = EvaluationDataset(trials.files, args.test_path, length, args.num_eval)
+        loader = evaluation_loader(dataset, FILES_PER_BATCH, args.nDataLoaderThread)
+        self.evaluator = Evaluator(trials, loader, args.scoring, device, folder.remark, args.skip_bad_audio)
+
+    def run(
+        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, label: str
+    ) -> dict[str, float]:
+        """Score, write the score file, log -> EER and minDCF as fractions; empty without labels."""
+        args, folder = self.args, self.folder
+        trials, scores = self.evaluator.scores(network, normalize, stop)
+        left_out = len(self.evaluator.trials.enrol) - len(scores)
+        if left_out:
+            folder.say(f"note: {left_out} trials left out with the skipped files")
+        path = folder.evaluation / f"{Path(args.test_list).stem}.scores.txt"
+        scoring.write_scores(path, trials, scores)
+        if trials.labels is None:
+            folder.say(f"{label}{len(scores)} scores in {path}; no error rates, as the list has no labels")
+            return {}
+        rates = tuneThreshold.error_rates(scores, trials.labels)
+        equal = tuneThreshold.eer(rates)
+        costs = {
+            p: tuneThreshold.min_dcf(rates, p, args.dcf_c_miss, args.dcf_c_fa).value
+            for p in dict.fromkeys((args.dcf_p_target, 0.01))
+        }
+        folder.log(
+            f"{label}VEER {100 * equal.value:2.4f}, MinDCF {costs[args.dcf_p_target]:2.5f}, "
+            + "".join(f"MinDCF({p:g}) {cost:.5f}, " for p, cost in list(costs.items())[1:])
+            + f"threshold {equal.threshold:.6f}"
+        )
+        return {"eer": equal.value, "threshold": equal.threshold} | {
+            f"min_dcf_{p:g}": cost for p, cost in costs.items()
+        }
+
+
+def evaluate(
+    args: argparse.Namespace, model_file: ModelFile, folder: RunFolder, stop: runtime.StopSignal
+) -> None:
+    """--eval: the model file alone decides the network."""
+    if not args.test_list:
+        raise ValueError("--eval needs --test_list")
+    device = runtime.choose_device(args.device, args.gpu_id)
+    trial_test = Test(args, folder, device)
+    network = SpeakerNet.build(args)
+    weights = {k: v for k, v in model_file.weights.items() if not k.startswith("loss.")}
+    checkpoint.load_weights(network, weights, args.initial_model)
+    folder.require_writable()
+    folder.say(f"{args.model} from {args.initial_model} on {runtime.describe(device)}")
+    figures = trial_test.run(network.to(device), model_file.normalize, stop, label="")
+    folder.record(event="eval", model=args.initial_model, test_list=args.test_list, **figures)
+
+
+# --- training ---------------------------------------------------------------------------------------
+
+
+class Progress(NamedTuple):
+    """How far a run has come; part of its state."""
+
+    epoch: int = 0
+    tested: bool = False  # whether the network of that epoch has been
+    best_eer: float = float("inf")
+
+
+class Run:
+    """One training run: its parts, and what happens between the epochs."""
+
+    def __init__(self, args: argparse.Namespace, model_file: ModelFile | None, folder: RunFolder) -> None:
+        """Reads and checks everything, builds the network, writes nothing."""
+        self.args, self.folder = args, folder
+        self.device = runtime.choose_device(args.device, args.gpu_id)
+        self.utterances = read_train_list(args.train_list)
+        self._check_speakers()
+        self.test = Test(args, folder, self.device) if args.test_list else None
+        sampler = SpeakerSampler(
+            self.utterances.labels, args.batch_size, args.nPerSpeaker, args.max_seg_per_spk, args.seed
+        )
+        dataset = TrainDataset(
+            self.utterances, args.train_path, num_samples(args.max_frames), args.seed, args.skip_bad_audio
+        )
+        pin_memory = self.device.type != "cpu"
+        self.loader = train_loader(dataset, sampler, args.nDataLoaderThread, pin_memory)
+        self.sampler = sampler
+        runtime.seed_everything(args.seed)
+        self.network = SpeakerNet.build(args, args.nClasses)
+        if model_file is not None:
+            self._start_from(model_file)
+        optimizer = options.build("optimizer", args, self.network.to(self.device).parameters())
+        scheduler = options.build("scheduler", args, optimizer, len(sampler), args.max_epoch)
+        self.trainer = ModelTrainer(self.network, optimizer, scheduler, self.device, folder.remark)
+        self.progress = Progress()
+
+    def describe(self) -> None:
+        """Say what will be trained on what."""
+        say, utterances, sampler = self.folder.say, self.utterances, self.sampler
+        size = sum(p.numel() for p in self.network.model.parameters())
+        say(f"{self.args.model}: {size:,} parameters, on {runtime.describe(self.device)}")
+        say(
+            f"{len(utterances.paths)} utterances of {len(utterances.speakers)} speakers, {len(sampler)} "
+            f"batches of {sampler.batch_size} x {self.args.nPerSpeaker} an epoch"
+        )
+        if utterances.num_repeated:
+            say(f"note: {utterances.num_repeated} repeated lines of {self.args.train_list} left out")
+        undrawn = len(utterances.speakers) - sampler.num_speakers
+        if undrawn:
+            say(
+                f"note: {undrawn} speakers with fewer than {self.args.nPerSpeaker} utterances are never drawn"
+            )
+        if sampler.batch_size < self.args.batch_size:
+            say(f"note: batches of {sampler.batch_size} instead of {self.args.batch_size}: no more speakers")
+
+    def _check_speakers(self) -> None:
+        """--nClasses against the list; the first file of every speaker must be there."""
+        args, utterances = self.args, self.utterances
+        args.nClasses = args.nClasses or len(utterances.speakers)
+        if args.nClasses < len(utterances.speakers):
+            raise ValueError(
+                f"--nClasses {args.nClasses} is less than the {len(utterances.speakers)} speakers of "
+                f"{args.train_list}; leave the flag out to take their number"
+            )
+        _, first = np.unique(utterances.labels, return_index=True)
+        require_files(args.train_path, (utterances.paths[i] for i in first), "--train_path")
+
+    def _start_from(self, model_file: ModelFile) -> None:
+        """Weights of --initial_model; a loss made for other speakers or of another kind starts anew."""
+        own = self.network.state_dict()
+        fits = model_file.speakers == self.utterances.speakers and all(
+            name in own and own[name].shape == tensor.shape
+            for name, tensor in model_file.weights.items()
+            if name.startswith("loss.")
+        )
+        weights = {k: v for k, v in model_file.weights.items() if fits or not k.startswith("loss.")}
+        if not fits:
+            self.folder.say("note: the loss starts anew: --initial_model had other speakers or another loss")
+            weights |= {name: tensor for name, tensor in own.items() if name.startswith("loss.")}
+        checkpoint.load_weights(self.network, weights, self.args.initial_model)
+
+    def resume(self) -> None:
+        """Continue the run that the folder holds, if it holds one; only bookkeeping may differ."""
+        if not self.folder.state.exists():
+            return
+        state = checkpoint.load_state(self.folder.state)
+        if state["speakers"] != self.utterances.speakers:
+            raise ValueError(f"{self.folder.state} belongs to other speakers; give another --save_path")
+        for name, value in state["fixed"].items():
+            if getattr(self.args, name, None) != value:
+                raise ValueError(
+                    f"{self.folder.state} belongs to a run with --{name} {value}, not "
+                    f"{getattr(self.args, name, None)}; give another --save_path, or the old value to go on"
+                )
+        self.trainer.load_state_dict(state["trainer"])
+        self.progress = Progress(**state["progress"])
+        self.folder.say(f"resumed after epoch {self.progress.epoch} from {self.folder.state}")
+
+    def fit(self, stop: runtime.StopSignal) -> None:
+        """Test and train in turn until --max_epoch is trained and tested."""
+        while True:
+            if self._test_is_due():
+                self._test_and_save(stop)
+            if self.progress.epoch >= self.args.max_epoch:
+                return
+            self._train_epoch(stop)
+
+    def _test_is_due(self) -> bool:
+        epoch, args = self.progress.epoch, self.args
+        if epoch == 0:
+            return args.test_at_start and not self.progress.tested
+        return not self.progress.tested and (epoch % args.test_interval == 0 or epoch >= args.max_epoch)
+
+    def _train_epoch(self, stop: runtime.StopSignal) -> None:
+        epoch = self.progress.epoch + 1
+        runtime.seed_everything(self.args.seed, epoch)
+        self.sampler.set_epoch(epoch)
+        figures = self.trainer.train_epoch(self.loader, f"Epoch {epoch}", stop)
+        self.folder.log(
+            f"Epoch {epoch}, TEER/TAcc {100 * figures.accuracy:2.2f}, TLOSS {figures.loss:f}, "
+            f"LR {figures.lr:f}, {figures.utterances_per_s:.0f} utterances/s, "
+            f"data wait {100 * figures.data_wait:.0f} %"
+        )
+        self.folder.record(event="train", epoch=epoch, **figures._asdict())
+        self._advance(Progress(epoch, False, self.progress.best_eer))
+
+    def _test_and_save(self, stop: runtime.StopSignal) -> None:
+        epoch, metrics = self.progress.epoch, dict[str, float]()
+        if self.test is not None:
+            metrics = self.test.run(self.network, self.network.normalize, stop, f"Epoch {epoch}, ")
+            self.folder.record(event="test", epoch=epoch, **metrics)
+        best = min(self.progress.best_eer, metrics.get("eer", float("inf")))
+        if epoch:
+            weights = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
+            model_file = ModelFile(
+                weights, vars(self.args), self.utterances.speakers, self.network.normalize, metrics
+            )
+            checkpoint.save_model(self.folder.model(epoch), model_file)
+            if best < self.progress.best_eer:
+                checkpoint.save_model(self.folder.best, model_file)
+            self._advance(Progress(epoch, True, best))
+        else:
+            self.progress = Progress(0, True)
+
+    def _advance(self, progress: Progress) -> None:
+        self.progress = progress
+        state = {
+            "trainer": self.trainer.state_dict(),
+            "progress": progress._asdict(),
+            "speakers": self.utterances.speakers,
+            "fixed": options.fixed_options(self.args),
+        }
+        checkpoint.save_state(self.folder.state, state)
+
+
+def train(
+    args: argparse.Namespace, model_file: ModelFile | None, folder: RunFolder, stop: runtime.StopSignal
+) -> None:
+    """Train from the start or from where the run folder's state is."""
+    run = Run(args, model_file, folder)
+    run.resume()
+    folder.require_writable()
+    folder.write_run(vars(args), runtime.describe(run.device))
+    run.describe()
+    try:
+        run.fit(stop)
+    except runtime.Stopped as stopped:
+        folder.say(
+            f"stopped by {stopped}; epoch {run.progress.epoch} is saved, the same command goes on from there"
+        )
+        raise
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command -> its exit code: 0, 2 for a mistake of the user, 130 or 143 if stopped by a signal."""
+    stop = runtime.StopSignal()
+    stop.install()
+    try:
+        args, model_file, warnings = parse(sys.argv[1:] if argv is None else argv)
+        folder = RunFolder(args.save_path)
+        for warning in warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        if args.eval:
+            assert model_file is not None  # parse sees to it
+            evaluate(args, model_file, folder, stop)
+        else:
+            train(args, model_file, folder, stop)
+        folder.close()
+    except (ValueError, OSError) as error:
+        print(f"trainSpeakerNet.py: error: {error}", file=sys.stderr)
+        return 2
+    except runtime.Stopped as stopped:
+        return stopped.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
