@@ -316,9 +316,7 @@ def training_flags(description: str, add_help: bool) -> Parser:
     group.add_argument("--nOut", type=int, default=512, help="embedding size D")
     group.add_argument("--trainfunc", help=_choices("loss"))
     group.add_argument("--nClasses", type=int, help="speakers of a softmax loss; default: as many as listed")
-    group.add_argument(
-        "--nSpeakers", type=int, help="of 2020: --nPerSpeaker for metric losses, else --nClasses"
-    )
+    group.add_argument("--nSpeakers", type=int, help="old name of --nPerSpeaker or --nClasses")
 
     group = parser.add_argument_group("training data")
     group.add_argument("--train_list", default="data/train_list.txt", help="lines of `speaker path`")
@@ -326,9 +324,7 @@ def training_flags(description: str, add_help: bool) -> Parser:
     group.add_argument("--max_frames", type=int, default=200, help="training crop, in frames of 10 ms")
     group.add_argument("--batch_size", type=int, default=200, help="speakers in a batch, all different")
     group.add_argument("--nPerSpeaker", type=int, help="utterances of each; default: what the loss needs")
-    group.add_argument(
-        "--max_seg_per_spk", type=int, default=500, help="most utterances of a speaker an epoch"
-    )
+    group.add_argument("--max_seg_per_spk", type=int, default=500, help="most of a speaker an epoch")
     workers = min(5, os.cpu_count() or 1)
     group.add_argument("--nDataLoaderThread", type=int, default=workers, help="processes that read audio")
     group.add_argument("--skip_bad_audio", **BOOLEAN, default=False, help="go on without unusable files")
@@ -340,30 +336,25 @@ def training_flags(description: str, add_help: bool) -> Parser:
     group.add_argument("--optimizer", default="adam", help=_choices("optimizer"))
     group.add_argument("--scheduler", default="steplr", help=_choices("scheduler"))
 
-    group = parser.add_argument_group("evaluation")
-    group.add_argument(
-        "--test_list", default="data/veri_test.txt", help='lines of `label enrol test`; "" = none'
-    )
-    group.add_argument("--test_path", default="data/voxceleb1/test/wav", help="where its paths start")
-    group.add_argument(
-        "--eval_frames", type=int, default=300, help="crop in frames of 10 ms; 0 = whole utterance"
-    )
-    group.add_argument(
-        "--num_eval", type=int, default=10, help="crops of an utterance, spread evenly over it"
-    )
-    group.add_argument(
-        "--scoring", default="cosine", choices=("cosine", "distance"), help="distance: as voxceleb_trainer"
-    )
-    group.add_argument(
-        "--dcf_p_target", type=float, default=0.05, help="prior of minDCF; 0.01 is shown beside it"
-    )
-    group.add_argument("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
-    group.add_argument("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")
-
+    _add_evaluation_flags(parser)
     group = parser.add_argument_group("known from voxceleb_trainer, not in this version yet")
     for name, what in NOT_YET.items():
         group.add_argument(f"--{name}", nargs="?", const="True", default="", help=what)
     return parser
+
+
+def _add_evaluation_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("evaluation")
+    group.add_argument("--test_list", default="data/veri_test.txt", help="`label enrol test` lines")
+    group.add_argument("--test_path", default="data/voxceleb1/test/wav", help="where its paths start")
+    group.add_argument("--eval_frames", type=int, default=300, help="crop, frames of 10 ms; 0 = whole file")
+    group.add_argument("--num_eval", type=int, default=10, help="crops, spread evenly over each file")
+    group.add_argument("--scoring", default="cosine", choices=("cosine", "distance"), help="see README")
+    group.add_argument(
+        "--dcf_p_target", type=float, default=0.05, help="prior of minDCF; 0.01 comes beside it"
+    )
+    group.add_argument("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
+    group.add_argument("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")
 
 
 def complete_training_options(args: argparse.Namespace, given: set[str]) -> None:

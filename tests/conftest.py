@@ -1,0 +1,109 @@
+"""What the tests share: a tiny corpus, the real recordings where they are, and the commands."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(items):
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "requires_cuda" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="no GPU"))
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """Folder of the vectors that the original systems computed."""
+    folder = SHARED / "reference"
+    if not folder.is_dir():
+        pytest.skip(f"no reference vectors at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Folder of real speech."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no recordings at {folder}")
+    return folder
+
+
+def voice(speaker: int, take: int, duration_s: float = 1.0, rate: int = 16_000) -> np.ndarray:
+    """A buzz whose harmonics belong to the speaker, in noise that belongs to the take."""
+    generator = np.random.default_rng([speaker, take])
+    time = np.arange(round(duration_s * rate)) / rate
+    pitch = 100.0 + 17.0 * speaker + generator.uniform(-1.0, 1.0)
+    weights = np.random.default_rng(speaker).uniform(0.0, 1.0, 12)
+    buzz = sum(w * np.sin(2 * np.pi * pitch * (k + 1) * time) for k, w in enumerate(weights))
+    return (0.05 * buzz + 0.01 * generator.normal(size=len(time))).astype(np.float32)
+
+
+class Corpus:
+    """Six speakers with five takes each, a train list and a trial list."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.train_list, self.test_list = root, root / "train.txt", root / "test.txt"
+        train, trials = [], []
+        for speaker in range(6):
+            for take in range(5):
+                path = root / f"spk{speaker}" / f"{take}.wav"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                soundfile.write(path, voice(speaker, take), 16_000)
+                train.append(f"spk{speaker} spk{speaker}/{take}.wav")
+            trials.append(f"1 spk{speaker}/0.wav spk{speaker}/1.wav")
+            trials.append(f"0 spk{speaker}/0.wav spk{(speaker + 1) % 6}/1.wav")
+        self.train_list.write_text("\n".join(train) + "\n")
+        self.test_list.write_text("\n".join(trials) + "\n")
+
+    def options(self, save_path: Path, **changes: object) -> list[str]:
+        """Command line of a very small training run."""
+        values: dict[str, object] = {
+            "model": "ResNetSE34L",
+            "trainfunc": "angleproto",
+            "train_list": self.train_list,
+            "train_path": self.root,
+            "test_list": self.test_list,
+            "test_path": self.root,
+            "save_path": save_path,
+            "batch_size": 3,
+            "max_frames": 30,
+            "eval_frames": 40,
+            "num_eval": 2,
+            "max_epoch": 2,
+            "test_interval": 1,
+            "nDataLoaderThread": 0,
+            "device": "cpu",
+        }
+        return [f"--{name}={value}" for name, value in (values | changes).items()]
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """Read-only: tests that damage files make their own with Corpus."""
+    return Corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def run_script(script: str, *arguments: object, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Run a command as its user does."""
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **settings)  # type: ignore
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """One line on stderr that holds these words, nothing else, exit code 2."""
+    assert result.returncode == 2, result.stderr + result.stdout
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("warning:")]
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0], lines[0]

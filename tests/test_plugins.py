@@ -1,0 +1,178 @@
+"""Every file of every plug-in folder keeps its folder's contract."""
+
+import inspect
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+import options
+from options import KINDS
+
+
+def every(*kinds):
+    return [(kind, name) for kind in kinds for name in options.available(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), every(*KINDS))
+def test_options_are_typed_explained_and_documented(kind, name):
+    factory = options.plugin(kind, name)
+    hints = inspect.get_annotations(factory.__init__ if inspect.isclass(factory) else factory)
+    for option, parameter in options.plugin_options(factory).items():
+        assert parameter.default is not inspect.Parameter.empty, option
+        assert len(hints[option].__metadata__[0]) > 3, f"{option} has no help"
+    assert inspect.getdoc(factory) and inspect.getmodule(factory).__doc__
+
+
+@pytest.mark.parametrize("name", options.available("features"))
+@pytest.mark.parametrize("autocast", [False, True])
+def test_features(name, autocast):
+    features = options.plugin("features", name)()
+    waveform = torch.randn(2, 16_123) * 0.1
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        maps = features(waveform)
+    assert maps.shape == (2, features.num_features, features.num_frames(16_123))
+    assert maps.dtype == torch.float32 and maps.isfinite().all()
+    torch.testing.assert_close(features(waveform), maps, rtol=0, atol=0)
+    assert features(torch.zeros(1, 8000)).isfinite().all()  # digital silence
+
+
+class MeanPooling(nn.Module):
+    out_channels = property(lambda self: self.channels)
+
+    def __init__(self, channels):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, frames):
+        return frames.mean(dim=2)
+
+
+@pytest.mark.parametrize("name", options.available("models"))
+def test_models(name):
+    torch.manual_seed(0)
+    network = options.plugin("models", name)(40, 16, MeanPooling)
+    features = torch.randn(3, 40, 61)
+    embeddings = network(features)
+    assert embeddings.shape == (3, 16)
+    embeddings.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+    network.eval()
+    with torch.no_grad():
+        for frames in (30, 61, 500):
+            batch = torch.randn(3, 40, frames)
+            torch.testing.assert_close(network(batch)[1], network(batch[1:2])[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", options.available("models"))
+def test_published_defaults_are_options_that_exist(name):
+    _, args, _ = resolve_with_model(name)
+    defaults = options.importlib.import_module(f"models.{name}").DEFAULTS
+    for option, value in defaults.items():
+        assert getattr(args, option) == value
+
+
+def resolve_with_model(name):
+    def core(add_help):
+        return options.training_flags("", add_help)
+
+    resolved = options.resolve(core, ["--model", name])
+    return core, resolved.args, resolved.warnings
+
+
+@pytest.mark.parametrize("name", options.available("pooling"))
+@pytest.mark.parametrize("frames", [1, 7])
+def test_poolings(name, frames):
+    pooling = options.plugin("pooling", name)(8)
+    torch.manual_seed(1)
+    constant = torch.randn(2, 8, 1).expand(2, 8, frames)
+    pooled = pooling(constant)
+    assert pooled.shape == (2, pooling.out_channels)
+    torch.testing.assert_close(pooled[:, :8], constant[:, :, 0])
+    assert (pooled[:, 8:].abs() < 0.01).all()  # deviations, up to the floor under the square root
+    varying = torch.randn(2, 8, frames, requires_grad=True)
+    pooling(varying).sum().backward()
+    assert varying.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", options.available("loss"))
+@pytest.mark.parametrize("autocast", [False, True])
+def test_losses(name, autocast):
+    torch.manual_seed(2)
+    loss_fn = options.plugin("loss", name)(16, 5)
+    assert loss_fn.min_utterances in (1, 2) and isinstance(loss_fn.normalize, bool)
+    embeddings = torch.randn(4, 2, 16, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        loss, accuracy = loss_fn(embeddings, torch.tensor([0, 1, 2, 4]))
+    loss.backward()
+    assert loss.shape == () and loss.dtype == torch.float32 and loss.isfinite()
+    assert 0.0 <= accuracy <= 1.0
+    assert embeddings.grad.isfinite().all() and embeddings.grad.abs().sum() > 0
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in loss_fn.parameters())
+
+
+@pytest.mark.parametrize("name", options.available("loss"))
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_losses_have_finite_gradients_at_cosines_of_one(name, sign):
+    loss_fn = options.plugin("loss", name)(4, 2)
+    for parameter in loss_fn.parameters():
+        if parameter.ndim == 2:
+            parameter.data = torch.eye(2, 4)
+    embeddings = (sign * torch.eye(2, 4)[:, None]).repeat(1, 2, 1).requires_grad_()
+    loss_fn(embeddings, torch.tensor([0, 1]))[0].backward()
+    assert embeddings.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", options.available("optimizer"))
+def test_optimizers(name):
+    def step(optimizer, weight):
+        optimizer.zero_grad()
+        weight.square().sum().backward()
+        optimizer.step()
+
+    make = options.plugin("optimizer", name)
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = make([weight], lr=0.01, weight_decay=0.0)
+    before = weight.square().sum().item()
+    step(optimizer, weight)
+    assert weight.square().sum().item() < before
+    other = nn.Parameter(weight.detach().clone())
+    twin = make([other], lr=0.01, weight_decay=0.0)
+    twin.load_state_dict(deepcopy(optimizer.state_dict()))
+    step(optimizer, weight)
+    step(twin, other)
+    assert torch.equal(weight, other)
+
+
+@pytest.mark.parametrize("name", options.available("scheduler"))
+def test_schedulers(name):
+    def make():
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        return optimizer, options.plugin("scheduler", name)(optimizer, 10, 6)
+
+    def rates(optimizer, scheduler, steps):
+        seen = []
+        for _ in range(steps):
+            seen.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return seen
+
+    whole = rates(*make(), 65)  # five steps more than planned
+    assert all(0.0 <= rate <= 1.0 for rate in whole) and whole[0] > 0.0
+    optimizer, scheduler = make()
+    first = rates(optimizer, scheduler, 23)
+    resumed_optimizer, resumed = make()
+    resumed_optimizer.load_state_dict(optimizer.state_dict())
+    resumed.load_state_dict(scheduler.state_dict())
+    assert first + rates(resumed_optimizer, resumed, 42) == whole
+
+
+def test_an_old_plugin_is_refused_with_advice(tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "Old.py").write_text("class MainModel:\n    def __init__(self, **kwargs): pass\n")
+    monkeypatch.setattr(options, "ROOT", tmp_path)
+    monkeypatch.setattr("models.__path__", [str(tmp_path / "models")])
+    with pytest.raises(ValueError, match=r"models/Old\.py: MainModel takes \*\*kwargs; name each option"):
+        options.plugin("models", "Old")
