@@ -243,7 +243,7 @@ class EvaluationDataset(Dataset[EvaluationItem]):
 
 
 def _init_worker(_: int) -> None:
-    """Leave Ctrl-C to the main process and die of SIGTERM as a process does by default."""
+    """Leave Ctrl-C to the main process, and die of the SIGTERM with which it ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

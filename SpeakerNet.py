@@ -39,7 +39,8 @@ class SpeakerNet(nn.Module):
         features = options.build("features", args)
         model = options.build("models", args, features.num_features, args.nOut, pooling)
         loss = options.build("loss", args, args.nOut, num_speakers) if num_speakers else None
-        return cls(features, model, loss)
+        # The CPU's convolutions are 5 to 10 % faster with channels last.
+        return cls(features, model, loss).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def normalize(self) -> bool:

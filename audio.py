@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
 SAMPLE_RATE = 16_000  # Hz
 Audio = NDArray[np.float32]
@@ -94,6 +93,8 @@ class AudioFile:
     def _resample(self, audio: Audio) -> Audio:
         if self.rate == SAMPLE_RATE:
             return audio
+        from scipy.signal import resample_poly  # takes longer to import than all else; seldom needed
+
         return resample_poly(audio, self.up, self.down).astype(np.float32)
 
 

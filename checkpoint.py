@@ -86,7 +86,7 @@ def _load(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        if "GLOBAL" in str(error):  # a class or function that is not a plain tensor's
             raise ValueError(
                 f"{path}: refused: it holds Python objects other than weights, which could run code"
             ) from None

@@ -3,7 +3,8 @@
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from types import FrameType
 from typing import Any
@@ -101,3 +102,12 @@ class StopSignal:
         """Raises Stopped if a signal has come."""
         if self.signum is not None:
             raise Stopped(self.signum)
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Code whose worker processes may get the signal too, and whose complaint of their death is no error."""
+        try:
+            yield
+        except RuntimeError:
+            self.check()
+            raise

@@ -135,7 +135,8 @@ def evaluate(
     checkpoint.load_weights(network, weights, args.initial_model)
     folder.require_writable()
     folder.say(f"{args.model} from {args.initial_model} on {runtime.describe(device)}")
-    figures = trial_test.run(network.to(device), model_file.normalize, stop, label="")
+    with stop.guard():
+        figures = trial_test.run(network.to(device), model_file.normalize, stop, label="")
     folder.record(event="eval", model=args.initial_model, test_list=args.test_list, **figures)
 
 
@@ -307,7 +308,8 @@ def train(
     folder.write_run(vars(args), runtime.describe(run.device))
     run.describe()
     try:
-        run.fit(stop)
+        with stop.guard():
+            run.fit(stop)
     except runtime.Stopped as stopped:
         folder.say(
             f"stopped by {stopped}; epoch {run.progress.epoch} is saved, the same command goes on from there"

@@ -14,10 +14,10 @@ from corpora._synthesiser import SAMPLE_RATE, draw_speaker, synthesise
 from files import written_whole
 
 SOURCES: tuple[str, ...] = ()  # nothing is downloaded
-TRAIN_SPEAKERS, TRAIN_UTTERANCES = 64, 16
+TRAIN_SPEAKERS, TRAIN_UTTERANCES = 100, 10
 TEST_SPEAKERS, TEST_UTTERANCES = 24, 10
 NUM_TRIALS = 2000
-DURATION_S = (1.8, 3.2)
+DURATION_S = (2.5, 4.0)
 
 
 def prepare(root: Path, *, seed: Annotated[int, "decides every voice and utterance"] = 10) -> list[str]:

@@ -1,5 +1,6 @@
 """What the tests share: a tiny corpus, the real recordings where they are, and the commands."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 import soundfile
 import torch
 
+torch.set_num_threads(1)  # what runs here is so small that a second thread only costs time
+os.environ["OMP_NUM_THREADS"] = "1"
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 

@@ -9,8 +9,7 @@ from conftest import ROOT
 LAYERS = [
     ["files"],
     ["runtime", "tuneThreshold", "options", "audio", "corpora"],
-    ["features", "pooling", "loss", "optimizer", "scheduler", "models", "augment", "report", "checkpoint"]
-    + ["scoring"],
+    "features pooling loss optimizer scheduler models augment report checkpoint scoring".split(),
     ["DatasetLoader"],
     ["SpeakerNet"],
     ["trainSpeakerNet", "inferSpeakerNet", "dataprep"],

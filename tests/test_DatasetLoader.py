@@ -1,0 +1,159 @@
+"""Train lists, the sampler's promises, and epochs that don't depend on the number of workers."""
+
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import Corpus, voice
+
+from audio import AudioError
+from DatasetLoader import SpeakerSampler, TrainDataset, collate, read_train_list, train_loader
+
+
+def test_train_list(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("b  b/my file.wav\n\na\ta/1.wav\nb b/my file.wav\r\nb b/2.wav\n")
+    utterances = read_train_list(str(path))
+    assert utterances.speakers == ["a", "b"]
+    assert utterances.paths == ["b/my file.wav", "a/1.wav", "b/2.wav"]
+    assert utterances.labels.tolist() == [1, 0, 1]
+    assert utterances.num_repeated == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a a/1.wav\nb\n", r"list\.txt:2: expected \"speaker path\", got 1 field"),
+        ("a x.wav\nb x.wav\n", r"list\.txt:2: x\.wav is listed under a and b"),
+        ("\n\n", "the list is empty"),
+    ],
+)
+def test_wrong_train_lists_are_refused(tmp_path, text, words):
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_train_list(str(tmp_path / "list.txt"))
+
+
+def labels_of(*counts):
+    return np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+@pytest.mark.parametrize(
+    ("counts", "batch_size", "per_speaker", "batches"),
+    [
+        ((10,) * 40, 32, 1, 12),  # 400 tuples, 12 * 32 = 384 of them
+        ((100,) * 10, 16, 1, 100),  # batches of all 10 speakers
+        ((100,) * 10, 10, 1, 100),
+        ((7, 7, 7, 1), 3, 2, 3),  # 3 tuples of each of three; the fourth speaker has none
+        ((1000, 3, 3, 3, 3), 3, 1, 6),  # B batches take min(1000, B) + 12 >= 3 B tuples
+        ((5,), 200, 2, 2),
+    ],
+)
+def test_the_sampler_places_all_that_distinct_speakers_allow(counts, batch_size, per_speaker, batches):
+    labels = labels_of(*counts)
+    sampler = SpeakerSampler(labels, batch_size, per_speaker, seed=1)
+    assert len(sampler) == batches
+    for epoch in (1, 2):
+        sampler.set_epoch(epoch)
+        drawn = list(sampler)
+        assert len(drawn) == batches
+        seen = [index for batch in drawn for _, tuple_ in batch for index in tuple_]
+        assert len(seen) == len(set(seen))
+        for batch in drawn:
+            speakers = [labels[tuple_[0]] for _, tuple_ in batch]
+            assert len(set(speakers)) == len(speakers) == sampler.batch_size
+            assert all(epoch == e and len(t) == per_speaker for e, t in batch)
+            assert all(labels[index] == labels[t[0]] for _, t in batch for index in t)
+
+
+def test_the_sampler_caps_speakers_and_mixes_them():
+    labels = labels_of(*(30,) * 20)
+    sampler = SpeakerSampler(labels, 5, 1, max_per_speaker=6, seed=1)
+    plans = [sampler.plan(epoch) for epoch in range(40)]
+    assert plans[0].shape == (24, 5, 1)
+    assert (plans[0] == sampler.plan(0)).all() and (plans[0] != plans[1]).any()
+    used = np.bincount(np.concatenate(plans).ravel(), minlength=600)
+    assert used.min() > 0  # every utterance has its turn: 40 epochs * 6 of 30, 8 times on average
+    together = np.zeros((20, 20))
+    for plan in plans:
+        for batch in labels[plan[..., 0]]:
+            together[np.ix_(batch, batch)] += 1
+    expected = 40 * 24 * 5 * 4 / (20 * 19)  # of each pair of speakers, 50.5
+    apart = together[~np.eye(20, dtype=bool)]
+    assert abs(apart - expected).max() < 5 * expected**0.5
+
+
+def test_the_sampler_takes_linear_time():
+    sizes = []
+    for num_speakers in (500, 2000):
+        sampler = SpeakerSampler(labels_of(*(100,) * num_speakers), 100, 2)
+        best = float("inf")
+        for _ in range(3):
+            began = time.perf_counter()
+            sampler.plan(1)
+            best = min(best, time.perf_counter() - began)
+        sizes.append(best)
+    assert sizes[1] < 12 * sizes[0]  # four times the list; a scan of it for each tuple would take 16 times
+
+
+def test_too_few_utterances_are_refused():
+    with pytest.raises(ValueError, match="no speaker of the list has 2 utterances"):
+        SpeakerSampler(np.arange(5), 2, 2)
+
+
+def epoch_of(corpus, num_workers, epoch=3):
+    utterances = read_train_list(str(corpus.train_list))
+    sampler = SpeakerSampler(utterances.labels, 4, 2, seed=1)
+    sampler.set_epoch(epoch)
+    dataset = TrainDataset(utterances, str(corpus.root), 4000, seed=1)
+    return list(train_loader(dataset, sampler, num_workers, pin_memory=False))
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, 3])
+def test_an_epoch_is_the_same_for_any_number_of_workers(corpus, num_workers):
+    alone, shared = epoch_of(corpus, 0), epoch_of(corpus, num_workers)
+    assert len(alone) == len(shared) == 3
+    for a, b in zip(alone, shared, strict=True):
+        assert torch.equal(a.crops, b.crops) and torch.equal(a.labels, b.labels)
+        assert a.crops.shape == (4, 2, 4000) and a.crops.dtype == torch.float32
+    assert not torch.equal(alone[0].crops, epoch_of(corpus, 0, epoch=4)[0].crops)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    corpus = Corpus(tmp_path)
+    (corpus.root / "spk2" / "3.wav").write_text("no audio")
+    return corpus
+
+
+def test_a_bad_file_is_an_error_or_is_replaced_by_another_of_its_speaker(damaged):
+    utterances = read_train_list(str(damaged.train_list))
+    bad = utterances.paths.index("spk2/3.wav")
+    used = (bad, bad + 1)
+    strict = TrainDataset(utterances, str(damaged.root), 4000, seed=1)
+    error = strict[0, used]
+    assert isinstance(error, AudioError) and "spk2/3.wav" in str(error)
+    assert collate([strict[0, (0, 1)], error]) is error
+    item = TrainDataset(utterances, str(damaged.root), 4000, seed=1, skip_bad=True)[0, used]
+    assert [remark.kind for remark in item.remarks] == ["skipped"]
+    instead = TrainDataset(utterances, str(damaged.root), 4000, seed=1)[0, (bad - 3, bad + 1)]
+    assert item.label == 2 and torch.equal(item.crops, instead.crops)
+
+
+def test_a_speaker_without_a_good_file_is_an_error(damaged):
+    for take in range(5):
+        (damaged.root / "spk2" / f"{take}.wav").write_text("no audio")
+    utterances = read_train_list(str(damaged.train_list))
+    first = utterances.paths.index("spk2/0.wav")
+    item = TrainDataset(utterances, str(damaged.root), 4000, seed=1, skip_bad=True)[0, (first, first + 1)]
+    assert isinstance(item, AudioError) and "no readable utterance" in str(item)
+
+
+def test_resampling_is_remarked(tmp_path):
+    soundfile.write(tmp_path / "a.wav", voice(0, 0, 1.0, 8000), 8000)
+    (tmp_path / "list.txt").write_text("a a.wav\n")
+    utterances = read_train_list(str(tmp_path / "list.txt"))
+    item = TrainDataset(utterances, str(tmp_path), 4000, seed=1)[0, (0,)]
+    assert [remark.kind for remark in item.remarks] == ["resampled from 8000 to 16000 Hz"]

@@ -1,0 +1,124 @@
+"""Reading and cropping: partial reads equal whole reads, other rates and channels, damaged files."""
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import voice
+from scipy.signal import resample_poly
+
+from audio import AudioError, AudioFile, evaluation_crops, num_samples
+
+
+def write(path, audio, rate=16_000, **settings):
+    soundfile.write(path, audio, rate, **settings)
+    return str(path)
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_a_crop_is_a_piece_of_the_whole(tmp_path, suffix):
+    path = write(tmp_path / f"a.{suffix}", voice(0, 0, 2.0))
+    whole = AudioFile(path).whole()
+    assert whole.dtype == np.float32 and len(whole) == 32_000
+    starts = set()
+    for seed in range(20):
+        crop = AudioFile(path).crop(4000, generator(seed))
+        start = int(generator(seed).integers(32_000 - 4000 + 1))
+        np.testing.assert_array_equal(crop, whole[start : start + 4000])
+        starts.add(start)
+    assert max(starts) - min(starts) > 10_000
+
+
+def test_a_crop_reads_only_what_it_needs(tmp_path, monkeypatch):
+    path = write(tmp_path / "long.wav", voice(0, 0, 20.0))
+    counts = []
+    read = soundfile.SoundFile.read
+    monkeypatch.setattr(
+        soundfile.SoundFile, "read", lambda f, n, **kw: (counts.append(n), read(f, n, **kw))[1]
+    )
+    AudioFile(path).crop(8000, generator())
+    assert counts == [8000]
+
+
+def test_short_files_repeat(tmp_path):
+    path = write(tmp_path / "short.wav", np.array([0.1, 0.2, 0.3]), subtype="FLOAT")
+    np.testing.assert_allclose(AudioFile(path).crop(7, generator()), [0.1, 0.2, 0.3] * 2 + [0.1], rtol=1e-6)
+    crops = evaluation_crops(AudioFile(path).whole(), 5, 2)
+    np.testing.assert_allclose(crops, [[0.1, 0.2, 0.3, 0.1, 0.2]] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8000, 22_050, 44_100, 48_000])
+def test_other_rates_are_resampled_and_crops_equal_the_resampled_whole(tmp_path, rate):
+    path = write(tmp_path / "a.wav", voice(1, 0, 2.0, rate), rate, subtype="FLOAT")
+    opened = AudioFile(path)
+    whole = opened.whole()
+    assert len(whole) == 32_000
+    assert opened.remarks[0].kind == f"resampled from {rate} to 16000 Hz"
+    common = np.gcd(rate, 16_000)
+    expected = resample_poly(soundfile.read(path)[0], 16_000 // common, rate // common)
+    np.testing.assert_allclose(whole, expected, atol=1e-5)
+    # a crop that starts where both clocks meet is a piece of the whole; others lie between its samples
+    step = rate // common
+    for seed in range(200):
+        span = -(-4000 * rate // 16_000)
+        start = int(generator(seed).integers(2 * rate - span + 1))
+        crop = AudioFile(path).crop(4000, generator(seed))
+        assert len(crop) == 4000
+        if start % step == 0:
+            begin = start // step * 16_000 // common
+            np.testing.assert_allclose(crop, whole[begin : begin + 4000], atol=1e-5)
+            break
+    else:
+        assert step > 200
+
+
+def test_stereo_is_mixed_down_and_said(tmp_path):
+    path = write(tmp_path / "stereo.wav", np.array([[0.2, 0.4], [0.0, -0.2]]), subtype="FLOAT")
+    opened = AudioFile(path)
+    np.testing.assert_allclose(opened.whole(), [0.3, -0.1], rtol=1e-6)
+    assert opened.remarks == [("2 channels mixed down to one", path)]
+
+
+def damaged(folder):
+    """Path -> words of the error, for every way a file can be bad."""
+    good = folder / "good.wav"
+    write(good, voice(0, 0))
+    (folder / "cut.wav").write_bytes(good.read_bytes()[:9000])
+    write(folder / "good.flac", voice(0, 0))
+    flac = (folder / "good.flac").read_bytes()
+    (folder / "cut.flac").write_bytes(flac[: len(flac) // 2])
+    (folder / "text.wav").write_text("this is no audio")
+    (folder / "zero_bytes.wav").write_bytes(b"")
+    write(folder / "no_samples.wav", np.zeros(0))
+    write(folder / "nan.wav", np.array([0.1, np.nan, 0.1] * 1000), subtype="FLOAT")
+    return {
+        "cut.wav": "truncated",
+        "cut.flac": "truncated",
+        "text.wav": "cannot be read",
+        "zero_bytes.wav": "cannot be read",
+        "no_samples.wav": "holds no samples",
+        "nan.wav": "not finite",
+        "absent.wav": "no such file",
+    }
+
+
+def test_bad_files_are_named(tmp_path):
+    for name, words in damaged(tmp_path).items():
+        with pytest.raises(AudioError, match=words) as caught:
+            AudioFile(str(tmp_path / name)).whole()
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_evaluation_crops_are_spread_evenly():
+    audio = np.arange(100, dtype=np.float32)
+    crops = evaluation_crops(audio, 10, 4)
+    np.testing.assert_array_equal(crops[:, 0], [0, 30, 60, 90])
+    np.testing.assert_array_equal(crops[3], np.arange(90, 100))
+    np.testing.assert_array_equal(evaluation_crops(audio, 0, 4), audio[None])
+
+
+def test_frames_are_counted_as_in_voxceleb_trainer():
+    assert num_samples(200) == 32_240

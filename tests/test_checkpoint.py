@@ -1,0 +1,100 @@
+"""Model files: whole or absent, never executed, never partly loaded."""
+
+import os
+import pickle
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+from torch import nn
+
+from checkpoint import ModelFile, load_model, load_state, load_weights, save_model, save_state
+
+
+def model_file():
+    return ModelFile({"w": torch.arange(6.0)}, {"model": "X", "n_mels": 40}, ["a", "b"], True, {"eer": 0.1})
+
+
+def test_round_trip(tmp_path):
+    save_model(tmp_path / "sub" / "a.model", model_file())
+    loaded = load_model(str(tmp_path / "sub" / "a.model"))
+    assert torch.equal(loaded.weights["w"], torch.arange(6.0))
+    assert loaded[1:] == model_file()[1:]
+    assert os.listdir(tmp_path / "sub") == ["a.model"]
+    save_state(tmp_path / "last.state", {"epoch": 3})
+    assert load_state(tmp_path / "last.state") == {"epoch": 3}
+
+
+class Exploit:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def test_code_in_a_file_is_refused_and_not_run(tmp_path):
+    for name, save in {
+        "zip.model": lambda path: torch.save({"format": Exploit(tmp_path / "ran")}, path),
+        "old.model": lambda path: path.write_bytes(pickle.dumps(Exploit(tmp_path / "ran"))),
+    }.items():
+        save(tmp_path / name)
+        with pytest.raises(ValueError, match="refused|damaged") as caught:
+            load_model(str(tmp_path / name))
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_damaged_files_are_refused(tmp_path):
+    save_model(tmp_path / "a.model", model_file())
+    content = (tmp_path / "a.model").read_bytes()
+    for part in (0, 1, 10, len(content) // 2, len(content) - 10):
+        (tmp_path / "cut.model").write_bytes(content[:part])
+        with pytest.raises(ValueError, match=r"cut\.model: damaged, or not a model file"):
+            load_model(str(tmp_path / "cut.model"))
+    (tmp_path / "text.model").write_text("hello")
+    with pytest.raises(ValueError, match=r"text\.model"):
+        load_model(str(tmp_path / "text.model"))
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        load_model(str(tmp_path / "absent.model"))
+    torch.save(torch.zeros(3), tmp_path / "tensor.model")
+    with pytest.raises(ValueError, match="not a model file"):
+        load_model(str(tmp_path / "tensor.model"))
+    with pytest.raises(ValueError, match="not a training state"):
+        load_state(tmp_path / "a.model")
+
+
+def test_weights_fit_wholly_or_not_at_all():
+    network = nn.Linear(2, 2)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(ValueError, match=r"missing bias; unexpected b; weight is \(3, 2\), not \(2, 2\)"):
+        load_weights(network, {"weight": torch.ones(3, 2), "b": torch.ones(2)}, "x.model")
+    with pytest.raises(ValueError, match="missing bias"):
+        load_weights(network, {"weight": torch.ones(2, 2)}, "x.model")
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_a_full_disk_leaves_the_file_before(tmp_path):
+    """A limit on the size of files stands for the disk that is full."""
+    save_state(tmp_path / "last.state", {"epoch": 1})
+    code = (
+        "import sys, torch; from pathlib import Path; from checkpoint import save_state\n"
+        "try: save_state(Path(sys.argv[1]), {'x': torch.zeros(1_000_000)})\n"
+        "except OSError as error: print(error); sys.exit(2)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "last.state")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    assert result.returncode == 2, result.stderr
+    assert len(result.stdout.splitlines()) == 1
+    assert load_state(tmp_path / "last.state") == {"epoch": 1}
+    assert os.listdir(tmp_path) == ["last.state"]

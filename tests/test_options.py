@@ -1,0 +1,170 @@
+"""Precedence, plug-in options, config files, old spellings, and what is refused."""
+
+import pytest
+from conftest import ROOT, assert_refused, run_script
+
+import options
+import trainSpeakerNet
+from options import resolve, training_flags
+
+NEEDED = ["--model", "ResNetSE34L", "--trainfunc", "angleproto"]
+
+
+def parse(*argv):
+    """Words of a command line -> resolved options and warnings."""
+    args, _, warnings = trainSpeakerNet.parse([*NEEDED, *map(str, argv)])
+    return args, warnings
+
+
+def with_config(tmp_path, text, *argv):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    return parse("--config", path, *argv)
+
+
+def test_the_later_source_wins(tmp_path, monkeypatch):
+    assert parse()[0].n_mels == 40 and parse()[0].encoder_type == "SAP"
+    args, _ = with_config(tmp_path, "n_mels: 64\nlr: 0.01\nencoder_type: ASP\n")
+    assert (args.n_mels, args.lr, args.encoder_type) == (64, 0.01, "ASP")
+    args, _ = with_config(tmp_path, "n_mels: 64\nlr: 1e-2\n", "--n_mels", 32)
+    assert (args.n_mels, args.lr) == (32, 0.01)
+    monkeypatch.setattr("models.ResNetSE34L.DEFAULTS", {"n_mels": 50, "nOut": 100, "window": "hann"})
+    args, _ = with_config(tmp_path, "nOut: 200\n")
+    assert (args.n_mels, args.nOut, args.window) == (50, 200, "hann")
+
+    def core(add_help):
+        return training_flags("", add_help)
+
+    stored = {"n_mels": 60, "nOut": 300, "model": "ResNetSE34L"}
+    args = resolve(core, ["--nOut", "400"], stored).args
+    assert (args.n_mels, args.nOut, args.window) == (60, 400, "hann")
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ([], True),
+        (["--log_input"], True),
+        (["--log_input", "True"], True),
+        (["--log_input", "1"], True),
+        (["--log_input", "False"], False),
+        (["--log_input=0"], False),
+    ],
+)
+def test_boolean_options_stand_bare_or_with_a_value(words, value):
+    assert parse(*words)[0].log_input is value
+
+
+def test_options_of_a_plugin_that_was_not_chosen_warn():
+    args, warnings = parse("--margin", 0.2, "--lr_decay", 0.9, "--momentum=0.8")
+    assert warnings == [
+        "--margin has no effect with --trainfunc angleproto",
+        "--momentum has no effect with --optimizer adam",
+    ]
+    assert args.lr_decay == 0.9 and not hasattr(args, "margin")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--nclases", 5], r"--nclases: unknown; did you mean nClasses"),
+        (["--marign", 0.1], r"--marign: unknown; did you mean margin"),
+        (["--trainfunc", "angelproto"], r"--trainfunc angelproto: unknown; did you mean angleproto\?"),
+        (["--model", "ResNetSE34"], r"--model ResNetSE34: unknown; did you mean ResNetSE34L\?"),
+        (["--n_mels", "many"], r"argument --n_mels: invalid int value: 'many'"),
+        (["--log_input", "perhaps"], r"expected True or False, got 'perhaps'"),
+        (["--window", "kaiser"], r"invalid choice: 'kaiser'"),
+        (["stray"], r"unexpected argument 'stray'"),
+        (["--batch_size", 0], r"--batch_size must be at least 1"),
+        (["--nPerSpeaker", 1], r"--nPerSpeaker 1: angleproto needs at least 2"),
+        (["--dcf_p_target", 5], r"0 < --dcf_p_target < 1"),
+        (["--eval"], r"--eval needs --initial_model"),
+        (["--config", "absent.yaml"], r"--config absent\.yaml: no such file"),
+    ],
+)
+def test_refused(words, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        parse(*words)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nLcasses: 5994\n", r"--config .*c\.yaml: --nLcasses: unknown; did you mean nClasses"),
+        ("n_mels: many\n", r"--config .*c\.yaml: argument --n_mels: invalid int"),
+        ("batch_size: 1.5\n", r"c\.yaml: argument --batch_size: invalid int"),
+        ("- a\n", r"expected lines of `option: value`"),
+        ("n_mels: [1, 2]\n", r"n_mels: expected one value"),
+        ("n_mels:\n", r"n_mels: expected one value, got None"),
+        ("a: b: c\n", r"not YAML"),
+    ],
+)
+def test_refused_config_files(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        with_config(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--encoder", "ASP"], {"encoder_type": "ASP"}),
+        (["--gpu", 0], {"gpu_id": 0}),
+        (["--nSpeakers", 3], {"nPerSpeaker": 3, "nClasses": None}),
+        (["--nSpeakers", 5994], {"nPerSpeaker": 2, "nClasses": 5994}),
+        (["--nSpeakers", 50, "--nPerSpeaker", 2], {"nPerSpeaker": 2, "nClasses": 50}),
+        (["--trainfunc", "softmax", "--nSpeakers", 50], {"nPerSpeaker": 1, "nClasses": 50}),
+        (["--trainfunc", "amsoftmax", "--margin", 0.3, "--scale", 30], {"margin": 0.3, "scale": 30.0}),
+        ([], {"nPerSpeaker": 2}),
+        (["--augment", "False", "--mixedprec", 0], {}),
+    ],
+)
+def test_old_spellings(words, expected):
+    args, _ = parse(*words)
+    for name, value in expected.items():
+        assert getattr(args, name) == value
+
+
+# Every flag of voxceleb_trainer's trainSpeakerNet.py with a value that its users give.
+VOXCELEB_TRAINER = """config max_frames=200 eval_frames=300 batch_size=200 max_seg_per_spk=500 nDataLoaderThread=5
+augment seed=10 test_interval=10 max_epoch=500 trainfunc=amsoftmax optimizer=adam scheduler=steplr lr=.001
+lr_decay=.95 weight_decay=0 hard_prob=.5 hard_rank=10 margin=.1 scale=30 nPerSpeaker=1 nClasses=5994
+nSpeakers=5994 dcf_p_target=.05 dcf_c_miss=1 dcf_c_fa=1 initial_model save_path=exps/exp1
+train_list=data/train_list.txt test_list=data/veri_test.txt train_path=data/voxceleb2/dev/wav
+test_path=data/voxceleb1/test/wav musan_path=data/musan_split rir_path=data/RIRS_NOISES n_mels=40 log_input
+model=ResNetSE34L encoder_type=SAP nOut=512 sinc_stride=10 eval port=8888 distributed mixedprec gpu_id=0"""
+
+
+@pytest.mark.parametrize("word", VOXCELEB_TRAINER.split())
+def test_every_flag_of_voxceleb_trainer_works_or_says_that_it_does_not(word):
+    name = word.partition("=")[0]
+    words = ["--trainfunc", "amsoftmax"] + (
+        [] if name in ("config", "initial_model", "eval") else [f"--{word}"]
+    )
+    if name in options.NOT_YET:
+        with pytest.raises(ValueError, match=f"--{name}: .* is not part of this version yet"):
+            parse(*words)
+    else:
+        _, warnings = parse(*words)
+        assert not warnings
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_recipes_parse_and_give_their_reasons(path):
+    _, _, warnings = trainSpeakerNet.parse(["--config", str(path)])
+    assert not warnings
+    assert "#" in path.read_text()
+
+
+def test_help_documents_the_chosen_plugins():
+    result = run_script("trainSpeakerNet.py", "--trainfunc", "amsoftmax", "--model=ResNetSE34L", "--help")
+    assert result.returncode == 0
+    for words in ("loss/amsoftmax.py", "cosine taken off the true speaker", "features/logmel.py", "--n_mels"):
+        assert words in result.stdout
+    assert "--init_w" not in result.stdout
+    assert all(name in result.stdout for name in options.available("loss"))
+
+
+def test_a_mistake_is_one_line():
+    assert_refused(run_script("trainSpeakerNet.py", *NEEDED, "--max_epochs", 3), "did you mean max_epoch")
+    assert_refused(run_script("trainSpeakerNet.py"), "--model is needed", "ResNetSE34L")
+    assert_refused(run_script("trainSpeakerNet.py", "--model", "ResNetSE34L"), "--trainfunc is needed")

@@ -1,0 +1,291 @@
+"""The trainer through its command line: a run folder, resume, stops, evaluation, wrong input."""
+
+import json
+import os
+import pickle
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import ROOT, Corpus, assert_refused, run_script
+
+import checkpoint
+import tuneThreshold
+
+SCRIPT = "trainSpeakerNet.py"
+
+
+def weights(save_path, epoch):
+    return checkpoint.load_model(str(save_path / "model" / f"model{epoch:09d}.model")).weights
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, tmp_path_factory):
+    """A finished run of four epochs, tested before and after."""
+    save_path = tmp_path_factory.mktemp("run") / "exp"
+    result = run_script(SCRIPT, *corpus.options(save_path, max_epoch=4, test_interval=2), "--test_at_start")
+    assert result.returncode == 0, result.stderr
+    return save_path, result
+
+
+def test_the_run_folder(trained, corpus):
+    save_path, result = trained
+    files = {str(path.relative_to(save_path)) for path in save_path.rglob("*") if path.is_file()}
+    assert files == {
+        "model/model000000002.model",
+        "model/model000000004.model",
+        "model/best.model",
+        "state/last.state",
+        "result/scores.txt",
+        "result/results.jsonl",
+        "result/run.json",
+        "result/eval/test.scores.txt",
+    }
+    log = (save_path / "result" / "scores.txt").read_text().splitlines()
+    assert len(log) == 7
+    assert re.match(r"Epoch 1, TEER/TAcc \d+\.\d\d, TLOSS \d\.\d{6}, LR 0\.001000, \d+ utterances/s", log[1])
+    assert re.match(r"Epoch 4, VEER \d+\.\d{4}, MinDCF \d\.\d{5}, MinDCF\(0\.01\)", log[6])
+    assert all(line in result.stdout for line in log)
+    records = [json.loads(line) for line in (save_path / "result" / "results.jsonl").read_text().splitlines()]
+    assert [(r["event"], r["epoch"]) for r in records] == [
+        ("test", 0), ("train", 1), ("train", 2), ("test", 2), ("train", 3), ("train", 4), ("test", 4),
+    ]  # fmt: skip
+    assert log[6].startswith(f"Epoch 4, VEER {100 * records[6]['eer']:.4f}")
+    run = json.loads((save_path / "result" / "run.json").read_text())
+    assert run["options"]["n_mels"] == 40 and run["packages"]["torch"] == torch.__version__
+    assert run["command"][0].endswith(SCRIPT) and str(corpus.root) in " ".join(run["command"])
+
+
+def test_the_best_model_is_the_one_with_the_lowest_eer(trained):
+    save_path, _ = trained
+    records = [json.loads(line) for line in (save_path / "result" / "results.jsonl").read_text().splitlines()]
+    eers = {r["epoch"]: r["eer"] for r in records if r["event"] == "test" and r["epoch"]}
+    best = checkpoint.load_model(str(save_path / "model" / "best.model"))
+    assert best.metrics["eer"] == min(eers.values())
+    assert_same(best.weights, weights(save_path, min(eers, key=eers.get)))
+
+
+def test_the_same_command_goes_on_and_a_finished_run_is_left_alone(trained, corpus, tmp_path):
+    save_path, _ = trained
+    before = weights(save_path, 4)
+    result = run_script(SCRIPT, *corpus.options(save_path, max_epoch=4, test_interval=2), "--test_at_start")
+    assert result.returncode == 0 and "resumed after epoch 4" in result.stdout
+    assert "Epoch" not in result.stdout
+    assert_same(before, weights(save_path, 4))
+    other = corpus.options(save_path, max_epoch=4, test_interval=2, n_mels=32)
+    assert_refused(run_script(SCRIPT, *other), "--n_mels 40, not 32", "--save_path")
+
+
+def test_eval_needs_nothing_but_the_model_file(trained, corpus, tmp_path):
+    save_path, _ = trained
+    model = save_path / "model" / "model000000004.model"
+    words = ["--initial_model", model, "--test_list", corpus.test_list, "--test_path", corpus.root]
+    result = run_script(SCRIPT, "--eval", *words, "--save_path", tmp_path)
+    assert result.returncode == 0, result.stderr
+    during = (save_path / "result" / "scores.txt").read_text().splitlines()[6].removeprefix("Epoch 4, ")
+    assert during in result.stdout
+    ours, theirs = (
+        (folder / "result" / "eval" / "test.scores.txt").read_text() for folder in (tmp_path, save_path)
+    )
+    assert ours == theirs
+    scores, labels = tuneThreshold.read_scores(str(tmp_path / "result" / "eval" / "test.scores.txt"))
+    eer = tuneThreshold.eer(tuneThreshold.error_rates(scores, labels)).value
+    assert f"VEER {100 * eer:.4f}" in result.stdout
+    distance = run_script(SCRIPT, "--eval", *words, "--save_path", tmp_path, "--scoring", "distance")
+    assert distance.returncode == 0
+    scores, _ = tuneThreshold.read_scores(str(tmp_path / "result" / "eval" / "test.scores.txt"))
+    assert (scores <= 0).all() and (scores >= -2).all()
+    refused = run_script(SCRIPT, "--eval", *words, "--save_path", tmp_path, "--n_mels", 64)
+    assert_refused(refused, "--n_mels 64 contradicts", "40")
+
+
+def test_a_list_without_labels_gives_scores_only(trained, corpus, tmp_path):
+    save_path, _ = trained
+    (tmp_path / "pairs.txt").write_text("spk0/0.wav spk1/0.wav\nspk2/0.wav spk2/1.wav\n")
+    words = ["--initial_model", save_path / "model" / "best.model", "--test_list", tmp_path / "pairs.txt"]
+    result = run_script(SCRIPT, "--eval", *words, "--test_path", corpus.root, "--save_path", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "no labels" in result.stdout and "VEER" not in result.stdout
+    lines = (tmp_path / "result" / "eval" / "pairs.scores.txt").read_text().splitlines()
+    assert [line.split()[1:] for line in lines] == [
+        ["spk0/0.wav", "spk1/0.wav"],
+        ["spk2/0.wav", "spk2/1.wav"],
+    ]
+
+
+def test_training_goes_on_from_a_model_with_other_speakers(trained, corpus, tmp_path):
+    save_path, _ = trained
+    (tmp_path / "four.txt").write_text(
+        "".join(line for line in corpus.train_list.open() if line[3] in "0123")
+    )
+    words = corpus.options(tmp_path / "exp", train_list=tmp_path / "four.txt", max_epoch=1, lr=0.0)
+    words += ["--initial_model", str(save_path / "model" / "best.model"), "--trainfunc", "softmax"]
+    result = run_script(SCRIPT, *words)
+    assert result.returncode == 0, result.stderr
+    assert "the loss starts anew" in result.stdout
+    old, new = checkpoint.load_model(words[-3]).weights, weights(tmp_path / "exp", 1)
+    assert torch.equal(old["model.conv1.weight"], new["model.conv1.weight"])
+    assert new["loss.fc.weight"].shape == (4, 512)
+
+
+def wait_for(path, text, process):
+    for _ in range(600):
+        if path.exists() and text in path.read_text():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    raise AssertionError(f"{text!r} never came")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_interrupted_and_started_again_equals_uninterrupted(corpus, tmp_path, signum):
+    settings = {"max_epoch": 5, "test_interval": 5, "nDataLoaderThread": 1, "batch_size": 2}
+    whole = run_script(SCRIPT, *corpus.options(tmp_path / "whole", **settings))
+    assert whole.returncode == 0, whole.stderr
+    words = corpus.options(tmp_path / "parts", **settings)
+    process = subprocess.Popen(
+        [sys.executable, ROOT / SCRIPT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(tmp_path / "parts" / "result" / "scores.txt", "Epoch 2,", process)
+    process.send_signal(signum)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum, errors
+    assert errors == "" and f"stopped by {signum.name}" in output
+    assert not (tmp_path / "parts" / "model").exists()
+    again = run_script(SCRIPT, *words)
+    assert again.returncode == 0 and "resumed after epoch" in again.stdout, again.stderr
+    assert_same(weights(tmp_path / "whole", 5), weights(tmp_path / "parts", 5))
+    scores = [
+        (tmp_path / run / "result" / "eval" / "test.scores.txt").read_text() for run in ("whole", "parts")
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_a_tiny_corpus_is_overfitted(corpus, tmp_path):
+    settings = {"trainfunc": "softmax", "nPerSpeaker": 1, "batch_size": 6, "max_frames": 80, "lr": 0.002}
+    settings |= {"max_epoch": 20, "test_list": "", "scheduler": "cosine"}
+    result = run_script(SCRIPT, *corpus.options(tmp_path, **settings))
+    assert result.returncode == 0, result.stderr
+    losses = [float(x) for x in re.findall(r"TLOSS (\d+\.\d+)", result.stdout)]
+    assert losses[-1] < 0.1 * losses[0]
+
+
+@pytest.mark.requires_cuda
+def test_a_gpu_trains_and_a_cpu_scores(corpus, tmp_path):
+    result = run_script(SCRIPT, *corpus.options(tmp_path, device="cuda"))
+    assert result.returncode == 0 and "cuda:0" in result.stdout, result.stderr
+    words = ["--initial_model", tmp_path / "model" / "best.model", "--device", "cpu"]
+    words += ["--test_list", corpus.test_list, "--test_path", corpus.root]
+    assert run_script(SCRIPT, "--eval", *words, "--save_path", tmp_path / "cpu").returncode == 0
+
+
+# --- wrong input: one line, exit 2, nothing written ------------------------------------------------
+
+
+@pytest.fixture
+def fragile(tmp_path):
+    """A corpus that a test may damage, and the folder of a run that must not come to be."""
+    return Corpus(tmp_path / "data"), tmp_path / "exp"
+
+
+def refused(corpus, save_path, *words, **changes):
+    """Run, expect one line with these words and no trace of a run."""
+    result = run_script(SCRIPT, *corpus.options(save_path, **changes))
+    assert_refused(result, *words)
+    assert not save_path.exists()
+
+
+def test_wrong_lists_and_numbers(fragile):
+    corpus, save_path = fragile
+    broken = corpus.root / "broken.txt"
+    refused(corpus, save_path, "--train_list absent.txt: no such file", train_list="absent.txt")
+    refused(corpus, save_path, "--test_list absent.txt: no such file", test_list="absent.txt")
+    broken.write_text("\n")
+    refused(corpus, save_path, "broken.txt: the list is empty", train_list=broken)
+    broken.write_text("spk0 spk0/0.wav\nspk1\n")
+    refused(corpus, save_path, "broken.txt:2: expected", train_list=broken)
+    broken.write_text("1 spk0/0.wav spk0/1.wav\n0 spk0/0.wav spk9/1.wav\n")
+    refused(corpus, save_path, "spk9/1.wav: no such file", "--test_path", test_list=broken)
+    broken.write_text("1 spk0/0.wav spk0/1.wav\n1 spk1/0.wav spk1/1.wav\n")
+    refused(corpus, save_path, "one class", test_list=broken)
+    refused(corpus, save_path, "no such file", "--train_path", train_path="elsewhere")
+    refused(corpus, save_path, "--nClasses 3 is less than the 6 speakers", nClasses=3)
+    refused(corpus, save_path, "--nPerSpeaker 1: angleproto needs at least 2", nPerSpeaker=1)
+    refused(corpus, save_path, "--nPerSpeaker", nPerSpeaker=6)
+    refused(corpus, save_path, "--lr_decay must lie in (0, 1]", lr_decay=2)
+
+
+def test_bad_audio_is_named_or_skipped(fragile):
+    corpus, save_path = fragile
+    soundfile.write(corpus.root / "spk1" / "0.wav", np.full(9000, np.nan), 16_000, subtype="FLOAT")
+    whole = (corpus.root / "spk2" / "1.wav").read_bytes()
+    (corpus.root / "spk2" / "1.wav").write_bytes(whole[: len(whole) // 2])
+    result = run_script(SCRIPT, *corpus.options(save_path, max_epoch=1))
+    assert_refused(result, "spk")
+    assert "spk1/0.wav: holds samples that are not finite" in result.stderr or (
+        "spk2/1.wav: truncated" in result.stderr
+    )
+    assert not (save_path / "model").exists() and not (save_path / "state").exists()
+    result = run_script(SCRIPT, *corpus.options(save_path, max_epoch=2), "--skip_bad_audio")
+    assert result.returncode == 0, result.stderr
+    assert "note: skipped: " in result.stdout and "spk2/1.wav: truncated" in result.stdout
+    assert re.search(r"note: skipped: \d+ times in all", result.stdout)
+    assert re.search(r"note: [34] trials left out with the skipped files", result.stdout)
+
+
+def test_bad_audio_in_a_worker_is_one_line_too(fragile):
+    corpus, save_path = fragile
+    for take in range(5):
+        (corpus.root / "spk3" / f"{take}.wav").write_bytes(b"")
+    result = run_script(SCRIPT, *corpus.options(save_path, nDataLoaderThread=2, test_list=""))
+    assert_refused(result, "spk3", "cannot be read")
+
+
+def test_unusable_model_files(fragile, trained):
+    corpus, save_path = fragile
+    bad = corpus.root / "bad.model"
+
+    class Exploit:
+        def __reduce__(self):
+            return os.mkdir, (str(corpus.root / "ran"),)
+
+    torch.save({"format": Exploit()}, bad)
+    refused(corpus, save_path, "bad.model: refused", initial_model=bad)
+    bad.write_bytes(pickle.dumps(Exploit(), protocol=2))
+    refused(corpus, save_path, "bad.model: refused", initial_model=bad)
+    assert not (corpus.root / "ran").exists()
+    good = (trained[0] / "model" / "best.model").read_bytes()
+    bad.write_bytes(good[: len(good) // 2])
+    refused(corpus, save_path, "bad.model: damaged", initial_model=bad)
+    refused(corpus, save_path, "absent.model: no such file", initial_model="absent.model")
+
+
+def test_a_save_path_that_cannot_be_written(fragile):
+    corpus, save_path = fragile
+    save_path.write_text("a file stands where the folder should be")
+    result = run_script(SCRIPT, *corpus.options(save_path))
+    assert_refused(result, str(save_path))
+
+
+def test_a_full_disk(fragile):
+    """A limit on the size of files stands for the disk that is full."""
+    corpus, save_path = fragile
+    result = run_script(
+        SCRIPT,
+        *corpus.options(save_path),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
+    )
+    assert_refused(result, "last.state")
+    assert not list(save_path.rglob("*.tmp")) and not (save_path / "state" / "last.state").exists()
