@@ -105,7 +105,7 @@ class StopSignal:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Code whose worker processes may get the signal too, and whose complaint of their death is no error."""
+        """Around code whose worker processes may get the signal too: their death is then no error."""
         try:
             yield
         except RuntimeError:

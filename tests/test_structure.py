@@ -6,10 +6,11 @@ import re
 import pytest
 from conftest import ROOT
 
+PLUGINS = ["features", "pooling", "loss", "optimizer", "scheduler", "models"]
 LAYERS = [
     ["files"],
     ["runtime", "tuneThreshold", "options", "audio", "corpora"],
-    "features pooling loss optimizer scheduler models augment report checkpoint scoring".split(),
+    [*PLUGINS, "augment", "report", "checkpoint", "scoring"],
     ["DatasetLoader"],
     ["SpeakerNet"],
     ["trainSpeakerNet", "inferSpeakerNet", "dataprep"],

@@ -2,6 +2,7 @@
 
 import time
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def brute_force(scores, labels, p_target=0.05):
         accepted = scores >= threshold
         points.append((np.mean(~accepted[labels == 1]), np.mean(accepted[labels == 0])))
     cost = min(p_target * miss + (1 - p_target) * fa for miss, fa in points)
-    for (miss, fa), (next_miss, next_fa) in zip(points, points[1:], strict=False):
+    for (miss, fa), (next_miss, next_fa) in pairwise(points):
         if miss < fa and next_miss >= next_fa:
             share = (fa - miss) / ((fa - miss) + (next_miss - next_fa))
             return miss + share * (next_miss - miss), cost / min(p_target, 1 - p_target)

@@ -1,0 +1,142 @@
+"""The demo corpus and lists for any tree of recordings."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import assert_refused, run_script, voice
+
+from corpora import _synthesiser, demo, folder
+from corpora._lists import trial_list
+from DatasetLoader import read_train_list
+from scoring import read_trials
+
+
+@pytest.fixture
+def small_demo(monkeypatch):
+    for name, value in {
+        "TRAIN_SPEAKERS": 3, "TRAIN_UTTERANCES": 2, "TEST_SPEAKERS": 3, "TEST_UTTERANCES": 3,
+        "DURATION_S": (0.3, 0.5),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(demo, name, value)
+
+
+def test_the_demo_corpus_is_big_enough_by_default():
+    assert demo.TRAIN_SPEAKERS >= 40 and demo.TEST_SPEAKERS >= 20
+
+
+def test_the_demo_corpus(small_demo, tmp_path):
+    first = demo.prepare(tmp_path / "a", seed=3)
+    demo.prepare(tmp_path / "b", seed=3)
+    demo.prepare(tmp_path / "c", seed=4)
+    utterances = read_train_list(str(tmp_path / "a" / "train_list.txt"))
+    trials = read_trials(str(tmp_path / "a" / "test_list.txt"), str(tmp_path / "a"))
+    assert len(utterances.speakers) == 3 and len(utterances.paths) == 6
+    assert Counter(trials.labels.tolist()) == {0: 9, 1: 9}
+    assert not set(utterances.paths) & set(trials.files)
+    assert "6 utterances of 3 voices" in first[0]
+    for path in utterances.paths + trials.files:
+        audio, rate = soundfile.read(tmp_path / "a" / path)
+        assert rate == 16_000 and 0.25 < len(audio) / rate < 0.55
+        assert 0.003 < np.sqrt(np.mean(audio**2)) < 0.2
+        same, other = ((tmp_path / x / path).read_bytes() for x in "bc")
+        assert (tmp_path / "a" / path).read_bytes() == same != other
+    demo.prepare(tmp_path / "a", seed=3)  # the same again is no loss
+    with pytest.raises(ValueError, match="exists and differs"):
+        demo.prepare(tmp_path / "a", seed=4)
+
+
+def spectrum_peak(audio, low, high):
+    spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))
+    frequency = np.fft.rfftfreq(len(audio), 1 / 16_000)
+    inside = (frequency > low) & (frequency < high)
+    return frequency[inside][np.argmax(spectrum[inside])]
+
+
+def test_the_glottal_source_has_the_pitch_and_the_resonators_the_formants():
+    generator = np.random.default_rng(0)
+    speaker = _synthesiser.draw_speaker(generator)._replace(pitch=125.0, pitch_range=0.0, breath=0.0)
+    frames = 100
+    tracks = _synthesiser.Tracks(
+        np.tile([500.0, 1500.0, 2500.0, 3500.0, 4500.0], (frames, 1)),
+        np.ones(frames), np.zeros(frames), np.ones((frames, 2)),
+    )  # fmt: skip
+    source = _synthesiser._source(speaker, tracks, generator)
+    assert spectrum_peak(source, 60, 200) == pytest.approx(125, rel=0.12)
+    noise = generator.normal(size=frames * _synthesiser.FRAME)
+    speech = _synthesiser._vocal_tract(speaker, tracks, noise, generator)
+    for formant in (500, 1500, 2500):
+        blocks = speech[: len(speech) // 512 * 512].reshape(-1, 512) * np.hanning(512)
+        power = (np.abs(np.fft.rfft(blocks)) ** 2).mean(axis=0)
+        frequency = np.fft.rfftfreq(512, 1 / 16_000)
+        near = abs(frequency - formant) < 400
+        assert frequency[near][np.argmax(power[near])] == pytest.approx(formant, abs=120)
+
+
+def tree(root, counts, suffix="wav"):
+    for speaker, count in enumerate(counts):
+        for take in range(count):
+            path = root / f"spk{speaker}" / "session 1" / f"{take}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, voice(speaker, take, 0.1), 16_000)
+    return root
+
+
+def test_lists_for_a_tree(tmp_path):
+    source = tree(tmp_path / "audio", [8, 8, 4, 1], "flac")
+    (source / "spk0" / "notes.txt").write_text("no audio")
+    result = run_script("dataprep.py", "--generate", "--from", source, "--save_path", tmp_path / "lists")
+    assert result.returncode == 0, result.stderr
+    train = read_train_list(str(tmp_path / "lists" / "train_list.txt"))
+    trials = read_trials(str(tmp_path / "lists" / "test_list.txt"), str(source))
+    assert Counter(np.array(train.speakers)[train.labels].tolist()) == {
+        "spk0": 5, "spk1": 5, "spk2": 4, "spk3": 1,
+    }  # fmt: skip
+    assert len(trials.files) == 6 and not set(trials.files) & set(train.paths)
+    assert Counter(trials.labels.tolist()) == {1: 6, 0: 6}  # 3 pairs of each of two speakers
+    for enrol, test, label in zip(trials.enrol, trials.test, trials.labels, strict=True):
+        speakers = {trials.files[i].split("/")[0] for i in (enrol, test)}
+        assert len(speakers) == 2 - label and enrol != test
+    assert "next: python trainSpeakerNet.py" in result.stdout
+
+
+def test_split_ratio_and_seed(tmp_path):
+    source = tree(tmp_path / "audio", [10, 10])
+
+    def lists(name, **options):
+        folder.prepare(tmp_path / name, source=source, **options)
+        return (tmp_path / name / "train_list.txt").read_text()
+
+    assert len(lists("a", split_ratio=0.4, seed=1).splitlines()) == 12
+    assert lists("b", split_ratio=0.4, seed=1) == lists("a", split_ratio=0.4, seed=1)
+    assert lists("c", split_ratio=0.4, seed=2) != lists("a", split_ratio=0.4, seed=1)
+
+
+def test_trials_are_balanced_and_different():
+    speakers = {f"s{i}": [f"s{i}/{k}" for k in range(500)] for i in range(3)}
+    lines = trial_list(speakers, 1000, np.random.default_rng(0)).splitlines()
+    assert len(set(lines)) == 1000
+    assert Counter(line[0] for line in lines) == {"0": 500, "1": 500}
+
+
+def test_wrong_input_is_one_line(tmp_path):
+    few = tree(tmp_path / "few", [4, 3])
+    (tmp_path / "empty").mkdir()
+    blank = tree(tmp_path / "blank", [9, 9])
+    (blank / "spk0").rename(blank / "spk 0")
+    for words, expected in {
+        ("--generate", "--from", few): "too few files",
+        ("--generate", "--from", tmp_path / "empty"): "no wav or flac files",
+        ("--generate", "--from", tmp_path / "absent"): "no such folder",
+        ("--generate", "--from", blank): "can't hold a blank",
+        ("--generate", "--from", few, "--split_ratio", 2): "--split_ratio",
+        (): "give one of --demo and --generate",
+        ("--demo", "--generate"): "give one of",
+        ("--demos",): "--demos: unknown; did you mean demo",
+        ("--download",): "--download: preparing VoxCeleb is not part of this version yet",
+        ("--demo", "--seed", -1): "--seed",
+    }.items():
+        out = tmp_path / "out"
+        assert_refused(run_script("dataprep.py", *words, "--save_path", out), expected)
+        assert not out.exists()
