@@ -1,5 +1,6 @@
 """From list files to batches: train lists, data sets, the sampler, the loaders."""
 
+import hashlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +18,6 @@ from files import read_lines
 Key = tuple[int, tuple[int, ...]]  # epoch, utterance indices of one speaker
 
 
-# --- lists ------------------------------------------------------------------------------------------
-
-
 class TrainList(NamedTuple):
     """Utterances of a train list: speaker names (sorted), label and path of each, repeated lines left out."""
 
@@ -27,6 +25,12 @@ class TrainList(NamedTuple):
     labels: NDArray[np.int64]
     paths: list[str]
     num_repeated: int
+
+    def digest(self) -> str:
+        """A hash of the speakers and paths in their order: what an epoch's draws depend on."""
+        speakers = (self.speakers[label] for label in self.labels)
+        lines = "\n".join(f"{s} {p}" for s, p in zip(speakers, self.paths, strict=True))
+        return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def read_train_list(list_path: str) -> TrainList:
@@ -48,9 +52,6 @@ def read_train_list(list_path: str) -> TrainList:
     index = {speaker: label for label, speaker in enumerate(speakers)}
     labels = np.array([index[speaker] for speaker in names.values()], dtype=np.int64)
     return TrainList(speakers, labels, list(names), len(lines) - len(names))
-
-
-# --- training ---------------------------------------------------------------------------------------
 
 
 class TrainItem(NamedTuple):
@@ -79,36 +80,43 @@ class TrainDataset(Dataset[TrainItem | AudioError]):
         self.length, self.seed, self.skip_bad = length, seed, skip_bad
 
     def __getitem__(self, key: Key) -> TrainItem | AudioError:
-        """Errors travel as values, so that the main process can raise them in one line."""
-        epoch, indices = key
-        crops, remarks = [], list[Remark]()
-        try:
-            for index in indices:
-                crops.append(self._crop(epoch, index, indices, remarks))
-        except AudioError as error:
-            return error
-        return TrainItem(torch.from_numpy(np.stack(crops)), int(self.labels[indices[0]]), remarks)
+        """Errors travel as values, so that the main process can raise them in one line.
 
-    def _crop(self, epoch: int, index: int, used: tuple[int, ...], remarks: list[Remark]) -> Audio:
-        """The crop of one utterance, or with skip_bad of the next of its speaker that is good."""
-        candidates = [index]
-        if self.skip_bad:
-            others = np.flatnonzero(self.labels == self.labels[index])
-            others = np.roll(others, -int(np.searchsorted(others, index)))
-            candidates += [int(i) for i in others if i not in used]
-        for candidate in candidates:
-            generator = np.random.default_rng([self.seed, epoch, candidate])
+        With skip_bad, other utterances of the speaker take the place of unusable ones; where there are
+        too few, good ones are cropped again.
+        """
+        epoch, indices = key
+        crops, good, remarks = list[Audio](), list[int](), list[Remark]()
+        waiting, spares = list(indices), None
+        while waiting and len(crops) < len(indices):
+            index = waiting.pop(0)
             try:
-                audio = AudioFile(str(Path(self.root) / self.paths[candidate]))
-                crop = audio.crop(self.length, generator)
+                crops.append(self._crop(index, remarks, epoch))
+                good.append(index)
             except AudioError as error:
                 if not self.skip_bad:
-                    raise
+                    return error
                 remarks.append(Remark("skipped", str(error)))
-                continue
-            remarks.extend(audio.remarks)
-            return crop
-        raise AudioError(f"{self.paths[index]}: no readable utterance of its speaker is left")
+                if spares is None:
+                    spares = self._others(indices)
+                    waiting += spares
+        if not good:
+            return AudioError(f"{self.paths[indices[0]]}: no readable utterance of its speaker is left")
+        for place in range(len(crops), len(indices)):
+            crops.append(self._crop(good[place % len(good)], remarks, epoch, place))
+        return TrainItem(torch.from_numpy(np.stack(crops)), int(self.labels[indices[0]]), remarks)
+
+    def _others(self, used: tuple[int, ...]) -> list[int]:
+        """The speaker's other utterances."""
+        own = np.flatnonzero(self.labels == self.labels[used[0]])
+        return [int(index) for index in own if index not in used]
+
+    def _crop(self, index: int, remarks: list[Remark], *draw: int) -> Audio:
+        generator = np.random.default_rng([self.seed, draw[0], index, *draw[1:]])
+        audio = AudioFile(str(Path(self.root) / self.paths[index]))
+        crop = audio.crop(self.length, generator)
+        remarks.extend(audio.remarks)
+        return crop
 
 
 def collate(items: list[TrainItem | AudioError]) -> TrainBatch | AudioError:
@@ -143,7 +151,8 @@ class SpeakerSampler(Sampler[list[Key]]):
         self.tuples = np.minimum(counts, max_per_speaker) // per_speaker  # of each speaker, an epoch
         self.num_speakers = int((self.tuples > 0).sum())
         if self.num_speakers == 0:
-            raise ValueError(f"no speaker of the list has {per_speaker} utterances (--nPerSpeaker)")
+            cap = f" and --max_seg_per_spk {max_per_speaker}" if max_per_speaker < per_speaker else ""
+            raise ValueError(f"no speaker can give {per_speaker} utterances: see --nPerSpeaker{cap}")
         self.batch_size = min(batch_size, self.num_speakers)
         self.num_batches = self._count_batches()
 
@@ -210,9 +219,6 @@ def assign_batches(
         members[taker][speaker] = position
         batches[position] = taker
     return batches
-
-
-# --- evaluation and loaders -------------------------------------------------------------------------
 
 
 class EvaluationItem(NamedTuple):

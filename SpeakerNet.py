@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +16,15 @@ from tqdm import tqdm
 
 import options
 import runtime
-from audio import AudioError, Remark
-from DatasetLoader import EvaluationItem, TrainBatch
-from scoring import Trials, score_trials, summarise
+import tuneThreshold
+from audio import AudioError, Remark, num_samples
+from DatasetLoader import EvaluationDataset, EvaluationItem, TrainBatch, evaluation_loader
+from files import require_files
+from report import RunFolder
+from scoring import Trials, read_trials, score_trials, summarise, write_scores
 
+SCORING_OPTIONS = ("eval_frames", "num_eval", "scoring")  # stored with a model: how it was tested
+FILES_PER_BATCH = 8  # of a trial list, each with --num_eval crops
 DISPLAY_INTERVAL_S = 1.0  # showing figures makes the device wait, so it is done this rarely
 
 
@@ -130,7 +136,8 @@ class ModelTrainer:
         if isinstance(batch, AudioError):
             raise batch
         self.remark(batch.remarks)
-        return (tensor.to(self.device, non_blocking=True) for tensor in batch[:2])  # type: ignore
+        crops, labels = batch.crops, batch.labels
+        return crops.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
     def _step(self, crops: Tensor, labels: Tensor) -> Tensor:
         """One optimizer step -> loss and accuracy (2,), on the device."""
@@ -215,3 +222,43 @@ def _by_length(items: Iterable[EvaluationItem]) -> list[list[EvaluationItem]]:
     for item in items:
         groups.setdefault(item.crops.shape[1], []).append(item)
     return list(groups.values())
+
+
+class TrialTest:
+    """A trial list with its files checked, ready to be scored by any number of networks."""
+
+    def __init__(self, args: argparse.Namespace, folder: RunFolder, device: torch.device) -> None:
+        """Reads the list; raises ValueError or FileNotFoundError if it or one of its files is wrong."""
+        self.args, self.folder = args, folder
+        trials = read_trials(args.test_list, args.test_path)
+        if not args.skip_bad_audio:
+            require_files(args.test_path, trials.files, "--test_path")
+        length = num_samples(args.eval_frames) if args.eval_frames else 0
+        dataset = EvaluationDataset(trials.files, args.test_path, length, args.num_eval)
+        loader = evaluation_loader(dataset, FILES_PER_BATCH, args.nDataLoaderThread)
+        self.evaluator = Evaluator(trials, loader, args.scoring, device, folder.remark, args.skip_bad_audio)
+
+    def run(
+        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, name: str, **event: Any
+    ) -> dict[str, float]:
+        """Score, write the score file, log -> EER and minDCF as fractions; empty without labels."""
+        args, folder = self.args, self.folder
+        trials, scores = self.evaluator.scores(network, normalize, stop)
+        left_out = len(self.evaluator.trials.enrol) - len(scores)
+        figures = dict[str, float]()
+        if trials.labels is not None:
+            rates = tuneThreshold.error_rates(scores, trials.labels)
+            priors = list(dict.fromkeys((args.dcf_p_target, 0.01)))
+            figures = tuneThreshold.figures(rates, priors, args.dcf_c_miss, args.dcf_c_fa)
+        path = folder.evaluation / f"{Path(args.test_list).stem}.scores.txt"
+        write_scores(path, trials, scores)
+        if left_out:
+            folder.say(f"note: {left_out} trials left out with the skipped files")
+        if figures:
+            folder.log_test(name, figures, args.dcf_p_target)
+        else:
+            folder.say(f"{len(scores)} scores in {path}; no error rates, as the list has no labels")
+        settings = {key: getattr(args, key) for key in ("test_list", *SCORING_OPTIONS)}
+        counts = {"trials": len(scores), "trials_left_out": left_out}
+        folder.record(**event, **settings, **counts, **figures)
+        return figures

@@ -1,5 +1,6 @@
 """Recordings: opening, checking, resampling, mixing down and cropping."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,8 @@ import soundfile
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000  # Hz
+SHORTEST = 4_800  # samples that every network can embed, 0.3 s
+UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
 Audio = NDArray[np.float32]
 
 
@@ -42,8 +45,10 @@ class AudioFile:
         except soundfile.LibsndfileError as error:
             reason = error.error_string.rstrip(".") if Path(path).exists() else "no such file"
             raise AudioError(f"{path}: cannot be read: {reason}") from None
-        if self.file.format == "WAV" and "(should be" in self.file.extra_info:
+        if self.file.format == "WAV" and self._promises_more():
             raise AudioError(f"{path}: truncated: its header promises more samples than it holds")
+        if self.file.frames >= UNKNOWN_LENGTH:
+            raise AudioError(f"{path}: its header doesn't say how long it is; encode it again")
         if self.file.frames == 0:
             raise AudioError(f"{path}: holds no samples")
         self.num_frames, self.rate = self.file.frames, self.file.samplerate
@@ -53,6 +58,11 @@ class AudioFile:
             self.remarks.append(Remark(f"resampled from {self.rate} to {SAMPLE_RATE} Hz", path))
         if self.file.channels > 1:
             self.remarks.append(Remark(f"{self.file.channels} channels mixed down to one", path))
+
+    def _promises_more(self) -> bool:
+        """Whether the data chunk of a WAV file is shorter than its header says; -1 is said by pipes."""
+        said = re.search(r"^data\s*: (\d+) \(should be (\d+)\)", self.file.extra_info, re.MULTILINE)
+        return said is not None and int(said[1]) != 0xFFFFFFFF and int(said[1]) > int(said[2])
 
     def whole(self) -> Audio:
         """Every sample (T,)."""
@@ -99,10 +109,14 @@ class AudioFile:
 
 
 def evaluation_crops(audio: Audio, length: int, count: int) -> Audio:
-    """Audio (T,) -> crops (count, length) spread evenly over it; length 0: the whole, (1, T)."""
+    """Audio (T,) -> crops (count, length) spread evenly over it; length 0: the whole, (1, T).
+
+    Audio that is shorter than a crop, or than 0.3 s, is repeated.
+    """
+    least = length or SHORTEST
+    if len(audio) < least:
+        audio = np.resize(audio, least)
     if length == 0:
         return audio[None]
-    if len(audio) < length:
-        audio = np.resize(audio, length)
     starts = np.linspace(0, len(audio) - length, num=count).astype(int)
     return np.stack([audio[start : start + length] for start in starts])

@@ -34,8 +34,12 @@ def load_model(path: str) -> ModelFile:
         FileNotFoundError, ValueError: absent, damaged, with code inside, or of another kind.
     """
     content = _load(Path(path))
+    if content.get("format") == STATE_FORMAT:
+        raise ValueError(f"{path}: a training state, not a model; models lie in the folder model/")
     if content.get("format") != MODEL_FORMAT:
         raise ValueError(f"{path}: not a model file of this trainer (older formats can't be read yet)")
+    if not content.keys() >= set(ModelFile._fields):
+        raise ValueError(f"{path}: damaged: it lacks parts of a model file")
     return ModelFile(**{name: content[name] for name in ModelFile._fields})
 
 
@@ -91,7 +95,9 @@ def _load(path: Path) -> dict[str, Any]:
                 f"{path}: refused: it holds Python objects other than weights, which could run code"
             ) from None
         raise ValueError(f"{path}: damaged, or not a model file") from None
-    except (RuntimeError, EOFError, KeyError, ValueError, IndexError, AttributeError):
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    except Exception:  # a damaged file can fail anywhere in the unpickler
         raise ValueError(f"{path}: damaged, or not a model file") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a model file")

@@ -11,7 +11,7 @@ from pathlib import Path
 from corpora import demo, folder
 from options import BOOLEAN, Parser
 
-NOT_YET = ("download", "concatenate", "extract", "convert", "augment", "user", "password", "key")
+NOT_YET = ("download", "concatenate", "extract", "convert", "augment", "user", "username", "password", "key")
 
 
 def parser() -> Parser:

@@ -52,9 +52,6 @@ KINDS = {
 NETWORK_KINDS = ("models", "features", "pooling")  # what a stored model can't be changed in
 
 
-# --- plug-ins ---------------------------------------------------------------------------------------
-
-
 def available(kind: str) -> list[str]:
     """Kind (a folder's name) -> the names that can be chosen, sorted."""
     return sorted(path.stem for path in (ROOT / kind).glob("[!_]*.py"))
@@ -99,16 +96,25 @@ def network_options(args: argparse.Namespace, kinds: Iterable[str] = NETWORK_KIN
     for kind in kinds:
         flag = KINDS[kind].flag
         names += [flag, *plugin_options(plugin(kind, getattr(args, flag)))]
-    return {name: getattr(args, name) for name in names}
+    return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 
 def fixed_options(args: argparse.Namespace) -> dict[str, Any]:
     """The resolved options that a run can't change when it is resumed."""
-    others = ("seed", "initial_model", "nClasses", "nPerSpeaker")
+    others = (
+        "seed",
+        "initial_model",
+        "nClasses",
+        "nPerSpeaker",
+        "batch_size",
+        "max_frames",
+        "max_seg_per_spk",
+    )
     return network_options(args, KINDS) | {name: getattr(args, name) for name in others}
 
 
-# --- the parser -------------------------------------------------------------------------------------
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults and leaves the lines of a description as they are."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -119,7 +125,7 @@ class Parser(argparse.ArgumentParser):
             description=description,
             allow_abbrev=False,
             add_help=add_help,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=HelpFormatter,
         )
 
     def error(self, message: str) -> NoReturn:
@@ -209,9 +215,6 @@ def _unused(rest: list[str], parser: Parser, chosen: dict[str, str]) -> list[str
     ]
 
 
-# --- config files and resolution --------------------------------------------------------------------
-
-
 def config_tokens(path: str) -> list[str]:
     """YAML file of `option: value` -> the argv tokens that say the same."""
     try:
@@ -223,7 +226,7 @@ def config_tokens(path: str) -> list[str]:
     if not isinstance(entries, dict):
         raise ValueError(f"--config {path}: expected lines of `option: value`")
     for key, value in entries.items():
-        if not isinstance(value, str | int | float | bool):
+        if key == "config" or not isinstance(value, str | int | float | bool):
             raise ValueError(f"--config {path}: {key}: expected one value, got {value!r}")
     return [f"--{key}={value}" for key, value in entries.items()]
 
@@ -290,9 +293,6 @@ def resolve(
     return Resolved(args, given, warnings)
 
 
-# --- training and evaluation ------------------------------------------------------------------------
-
-
 def _choices(kind: str) -> str:
     return f"{KINDS[kind].entry} of a file in {kind}/: {', '.join(available(kind))}"
 
@@ -345,7 +345,7 @@ def training_flags(description: str, add_help: bool) -> Parser:
 
 def _add_evaluation_flags(parser: Parser) -> None:
     group = parser.add_argument_group("evaluation")
-    group.add_argument("--test_list", default="data/veri_test.txt", help="`label enrol test` lines")
+    group.add_argument("--test_list", default="data/veri_test.txt", help='`label enrol test`; "": none')
     group.add_argument("--test_path", default="data/voxceleb1/test/wav", help="where its paths start")
     group.add_argument("--eval_frames", type=int, default=300, help="crop, frames of 10 ms; 0 = whole file")
     group.add_argument("--num_eval", type=int, default=10, help="crops, spread evenly over each file")
@@ -365,6 +365,8 @@ def complete_training_options(args: argparse.Namespace, given: set[str]) -> None
     needed = plugin("loss", args.trainfunc).min_utterances
     if args.nSpeakers is not None:
         per_speaker = needed > 1 and args.nSpeakers <= LARGEST_NPERSPEAKER and "nPerSpeaker" not in given
+        if not per_speaker and "nClasses" in given:
+            raise ValueError("--nSpeakers is the old name of --nClasses here; give one of them")
         setattr(args, "nPerSpeaker" if per_speaker else "nClasses", args.nSpeakers)
     if args.nPerSpeaker is None:
         args.nPerSpeaker = needed
@@ -379,8 +381,8 @@ def complete_training_options(args: argparse.Namespace, given: set[str]) -> None
 def check_ranges(args: argparse.Namespace) -> None:
     """Raises ValueError for numbers that can't be."""
     at_least_one = ["max_frames", "batch_size", "max_seg_per_spk", "max_epoch", "test_interval"]
-    for name in (*at_least_one, "nOut", "num_eval"):
-        if getattr(args, name) < 1:
+    for name in (*at_least_one, "nOut", "num_eval", "nClasses"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
     for name in ("seed", "nDataLoaderThread", "eval_frames"):
         if getattr(args, name) < 0:

@@ -5,7 +5,6 @@ import platform
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,7 +25,7 @@ class RunFolder:
         self.result = root / "result"
         self.evaluation = self.result / "eval"
         self.best = self.models / "best.model"
-        self._remarks: Counter[str] = Counter()
+        self._remarks: dict[str, set[str]] = {}
 
     def model(self, epoch: int) -> Path:
         """Epoch -> the model file's path, as voxceleb_trainer names it."""
@@ -47,21 +46,29 @@ class RunFolder:
         self.say(text)
         self._append("scores.txt", text)
 
+    def log_test(self, name: str, figures: dict[str, float], p_target: float) -> None:
+        """Log EER in percent and minDCF with voxceleb_trainer's tokens, then what it didn't have."""
+        line = f"{name}, VEER {100 * figures['eer']:2.4f}, MinDCF {figures[f'min_dcf_{p_target:g}']:2.5f}"
+        if p_target != 0.01:
+            line += f", MinDCF(0.01) {figures['min_dcf_0.01']:.5f}"
+        self.log(f"{line}, threshold {figures['threshold']:.6f}")
+
     def record(self, **figures: Any) -> None:
         """Append one object to results.jsonl."""
         self._append("results.jsonl", json.dumps({"time": _now(), **figures}))
 
     def remark(self, remarks: Iterable[Remark]) -> None:
-        """Say the first remark of a kind and count the others; each skipped file is said."""
+        """Say the first remark of a kind and count the others; of skipped files each is said once."""
         for kind, path in remarks:
-            self._remarks[kind] += 1
-            if kind == "skipped" or self._remarks[kind] == 1:
+            known = self._remarks.setdefault(kind, set())
+            if path not in known and (kind == "skipped" or not known):
                 self.say(f"note: {kind}: {path}")
+            known.add(path)
 
     def close(self) -> None:
-        """Say how often each kind of remark was made."""
-        for kind, count in self._remarks.items():
-            self.say(f"note: {kind}: {count} times in all")
+        """Say of how many files each remark was made."""
+        for kind, paths in self._remarks.items():
+            self.say(f"note: {kind}: {len(paths)} files in all")
 
     def write_run(self, options: dict[str, Any], device: str) -> None:
         """run.json: what is needed to do the same again."""
@@ -78,9 +85,13 @@ class RunFolder:
         write_text(self.result / "run.json", json.dumps(run, indent=2) + "\n")
 
     def _append(self, name: str, line: str) -> None:
-        self.result.mkdir(parents=True, exist_ok=True)
-        with (self.result / name).open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        path = self.result / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _now() -> str:

@@ -1,6 +1,5 @@
 """Device, precision, seeds and stop signals: the only file that names cuda and autocast."""
 
-import os
 import random
 import signal
 from collections.abc import Callable, Iterator
@@ -39,11 +38,6 @@ def describe(device: torch.device) -> str:
     return f"{device} ({torch.get_num_threads()} threads)"
 
 
-def cpu_count() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def seed_everything(*seed: int) -> None:
     """Seed every global generator from a tuple such as (seed, epoch).
 
@@ -54,12 +48,7 @@ def seed_everything(*seed: int) -> None:
     random.seed(int(words[0]))
     np.random.seed(words[0])
     torch.manual_seed(int(words[1]))
-
-
-def wait(device: torch.device) -> None:
-    """Block until the device has done all that was asked of it; for honest timings."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    torch.backends.cudnn.deterministic = True
 
 
 def float32(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,6 @@ python trainSpeakerNet.py --eval --initial_model exps/exp1/model/best.model --te
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,27 +15,17 @@ import torch
 import checkpoint
 import options
 import runtime
-import scoring
-import tuneThreshold
 from audio import num_samples
 from checkpoint import ModelFile
 from DatasetLoader import (
-    EvaluationDataset,
     SpeakerSampler,
     TrainDataset,
-    evaluation_loader,
     read_train_list,
     train_loader,
 )
 from files import require_files
 from report import RunFolder
-from SpeakerNet import Evaluator, ModelTrainer, SpeakerNet
-
-SCORING_OPTIONS = ("eval_frames", "num_eval", "scoring")  # stored with a model: how it was tested
-FILES_PER_BATCH = 8  # of a trial list, each with --num_eval crops
-
-
-# --- options ----------------------------------------------------------------------------------------
+from SpeakerNet import SCORING_OPTIONS, ModelTrainer, SpeakerNet, TrialTest
 
 
 def flags(add_help: bool = True) -> options.Parser:
@@ -70,56 +59,12 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
     if args.eval:
         if model_file is None:
             raise ValueError("--eval needs --initial_model FILE, such as exps/exp1/model/best.model")
+        if "max_frames" in given:
+            resolved.warnings.append("--max_frames has no effect with --eval; crops are --eval_frames long")
     else:
         options.complete_training_options(args, given)
     options.check_ranges(args)
     return args, model_file, resolved.warnings
-
-
-# --- testing ----------------------------------------------------------------------------------------
-
-
-class Test:
-    """A trial list, ready to be scored as often as wanted; no list is as good as one."""
-
-    def __init__(self, args: argparse.Namespace, folder: RunFolder, device: torch.device) -> None:
-        """Reads the list; raises ValueError or FileNotFoundError if it or one of its files is wrong."""
-        self.args, self.folder = args, folder
-        trials = scoring.read_trials(args.test_list, args.test_path)
-        require_files(args.test_path, trials.files, "--test_path")
-        length = num_samples(args.eval_frames) if args.eval_frames else 0
-        dataset = EvaluationDataset(trials.files, args.test_path, length, args.num_eval)
-        loader = evaluation_loader(dataset, FILES_PER_BATCH, args.nDataLoaderThread)
-        self.evaluator = Evaluator(trials, loader, args.scoring, device, folder.remark, args.skip_bad_audio)
-
-    def run(
-        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, label: str
-    ) -> dict[str, float]:
-        """Score, write the score file, log -> EER and minDCF as fractions; empty without labels."""
-        args, folder = self.args, self.folder
-        trials, scores = self.evaluator.scores(network, normalize, stop)
-        left_out = len(self.evaluator.trials.enrol) - len(scores)
-        if left_out:
-            folder.say(f"note: {left_out} trials left out with the skipped files")
-        path = folder.evaluation / f"{Path(args.test_list).stem}.scores.txt"
-        scoring.write_scores(path, trials, scores)
-        if trials.labels is None:
-            folder.say(f"{label}{len(scores)} scores in {path}; no error rates, as the list has no labels")
-            return {}
-        rates = tuneThreshold.error_rates(scores, trials.labels)
-        equal = tuneThreshold.eer(rates)
-        costs = {
-            p: tuneThreshold.min_dcf(rates, p, args.dcf_c_miss, args.dcf_c_fa).value
-            for p in dict.fromkeys((args.dcf_p_target, 0.01))
-        }
-        folder.log(
-            f"{label}VEER {100 * equal.value:2.4f}, MinDCF {costs[args.dcf_p_target]:2.5f}, "
-            + "".join(f"MinDCF({p:g}) {cost:.5f}, " for p, cost in list(costs.items())[1:])
-            + f"threshold {equal.threshold:.6f}"
-        )
-        return {"eer": equal.value, "threshold": equal.threshold} | {
-            f"min_dcf_{p:g}": cost for p, cost in costs.items()
-        }
 
 
 def evaluate(
@@ -129,18 +74,17 @@ def evaluate(
     if not args.test_list:
         raise ValueError("--eval needs --test_list")
     device = runtime.choose_device(args.device, args.gpu_id)
-    trial_test = Test(args, folder, device)
+    trial_test = TrialTest(args, folder, device)
     network = SpeakerNet.build(args)
     weights = {k: v for k, v in model_file.weights.items() if not k.startswith("loss.")}
     checkpoint.load_weights(network, weights, args.initial_model)
     folder.require_writable()
     folder.say(f"{args.model} from {args.initial_model} on {runtime.describe(device)}")
     with stop.guard():
-        figures = trial_test.run(network.to(device), model_file.normalize, stop, label="")
-    folder.record(event="eval", model=args.initial_model, test_list=args.test_list, **figures)
-
-
-# --- training ---------------------------------------------------------------------------------------
+        name = f"{args.initial_model} on {args.test_list}"
+        trial_test.run(
+            network.to(device), model_file.normalize, stop, name, event="eval", model=args.initial_model
+        )
 
 
 class Progress(NamedTuple):
@@ -149,6 +93,10 @@ class Progress(NamedTuple):
     epoch: int = 0
     tested: bool = False  # whether the network of that epoch has been
     best_eer: float = float("inf")
+
+
+def _loss_tensors(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in weights.items() if name.startswith("loss.")}
 
 
 class Run:
@@ -160,10 +108,15 @@ class Run:
         self.device = runtime.choose_device(args.device, args.gpu_id)
         self.utterances = read_train_list(args.train_list)
         self._check_speakers()
-        self.test = Test(args, folder, self.device) if args.test_list else None
+        self.test = TrialTest(args, folder, self.device) if args.test_list else None
         sampler = SpeakerSampler(
             self.utterances.labels, args.batch_size, args.nPerSpeaker, args.max_seg_per_spk, args.seed
         )
+        if sampler.batch_size < 2 <= args.nPerSpeaker:
+            raise ValueError(
+                f"--batch_size {args.batch_size}: {args.trainfunc} compares the speakers of a batch and "
+                f"needs two; {sampler.num_speakers} have {args.nPerSpeaker} utterances (--nPerSpeaker)"
+            )
         dataset = TrainDataset(
             self.utterances, args.train_path, num_samples(args.max_frames), args.seed, args.skip_bad_audio
         )
@@ -207,21 +160,23 @@ class Run:
                 f"--nClasses {args.nClasses} is less than the {len(utterances.speakers)} speakers of "
                 f"{args.train_list}; leave the flag out to take their number"
             )
-        _, first = np.unique(utterances.labels, return_index=True)
-        require_files(args.train_path, (utterances.paths[i] for i in first), "--train_path")
+        if len(utterances.speakers) < 2:
+            raise ValueError(f"{args.train_list} has one speaker only; there is nothing to tell apart")
+        if not args.skip_bad_audio:
+            _, first = np.unique(utterances.labels, return_index=True)
+            require_files(args.train_path, (utterances.paths[i] for i in first), "--train_path")
 
     def _start_from(self, model_file: ModelFile) -> None:
         """Weights of --initial_model; a loss made for other speakers or of another kind starts anew."""
-        own = self.network.state_dict()
-        fits = model_file.speakers == self.utterances.speakers and all(
-            name in own and own[name].shape == tensor.shape
-            for name, tensor in model_file.weights.items()
-            if name.startswith("loss.")
-        )
-        weights = {k: v for k, v in model_file.weights.items() if fits or not k.startswith("loss.")}
-        if not fits:
+        own = _loss_tensors(self.network.state_dict())
+        same_kind = model_file.options["trainfunc"] == self.args.trainfunc
+        fits = same_kind and model_file.speakers == self.utterances.speakers
+        weights = model_file.weights
+        if not fits or {k: t.shape for k, t in own.items()} != {
+            k: t.shape for k, t in _loss_tensors(weights).items()
+        }:
             self.folder.say("note: the loss starts anew: --initial_model had other speakers or another loss")
-            weights |= {name: tensor for name, tensor in own.items() if name.startswith("loss.")}
+            weights = {k: t for k, t in weights.items() if not k.startswith("loss.")} | own
         checkpoint.load_weights(self.network, weights, self.args.initial_model)
 
     def resume(self) -> None:
@@ -229,8 +184,8 @@ class Run:
         if not self.folder.state.exists():
             return
         state = checkpoint.load_state(self.folder.state)
-        if state["speakers"] != self.utterances.speakers:
-            raise ValueError(f"{self.folder.state} belongs to other speakers; give another --save_path")
+        if state["utterances"] != self.utterances.digest():
+            raise ValueError(f"{self.folder.state} belongs to another train list; give another --save_path")
         for name, value in state["fixed"].items():
             if getattr(self.args, name, None) != value:
                 raise ValueError(
@@ -272,8 +227,9 @@ class Run:
     def _test_and_save(self, stop: runtime.StopSignal) -> None:
         epoch, metrics = self.progress.epoch, dict[str, float]()
         if self.test is not None:
-            metrics = self.test.run(self.network, self.network.normalize, stop, f"Epoch {epoch}, ")
-            self.folder.record(event="test", epoch=epoch, **metrics)
+            metrics = self.test.run(
+                self.network, self.network.normalize, stop, f"Epoch {epoch}", event="test", epoch=epoch
+            )
         best = min(self.progress.best_eer, metrics.get("eer", float("inf")))
         if epoch:
             weights = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
@@ -292,7 +248,7 @@ class Run:
         state = {
             "trainer": self.trainer.state_dict(),
             "progress": progress._asdict(),
-            "speakers": self.utterances.speakers,
+            "utterances": self.utterances.digest(),
             "fixed": options.fixed_options(self.args),
         }
         checkpoint.save_state(self.folder.state, state)
@@ -311,32 +267,35 @@ def train(
         with stop.guard():
             run.fit(stop)
     except runtime.Stopped as stopped:
-        folder.say(
-            f"stopped by {stopped}; epoch {run.progress.epoch} is saved, the same command goes on from there"
+        saved = (
+            f"epoch {run.progress.epoch} is saved" if run.progress.epoch else "nothing was to be saved yet"
         )
+        folder.say(f"stopped by {stopped}; {saved}, the same command goes on from there")
         raise
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command -> its exit code: 0, 2 for a mistake of the user, 130 or 143 if stopped by a signal."""
-    stop = runtime.StopSignal()
+    stop, folder = runtime.StopSignal(), None
     stop.install()
     try:
         args, model_file, warnings = parse(sys.argv[1:] if argv is None else argv)
-        folder = RunFolder(args.save_path)
         for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
+        folder = RunFolder(args.save_path)
         if args.eval:
             assert model_file is not None  # parse sees to it
             evaluate(args, model_file, folder, stop)
         else:
             train(args, model_file, folder, stop)
-        folder.close()
     except (ValueError, OSError) as error:
         print(f"trainSpeakerNet.py: error: {error}", file=sys.stderr)
         return 2
     except runtime.Stopped as stopped:
         return stopped.exit_code
+    finally:
+        if folder is not None:
+            folder.close()
     return 0
 
 

@@ -94,6 +94,13 @@ def min_dcf(rates: ErrorRates, p_target: float = 0.05, c_miss: float = 1.0, c_fa
     return MinDcf(float(cost[best] / blind), float(rates.thresholds[best]))
 
 
+def figures(rates: ErrorRates, p_targets: list[float], c_miss: float, c_fa: float) -> dict[str, float]:
+    """Operating points -> EER, its threshold, and minDCF for each prior, by name; fractions."""
+    equal = eer(rates)
+    costs = {f"min_dcf_{p:g}": min_dcf(rates, p, c_miss, c_fa).value for p in p_targets}
+    return {"eer": equal.value, "threshold": equal.threshold, **costs}
+
+
 def threshold_for_p_fa(rates: ErrorRates, p_fa: float) -> int:
     """Largest P_fa allowed -> index of the lowest threshold that keeps it."""
     return int(np.argmax(rates.p_fa <= _probability("P_fa", p_fa)))

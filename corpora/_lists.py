@@ -50,8 +50,16 @@ def _some_pairs(paths: list[str], generator: np.random.Generator) -> list[tuple[
     return list(combinations(paths, 2))
 
 
-def write_list(path: Path, text: str) -> None:
-    """Write a list; one with other contents is never overwritten."""
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise ValueError(f"{path} exists and differs; move it away or give another --save_path")
-    write_text(path, text)
+def require_no_others(root: Path, lists: dict[str, str]) -> None:
+    """Raises ValueError if a list of one of these names has other contents: nothing is overwritten."""
+    for name, text in lists.items():
+        path = root / name
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise ValueError(f"{path} exists and differs; move it away or give another --save_path")
+
+
+def write_lists(root: Path, lists: dict[str, str]) -> None:
+    """Names and contents -> files under root, all of them or, where one would be overwritten, none."""
+    require_no_others(root, lists)
+    for name, text in lists.items():
+        write_text(root / name, text)

@@ -53,13 +53,13 @@ class Tracks(NamedTuple):
 def draw_speaker(generator: np.random.Generator) -> Speaker:
     """A new voice."""
     uniform = generator.uniform
-    length = uniform(0.8, 1.25)  # shorter tracts have higher formants and mostly higher voices
-    pitch = 120.0 * length**2.5 * 2.0 ** uniform(-0.6, 0.6)
+    length = uniform(0.78, 1.28)  # shorter tracts have higher formants and mostly higher voices
+    pitch = 120.0 * length**2.5 * 2.0 ** uniform(-0.8, 0.8)
     return Speaker(
         pitch=pitch,
-        pitch_range=uniform(0.08, 0.35),
-        vowels=VOWELS * (1.0 + generator.normal(0.0, 0.1, VOWELS.shape)),
-        formant_scale=length * (1.0 + generator.normal(0.0, 0.1, NUM_FORMANTS)),
+        pitch_range=uniform(0.05, 0.25),
+        vowels=VOWELS * (1.0 + generator.normal(0.0, 0.13, VOWELS.shape)),
+        formant_scale=length * (1.0 + generator.normal(0.0, 0.12, NUM_FORMANTS)),
         bandwidth_scale=uniform(0.5, 2.0),
         open_quotient=uniform(0.4, 0.8),
         tilt=uniform(0.3, 0.93),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import numpy as np
 
-from corpora._lists import Speakers, train_list, trial_list, write_list
+from corpora._lists import Speakers, train_list, trial_list, write_lists
 
 SOURCES: tuple[str, ...] = ()  # the files are there already
 SUFFIXES = {".wav", ".flac"}
@@ -42,11 +42,10 @@ def prepare(
         trials = trial_list(held_out, num_trials, generator)
     except ValueError:
         raise ValueError(
-            f"{source}: too few files to hold any out for trials: two speakers with "
-            f"{FILES_HELD_OUT + 2} files each would do"
+            f"{source}: too few files to hold any out for trials: two speakers are needed who keep two "
+            f"files for training and hold two out (--split_ratio {split_ratio:g})"
         ) from None
-    write_list(root / "train_list.txt", train_list(train))
-    write_list(root / "test_list.txt", trials)
+    write_lists(root, {"train_list.txt": train_list(train), "test_list.txt": trials})
     return [
         f"{root}/train_list.txt: {sum(map(len, train.values()))} utterances of {len(train)} speakers",
         f"{root}/test_list.txt: {trials.count(chr(10))} trials over {sum(map(len, held_out.values()))} "

@@ -11,12 +11,10 @@ DEFAULTS = {"features": "logmel", "n_mels": 40, "encoder_type": "SAP", "nOut": 5
 
 
 class MainModel(nn.Module):
-    """Features (B, F, L) -> speaker embeddings (B, D); any F from 8 and any L from 1 frame up."""
+    """Features (B, F, L) -> speaker embeddings (B, D); any F and L from 1 up."""
 
     def __init__(self, num_features: int, embedding_dim: int, pooling: Callable[[int], nn.Module]) -> None:
         super().__init__()
-        if num_features < 1:
-            raise ValueError(f"ResNetSE34L needs at least one feature, got {num_features}")
         self.conv1 = nn.Conv2d(1, 16, kernel_size=7, stride=(2, 1), padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.layer1 = stage(16, 16, num_blocks=3, stride=1)

@@ -18,5 +18,7 @@ def Scheduler(
     """Optimizer -> its schedule, a function of the step alone."""
     if not 0.0 < lr_decay <= 1.0:
         raise ValueError(f"--lr_decay must lie in (0, 1], got {lr_decay}")
+    if lr_decay_epochs < 0:
+        raise ValueError(f"--lr_decay_epochs must not be negative, got {lr_decay_epochs}")
     interval = steps_per_epoch * (lr_decay_epochs or test_interval)
     return LambdaLR(optimizer, lambda step: lr_decay ** (step // interval))

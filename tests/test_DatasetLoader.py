@@ -99,7 +99,7 @@ def test_the_sampler_takes_linear_time():
 
 
 def test_too_few_utterances_are_refused():
-    with pytest.raises(ValueError, match="no speaker of the list has 2 utterances"):
+    with pytest.raises(ValueError, match="no speaker can give 2 utterances: see --nPerSpeaker"):
         SpeakerSampler(np.arange(5), 2, 2)
 
 
@@ -138,8 +138,14 @@ def test_a_bad_file_is_an_error_or_is_replaced_by_another_of_its_speaker(damaged
     assert collate([strict[0, (0, 1)], error]) is error
     item = TrainDataset(utterances, str(damaged.root), 4000, seed=1, skip_bad=True)[0, used]
     assert [remark.kind for remark in item.remarks] == ["skipped"]
-    instead = TrainDataset(utterances, str(damaged.root), 4000, seed=1)[0, (bad - 3, bad + 1)]
+    instead = TrainDataset(utterances, str(damaged.root), 4000, seed=1)[0, (bad + 1, bad - 3)]
     assert item.label == 2 and torch.equal(item.crops, instead.crops)
+    for take in (0, 1, 2):
+        (damaged.root / "spk2" / f"{take}.wav").unlink()
+    alone = TrainDataset(utterances, str(damaged.root), 4000, seed=1, skip_bad=True)[0, used]
+    assert len(alone.remarks) == 4 and alone.crops.shape == (2, 4000)
+    assert torch.equal(alone.crops[0], item.crops[0])  # the one good file, and another crop of it
+    assert not torch.equal(alone.crops[0], alone.crops[1])
 
 
 def test_a_speaker_without_a_good_file_is_an_error(damaged):

@@ -17,7 +17,7 @@ from scoring import read_trials
 def small_demo(monkeypatch):
     for name, value in {
         "TRAIN_SPEAKERS": 3, "TRAIN_UTTERANCES": 2, "TEST_SPEAKERS": 3, "TEST_UTTERANCES": 3,
-        "DURATION_S": (0.3, 0.5),
+        "DURATIONS_S": {"train": (0.3, 0.5), "test": (0.3, 0.5)},
     }.items():  # fmt: skip
         monkeypatch.setattr(demo, name, value)
 

@@ -126,12 +126,13 @@ def test_old_spellings(words, expected):
 
 # Every flag of voxceleb_trainer's trainSpeakerNet.py with a value that its users give.
 VOXCELEB_TRAINER = """config max_frames=200 eval_frames=300 batch_size=200 max_seg_per_spk=500
-nDataLoaderThread=5 augment seed=10 test_interval=10 max_epoch=500 trainfunc=amsoftmax optimizer=adam scheduler=steplr lr=.001
-lr_decay=.95 weight_decay=0 hard_prob=.5 hard_rank=10 margin=.1 scale=30 nPerSpeaker=1 nClasses=5994
-nSpeakers=5994 dcf_p_target=.05 dcf_c_miss=1 dcf_c_fa=1 initial_model save_path=exps/exp1
-train_list=data/train_list.txt test_list=data/veri_test.txt train_path=data/voxceleb2/dev/wav
-test_path=data/voxceleb1/test/wav musan_path=data/musan_split rir_path=data/RIRS_NOISES n_mels=40 log_input
-model=ResNetSE34L encoder_type=SAP nOut=512 sinc_stride=10 eval port=8888 distributed mixedprec gpu_id=0"""
+nDataLoaderThread=5 augment seed=10 test_interval=10 max_epoch=500 trainfunc=amsoftmax
+optimizer=adam scheduler=steplr lr=.001 lr_decay=.95 weight_decay=0 hard_prob=.5 hard_rank=10 margin=.1
+scale=30 nPerSpeaker=1 nClasses=5994 nSpeakers=5994 dcf_p_target=.05 dcf_c_miss=1 dcf_c_fa=1
+initial_model save_path=exps/exp1 train_list=data/train_list.txt test_list=data/veri_test.txt
+train_path=data/voxceleb2/dev/wav test_path=data/voxceleb1/test/wav musan_path=data/musan_split
+rir_path=data/RIRS_NOISES n_mels=40 log_input model=ResNetSE34L encoder_type=SAP nOut=512
+sinc_stride=10 eval port=8888 distributed mixedprec gpu_id=0"""
 
 
 @pytest.mark.parametrize("word", VOXCELEB_TRAINER.split())

@@ -94,7 +94,7 @@ def test_eval_needs_nothing_but_the_model_file(trained, corpus, tmp_path):
     words = ["--initial_model", model, "--test_list", corpus.test_list, "--test_path", corpus.root]
     result = run_script(SCRIPT, "--eval", *words, "--save_path", tmp_path)
     assert result.returncode == 0, result.stderr
-    during = (save_path / "result" / "scores.txt").read_text().splitlines()[6].removeprefix("Epoch 4, ")
+    during = (save_path / "result" / "scores.txt").read_text().splitlines()[6].removeprefix("Epoch 4")
     assert during in result.stdout
     ours, theirs = (
         (folder / "result" / "eval" / "test.scores.txt").read_text() for folder in (tmp_path, save_path)
@@ -191,9 +191,6 @@ def test_a_gpu_trains_and_a_cpu_scores(corpus, tmp_path):
     assert run_script(SCRIPT, "--eval", *words, "--save_path", tmp_path / "cpu").returncode == 0
 
 
-# --- wrong input: one line, exit 2, nothing written ------------------------------------------------
-
-
 @pytest.fixture
 def fragile(tmp_path):
     """A corpus that a test may damage, and the folder of a run that must not come to be."""
@@ -241,7 +238,7 @@ def test_bad_audio_is_named_or_skipped(fragile):
     result = run_script(SCRIPT, *corpus.options(save_path, max_epoch=2), "--skip_bad_audio")
     assert result.returncode == 0, result.stderr
     assert "note: skipped: " in result.stdout and "spk2/1.wav: truncated" in result.stdout
-    assert re.search(r"note: skipped: \d+ times in all", result.stdout)
+    assert re.search(r"note: skipped: 2 files in all", result.stdout)
     assert re.search(r"note: [34] trials left out with the skipped files", result.stdout)
 
 

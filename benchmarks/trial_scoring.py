@@ -1,6 +1,6 @@
 """Trials scored a second: blocks of trials against a loop over them, as voxceleb_trainer scores.
 
-    python benchmarks/scoring.py
+    python benchmarks/trial_scoring.py
 
 Both run on the same synthetic embeddings in one process; the loop is timed over a part of the trials.
 """
