@@ -249,9 +249,8 @@ class EvaluationDataset(Dataset[EvaluationItem]):
 
 
 def _init_worker(_: int) -> None:
-    """Leave Ctrl-C to the main process, and die of the SIGTERM with which it ends its workers."""
+    """Leave Ctrl-C, which a terminal sends to the whole group, to the main process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def train_loader(

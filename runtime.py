@@ -94,9 +94,13 @@ class StopSignal:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Around code whose worker processes may get the signal too: their death is then no error."""
+        """Around code whose worker processes may get the signal too.
+
+        PyTorch reports their death by an exception wherever the main process is, even in the middle of
+        writing a file; after a signal that is no error.
+        """
         try:
             yield
-        except RuntimeError:
+        except (RuntimeError, OSError):
             self.check()
             raise

@@ -244,7 +244,6 @@ class Run:
             self.progress = Progress(0, True)
 
     def _advance(self, progress: Progress) -> None:
-        self.progress = progress
         state = {
             "trainer": self.trainer.state_dict(),
             "progress": progress._asdict(),
@@ -252,6 +251,7 @@ class Run:
             "fixed": options.fixed_options(self.args),
         }
         checkpoint.save_state(self.folder.state, state)
+        self.progress = progress
 
 
 def train(

@@ -112,12 +112,40 @@ def test_bad_files_are_named(tmp_path):
         assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [(28, 99_999), (32, 4), (4, 32_044), (40, 0xFFFFFFFF)],
+    ids=["bytes/s", "block align", "RIFF size", "piped"],
+)
+def test_whole_files_with_untidy_headers_are_read(tmp_path, offset, value):
+    path = tmp_path / "a.wav"
+    write(path, voice(0, 0))
+    content = bytearray(path.read_bytes())
+    width = 2 if offset == 32 else 4
+    content[offset : offset + width] = value.to_bytes(width, "little")
+    path.write_bytes(content)
+    assert len(AudioFile(str(path)).whole()) == 16_000
+
+
+def test_flac_of_unknown_length_is_named(tmp_path):
+    path = tmp_path / "a.flac"
+    write(path, voice(0, 0))
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the 36 bits that count the samples
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=r"a\.flac"):
+        AudioFile(str(path)).whole()
+
+
 def test_evaluation_crops_are_spread_evenly():
     audio = np.arange(100, dtype=np.float32)
     crops = evaluation_crops(audio, 10, 4)
     np.testing.assert_array_equal(crops[:, 0], [0, 30, 60, 90])
     np.testing.assert_array_equal(crops[3], np.arange(90, 100))
-    np.testing.assert_array_equal(evaluation_crops(audio, 0, 4), audio[None])
+    np.testing.assert_array_equal(evaluation_crops(audio, 0, 4), [np.resize(audio, 4800)])  # 0.3 s
+    long = np.arange(5000, dtype=np.float32)
+    np.testing.assert_array_equal(evaluation_crops(long, 0, 4), long[None])
 
 
 def test_frames_are_counted_as_in_voxceleb_trainer():

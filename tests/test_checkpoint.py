@@ -57,6 +57,12 @@ def test_damaged_files_are_refused(tmp_path):
         (tmp_path / "cut.model").write_bytes(content[:part])
         with pytest.raises(ValueError, match=r"cut\.model: damaged, or not a model file"):
             load_model(str(tmp_path / "cut.model"))
+    torch.save({"w": torch.arange(6.0)}, tmp_path / "old.model", _use_new_zipfile_serialization=False)
+    old = (tmp_path / "old.model").read_bytes()
+    for part in range(1, len(old), 7):
+        (tmp_path / "cut.model").write_bytes(old[:part])
+        with pytest.raises(ValueError, match=r"cut\.model"):
+            load_model(str(tmp_path / "cut.model"))
     (tmp_path / "text.model").write_text("hello")
     with pytest.raises(ValueError, match=r"text\.model"):
         load_model(str(tmp_path / "text.model"))

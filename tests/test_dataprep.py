@@ -45,6 +45,7 @@ def test_the_demo_corpus(small_demo, tmp_path):
     demo.prepare(tmp_path / "a", seed=3)  # the same again is no loss
     with pytest.raises(ValueError, match="exists and differs"):
         demo.prepare(tmp_path / "a", seed=4)
+    assert (tmp_path / "a" / path).read_bytes() == same  # no sound was overwritten
 
 
 def spectrum_peak(audio, low, high):

@@ -164,6 +164,23 @@ def test_schedulers(name):
     assert first + rates(resumed_optimizer, resumed, 42) == whole
 
 
+def test_steplr_keeps_its_old_coupling_to_the_test_interval():
+    for settings, rates in {
+        (): [1, 1, 0.5, 0.5, 0.25],
+        (("lr_decay_epochs", 1),): [1, 0.5, 0.25, 0.125, 0.0625],
+    }.items():
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        scheduler = options.plugin("scheduler", "steplr")(
+            optimizer, 1, 9, lr_decay=0.5, test_interval=2, **dict(settings)
+        )
+        seen = []
+        for _ in rates:
+            seen.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        assert seen == rates
+
+
 def test_an_old_plugin_is_refused_with_advice(tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "Old.py").write_text("class MainModel:\n    def __init__(self, **kwargs): pass\n")

@@ -86,6 +86,10 @@ def test_the_same_command_goes_on_and_a_finished_run_is_left_alone(trained, corp
     assert_same(before, weights(save_path, 4))
     other = corpus.options(save_path, max_epoch=4, test_interval=2, n_mels=32)
     assert_refused(run_script(SCRIPT, *other), "--n_mels 40, not 32", "--save_path")
+    shorter = tmp_path / "shorter.txt"
+    shorter.write_text("\n".join(corpus.train_list.read_text().splitlines()[:-1]) + "\n")
+    other = corpus.options(save_path, max_epoch=4, test_interval=2, train_list=shorter)
+    assert_refused(run_script(SCRIPT, *other), "another train list", "--save_path")
 
 
 def test_eval_needs_nothing_but_the_model_file(trained, corpus, tmp_path):
@@ -174,8 +178,8 @@ def test_interrupted_and_started_again_equals_uninterrupted(corpus, tmp_path, si
 
 
 def test_a_tiny_corpus_is_overfitted(corpus, tmp_path):
-    settings = {"trainfunc": "softmax", "nPerSpeaker": 1, "batch_size": 6, "max_frames": 80, "lr": 0.002}
-    settings |= {"max_epoch": 20, "test_list": "", "scheduler": "cosine"}
+    settings = {"trainfunc": "softmax", "nPerSpeaker": 1, "batch_size": 6, "max_frames": 60, "lr": 0.003}
+    settings |= {"max_epoch": 40, "n_mels": 24, "f_max": 4000, "test_list": "", "scheduler": "cosine"}
     result = run_script(SCRIPT, *corpus.options(tmp_path, **settings))
     assert result.returncode == 0, result.stderr
     losses = [float(x) for x in re.findall(r"TLOSS (\d+\.\d+)", result.stdout)]
@@ -221,7 +225,10 @@ def test_wrong_lists_and_numbers(fragile):
     refused(corpus, save_path, "--nClasses 3 is less than the 6 speakers", nClasses=3)
     refused(corpus, save_path, "--nPerSpeaker 1: angleproto needs at least 2", nPerSpeaker=1)
     refused(corpus, save_path, "--nPerSpeaker", nPerSpeaker=6)
+    refused(corpus, save_path, "--batch_size 1", "compares the speakers", batch_size=1)
     refused(corpus, save_path, "--lr_decay must lie in (0, 1]", lr_decay=2)
+    broken.write_text("spk0 spk0/0.wav\nspk0 spk0/1.wav\n")
+    refused(corpus, save_path, "broken.txt has one speaker only", train_list=broken)
 
 
 def test_bad_audio_is_named_or_skipped(fragile):
@@ -286,3 +293,37 @@ def test_a_full_disk(fragile):
     )
     assert_refused(result, "last.state")
     assert not list(save_path.rglob("*.tmp")) and not (save_path / "state" / "last.state").exists()
+
+
+def test_a_stop_that_reaches_the_workers_too_is_clean(corpus, tmp_path):
+    """As `timeout` and batch systems send it: to the whole process group."""
+    words = corpus.options(tmp_path / "exp", max_epoch=500, nDataLoaderThread=2, test_list="")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / SCRIPT, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(tmp_path / "exp" / "result" / "scores.txt", "Epoch 2,", process)
+    os.killpg(process.pid, signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert errors == "" and "stopped by SIGTERM; epoch" in output
+
+
+def test_real_speech_trains_and_scores(real_data, tmp_path):
+    """One epoch of the recipe over two speakers of each corpus, then the trials of one corpus."""
+    chosen: dict[str, list[str]] = {}
+    for line in (real_data / "train_list_all.txt").read_text().splitlines():
+        chosen.setdefault(line.split()[0], []).append(line)
+    some = [name for prefix in ("wuw", "sc", "ls", "so") for name in chosen if name.startswith(prefix)][::60]
+    (tmp_path / "train.txt").write_text("\n".join(line for name in some for line in chosen[name]) + "\n")
+    trials = (real_data / "test_list_all.txt").read_text().splitlines()[:40]
+    (tmp_path / "test.txt").write_text("\n".join(trials) + "\n")
+    words = ["--config", ROOT / "configs" / "real_small.yaml", "--save_path", tmp_path / "exp"]
+    words += ["--train_list", tmp_path / "train.txt", "--train_path", real_data, "--max_epoch", 1]
+    words += ["--test_list", tmp_path / "test.txt", "--test_path", real_data, "--batch_size", 4]
+    result = run_script(SCRIPT, *words)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"Epoch 1, VEER \d+\.\d{4}, MinDCF", result.stdout)
