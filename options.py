@@ -122,6 +122,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None, add_help: bool = True) -> None:
         super().__init__(
+            usage="%(prog)s [--option value ...]",
             description=description,
             allow_abbrev=False,
             add_help=add_help,
@@ -277,11 +278,11 @@ def resolve(
     for kind, name in chosen.items():
         if name:
             _add_plugin_options(parser, kind, name)
-    known = {action.dest for action in parser._actions} - {"help"}
+    known = [action.dest for action in parser._actions if action.dest != "help"]
     parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
     args, rest = _parse(parser, sources, dict.fromkeys(known, UNSET))
     given = {name for name in known if getattr(args, name) is not UNSET}
-    for name in known - given:
+    for name in set(known) - given:
         setattr(args, name, parser.get_default(name))
 
     warnings = []

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from files import read_lines, write_text
 
 METHODS = ("cosine", "distance")
-BLOCK_VALUES = 1 << 23  # numbers gathered at a time: 32 MiB for either side of the trials
+BLOCK_VALUES = 1 << 19  # numbers gathered at a time: 2 MiB for either side, which stays in the cache
 
 
 class Trials(NamedTuple):
@@ -102,7 +102,9 @@ def score_trials(vectors: Tensor, trials: Trials, method: str) -> NDArray[np.flo
     for start in range(0, len(scores), size):
         block = slice(start, start + size)
         enrol, test = (torch.from_numpy(side[block]).to(vectors.device) for side in trials[1:3])
-        scores[block] = score(vectors[enrol], vectors[test]).double().cpu().numpy()
+        # index_select is more than twice as fast as vectors[enrol]
+        pair = vectors.index_select(0, enrol), vectors.index_select(0, test)
+        scores[block] = score(*pair).double().cpu().numpy()
     return scores
 
 
@@ -113,8 +115,9 @@ def _cosine(enrol: Tensor, test: Tensor) -> Tensor:
 
 def _distance(enrol: Tensor, test: Tensor) -> Tensor:
     """(N, K, D), (N, K, D) -> (N,)."""
-    squares = enrol.square().sum(dim=2)[:, :, None] + test.square().sum(dim=2)[:, None, :]
-    squared = squares - 2.0 * enrol @ test.transpose(1, 2)  # (N, K, K)
+    norms = (torch.linalg.vector_norm(side, dim=2).square() for side in (enrol, test))  # (N, K) each
+    squares = next(norms)[:, :, None] + next(norms)[:, None, :]
+    squared = torch.baddbmm(squares, enrol, test.transpose(1, 2), alpha=-2.0)  # (N, K, K)
     return -squared.clamp(min=0.0).sqrt().mean(dim=(1, 2))
 
 

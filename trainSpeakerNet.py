@@ -50,6 +50,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
     for name, what in options.NOT_YET.items():
         if name in given and getattr(args, name).lower() not in ("false", "0"):
             raise ValueError(f"--{name}: {what} is not part of this version yet")
+        delattr(args, name)
     for name in given & stored.keys() - set(SCORING_OPTIONS):
         if getattr(args, name) != stored[name]:
             raise ValueError(
