@@ -111,8 +111,8 @@ class TrainDataset(Dataset[TrainItem | AudioError]):
         own = np.flatnonzero(self.labels == self.labels[used[0]])
         return [int(index) for index in own if index not in used]
 
-    def _crop(self, index: int, remarks: list[Remark], *draw: int) -> Audio:
-        generator = np.random.default_rng([self.seed, draw[0], index, *draw[1:]])
+    def _crop(self, index: int, remarks: list[Remark], epoch: int, *again: int) -> Audio:
+        generator = np.random.default_rng([self.seed, epoch, index, *again])
         audio = AudioFile(str(Path(self.root) / self.paths[index]))
         crop = audio.crop(self.length, generator)
         remarks.extend(audio.remarks)

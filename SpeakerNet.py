@@ -129,6 +129,8 @@ class ModelTrainer:
         mean_loss, accuracy = (sums / len(loader)).tolist()
         if not mean_loss < float("inf"):  # also false for NaN
             raise ValueError(f"{name}: the loss is {mean_loss}; try a lower --lr")
+        if not all(parameter.isfinite().all() for parameter in self.network.parameters()):
+            raise ValueError(f"{name}: weights have become infinite or NaN; try a lower --lr")
         elapsed = time.perf_counter() - began
         return EpochFigures(mean_loss, accuracy, lr, utterances / elapsed, wait_s / elapsed)
 
@@ -256,8 +258,7 @@ class TrialTest:
             folder.say(f"note: {left_out} trials left out with the skipped files")
         if figures:
             folder.log_test(name, figures, args.dcf_p_target)
-        else:
-            folder.say(f"{len(scores)} scores in {path}; no error rates, as the list has no labels")
+        folder.say(f"{len(scores)} scores in {path}" + ("" if figures else "; no error rates without labels"))
         settings = {key: getattr(args, key) for key in ("test_list", *SCORING_OPTIONS)}
         counts = {"trials": len(scores), "trials_left_out": left_out}
         folder.record(**event, **settings, **counts, **figures)

@@ -33,7 +33,7 @@ def load_model(path: str) -> ModelFile:
     Raises:
         FileNotFoundError, ValueError: absent, damaged, with code inside, or of another kind.
     """
-    content = _load(Path(path))
+    content = _load(Path(path), "or not a model file")
     if content.get("format") == STATE_FORMAT:
         raise ValueError(f"{path}: a training state, not a model; models lie in the folder model/")
     if content.get("format") != MODEL_FORMAT:
@@ -50,7 +50,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 def load_state(path: Path) -> dict[str, Any]:
     """State file -> what save_state was given."""
-    content = _load(path)
+    content = _load(path, "delete it to start anew")
     if content.pop("format", None) != STATE_FORMAT:
         raise ValueError(f"{path}: not a training state of this trainer")
     return content
@@ -84,21 +84,22 @@ def _save(path: Path, content: dict[str, Any]) -> None:
         raise OSError(f"{path} could not be written: {str(error).splitlines()[0]}") from None
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, advice: str) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        stream = path.open("rb")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error):  # a class or function that is not a plain tensor's
-            raise ValueError(
+    with stream:
+        try:
+            content = torch.load(stream, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            if "GLOBAL" not in str(error):
+                raise ValueError(f"{path}: damaged, {advice}") from None
+            raise ValueError(  # a class or function that is no plain tensor's
                 f"{path}: refused: it holds Python objects other than weights, which could run code"
             ) from None
-        raise ValueError(f"{path}: damaged, or not a model file") from None
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    except Exception:  # a damaged file can fail anywhere in the unpickler
-        raise ValueError(f"{path}: damaged, or not a model file") from None
+        except Exception:  # a damaged file can fail anywhere in the unpickler
+            raise ValueError(f"{path}: damaged, {advice}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a model file")
+        raise ValueError(f"{path}: damaged, {advice}")
     return content

@@ -19,6 +19,8 @@ def read_lines(path: str, flag: str) -> list[tuple[int, str]]:
         raise FileNotFoundError(f"{flag} {path}: no such file") from None
     except UnicodeDecodeError:
         raise ValueError(f"{flag} {path}: not a text file in UTF-8") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{flag} {path}") from None
     lines = [(n, line.strip()) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise ValueError(f"{flag} {path}: the list is empty")

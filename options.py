@@ -114,7 +114,10 @@ def fixed_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults and leaves the lines of a description as they are."""
+    """Shows defaults where there are any and leaves the lines of a description as they are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, "") else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
@@ -212,7 +215,7 @@ def _unused(rest: list[str], parser: Parser, chosen: dict[str, str]) -> list[str
     return [
         f"--{option} has no effect with --{flags[option]} {chosen[others[option]]}"
         for option in others
-        if getattr(found, option) is not UNSET
+        if getattr(found, option) is not UNSET and chosen[others[option]]
     ]
 
 
@@ -350,7 +353,9 @@ def _add_evaluation_flags(parser: Parser) -> None:
     group.add_argument("--test_path", default="data/voxceleb1/test/wav", help="where its paths start")
     group.add_argument("--eval_frames", type=int, default=300, help="crop, frames of 10 ms; 0 = whole file")
     group.add_argument("--num_eval", type=int, default=10, help="crops, spread evenly over each file")
-    group.add_argument("--scoring", default="cosine", choices=("cosine", "distance"), help="see README")
+    group.add_argument(
+        "--scoring", default="cosine", choices=("cosine", "distance"), help="mean cosine or distance"
+    )
     group.add_argument(
         "--dcf_p_target", type=float, default=0.05, help="prior of minDCF; 0.01 comes beside it"
     )
@@ -385,6 +390,8 @@ def check_ranges(args: argparse.Namespace) -> None:
     for name in (*at_least_one, "nOut", "num_eval", "nClasses"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    if not args.save_path:
+        raise ValueError("--save_path needs the name of a folder")
     for name in ("seed", "nDataLoaderThread", "eval_frames"):
         if getattr(args, name) < 0:
             raise ValueError(f"--{name} must not be negative, got {getattr(args, name)}")

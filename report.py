@@ -51,7 +51,7 @@ class RunFolder:
         line = f"{name}, VEER {100 * figures['eer']:2.4f}, MinDCF {figures[f'min_dcf_{p_target:g}']:2.5f}"
         if p_target != 0.01:
             line += f", MinDCF(0.01) {figures['min_dcf_0.01']:.5f}"
-        self.log(f"{line}, threshold {figures['threshold']:.6f}")
+        self.log(f"{line}, threshold {figures['threshold']:.9g}")
 
     def record(self, **figures: Any) -> None:
         """Append one object to results.jsonl."""

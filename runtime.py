@@ -63,6 +63,12 @@ def float32(forward: Callable[..., Any]) -> Callable[..., Any]:
     return full_precision
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the device's or the process's memory is used up."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
+
+
 class Stopped(Exception):  # noqa: N818  (a request, not an error)
     """The user or the system asked the process to end."""
 

@@ -63,7 +63,8 @@ def _split_trial(line: str, root: str, where: str) -> tuple[int | None, str, str
     fields = line.split("\t") if "\t" in line else line.split()
     if len(fields) == 3 and fields[0] in ("0", "1"):
         return int(fields[0]), fields[1], fields[2]
-    if len(fields) == 2:
+    short = fields[0] in ("0", "1") and not os.path.isfile(os.path.join(root, fields[0]))  # noqa: PTH113, PTH118
+    if len(fields) == 2 and not short:
         return None, fields[0], fields[1]
     found = []
     for start in (0, 1) if fields[0] in ("0", "1") else (0,):

@@ -17,15 +17,15 @@ import options
 import runtime
 from audio import num_samples
 from checkpoint import ModelFile
-from DatasetLoader import (
-    SpeakerSampler,
-    TrainDataset,
-    read_train_list,
-    train_loader,
-)
+from DatasetLoader import SpeakerSampler, TrainDataset, read_train_list, train_loader
 from files import require_files
 from report import RunFolder
 from SpeakerNet import SCORING_OPTIONS, ModelTrainer, SpeakerNet, TrialTest
+
+EVALUATION_OPTIONS = (  # heeded by --eval, beside those that are stored with a model
+    *("eval", "initial_model", "config", "save_path", "seed", "device", "gpu_id", "nDataLoaderThread"),
+    *("skip_bad_audio", "test_list", "test_path", "dcf_p_target", "dcf_c_miss", "dcf_c_fa"),
+)
 
 
 def flags(add_help: bool = True) -> options.Parser:
@@ -44,24 +44,25 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
     if resolved.args.initial_model:
         model_file = checkpoint.load_model(resolved.args.initial_model)
         kept = [*options.network_options(argparse.Namespace(**model_file.options)), *SCORING_OPTIONS]
-        stored = {name: model_file.options[name] for name in kept}
+        stored = {name: model_file.options[name] for name in kept if name in model_file.options}
         resolved = options.resolve(flags, argv, stored)
     args, given = resolved.args, resolved.given
     for name, what in options.NOT_YET.items():
-        if name in given and getattr(args, name).lower() not in ("false", "0"):
+        if name in given and getattr(args, name).lower() not in ("false", "0", "no", "off"):
             raise ValueError(f"--{name}: {what} is not part of this version yet")
         delattr(args, name)
     for name in given & stored.keys() - set(SCORING_OPTIONS):
         if getattr(args, name) != stored[name]:
             raise ValueError(
                 f"--{name} {getattr(args, name)} contradicts {args.initial_model}, which was made with "
-                f"{stored[name]}; leave the flag out"
+                f"{stored[name]}; leave it out"
             )
     if args.eval:
         if model_file is None:
             raise ValueError("--eval needs --initial_model FILE, such as exps/exp1/model/best.model")
-        if "max_frames" in given:
-            resolved.warnings.append("--max_frames has no effect with --eval; crops are --eval_frames long")
+        idle = [f"--{name}" for name in sorted(given - stored.keys() - set(EVALUATION_OPTIONS))]
+        if idle:
+            resolved.warnings.append(f"no effect with --eval: {', '.join(idle)}")
     else:
         options.complete_training_options(args, given)
     options.check_ranges(args)
@@ -104,7 +105,7 @@ class Run:
     """One training run: its parts, and what happens between the epochs."""
 
     def __init__(self, args: argparse.Namespace, model_file: ModelFile | None, folder: RunFolder) -> None:
-        """Reads and checks everything, builds the network, writes nothing."""
+        """Reads and checks lists and options, builds the network, writes nothing."""
         self.args, self.folder = args, folder
         self.device = runtime.choose_device(args.device, args.gpu_id)
         self.utterances = read_train_list(args.train_list)
@@ -185,6 +186,8 @@ class Run:
         if not self.folder.state.exists():
             return
         state = checkpoint.load_state(self.folder.state)
+        if not state.keys() >= {"trainer", "progress", "utterances", "fixed", "test", "max_epoch"}:
+            raise ValueError(f"{self.folder.state} was written by another version; give another --save_path")
         if state["utterances"] != self.utterances.digest():
             raise ValueError(f"{self.folder.state} belongs to another train list; give another --save_path")
         for name, value in state["fixed"].items():
@@ -195,6 +198,16 @@ class Run:
                 )
         self.trainer.load_state_dict(state["trainer"])
         self.progress = Progress(**state["progress"])
+        if state["test"] != self._test_settings():
+            self.folder.say(
+                "note: the test is another one than before; the search for the best model starts anew"
+            )
+            self.progress = self.progress._replace(best_eer=float("inf"))
+        if state["max_epoch"] != self.args.max_epoch and self.args.scheduler != "steplr":
+            self.folder.say(
+                f"note: --max_epoch was {state['max_epoch']}; the rest of the schedule is that of a run of "
+                f"{self.args.max_epoch} epochs"
+            )
         self.folder.say(f"resumed after epoch {self.progress.epoch} from {self.folder.state}")
 
     def fit(self, stop: runtime.StopSignal) -> None:
@@ -244,11 +257,17 @@ class Run:
         else:
             self.progress = Progress(0, True)
 
+    def _test_settings(self) -> dict[str, Any]:
+        """What EERs must have in common to be compared."""
+        return {name: getattr(self.args, name) for name in ("test_list", "test_path", *SCORING_OPTIONS)}
+
     def _advance(self, progress: Progress) -> None:
         state = {
             "trainer": self.trainer.state_dict(),
             "progress": progress._asdict(),
             "utterances": self.utterances.digest(),
+            "test": self._test_settings(),
+            "max_epoch": self.args.max_epoch,
             "fixed": options.fixed_options(self.args),
         }
         checkpoint.save_state(self.folder.state, state)
@@ -268,10 +287,13 @@ def train(
         with stop.guard():
             run.fit(stop)
     except runtime.Stopped as stopped:
+        epoch = run.progress.epoch
         saved = (
-            f"epoch {run.progress.epoch} is saved" if run.progress.epoch else "nothing was to be saved yet"
+            f"epoch {epoch} is saved, the same command goes on from there"
+            if epoch
+            else "nothing is saved yet"
         )
-        folder.say(f"stopped by {stopped}; {saved}, the same command goes on from there")
+        folder.say(f"stopped by {stopped}; {saved}")
         raise
 
 
@@ -291,6 +313,11 @@ def main(argv: list[str] | None = None) -> int:
             train(args, model_file, folder, stop)
     except (ValueError, OSError) as error:
         print(f"trainSpeakerNet.py: error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not runtime.is_out_of_memory(error):
+            raise
+        print("trainSpeakerNet.py: error: out of memory; lower --batch_size or --max_frames", file=sys.stderr)
         return 2
     except runtime.Stopped as stopped:
         return stopped.exit_code

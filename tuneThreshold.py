@@ -6,7 +6,7 @@ python tuneThreshold.py exps/demo/result/eval/trials.scores.txt --p_fa 0.01 --p_
 import argparse
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -119,8 +119,12 @@ def _probability(name: str, value: float) -> float:
 
 def read_scores(path: str) -> tuple[Floats, NDArray[np.int8]]:
     """Score file with lines `score enrol test label` -> scores (N,), labels (N,)."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a text file in UTF-8") from None
     scores, labels = [], []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         fields = line.split()
         if not fields:
             continue
@@ -137,31 +141,40 @@ def read_scores(path: str) -> tuple[Floats, NDArray[np.int8]]:
 
 
 def summary(rates: ErrorRates, args: argparse.Namespace) -> list[str]:
-    """Operating points and the command's options -> the lines that it prints."""
+    """Operating points, the command's options -> the lines that it prints; thresholds to the last digit."""
     equal = eer(rates)
-    lines = [f"EER {100 * equal.value:.4f} % at threshold {equal.threshold:.6f}"]
+    lines = [f"EER {100 * equal.value:.4f} % at threshold {equal.threshold!r}"]
     for p_target in args.dcf_p_target:
         cost = min_dcf(rates, p_target, args.dcf_c_miss, args.dcf_c_fa)
         lines.append(
-            f"minDCF {cost.value:.5f} at threshold {cost.threshold:.6f} "
+            f"minDCF {cost.value:.5f} at threshold {cost.threshold!r} "
             f"(p_target {p_target:g}, c_miss {args.dcf_c_miss:g}, c_fa {args.dcf_c_fa:g})"
         )
     points = [(f"P_fa <= {100 * p:g} %", threshold_for_p_fa(rates, p)) for p in args.p_fa]
     points += [(f"P_miss <= {100 * p:g} %", threshold_for_p_miss(rates, p)) for p in args.p_miss]
     for wanted, i in points:
         lines.append(
-            f"{wanted}: threshold {rates.thresholds[i]:.6f} gives "
+            f"{wanted}: threshold {float(rates.thresholds[i])!r} gives "
             f"P_fa {100 * rates.p_fa[i]:.4f} %, P_miss {100 * rates.p_miss[i]:.4f} %"
         )
     return lines
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with 2."""
+        self.exit(2, f"tuneThreshold.py: error: {message}\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         description="EER, minDCF and thresholds of a score file. A trial is accepted if its score is at "
-        "least the threshold. Probabilities are fractions: 0.01 is 1 %%.",
+        "least the threshold. Probabilities are fractions: 0.01 is 1 %.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
     made.add_argument("scores", help="file with lines `score enrol test label`, as --eval writes it")
     made.add_argument(
@@ -185,7 +198,8 @@ def main(argv: list[str] | None = None) -> int:
         scores, labels = read_scores(args.scores)
         lines = summary(error_rates(scores, labels), args)
     except (OSError, ValueError) as error:
-        print(f"tuneThreshold.py: error: {error}", file=sys.stderr)
+        where = "" if args.scores in str(error) else f"{args.scores}: "
+        print(f"tuneThreshold.py: error: {where}{error}", file=sys.stderr)
         return 2
     print(f"{len(labels)} trials, {np.count_nonzero(labels)} of them target", *lines, sep="\n")
     return 0

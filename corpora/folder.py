@@ -1,5 +1,6 @@
 """Your own recordings: any tree `speaker/.../file` of wav or flac."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,8 @@ def prepare(
     """
     if split_ratio != -1.0 and not 0.0 < split_ratio < 1.0:
         raise ValueError(f"--split_ratio lies between 0 and 1, or is -1 for 3 files, got {split_ratio:g}")
+    if num_trials < 2:
+        raise ValueError(f"--num_trials must be at least 2, got {num_trials}")
     generator = np.random.default_rng(seed)
     train, held_out = Speakers(), Speakers()
     for name, paths in _find(source).items():
@@ -54,14 +57,17 @@ def prepare(
 
 
 def _find(source: Path) -> Speakers:
-    """Tree -> speaker (first folder) -> relative paths, all sorted."""
+    """Tree -> speaker (first folder) -> relative paths, sorted; follows links, leaves hidden files out."""
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such folder")
     found = Speakers()
-    for path in sorted(source.rglob("*")):
-        relative = path.relative_to(source)
-        if path.suffix.lower() in SUFFIXES and len(relative.parts) > 1 and path.is_file():
-            found.setdefault(relative.parts[0], []).append(relative.as_posix())
+    for folder, _, names in os.walk(source, followlinks=True):
+        for name in names:
+            relative = (Path(folder) / name).relative_to(source)
+            hidden = any(part.startswith(".") for part in relative.parts)
+            if relative.suffix.lower() in SUFFIXES and len(relative.parts) > 1 and not hidden:
+                found.setdefault(relative.parts[0], []).append(relative.as_posix())
+    found = {speaker: sorted(found[speaker]) for speaker in sorted(found)}
     if not found:
         raise ValueError(f"{source}: no wav or flac files in folders of speakers (speaker/.../file)")
     blank = next((name for name in found if " " in name), None)

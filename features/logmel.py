@@ -1,5 +1,6 @@
 """Log-mel energies as voxceleb_trainer computes them (HTK mel scale, Davis and Mermelstein 1980)."""
 
+import warnings
 from typing import Annotated, Literal
 
 import torch
@@ -40,16 +41,23 @@ class Features(nn.Module):
             raise ValueError(f"--pre_emphasis must lie in [0, 1), got {pre_emphasis}")
         self.num_features = n_mels
         self.log_input, self.pre_emphasis, self.feature_norm = log_input, pre_emphasis, feature_norm
-        self.mel = MelSpectrogram(
-            sample_rate=SAMPLE_RATE,
-            n_fft=N_FFT,
-            win_length=WINDOW_LENGTH,
-            hop_length=HOP_LENGTH,
-            f_min=f_min,
-            f_max=f_max,
-            n_mels=n_mels,
-            window_fn={"hamming": torch.hamming_window, "hann": torch.hann_window}[window],
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torchaudio's about empty bands; they are refused below
+            self.mel = MelSpectrogram(
+                sample_rate=SAMPLE_RATE,
+                n_fft=N_FFT,
+                win_length=WINDOW_LENGTH,
+                hop_length=HOP_LENGTH,
+                f_min=f_min,
+                f_max=f_max,
+                n_mels=n_mels,
+                window_fn={"hamming": torch.hamming_window, "hann": torch.hann_window}[window],
+            )
+        if (self.mel.mel_scale.fb.sum(dim=0) == 0).any():
+            raise ValueError(
+                f"--n_mels {n_mels}: some bands between {f_min:g} and {f_max:g} Hz are narrower than the "
+                f"spectrum's {SAMPLE_RATE / N_FFT:g} Hz and stay empty; use fewer"
+            )
 
     @staticmethod
     def num_frames(num_samples: int) -> int:

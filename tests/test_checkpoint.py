@@ -53,7 +53,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path):
 def test_damaged_files_are_refused(tmp_path):
     save_model(tmp_path / "a.model", model_file())
     content = (tmp_path / "a.model").read_bytes()
-    for part in (0, 1, 10, len(content) // 2, len(content) - 10):
+    for part in (0, 1, 10, *range(20, len(content) - 1, 97), len(content) - 10):
         (tmp_path / "cut.model").write_bytes(content[:part])
         with pytest.raises(ValueError, match=r"cut\.model: damaged, or not a model file"):
             load_model(str(tmp_path / "cut.model"))
@@ -71,6 +71,9 @@ def test_damaged_files_are_refused(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "tensor.model")
     with pytest.raises(ValueError, match="not a model file"):
         load_model(str(tmp_path / "tensor.model"))
+    (tmp_path / "cut.state").write_bytes(content[:100])
+    with pytest.raises(ValueError, match=r"cut\.state: damaged, delete it"):
+        load_state(tmp_path / "cut.state")
     with pytest.raises(ValueError, match="not a training state"):
         load_state(tmp_path / "a.model")
 

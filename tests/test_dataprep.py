@@ -87,6 +87,9 @@ def tree(root, counts, suffix="wav"):
 def test_lists_for_a_tree(tmp_path):
     source = tree(tmp_path / "audio", [8, 8, 4, 1], "flac")
     (source / "spk0" / "notes.txt").write_text("no audio")
+    (source / "spk0" / "._0.flac").write_text("left by macOS")
+    (source / "spk1").rename(tmp_path / "elsewhere")
+    (source / "spk1").symlink_to(tmp_path / "elsewhere")
     result = run_script("dataprep.py", "--generate", "--from", source, "--save_path", tmp_path / "lists")
     assert result.returncode == 0, result.stderr
     train = read_train_list(str(tmp_path / "lists" / "train_list.txt"))
@@ -132,6 +135,7 @@ def test_wrong_input_is_one_line(tmp_path):
         ("--generate", "--from", tmp_path / "absent"): "no such folder",
         ("--generate", "--from", blank): "can't hold a blank",
         ("--generate", "--from", few, "--split_ratio", 2): "--split_ratio",
+        ("--generate", "--from", few, "--num_trials", 1): "--num_trials must be at least 2",
         (): "give one of --demo and --generate",
         ("--demo", "--generate"): "give one of",
         ("--demos",): "--demos: unknown; did you mean demo",

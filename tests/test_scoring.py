@@ -23,6 +23,7 @@ def test_labelled_trials(tmp_path):
 
 
 def test_trials_without_labels(tmp_path):
+    (tmp_path / "0").touch()
     trials = trials_of(tmp_path, "a.wav b.wav\n0 1\n")
     assert trials.labels is None and trials.files == ["a.wav", "b.wav", "0", "1"]
 
@@ -38,6 +39,7 @@ def test_paths_with_blanks_are_split_where_two_files_are_or_at_tabs(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("1 a.wav\n0 a b\n", r"list\.txt:1: expected .* got 2 fields"),
         ("1 a b\n0\n", r"list\.txt:2: expected .* got 1 fields"),
         ("1 a b\n0 a b c\n", r"list\.txt:2: expected .* got 4 fields"),
         ("1 a b\n2 a b\n", r"list\.txt:2: expected"),

@@ -121,7 +121,7 @@ def test_a_list_without_labels_gives_scores_only(trained, corpus, tmp_path):
     words = ["--initial_model", save_path / "model" / "best.model", "--test_list", tmp_path / "pairs.txt"]
     result = run_script(SCRIPT, "--eval", *words, "--test_path", corpus.root, "--save_path", tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "no labels" in result.stdout and "VEER" not in result.stdout
+    assert "no error rates without labels" in result.stdout and "VEER" not in result.stdout
     lines = (tmp_path / "result" / "eval" / "pairs.scores.txt").read_text().splitlines()
     assert [line.split()[1:] for line in lines] == [
         ["spk0/0.wav", "spk1/0.wav"],
@@ -227,6 +227,8 @@ def test_wrong_lists_and_numbers(fragile):
     refused(corpus, save_path, "--nPerSpeaker", nPerSpeaker=6)
     refused(corpus, save_path, "--batch_size 1", "compares the speakers", batch_size=1)
     refused(corpus, save_path, "--lr_decay must lie in (0, 1]", lr_decay=2)
+    refused(corpus, save_path, "--n_mels 300: some bands", n_mels=300)
+    refused(corpus, save_path, "out of memory", nOut=10**12)
     broken.write_text("spk0 spk0/0.wav\nspk0 spk0/1.wav\n")
     refused(corpus, save_path, "broken.txt has one speaker only", train_list=broken)
 

@@ -1,5 +1,6 @@
 """EER, minDCF and thresholds: hand-worked lists, brute force, an independent reference, bounds."""
 
+import re
 import time
 import tracemalloc
 from itertools import pairwise
@@ -143,8 +144,8 @@ def test_the_command(tmp_path):
     result = run_script("tuneThreshold.py", path, "--p_fa", 0.5, "--p_miss", 0)
     assert result.returncode == 0, result.stderr
     assert "4 trials, 2 of them target" in result.stdout
-    assert "EER 0.0000 % at threshold 0.800000" in result.stdout
-    assert "P_fa <= 50 %: threshold 0.200000 gives P_fa 50.0000 %, P_miss 0.0000 %" in result.stdout
+    assert "EER 0.0000 % at threshold 0.8" in result.stdout
+    assert "P_fa <= 50 %: threshold 0.2 gives P_fa 50.0000 %, P_miss 0.0000 %" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -160,3 +161,17 @@ def test_the_command_refuses_in_one_line(tmp_path, text, words):
     (tmp_path / "scores.txt").write_text(text)
     assert_refused(run_script("tuneThreshold.py", tmp_path / "scores.txt"), words)
     assert_refused(run_script("tuneThreshold.py", tmp_path / "absent.txt"), "absent.txt")
+    assert_refused(run_script("tuneThreshold.py"), "the following arguments are required: scores")
+
+
+def test_printed_thresholds_give_the_rates_beside_them(tmp_path):
+    scores, labels = [0.9999991, 0.9999992, 0.9999993, 0.9999994], [0, 1, 0, 1]
+    lines = "".join(f"{s!r} a b {y}\n" for s, y in zip(scores, labels, strict=True))
+    (tmp_path / "scores.txt").write_text(lines)
+    output = run_script("tuneThreshold.py", tmp_path / "scores.txt", "--p_fa", 0, "--p_miss", 0, 0.5).stdout
+    points = re.findall(r"threshold (\S+) gives P_fa (\S+) %, P_miss (\S+) %", output)
+    assert len(points) == 3
+    for threshold, p_fa, p_miss in points:
+        accepted = np.array(scores) >= float(threshold)
+        assert 100 * accepted[[0, 2]].mean() == float(p_fa)
+        assert 100 * (~accepted[[1, 3]]).mean() == float(p_miss)
