@@ -109,6 +109,7 @@ class Run:
         self.args, self.folder = args, folder
         self.device = runtime.choose_device(args.device, args.gpu_id)
         self.utterances = read_train_list(args.train_list)
+        self.digest = self.utterances.digest()  # takes a second for a million lines, so once
         self._check_speakers()
         self.test = TrialTest(args, folder, self.device) if args.test_list else None
         sampler = SpeakerSampler(
@@ -188,7 +189,7 @@ class Run:
         state = checkpoint.load_state(self.folder.state)
         if not state.keys() >= {"trainer", "progress", "utterances", "fixed", "test", "max_epoch"}:
             raise ValueError(f"{self.folder.state} was written by another version; give another --save_path")
-        if state["utterances"] != self.utterances.digest():
+        if state["utterances"] != self.digest:
             raise ValueError(f"{self.folder.state} belongs to another train list; give another --save_path")
         for name, value in state["fixed"].items():
             if getattr(self.args, name, None) != value:
@@ -265,7 +266,7 @@ class Run:
         state = {
             "trainer": self.trainer.state_dict(),
             "progress": progress._asdict(),
-            "utterances": self.utterances.digest(),
+            "utterances": self.digest,
             "test": self._test_settings(),
             "max_epoch": self.args.max_epoch,
             "fixed": options.fixed_options(self.args),
