@@ -1,8 +1,7 @@
-"""From list files to batches: train lists, data sets, the sampler, the loaders."""
+"""From list files to batches: train lists, data sets, the loaders; the order is made in sampler/."""
 
 import hashlib
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from audio import Audio, AudioError, AudioFile, Remark, evaluation_crops
 from files import read_lines
 
-Key = tuple[int, tuple[int, ...]]  # epoch, utterance indices of one speaker
+Key = tuple[int, tuple[int, ...]]  # epoch, utterance indices of one speaker; what a sampler yields
 
 
 class TrainList(NamedTuple):
@@ -128,99 +127,6 @@ def collate(items: list[TrainItem | AudioError]) -> TrainBatch | AudioError:
     return TrainBatch(torch.stack(crops), torch.tensor(labels), [r for rs in remarks for r in rs])
 
 
-class SpeakerSampler(Sampler[list[Key]]):
-    """Batches of tuples of utterances, no speaker twice in a batch (voxceleb_trainer's rules).
-
-    Each speaker's utterances, at most max_per_speaker an epoch, are shuffled and cut into tuples. The
-    number of batches is the largest that distinct speakers allow, the same for every epoch, known
-    beforehand, and no tuple is dropped that could be placed. Takes time linear in the list.
-    """
-
-    def __init__(
-        self,
-        labels: NDArray[np.int64],
-        batch_size: int,
-        per_speaker: int = 1,
-        max_per_speaker: int = 500,
-        seed: int = 10,
-    ) -> None:
-        if min(batch_size, per_speaker, max_per_speaker) < 1:
-            raise ValueError("--batch_size, --nPerSpeaker and --max_seg_per_spk must be at least 1")
-        counts = np.bincount(labels)
-        self.labels, self.per_speaker, self.seed, self.epoch = labels, per_speaker, seed, 0
-        self.tuples = np.minimum(counts, max_per_speaker) // per_speaker  # of each speaker, an epoch
-        self.num_speakers = int((self.tuples > 0).sum())
-        if self.num_speakers == 0:
-            cap = f" and --max_seg_per_spk {max_per_speaker}" if max_per_speaker < per_speaker else ""
-            raise ValueError(f"no speaker can give {per_speaker} utterances: see --nPerSpeaker{cap}")
-        self.batch_size = min(batch_size, self.num_speakers)
-        self.num_batches = self._count_batches()
-
-    def _count_batches(self) -> int:
-        """The largest B with sum over speakers of min(tuples, B) >= B * batch_size, by bisection."""
-        low, high = 1, int(self.tuples.sum()) // self.batch_size
-        while low < high:
-            middle = (low + high + 1) // 2
-            enough = np.minimum(self.tuples, middle).sum() >= middle * self.batch_size
-            low, high = (middle, high) if enough else (low, middle - 1)
-        return low
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose batches the next iteration yields."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_batches
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        for batch in self.plan(self.epoch):
-            yield [(self.epoch, tuple(row)) for row in batch.tolist()]
-
-    def plan(self, epoch: int) -> NDArray[np.int64]:
-        """Epoch -> utterance indices (batches, batch_size, per_speaker)."""
-        generator = np.random.default_rng([self.seed, epoch])
-        order = generator.permutation(len(self.labels))
-        order = order[np.argsort(self.labels[order], kind="stable")]  # by speaker, shuffled within
-        starts = np.searchsorted(self.labels[order], np.arange(len(self.tuples)))
-        quota = np.minimum(self.tuples, self.num_batches)
-        speakers = np.repeat(np.arange(len(quota)), quota)
-        surplus = len(speakers) - self.num_batches * self.batch_size
-        speakers = np.delete(speakers, generator.permutation(len(speakers))[:surplus])
-        counts = np.bincount(speakers, minlength=len(quota))
-        batches = assign_batches(counts, self.num_batches, generator)  # of each tuple
-        rank = np.arange(len(speakers)) - np.repeat(np.cumsum(counts) - counts, counts)
-        first = starts[speakers] + rank * self.per_speaker
-        tuples = order[first[:, None] + np.arange(self.per_speaker)]  # (N, per_speaker)
-        return tuples[np.argsort(batches, kind="stable")].reshape(
-            self.num_batches, self.batch_size, self.per_speaker
-        )
-
-
-def assign_batches(
-    counts: NDArray[np.int64], num_batches: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
-    """Tuples of each speaker -> a batch for every tuple; batches equally full, speakers distinct.
-
-    Every speaker draws different batches at random; then tuples move from batches that got too many
-    to those that got too few. The fuller of two batches always has a speaker that the other lacks.
-    """
-    draws = [generator.choice(num_batches, size=n, replace=False) for n in counts]
-    batches = np.concatenate(draws).astype(np.int64)
-    speakers = np.repeat(np.arange(len(counts)), counts)
-    size = len(batches) // num_batches
-    members: list[dict[int, int]] = [{} for _ in range(num_batches)]  # speaker -> tuple
-    for position, (batch, speaker) in enumerate(zip(batches.tolist(), speakers.tolist(), strict=True)):
-        members[batch][speaker] = position
-    lacking = [b for b in range(num_batches) for _ in range(size - len(members[b]))]
-    givers = [b for b in range(num_batches) for _ in range(len(members[b]) - size)]
-    for giver, taker in zip(givers, generator.permutation(lacking).tolist(), strict=True):
-        speaker = next(s for s in members[giver] if s not in members[taker])
-        position = members[giver].pop(speaker)
-        members[taker][speaker] = position
-        batches[position] = taker
-    return batches
-
-
 class EvaluationItem(NamedTuple):
     """One file of a trial list: its number, crops (K, T) or an error, and what was remarkable."""
 
@@ -254,7 +160,7 @@ def _init_worker(_: int) -> None:
 
 
 def train_loader(
-    dataset: TrainDataset, sampler: SpeakerSampler, num_workers: int, pin_memory: bool
+    dataset: TrainDataset, sampler: Sampler[list[Key]], num_workers: int, pin_memory: bool
 ) -> DataLoader[Any]:
     """Yields a TrainBatch or an AudioError; the workers live as long as the loader."""
     return DataLoader(

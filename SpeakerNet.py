@@ -31,34 +31,45 @@ DISPLAY_INTERVAL_S = 1.0  # showing figures makes the device wait, so it is done
 class SpeakerNet(nn.Module):
     """Waveforms at 16 kHz in [-1, 1] -> speaker embeddings, and in training -> loss and accuracy."""
 
-    def __init__(self, features: nn.Module, model: nn.Module, loss: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        features: nn.Module,
+        model: nn.Module,
+        loss: nn.Module | None = None,
+        input_scale: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.features, self.model, self.loss = features, model, loss
+        self.features, self.model, self.loss, self.input_scale = features, model, loss, input_scale
 
     @classmethod
     def build(cls, args: argparse.Namespace, num_speakers: int | None = None) -> "SpeakerNet":
         """Resolved options -> network; without num_speakers it has no loss and can only embed."""
 
-        def pooling(channels: int) -> nn.Module:
-            return options.build("pooling", args, channels)
+        def pooling(channels: int, attention: str = "scalar") -> nn.Module:
+            return options.build("pooling", args, channels, attention)
 
         features = options.build("features", args)
         model = options.build("models", args, features.num_features, args.nOut, pooling)
         loss = options.build("loss", args, args.nOut, num_speakers) if num_speakers else None
-        # The CPU's convolutions are 5 to 10 % faster with channels last.
-        return cls(features, model, loss).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network: Any = cls(features, model, loss, args.input_scale)
+        return network.to(memory_format=torch.channels_last)  # a CPU's convolutions gain 5 to 10 %
 
     @property
     def normalize(self) -> bool:
         """Whether scoring by distance length-normalises the embeddings: the loss decides."""
         return bool(self.loss.normalize)  # type: ignore[union-attr]
 
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the loss which epoch begins, counted from 1, if it has a schedule."""
+        if hasattr(self.loss, "set_epoch"):
+            self.loss.set_epoch(epoch)  # type: ignore[union-attr, operator]
+
     def embed(self, waveforms: Tensor) -> Tensor:
         """(B, T) -> (B, D)."""
-        return self.model(self.features(waveforms))
+        return self.model(self.features(waveforms * self.input_scale))
 
     def forward(self, crops: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Crops (S, M, T), labels (S,) -> mean loss (), accuracy () in [0, 1]."""
+        """Crops (S, M, T), labels (S,) -> mean loss (), accuracy (S,) or () in [0, 1]."""
         if self.loss is None:
             raise ValueError("a network without a loss can embed but not be trained")
         embeddings = self.embed(crops.flatten(0, 1))  # (S*M, D)
@@ -73,6 +84,24 @@ class EpochFigures(NamedTuple):
     lr: float  # at the epoch's start
     utterances_per_s: float
     data_wait: float  # share of the time spent waiting for the loader
+
+
+class SpeakerTally:
+    """How well each training speaker is classified in an epoch; never read in the loop."""
+
+    def __init__(self, num_speakers: int, device: torch.device) -> None:
+        self.sums = torch.zeros(2, num_speakers, device=device)  # of accuracies, of draws
+
+    def add(self, labels: Tensor, accuracy: Tensor) -> None:
+        """Labels (S,), accuracy (S,)."""
+        if accuracy.shape != labels.shape:
+            raise ValueError("this loss has no accuracy of each speaker to sample by; use --sampler balanced")
+        self.sums.index_add_(1, labels, torch.stack([accuracy, torch.ones_like(accuracy)]))
+
+    def accuracy(self) -> NDArray[np.float64]:
+        """Mean accuracy of each speaker (num_speakers,), NaN for those that weren't drawn."""
+        sums, draws = self.sums.double().cpu()
+        return np.asarray(sums / draws)
 
 
 class ModelTrainer:
@@ -103,8 +132,10 @@ class ModelTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
 
-    def train_epoch(self, loader: DataLoader[Any], name: str, stop: runtime.StopSignal) -> EpochFigures:
-        """One pass over the loader.
+    def train_epoch(
+        self, loader: DataLoader[Any], name: str, stop: runtime.StopSignal, tally: SpeakerTally | None = None
+    ) -> EpochFigures:
+        """One pass over the loader; a tally is filled on the way.
 
         Raises:
             AudioError: a file could not be used.
@@ -120,7 +151,10 @@ class ModelTrainer:
             wait_s += time.perf_counter() - asked
             stop.check()
             crops, labels = self._receive(batch)
-            sums += self._step(crops, labels)
+            loss, accuracy = self._step(crops, labels)
+            sums += torch.stack([loss, accuracy.mean()])
+            if tally is not None:
+                tally.add(labels, accuracy)
             utterances += crops.shape[0] * crops.shape[1]
             asked = time.perf_counter()
             if not progress.disable and asked - shown > DISPLAY_INTERVAL_S:
@@ -141,14 +175,14 @@ class ModelTrainer:
         crops, labels = batch.crops, batch.labels
         return crops.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
-    def _step(self, crops: Tensor, labels: Tensor) -> Tensor:
-        """One optimizer step -> loss and accuracy (2,), on the device."""
+    def _step(self, crops: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """One optimizer step -> loss (), accuracy (S,) or (), on the device."""
         loss, accuracy = self.network(crops, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.scheduler.step()
-        return torch.stack([loss.detach(), accuracy])
+        return loss.detach(), accuracy
 
     @staticmethod
     def _show(progress: Any, means: Tensor, rate: float, data_wait: float) -> None:
@@ -238,6 +272,7 @@ class TrialTest:
         length = num_samples(args.eval_frames) if args.eval_frames else 0
         dataset = EvaluationDataset(trials.files, args.test_path, length, args.num_eval)
         loader = evaluation_loader(dataset, FILES_PER_BATCH, args.nDataLoaderThread)
+        self.has_labels = trials.labels is not None
         self.evaluator = Evaluator(trials, loader, args.scoring, device, folder.remark, args.skip_bad_audio)
 
     def run(

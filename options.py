@@ -9,7 +9,7 @@ import argparse
 import difflib
 import importlib
 import inspect
-import os
+import sys
 import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,19 +19,6 @@ import yaml
 
 ROOT = Path(__file__).parent
 UNSET = object()
-LARGEST_NPERSPEAKER = 100  # --nSpeakers above it means classes, as in the versions that had it
-# Flags of voxceleb_trainer for parts that this version doesn't have: refused, never ignored.
-NOT_YET = {
-    "augment": "augmentation",
-    "musan_path": "augmentation",
-    "rir_path": "augmentation",
-    "hard_prob": "the triplet loss",
-    "hard_rank": "the triplet loss",
-    "sinc_stride": "the model RawNet3",
-    "mixedprec": "mixed precision",
-    "distributed": "training on several GPUs",
-    "port": "training on several GPUs",
-}
 
 
 class Kind(NamedTuple):
@@ -46,6 +33,7 @@ KINDS = {
     "features": Kind("features", "Features"),
     "pooling": Kind("encoder_type", "Pooling"),
     "loss": Kind("trainfunc", "LossFunction"),
+    "sampler": Kind("sampler", "Sampler"),
     "optimizer": Kind("optimizer", "Optimizer"),
     "scheduler": Kind("scheduler", "Scheduler"),
 }
@@ -92,7 +80,7 @@ def build(kind: str, args: argparse.Namespace, *wired: Any) -> Any:
 
 def network_options(args: argparse.Namespace, kinds: Iterable[str] = NETWORK_KINDS) -> dict[str, Any]:
     """The resolved options that decide what the network computes (or those of other kinds)."""
-    names = ["nOut"]
+    names = ["nOut", "input_scale"]
     for kind in kinds:
         flag = KINDS[kind].flag
         names += [flag, *plugin_options(plugin(kind, getattr(args, flag)))]
@@ -104,6 +92,7 @@ def fixed_options(args: argparse.Namespace) -> dict[str, Any]:
     others = (
         "seed",
         "initial_model",
+        "allow_partial",
         "nClasses",
         "nPerSpeaker",
         "batch_size",
@@ -121,9 +110,15 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser without abbreviations whose errors are ValueErrors of one line."""
+    """An ArgumentParser without abbreviations whose errors are ValueErrors of one line.
 
-    def __init__(self, description: str | None, add_help: bool = True) -> None:
+    Spellings that other programs had for a flag are translated: old name -> flag, without the dashes.
+    """
+
+    def __init__(
+        self, description: str | None, add_help: bool = True, spellings: dict[str, str] | None = None
+    ) -> None:
+        self.spellings = spellings or {}
         super().__init__(
             usage="%(prog)s [--option value ...]",
             description=description,
@@ -135,6 +130,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises ValueError instead of printing the usage and exiting."""
         raise ValueError(message)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse, after translating the spellings."""
+        tokens = sys.argv[1:] if args is None else args
+        return super().parse_known_args([self._translate(token) for token in tokens], namespace)
+
+    def _translate(self, token: str) -> str:
+        flag, equals, value = token.removeprefix("--").partition("=")
+        if not token.startswith("--") or flag not in self.spellings:
+            return token
+        return f"--{self.spellings[flag]}{equals}{value}"
 
     def flags(self) -> list[str]:
         """Every spelling that the parser knows, without the dashes."""
@@ -186,7 +192,7 @@ def _unused_options(chosen: dict[str, str]) -> dict[str, str]:
     """Options that only choices other than these have -> the kind they belong to."""
     return {
         option: kind
-        for kind in KINDS
+        for kind in chosen
         for name in available(kind)
         if name != chosen[kind]
         for option in plugin_options(plugin(kind, name))
@@ -275,7 +281,7 @@ def resolve(
         plugin("models", model)
         defaults = importlib.import_module(f"models.{model}").DEFAULTS | defaults
     names = _parse(core(False), sources, defaults)[0]
-    chosen = {kind: getattr(names, flag) for kind, (flag, _) in KINDS.items()}
+    chosen = {kind: getattr(names, flag) for kind, (flag, _) in KINDS.items() if hasattr(names, flag)}
 
     parser = core(True)
     for kind, name in chosen.items():
@@ -297,103 +303,16 @@ def resolve(
     return Resolved(args, given, warnings)
 
 
-def _choices(kind: str) -> str:
+def refuse_contradictions(resolved: Resolved, stored: dict[str, Any], source: str) -> None:
+    """Raises ValueError where the user gave another value than the model file holds."""
+    for name in sorted(resolved.given & stored.keys()):
+        value = getattr(resolved.args, name)
+        if value != stored[name]:
+            raise ValueError(
+                f"--{name} {value} contradicts {source}, which was made with {stored[name]}; leave it out"
+            )
+
+
+def choices(kind: str) -> str:
+    """Kind -> a help text that lists its files."""
     return f"{KINDS[kind].entry} of a file in {kind}/: {', '.join(available(kind))}"
-
-
-def training_flags(description: str, add_help: bool) -> Parser:
-    """The options of training and evaluation; those of the chosen plug-ins are added by resolve."""
-    parser = Parser(description, add_help)
-    group = parser.add_argument_group("what to do")
-    group.add_argument("--config", help="YAML file of `option: value` lines; the command line wins over it")
-    group.add_argument("--eval", **BOOLEAN, default=False, help="score --test_list with --initial_model")
-    group.add_argument("--initial_model", default="", help="model file to score with, or to train on from")
-    group.add_argument("--save_path", default="exps/exp1", help="run folder; the same command resumes it")
-    group.add_argument("--seed", type=int, default=10, help="decides every draw: weights, batches, crops")
-    group.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: GPU if any")
-    group.add_argument("--gpu_id", "--gpu", type=int, default=0, help="which GPU")
-
-    group = parser.add_argument_group("network")
-    group.add_argument("--model", help=_choices("models"))
-    group.add_argument("--features", default="logmel", help=_choices("features"))
-    group.add_argument("--encoder_type", "--encoder", default="SAP", help=_choices("pooling"))
-    group.add_argument("--nOut", type=int, default=512, help="embedding size D")
-    group.add_argument("--trainfunc", help=_choices("loss"))
-    group.add_argument("--nClasses", type=int, help="speakers of a softmax loss; default: as many as listed")
-    group.add_argument("--nSpeakers", type=int, help="old name of --nPerSpeaker or --nClasses")
-
-    group = parser.add_argument_group("training data")
-    group.add_argument("--train_list", default="data/train_list.txt", help="lines of `speaker path`")
-    group.add_argument("--train_path", default="data/voxceleb2/dev/wav", help="where its paths start")
-    group.add_argument("--max_frames", type=int, default=200, help="training crop, in frames of 10 ms")
-    group.add_argument("--batch_size", type=int, default=200, help="speakers in a batch, all different")
-    group.add_argument("--nPerSpeaker", type=int, help="utterances of each; default: what the loss needs")
-    group.add_argument("--max_seg_per_spk", type=int, default=500, help="most of a speaker an epoch")
-    workers = min(5, os.cpu_count() or 1)
-    group.add_argument("--nDataLoaderThread", type=int, default=workers, help="processes that read audio")
-    group.add_argument("--skip_bad_audio", **BOOLEAN, default=False, help="go on without unusable files")
-
-    group = parser.add_argument_group("training")
-    group.add_argument("--max_epoch", type=int, default=500, help="passes over the training data")
-    group.add_argument("--test_interval", type=int, default=10, help="epochs between tests and saved models")
-    group.add_argument("--test_at_start", **BOOLEAN, default=False, help="also test the untrained network")
-    group.add_argument("--optimizer", default="adam", help=_choices("optimizer"))
-    group.add_argument("--scheduler", default="steplr", help=_choices("scheduler"))
-
-    _add_evaluation_flags(parser)
-    group = parser.add_argument_group("known from voxceleb_trainer, not in this version yet")
-    for name, what in NOT_YET.items():
-        group.add_argument(f"--{name}", nargs="?", const="True", default="", help=what)
-    return parser
-
-
-def _add_evaluation_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("evaluation")
-    group.add_argument("--test_list", default="data/veri_test.txt", help='`label enrol test`; "": none')
-    group.add_argument("--test_path", default="data/voxceleb1/test/wav", help="where its paths start")
-    group.add_argument("--eval_frames", type=int, default=300, help="crop, frames of 10 ms; 0 = whole file")
-    group.add_argument("--num_eval", type=int, default=10, help="crops, spread evenly over each file")
-    group.add_argument(
-        "--scoring", default="cosine", choices=("cosine", "distance"), help="mean cosine or distance"
-    )
-    group.add_argument(
-        "--dcf_p_target", type=float, default=0.05, help="prior of minDCF; 0.01 comes beside it"
-    )
-    group.add_argument("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
-    group.add_argument("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")
-
-
-def complete_training_options(args: argparse.Namespace, given: set[str]) -> None:
-    """What training needs beyond single options; resolves --nSpeakers and the default of --nPerSpeaker."""
-    for kind in ("models", "loss"):
-        if not getattr(args, KINDS[kind].flag):
-            raise ValueError(f"--{KINDS[kind].flag} is needed: {_choices(kind)}")
-    needed = plugin("loss", args.trainfunc).min_utterances
-    if args.nSpeakers is not None:
-        per_speaker = needed > 1 and args.nSpeakers <= LARGEST_NPERSPEAKER and "nPerSpeaker" not in given
-        if not per_speaker and "nClasses" in given:
-            raise ValueError("--nSpeakers is the old name of --nClasses here; give one of them")
-        setattr(args, "nPerSpeaker" if per_speaker else "nClasses", args.nSpeakers)
-    if args.nPerSpeaker is None:
-        args.nPerSpeaker = needed
-    if args.nPerSpeaker < needed:
-        raise ValueError(
-            f"--nPerSpeaker {args.nPerSpeaker}: {args.trainfunc} needs at least {needed} utterances of a "
-            "speaker in a batch"
-        )
-    del args.nSpeakers
-
-
-def check_ranges(args: argparse.Namespace) -> None:
-    """Raises ValueError for numbers that can't be."""
-    at_least_one = ["max_frames", "batch_size", "max_seg_per_spk", "max_epoch", "test_interval"]
-    for name in (*at_least_one, "nOut", "num_eval", "nClasses"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
-    if not args.save_path:
-        raise ValueError("--save_path needs the name of a folder")
-    for name in ("seed", "nDataLoaderThread", "eval_frames"):
-        if getattr(args, name) < 0:
-            raise ValueError(f"--{name} must not be negative, got {getattr(args, name)}")
-    if not 0.0 < args.dcf_p_target < 1.0 or not min(args.dcf_c_miss, args.dcf_c_fa) > 0.0:
-        raise ValueError("expected 0 < --dcf_p_target < 1 and --dcf_c_miss, --dcf_c_fa > 0")

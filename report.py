@@ -31,6 +31,18 @@ class RunFolder:
         """Epoch -> the model file's path, as voxceleb_trainer names it."""
         return self.models / f"model{epoch:09d}.model"
 
+    def latest_model(self) -> str:
+        """Path of best.model, or of the last epoch's.
+
+        Raises:
+            ValueError: there is neither.
+        """
+        candidates = [*sorted(self.models.glob("model*.model")), self.best]
+        found = [path for path in candidates if path.exists()]
+        if not found:
+            raise ValueError(f"--eval needs --initial_model FILE; {self.models} has no model either")
+        return str(found[-1])
+
     def require_writable(self) -> None:
         """Raises OSError with the path if files can't be written here."""
         probe = self.result / ".probe"

@@ -10,27 +10,22 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 import checkpoint
+import flags
 import options
 import runtime
 from audio import num_samples
 from checkpoint import ModelFile
-from DatasetLoader import SpeakerSampler, TrainDataset, read_train_list, train_loader
+from DatasetLoader import TrainDataset, read_train_list, train_loader
 from files import require_files
 from report import RunFolder
-from SpeakerNet import SCORING_OPTIONS, ModelTrainer, SpeakerNet, TrialTest
-
-EVALUATION_OPTIONS = (  # heeded by --eval, beside those that are stored with a model
-    *("eval", "initial_model", "config", "save_path", "seed", "device", "gpu_id", "nDataLoaderThread"),
-    *("skip_bad_audio", "test_list", "test_path", "dcf_p_target", "dcf_c_miss", "dcf_c_fa"),
-)
+from SpeakerNet import SCORING_OPTIONS, ModelTrainer, SpeakerNet, SpeakerTally, TrialTest
 
 
-def flags(add_help: bool = True) -> options.Parser:
+def core(add_help: bool = True) -> options.Parser:
     """The command's own options."""
-    return options.training_flags(str(__doc__), add_help)
+    return flags.training_flags(str(__doc__), add_help)
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[str]]:
@@ -39,33 +34,32 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
     Raises:
         ValueError, FileNotFoundError: anything about the options that can't be.
     """
-    resolved = options.resolve(flags, argv)
+    resolved = options.resolve(core, argv)
     model_file, stored = None, dict[str, Any]()
-    if resolved.args.initial_model:
-        model_file = checkpoint.load_model(resolved.args.initial_model)
-        kept = [*options.network_options(argparse.Namespace(**model_file.options)), *SCORING_OPTIONS]
-        stored = {name: model_file.options[name] for name in kept if name in model_file.options}
-        resolved = options.resolve(flags, argv, stored)
+    source = resolved.args.initial_model
+    if resolved.args.eval and not source:
+        source = RunFolder(resolved.args.save_path).latest_model()
+    if source:
+        model_file = checkpoint.load_model(source)
+        scoring = {name: value for name, value in model_file.options.items() if name in SCORING_OPTIONS}
+        stored = model_file.network_options() | scoring
+        resolved = options.resolve(core, argv, stored)
+        resolved.args.initial_model = source
+        network = {name: value for name, value in stored.items() if name not in scoring}
+        options.refuse_contradictions(resolved, network, source)
     args, given = resolved.args, resolved.given
-    for name, what in options.NOT_YET.items():
+    for name, what in flags.NOT_YET.items():
         if name in given and getattr(args, name).lower() not in ("false", "0", "no", "off"):
             raise ValueError(f"--{name}: {what} is not part of this version yet")
         delattr(args, name)
-    for name in given & stored.keys() - set(SCORING_OPTIONS):
-        if getattr(args, name) != stored[name]:
-            raise ValueError(
-                f"--{name} {getattr(args, name)} contradicts {args.initial_model}, which was made with "
-                f"{stored[name]}; leave it out"
-            )
     if args.eval:
-        if model_file is None:
-            raise ValueError("--eval needs --initial_model FILE, such as exps/exp1/model/best.model")
-        idle = [f"--{name}" for name in sorted(given - stored.keys() - set(EVALUATION_OPTIONS))]
-        if idle:
-            resolved.warnings.append(f"no effect with --eval: {', '.join(idle)}")
+        assert model_file is not None  # latest_model sees to it
+        flags.complete_evaluation_options(resolved, stored, bool(model_file.origin))
     else:
-        options.complete_training_options(args, given)
-    options.check_ranges(args)
+        flags.complete_training_options(args, given)
+    if model_file is not None and model_file.origin:
+        resolved.warnings.append(f"{source} is {model_file.origin}")
+    flags.check_ranges(args)
     return args, model_file, resolved.warnings
 
 
@@ -78,15 +72,15 @@ def evaluate(
     device = runtime.choose_device(args.device, args.gpu_id)
     trial_test = TrialTest(args, folder, device)
     network = SpeakerNet.build(args)
-    weights = {k: v for k, v in model_file.weights.items() if not k.startswith("loss.")}
-    checkpoint.load_weights(network, weights, args.initial_model)
+    checkpoint.load_weights(network, checkpoint.split_loss(model_file.weights)[0], args.initial_model)
+    normalize = model_file.normalize
+    if model_file.origin and args.trainfunc:
+        normalize = options.plugin("loss", args.trainfunc).normalize
     folder.require_writable()
     folder.say(f"{args.model} from {args.initial_model} on {runtime.describe(device)}")
     with stop.guard():
         name = f"{args.initial_model} on {args.test_list}"
-        trial_test.run(
-            network.to(device), model_file.normalize, stop, name, event="eval", model=args.initial_model
-        )
+        trial_test.run(network.to(device), normalize, stop, name, event="eval", model=args.initial_model)
 
 
 class Progress(NamedTuple):
@@ -95,10 +89,7 @@ class Progress(NamedTuple):
     epoch: int = 0
     tested: bool = False  # whether the network of that epoch has been
     best_eer: float = float("inf")
-
-
-def _loss_tensors(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor for name, tensor in weights.items() if name.startswith("loss.")}
+    tests_since_best: int = 0
 
 
 class Run:
@@ -112,8 +103,11 @@ class Run:
         self.digest = self.utterances.digest()  # takes a second for a million lines, so once
         self._check_speakers()
         self.test = TrialTest(args, folder, self.device) if args.test_list else None
-        sampler = SpeakerSampler(
-            self.utterances.labels, args.batch_size, args.nPerSpeaker, args.max_seg_per_spk, args.seed
+        if args.early_stopping and not (self.test and self.test.has_labels):
+            raise ValueError("--early_stopping needs a --test_list with labels")
+        labels = self.utterances.labels
+        sampler = options.build(
+            "sampler", args, labels, args.batch_size, args.nPerSpeaker, args.max_seg_per_spk, args.seed
         )
         if sampler.batch_size < 2 <= args.nPerSpeaker:
             raise ValueError(
@@ -171,23 +165,27 @@ class Run:
 
     def _start_from(self, model_file: ModelFile) -> None:
         """Weights of --initial_model; a loss made for other speakers or of another kind starts anew."""
-        own = _loss_tensors(self.network.state_dict())
-        same_kind = model_file.options["trainfunc"] == self.args.trainfunc
-        fits = same_kind and model_file.speakers == self.utterances.speakers
-        weights = model_file.weights
-        if not fits or {k: t.shape for k, t in own.items()} != {
-            k: t.shape for k, t in _loss_tensors(weights).items()
-        }:
+        args, weights = self.args, model_file.weights
+        trunk, stored = checkpoint.split_loss(weights)
+        own = checkpoint.split_loss(self.network.state_dict())[1]
+        fits = {k: t.shape for k, t in own.items()} == {k: t.shape for k, t in stored.items()}
+        same_kind = model_file.options.get("trainfunc") in (None, args.trainfunc)  # older files don't tell
+        same_speakers = not model_file.speakers or model_file.speakers == self.utterances.speakers
+        if not (fits and same_kind and same_speakers):
             self.folder.say("note: the loss starts anew: --initial_model had other speakers or another loss")
-            weights = {k: t for k, t in weights.items() if not k.startswith("loss.")} | own
-        checkpoint.load_weights(self.network, weights, self.args.initial_model)
+            weights = trunk | own
+        misfits = checkpoint.load_weights(self.network, weights, args.initial_model, args.allow_partial)
+        if misfits:
+            self.folder.say(
+                f"note: --allow_partial: these stay as they were drawn or are left out: {misfits}"
+            )
 
     def resume(self) -> None:
         """Continue the run that the folder holds, if it holds one; only bookkeeping may differ."""
         if not self.folder.state.exists():
             return
         state = checkpoint.load_state(self.folder.state)
-        if not state.keys() >= {"trainer", "progress", "utterances", "fixed", "test", "max_epoch"}:
+        if not state.keys() >= {"trainer", "sampler", "progress", "utterances", "fixed", "test", "max_epoch"}:
             raise ValueError(f"{self.folder.state} was written by another version; give another --save_path")
         if state["utterances"] != self.digest:
             raise ValueError(f"{self.folder.state} belongs to another train list; give another --save_path")
@@ -198,12 +196,13 @@ class Run:
                     f"{getattr(self.args, name, None)}; give another --save_path, or the old value to go on"
                 )
         self.trainer.load_state_dict(state["trainer"])
+        self.sampler.load_state_dict(state["sampler"])
         self.progress = Progress(**state["progress"])
         if state["test"] != self._test_settings():
             self.folder.say(
                 "note: the test is another one than before; the search for the best model starts anew"
             )
-            self.progress = self.progress._replace(best_eer=float("inf"))
+            self.progress = self.progress._replace(best_eer=float("inf"), tests_since_best=0)
         if state["max_epoch"] != self.args.max_epoch and self.args.scheduler != "steplr":
             self.folder.say(
                 f"note: --max_epoch was {state['max_epoch']}; the rest of the schedule is that of a run of "
@@ -212,11 +211,17 @@ class Run:
         self.folder.say(f"resumed after epoch {self.progress.epoch} from {self.folder.state}")
 
     def fit(self, stop: runtime.StopSignal) -> None:
-        """Test and train in turn until --max_epoch is trained and tested."""
+        """Test and train in turn until --max_epoch is trained and tested, or nothing gets better."""
         while True:
             if self._test_is_due():
                 self._test_and_save(stop)
             if self.progress.epoch >= self.args.max_epoch:
+                return
+            if self.args.early_stopping and self.progress.tests_since_best >= self.args.es_patience:
+                self.folder.say(
+                    f"early stopping: {self.progress.tests_since_best} tests without a better EER than "
+                    f"{100 * self.progress.best_eer:.4f} %; the best model is {self.folder.best}"
+                )
                 return
             self._train_epoch(stop)
 
@@ -230,14 +235,18 @@ class Run:
         epoch = self.progress.epoch + 1
         runtime.seed_everything(self.args.seed, epoch)
         self.sampler.set_epoch(epoch)
-        figures = self.trainer.train_epoch(self.loader, f"Epoch {epoch}", stop)
+        self.network.set_epoch(epoch)
+        tally = SpeakerTally(len(self.utterances.speakers), self.device) if self.sampler.learns else None
+        figures = self.trainer.train_epoch(self.loader, f"Epoch {epoch}", stop, tally)
+        if tally is not None:
+            self.sampler.learn(tally.accuracy())
         self.folder.log(
             f"Epoch {epoch}, TEER/TAcc {100 * figures.accuracy:2.2f}, TLOSS {figures.loss:f}, "
             f"LR {figures.lr:f}, {figures.utterances_per_s:.0f} utterances/s, "
             f"data wait {100 * figures.data_wait:.0f} %"
         )
         self.folder.record(event="train", epoch=epoch, **figures._asdict())
-        self._advance(Progress(epoch, False, self.progress.best_eer))
+        self._advance(self.progress._replace(epoch=epoch, tested=False))
 
     def _test_and_save(self, stop: runtime.StopSignal) -> None:
         epoch, metrics = self.progress.epoch, dict[str, float]()
@@ -252,9 +261,10 @@ class Run:
                 weights, vars(self.args), self.utterances.speakers, self.network.normalize, metrics
             )
             checkpoint.save_model(self.folder.model(epoch), model_file)
-            if best < self.progress.best_eer:
+            better = best < self.progress.best_eer
+            if better:
                 checkpoint.save_model(self.folder.best, model_file)
-            self._advance(Progress(epoch, True, best))
+            self._advance(Progress(epoch, True, best, 0 if better else self.progress.tests_since_best + 1))
         else:
             self.progress = Progress(0, True)
 
@@ -265,6 +275,7 @@ class Run:
     def _advance(self, progress: Progress) -> None:
         state = {
             "trainer": self.trainer.state_dict(),
+            "sampler": self.sampler.state_dict(),
             "progress": progress._asdict(),
             "utterances": self.digest,
             "test": self._test_settings(),

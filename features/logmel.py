@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import runtime
 from audio import SAMPLE_RATE
+from features._steps import NORM_HELP, Norm, mask, normalise, pre_emphasise
 from features._torchaudio import MelSpectrogram
 
 N_FFT, WINDOW_LENGTH, HOP_LENGTH = 512, 400, 160  # samples: 32 ms, 25 ms, 10 ms
@@ -27,10 +27,9 @@ class Features(nn.Module):
         pre_emphasis: Annotated[float, "y[n] = x[n] - a x[n-1]; 0 leaves the waveform as it is"] = 0.0,
         f_min: Annotated[float, "lower edge of the lowest band, Hz"] = 0.0,
         f_max: Annotated[float, "upper edge of the highest band, Hz"] = 8000.0,
-        feature_norm: Annotated[
-            Literal["instance", "mean", "none"],
-            "per band over the utterance: zero mean and unit variance, zero mean, or nothing",
-        ] = "instance",
+        feature_norm: Annotated[Norm, NORM_HELP] = "instance",
+        mask_bands: Annotated[int, "in training, mask up to this many bands of each utterance"] = 0,
+        mask_frames: Annotated[int, "in training, mask up to this many frames of each utterance"] = 0,
     ) -> None:
         super().__init__()
         if n_mels < 1:
@@ -39,7 +38,9 @@ class Features(nn.Module):
             raise ValueError(f"expected 0 <= --f_min < --f_max <= 8000, got {f_min:g} and {f_max:g}")
         if not 0.0 <= pre_emphasis < 1.0:
             raise ValueError(f"--pre_emphasis must lie in [0, 1), got {pre_emphasis}")
-        self.num_features = n_mels
+        if min(mask_bands, mask_frames) < 0:
+            raise ValueError("--mask_bands and --mask_frames must not be negative")
+        self.num_features, self.mask_bands, self.mask_frames = n_mels, mask_bands, mask_frames
         self.log_input, self.pre_emphasis, self.feature_norm = log_input, pre_emphasis, feature_norm
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torchaudio's about empty bands; they are refused below
@@ -69,13 +70,11 @@ class Features(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, T) -> (B, F, L)."""
         if self.pre_emphasis:
-            delayed = F.pad(waveform[:, None], (1, 0), mode="reflect")[:, 0, :-1]
-            waveform = waveform - self.pre_emphasis * delayed
+            waveform = pre_emphasise(waveform, self.pre_emphasis)
         features = self.mel(waveform) + FLOOR
-        if self.log_input:
-            features = features.log()
-        if self.feature_norm == "instance":
-            return F.instance_norm(features)
-        if self.feature_norm == "mean":
-            return features - features.mean(dim=2, keepdim=True)
+        features = normalise(features.log() if self.log_input else features, self.feature_norm)
+        if self.training and self.mask_frames:
+            features = mask(features, self.mask_frames, dim=2)
+        if self.training and self.mask_bands:
+            features = mask(features, self.mask_bands, dim=1)
         return features

@@ -2,16 +2,15 @@
 
 from typing import Annotated
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 import runtime
-from loss._head import cross_entropy, per_utterance
+from loss._head import CosineClassifier, Scale, classify, per_utterance
 
 
-class LossFunction(nn.Module):
-    """Embeddings (S, M, D), labels (S,) -> mean loss (), top-1 accuracy () in [0, 1]."""
+class LossFunction(CosineClassifier):
+    """Embeddings (S, M, D), labels (S,) -> mean loss (), top-1 accuracy (S,)."""
 
     min_utterances, normalize = 1, True
 
@@ -20,20 +19,14 @@ class LossFunction(nn.Module):
         embedding_dim: int,
         num_speakers: int,
         *,
-        margin: Annotated[float, "cosine taken off the true speaker"] = 0.1,
-        scale: Annotated[float, "logit = scale * cosine"] = 30.0,
+        margin: Annotated[float, "cosine taken off the true speaker's"] = 0.1,
+        scale: Scale = 30.0,
     ) -> None:
-        super().__init__()
-        if not 0.0 <= margin < 1.0:
-            raise ValueError(f"--margin must lie in [0, 1), got {margin}")
-        if not scale > 0.0:
-            raise ValueError(f"--scale must be positive, got {scale}")
-        self.margin, self.scale = margin, scale
-        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(num_speakers, embedding_dim)))
+        super().__init__(embedding_dim, num_speakers, margin, scale)
 
     @runtime.float32
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        embeddings, labels = per_utterance(embeddings, labels)
-        cosine = F.linear(F.normalize(embeddings), F.normalize(self.weight))  # (N, num_speakers)
-        logits = self.scale * (cosine - self.margin * F.one_hot(labels, cosine.shape[1]))
-        return cross_entropy(logits, labels)
+        utterances, targets = per_utterance(embeddings, labels)
+        cosines = self.cosines(utterances)  # (S*M, num_speakers)
+        logits = self.scale * (cosines - self.margin * F.one_hot(targets, cosines.shape[1]))
+        return classify(logits, targets, len(labels))

@@ -1,21 +1,16 @@
 """Softmax cross-entropy over the training speakers, one linear layer with bias."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 import runtime
-from loss._head import cross_entropy, per_utterance
+from loss._head import LinearClassifier
 
 
-class LossFunction(nn.Module):
-    """Embeddings (S, M, D), labels (S,) -> mean loss (), top-1 accuracy () in [0, 1]."""
+class LossFunction(LinearClassifier):
+    """Embeddings (S, M, D), labels (S,) -> mean loss (), top-1 accuracy (S,)."""
 
     min_utterances, normalize = 1, True
 
-    def __init__(self, embedding_dim: int, num_speakers: int) -> None:
-        super().__init__()
-        self.fc = nn.Linear(embedding_dim, num_speakers)
-
     @runtime.float32
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        embeddings, labels = per_utterance(embeddings, labels)
-        return cross_entropy(self.fc(embeddings), labels)
+        return super().forward(embeddings, labels)

@@ -1,11 +1,15 @@
-"""Residual blocks with squeeze-and-excitation, in voxceleb_trainer's order of layers.
+"""Residual networks with squeeze-and-excitation, in voxceleb_trainer's order of layers.
 
 He et al. 2016 (arXiv:1512.03385), Hu et al. 2018 (arXiv:1709.01507). ReLU precedes the first batch
 norm, unlike the papers: the published checkpoints were trained so.
 """
 
+from collections.abc import Callable, Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+BLOCKS = (3, 4, 6, 3)  # of the four stages of a ResNet-34
 
 
 class SqueezeExcitation(nn.Module):
@@ -35,11 +39,7 @@ class SEBasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
         self.se = SqueezeExcitation(channels)
-        self.downsample = nn.Sequential()
-        if stride != 1 or in_channels != channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
+        self.downsample = shortcut(in_channels, channels, stride)
 
     def forward(self, maps: Tensor) -> Tensor:
         residual = self.bn1(F.relu(self.conv1(maps)))
@@ -47,11 +47,24 @@ class SEBasicBlock(nn.Module):
         return F.relu(residual + self.downsample(maps))
 
 
-def stage(in_channels: int, channels: int, num_blocks: int, stride: int) -> nn.Sequential:
-    """Blocks of one width; the first one changes the width and takes the stride."""
-    blocks = [SEBasicBlock(in_channels, channels, stride)]
-    blocks += [SEBasicBlock(channels, channels, 1) for _ in range(num_blocks - 1)]
-    return nn.Sequential(*blocks)
+def shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential:
+    """The identity, or a 1x1 convolution where a block changes the maps' shape."""
+    if stride == 1 and in_channels == channels:
+        return nn.Sequential()
+    return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+
+
+def stages(
+    channels: int, strides: Sequence[int], block: Callable[[int, int, int], nn.Module] = SEBasicBlock
+) -> list[nn.Sequential]:
+    """Four stages of 3, 4, 6, 3 blocks with C, 2C, 4C, 8C channels; a stage's first block has its stride."""
+    made, width = list[nn.Sequential](), channels
+    for stage, (count, stride) in enumerate(zip(BLOCKS, strides, strict=True)):
+        out = channels * 2**stage
+        blocks = [block(width if i == 0 else out, out, stride if i == 0 else 1) for i in range(count)]
+        made.append(nn.Sequential(*blocks))
+        width = out
+    return made
 
 
 def init_convolutions(network: nn.Module) -> None:
@@ -59,3 +72,32 @@ def init_convolutions(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class ThinResNet(nn.Module):
+    """Features (B, F, L) -> speaker embeddings (B, D), by pooling over frequency, then over time.
+
+    Nagrani et al. 2020 and Chung et al. 2020 (arXiv:2003.11982, tables 1 and 2).
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        pooling: Callable[..., nn.Module],
+        channels: int,
+        strides: Sequence[int],
+        max_pool: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, channels, kernel_size=7, stride=(2, 1), padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.reduce = nn.MaxPool2d(kernel_size=3, stride=(2, 1), padding=1) if max_pool else nn.Identity()
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages(channels, strides)
+        self.pooling = pooling(8 * channels)
+        self.fc = nn.Linear(self.pooling.out_channels, embedding_dim)
+        init_convolutions(self)
+
+    def forward(self, features: Tensor) -> Tensor:
+        maps = self.reduce(F.relu(self.bn1(self.conv1(features[:, None]))))  # (B, C, F/2 or F/4, L)
+        maps = self.layer4(self.layer3(self.layer2(self.layer1(maps))))  # (B, 8C, F', L')
+        return self.fc(self.pooling(maps.mean(dim=2)))

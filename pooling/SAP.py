@@ -2,16 +2,17 @@
 
 from torch import Tensor, nn
 
-from pooling._attention import ScalarAttention
+from pooling._attention import make_attention
+from pooling._statistics import weighted_mean
 
 
 class Pooling(nn.Module):
     """Frames (B, C, L) -> weighted means (B, C)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, attention: str = "scalar") -> None:
         super().__init__()
-        self.attention = ScalarAttention(channels)
+        self.attention = make_attention(channels, attention)
         self.out_channels = channels
 
-    def forward(self, frames: Tensor) -> Tensor:
-        return (frames * self.attention(frames)).sum(dim=2)
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        return weighted_mean(frames, self.attention(frames, mask))

@@ -9,7 +9,8 @@ import torch
 from conftest import Corpus, voice
 
 from audio import AudioError
-from DatasetLoader import SpeakerSampler, TrainDataset, collate, read_train_list, train_loader
+from DatasetLoader import TrainDataset, collate, read_train_list, train_loader
+from sampler.random import Sampler
 
 
 def test_train_list(tmp_path):
@@ -53,7 +54,7 @@ def labels_of(*counts):
 )
 def test_the_sampler_places_all_that_distinct_speakers_allow(counts, batch_size, per_speaker, batches):
     labels = labels_of(*counts)
-    sampler = SpeakerSampler(labels, batch_size, per_speaker, seed=1)
+    sampler = Sampler(labels, batch_size, per_speaker, 500, seed=1)
     assert len(sampler) == batches
     for epoch in (1, 2):
         sampler.set_epoch(epoch)
@@ -70,7 +71,7 @@ def test_the_sampler_places_all_that_distinct_speakers_allow(counts, batch_size,
 
 def test_the_sampler_caps_speakers_and_mixes_them():
     labels = labels_of(*(30,) * 20)
-    sampler = SpeakerSampler(labels, 5, 1, max_per_speaker=6, seed=1)
+    sampler = Sampler(labels, 5, 1, max_per_speaker=6, seed=1)
     plans = [sampler.plan(epoch) for epoch in range(40)]
     assert plans[0].shape == (24, 5, 1)
     assert (plans[0] == sampler.plan(0)).all() and (plans[0] != plans[1]).any()
@@ -88,7 +89,7 @@ def test_the_sampler_caps_speakers_and_mixes_them():
 def test_the_sampler_takes_linear_time():
     sizes = []
     for num_speakers in (500, 2000):
-        sampler = SpeakerSampler(labels_of(*(100,) * num_speakers), 100, 2)
+        sampler = Sampler(labels_of(*(100,) * num_speakers), 100, 2, 500, seed=10)
         best = float("inf")
         for _ in range(3):
             began = time.perf_counter()
@@ -100,12 +101,12 @@ def test_the_sampler_takes_linear_time():
 
 def test_too_few_utterances_are_refused():
     with pytest.raises(ValueError, match="no speaker can give 2 utterances: see --nPerSpeaker"):
-        SpeakerSampler(np.arange(5), 2, 2)
+        Sampler(np.arange(5), 2, 2, 500, seed=10)
 
 
 def epoch_of(corpus, num_workers, epoch=3):
     utterances = read_train_list(str(corpus.train_list))
-    sampler = SpeakerSampler(utterances.labels, 4, 2, seed=1)
+    sampler = Sampler(utterances.labels, 4, 2, 500, seed=1)
     sampler.set_epoch(epoch)
     dataset = TrainDataset(utterances, str(corpus.root), 4000, seed=1)
     return list(train_loader(dataset, sampler, num_workers, pin_memory=False))

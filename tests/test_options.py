@@ -3,9 +3,10 @@
 import pytest
 from conftest import ROOT, assert_refused, run_script
 
+import flags
 import options
 import trainSpeakerNet
-from options import resolve, training_flags
+from options import resolve
 
 NEEDED = ["--model", "ResNetSE34L", "--trainfunc", "angleproto"]
 
@@ -33,7 +34,7 @@ def test_the_later_source_wins(tmp_path, monkeypatch):
     assert (args.n_mels, args.nOut, args.window) == (50, 200, "hann")
 
     def core(add_help):
-        return training_flags("", add_help)
+        return flags.training_flags("", add_help)
 
     stored = {"n_mels": 60, "nOut": 300, "model": "ResNetSE34L"}
     args = resolve(core, ["--nOut", "400"], stored).args
@@ -69,8 +70,9 @@ def test_options_of_a_plugin_that_was_not_chosen_warn():
     [
         (["--nclases", 5], r"--nclases: unknown; did you mean nClasses"),
         (["--marign", 0.1], r"--marign: unknown; did you mean margin"),
-        (["--trainfunc", "angelproto"], r"--trainfunc angelproto: unknown; did you mean angleproto\?"),
-        (["--model", "ResNetSE34"], r"--model ResNetSE34: unknown; did you mean ResNetSE34L\?"),
+        (["--trainfunc", "angelproto"], r"--trainfunc angelproto: unknown; did you mean angleproto"),
+        (["--model", "ResNetSE34M"], r"--model ResNetSE34M: unknown; did you mean ResNetSE34"),
+        (["--input_scale", 0], r"--input_scale must be positive"),
         (["--n_mels", "many"], r"argument --n_mels: invalid int value: 'many'"),
         (["--log_input", "perhaps"], r"expected True or False, got 'perhaps'"),
         (["--window", "kaiser"], r"invalid choice: 'kaiser'"),
@@ -78,7 +80,10 @@ def test_options_of_a_plugin_that_was_not_chosen_warn():
         (["--batch_size", 0], r"--batch_size must be at least 1"),
         (["--nPerSpeaker", 1], r"--nPerSpeaker 1: angleproto needs at least 2"),
         (["--dcf_p_target", 5], r"0 < --dcf_p_target < 1"),
-        (["--eval"], r"--eval needs --initial_model"),
+        (
+            ["--eval", "--save_path", "absent"],
+            r"--eval needs --initial_model FILE; absent/model has no model",
+        ),
         (["--config", "absent.yaml"], r"--config absent\.yaml: no such file"),
     ],
 )
@@ -112,6 +117,8 @@ def test_refused_config_files(tmp_path, text, message):
         (["--nSpeakers", 3], {"nPerSpeaker": 3, "nClasses": None}),
         (["--nSpeakers", 5994], {"nPerSpeaker": 2, "nClasses": 5994}),
         (["--nSpeakers", 50, "--nPerSpeaker", 2], {"nPerSpeaker": 2, "nClasses": 50}),
+        (["--trainfunc", "triplet", "--nSpeakers", 50], {"nPerSpeaker": 2, "nClasses": 50}),
+        (["--model", "VGGVox40"], {"model": "VGGVox"}),
         (["--trainfunc", "softmax", "--nSpeakers", 50], {"nPerSpeaker": 1, "nClasses": 50}),
         (["--trainfunc", "amsoftmax", "--margin", 0.3, "--scale", 30], {"margin": 0.3, "scale": 30.0}),
         ([], {"nPerSpeaker": 2}),
@@ -138,15 +145,87 @@ sinc_stride=10 eval port=8888 distributed mixedprec gpu_id=0"""
 @pytest.mark.parametrize("word", VOXCELEB_TRAINER.split())
 def test_every_flag_of_voxceleb_trainer_works_or_says_that_it_does_not(word):
     name = word.partition("=")[0]
-    words = ["--trainfunc", "amsoftmax"] + (
-        [] if name in ("config", "initial_model", "eval") else [f"--{word}"]
-    )
-    if name in options.NOT_YET:
+    loss, model = {"hard_prob": "triplet", "hard_rank": "triplet"}.get(name, "amsoftmax"), "ResNetSE34L"
+    words = ["--trainfunc", loss, "--model", "RawNet3" if name == "sinc_stride" else model]
+    words += [] if name in ("config", "initial_model", "eval", "model", "trainfunc") else [f"--{word}"]
+    if name in flags.NOT_YET:
         with pytest.raises(ValueError, match=f"--{name}: .* is not part of this version yet"):
             parse(*words)
     else:
         _, warnings = parse(*words)
         assert not warnings
+
+
+# Every command of voxceleb_trainer's README over its history (but --eval, --config and --distributed), and
+# what it meant.
+COMMANDS = {
+    "--model ResNetSE34 --encoder SAP --trainfunc amsoftmax --optimizer adam --save_path data/exp1 "
+    "--batch_size 200 --max_frames 200 --scale 30 --margin 0.3": {
+        "model": "ResNetSE34", "encoder_type": "SAP", "features": "spectrogram", "log_input": False,
+        "margin": 0.3, "scale": 30.0, "nPerSpeaker": 1, "optimizer": "adam",
+    },
+    "--model ResNetSE34L --trainfunc angleproto --batch_size 400 --nSpeakers 2": {
+        "nPerSpeaker": 2, "nClasses": None, "log_input": True, "n_mels": 40, "batch_size": 400,
+    },
+    "--model ResNetSE34L --encoder SAP --trainfunc amsoftmax --nSpeakers 5994 --batch_size 200 --scale 30 "
+    "--margin 0.3": {"nClasses": 5994, "nPerSpeaker": 1, "log_input": True, "margin": 0.3},
+    "--model ResNetSE34L --trainfunc angleproto --nPerSpeaker 2 --batch_size 200": {"nPerSpeaker": 2},
+    "--model ResNetSE34L --log_input --encoder_type SAP --trainfunc amsoftmax --save_path exps/exp1 "
+    "--nClasses 5994 --batch_size 200 --scale 30 --margin 0.3": {"log_input": True, "nClasses": 5994},
+    "--model ResNetSE34L --log_input True --encoder_type SAP --trainfunc angleproto --nPerSpeaker 2 "
+    "--batch_size 400": {"log_input": True, "encoder_type": "SAP"},
+    "--model VGGVox --encoder TAP --trainfunc softmax": {"model": "VGGVox", "window": "hann", "n_mels": 40},
+    "--model ResNetSE34V2 --log_input True --encoder_type ASP --n_mels 64 --trainfunc softmaxproto": {
+        "pre_emphasis": 0.97, "n_mels": 64, "encoder_type": "ASP", "nPerSpeaker": 2,
+    },
+    # TaoRuijie's ECAPA-TDNN
+    "--model ECAPA_TDNN --trainfunc aamsoftmax --num_frames 300 --n_cpu 2 --test_step 1 --lr_decay .97 "
+    "--C 512 --m .2 --s 30 --n_class 5994 --eval_list a --eval_path b": {
+        "model": "ECAPA", "max_frames": 300, "nDataLoaderThread": 2, "test_interval": 1, "lr_decay": 0.97,
+        "channels": 512, "margin": 0.2, "scale": 30.0, "nClasses": 5994, "test_list": "a", "test_path": "b",
+        "encoder_type": "ECA", "nOut": 192, "n_mels": 80, "f_min": 20.0, "f_max": 7600.0,
+    },
+    # the Voice Verification fork
+    "--model ResNetSE34V2 --criterion amsoftmax --callbacks steplr --early_stop True --es_patience 20": {
+        "trainfunc": "amsoftmax", "scheduler": "steplr", "early_stopping": True, "es_patience": 20,
+    },
+    # DeepSpeaker-pytorch
+    "--model DeepSpeaker --trainfunc softmaxtriplet --epochs 50 --embedding-size 512 --margin .1 --wd 0 "
+    "--min-softmax-epoch 2 --loss-ratio 2 --optimizer adagrad --lr .1 --log-dir x --test-pairs-path y": {
+        "max_epoch": 50, "nOut": 512, "weight_decay": 0.0, "min_softmax_epoch": 2, "loss_ratio": 2.0,
+        "save_path": "x", "test_list": "y", "features": "psf", "n_mels": 64,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_of_the_ancestors_keep_their_meaning(command):
+    args, _, warnings = trainSpeakerNet.parse(command.split())
+    assert {name: getattr(args, name) for name in COMMANDS[command]} == COMMANDS[command]
+    assert not warnings
+
+
+@pytest.mark.parametrize("name", ["ResNetSE34L_AM", "ResNetSE34L_AP", "RawNet3_AAM"])
+def test_recipes_of_voxceleb_trainer_have_their_values(name):
+    args, _, warnings = trainSpeakerNet.parse(["--config", str(ROOT / "configs" / f"{name}.yaml")])
+    assert not warnings
+    expected = {
+        "ResNetSE34L_AM": ("ResNetSE34L", "SAP", "amsoftmax", 200, 30.0, 0.3, 5994),
+        "ResNetSE34L_AP": ("ResNetSE34L", "SAP", "angleproto", 200, None, None, None),
+        "RawNet3_AAM": ("RawNet3", "ECA", "aamsoftmax", 32, 30.0, 0.1, None),
+    }[name]
+    found = (args.model, args.encoder_type, args.trainfunc, args.batch_size, *(
+        getattr(args, option, None) for option in ("scale", "margin", "nClasses")
+    ))  # fmt: skip
+    assert found == expected
+    if name == "RawNet3_AAM":
+        assert (args.nOut, args.sinc_stride, args.max_frames, args.eval_frames) == (256, 10, 300, 400)
+        assert (args.lr_decay, args.weight_decay, args.max_seg_per_spk) == (0.75, 5e-05, 500)
+
+
+def test_distributed_is_refused_by_name():
+    with pytest.raises(ValueError, match="--distributed: training on several GPUs is not part"):
+        parse("--distributed")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)

@@ -39,7 +39,7 @@ def parse_training(words):
         with pytest.raises(SystemExit, match="0"):
             trainSpeakerNet.parse(words)
         return
-    resolved = options.resolve(trainSpeakerNet.flags, words)
+    resolved = options.resolve(trainSpeakerNet.core, words)
     assert resolved.args.initial_model or not resolved.warnings
     if not resolved.args.initial_model:
         trainSpeakerNet.parse(words)

@@ -6,18 +6,18 @@ import re
 import pytest
 from conftest import ROOT
 
-PLUGINS = ["features", "pooling", "loss", "optimizer", "scheduler", "models"]
+PLUGINS = ["features", "pooling", "loss", "sampler", "optimizer", "scheduler", "models"]
 LAYERS = [
     ["files"],
     ["runtime", "tuneThreshold", "options", "audio", "corpora"],
-    [*PLUGINS, "augment", "report", "checkpoint", "scoring"],
+    [*PLUGINS, "flags", "augment", "report", "checkpoint", "scoring"],
     ["DatasetLoader"],
     ["SpeakerNet"],
     ["trainSpeakerNet", "inferSpeakerNet", "dataprep"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULE_LIMITS = {
-    "options.py": 400,  # carries the table of flags
+    "options.py": 350,  # sources, plug-ins and errors of options belong together
     "trainSpeakerNet.py": 350,  # an epoch's life cycle and the two commands
 }
 SOURCES = sorted(
@@ -66,7 +66,7 @@ def test_sizes(path):
 
 
 def test_few_files_at_the_root():
-    assert len(list(ROOT.glob("*.py"))) <= 14
+    assert len(list(ROOT.glob("*.py"))) <= 15  # one above the design's: flags.py is the table of flags
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)

@@ -1,0 +1,39 @@
+"""Steps that several front ends share: pre-emphasis, normalisation over the utterance, masking."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Norm = Literal["instance", "mean", "none"]
+NORM_HELP = "per band over the utterance: zero mean and unit variance, zero mean, or nothing"
+
+
+def pre_emphasise(waveform: Tensor, coefficient: float) -> Tensor:
+    """(B, T) -> (B, T): y[n] = x[n] - a x[n-1], with x[-1] = x[1]."""
+    delayed = F.pad(waveform[:, None], (1, 0), mode="reflect")[:, 0, :-1]
+    return waveform - coefficient * delayed
+
+
+def normalise(features: Tensor, norm: Norm) -> Tensor:
+    """(B, F, L) -> (B, F, L), each band normalised over the frames."""
+    if norm == "instance":
+        return F.instance_norm(features)
+    if norm == "mean":
+        return features - features.mean(dim=2, keepdim=True)
+    return features
+
+
+def mask(features: Tensor, widest: int, dim: int) -> Tensor:
+    """(B, F, L) -> the same with one stripe of 0 to `widest` bands (dim 1) or frames (dim 2) set to 0.
+
+    One mask of SpecAugment (Park et al. 2019, arXiv:1904.08779, section 2), drawn for each utterance;
+    0 is the mean of normalised features.
+    """
+    count, size = len(features), features.shape[dim]
+    widths = torch.randint(min(widest, size) + 1, (count, 1), device=features.device)
+    starts = (torch.rand(count, 1, device=features.device) * (size - widths + 1)).long()
+    places = torch.arange(size, device=features.device)
+    stripe = (places >= starts) & (places < starts + widths)  # (B, size)
+    return features.masked_fill(stripe[:, :, None] if dim == 1 else stripe[:, None, :], 0.0)

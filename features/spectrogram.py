@@ -1,0 +1,44 @@
+"""Magnitude spectrogram as the first voxceleb_trainer computed it for ResNetSE34 (2020)."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+import runtime
+from features._steps import NORM_HELP, Norm, normalise
+
+N_FFT, WINDOW_LENGTH, HOP_LENGTH = 512, 400, 160  # samples: 32 ms, 25 ms, 10 ms
+FLOOR = 1e-6  # added to the magnitudes, so that digital silence has a logarithm
+
+
+class Features(nn.Module):
+    """Waveforms (B, T) in [-1, 1] at 16 kHz -> magnitudes (B, 257, L), L = 1 + (T - 512) // 160."""
+
+    num_features = N_FFT // 2 + 1
+    window: Tensor
+
+    def __init__(
+        self,
+        *,
+        log_input: Annotated[bool, "take the logarithm of the magnitudes"] = False,
+        feature_norm: Annotated[Norm, NORM_HELP] = "instance",
+    ) -> None:
+        super().__init__()
+        self.log_input, self.feature_norm = log_input, feature_norm
+        self.register_buffer("window", torch.hann_window(WINDOW_LENGTH), persistent=False)
+
+    @staticmethod
+    def num_frames(num_samples: int) -> int:
+        """T samples -> L frames of 32 ms every 10 ms, none reaching over the ends."""
+        return 1 + (num_samples - N_FFT) // HOP_LENGTH
+
+    @runtime.float32
+    @torch.no_grad()
+    def forward(self, waveform: Tensor) -> Tensor:
+        """(B, T) -> (B, 257, L)."""
+        spectrum = torch.stft(
+            waveform, N_FFT, HOP_LENGTH, WINDOW_LENGTH, self.window, center=False, return_complex=True
+        )
+        features = spectrum.abs()
+        return normalise((features + FLOOR).log() if self.log_input else features, self.feature_norm)

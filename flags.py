@@ -1,0 +1,203 @@
+"""The flags of training and evaluation, their old spellings, and what must hold between their values."""
+
+import argparse
+import os
+from typing import Any
+
+import options
+from options import BOOLEAN, Parser
+
+NSPEAKERS_OF_METRIC_LOSSES = ("proto", "ge2e", "angleproto")  # where --nSpeakers meant --nPerSpeaker ...
+LARGEST_NPERSPEAKER = 100  # ... up to this value; all else are classes
+# Flags of voxceleb_trainer for parts that this version doesn't have: refused, never ignored.
+NOT_YET = {
+    "augment": "augmentation",
+    "musan_path": "augmentation",
+    "rir_path": "augmentation",
+    "mixedprec": "mixed precision",
+    "distributed": "training on several GPUs",
+    "port": "training on several GPUs",
+}
+HEEDED_BY_EVAL = (  # beside what is stored with a model
+    *("eval", "initial_model", "config", "save_path", "seed", "device", "gpu_id", "nDataLoaderThread"),
+    *("skip_bad_audio", "test_list", "test_path", "dcf_p_target", "dcf_c_miss", "dcf_c_fa"),
+)
+# What the ancestors' flags are called here (see docs/migrating.md).
+SPELLINGS = {
+    # TaoRuijie's ECAPA-TDNN
+    "num_frames": "max_frames",
+    "n_cpu": "nDataLoaderThread",
+    "test_step": "test_interval",
+    "eval_list": "test_list",
+    "eval_path": "test_path",
+    "n_class": "nClasses",
+    "C": "channels",
+    "m": "margin",
+    "s": "scale",
+    # the Voice Verification fork
+    "criterion": "trainfunc",
+    "callbacks": "scheduler",
+    "early_stop": "early_stopping",
+    "number_of_epochs": "max_epoch",
+    "initial_model_infer": "initial_model",
+    # DeepSpeaker-pytorch
+    "epochs": "max_epoch",
+    "embedding-size": "nOut",
+    "test-pairs-path": "test_list",
+    "log-dir": "save_path",
+    "min-softmax-epoch": "min_softmax_epoch",
+    "loss-ratio": "loss_ratio",
+    "wd": "weight_decay",
+}
+MODELS = {"VGGVox40": "VGGVox", "ECAPA_TDNN": "ECAPA"}  # other names of models
+
+
+def _model(name: str) -> str:
+    return MODELS.get(name, name)
+
+
+def network_flags(parser: Parser) -> None:
+    """Add the options that decide what the network computes."""
+    group = parser.add_argument_group("network")
+    group.add_argument("--model", type=_model, help=options.choices("models"))
+    group.add_argument("--features", default="logmel", help=options.choices("features"))
+    group.add_argument("--encoder_type", "--encoder", default="SAP", help=options.choices("pooling"))
+    group.add_argument("--nOut", type=int, default=512, help="embedding size D")
+    group.add_argument(
+        "--input_scale",
+        type=float,
+        default=1.0,
+        help="factor on the waveform; 32768 for files that voxceleb_trainer made before 2021-04-24",
+    )
+    group.add_argument("--trainfunc", help=options.choices("loss"))
+
+
+def evaluation_flags(parser: Parser) -> None:
+    """Add the options that decide how a trial list is scored."""
+    group = parser.add_argument_group("evaluation")
+    group.add_argument("--test_list", default="data/veri_test.txt", help='`label enrol test`; "": none')
+    group.add_argument("--test_path", default="data/voxceleb1/test/wav", help="where its paths start")
+    group.add_argument("--eval_frames", type=int, default=300, help="crop, frames of 10 ms; 0 = whole file")
+    group.add_argument("--num_eval", type=int, default=10, help="crops, spread evenly over each file")
+    group.add_argument(
+        "--scoring", default="cosine", choices=("cosine", "distance"), help="mean cosine or distance"
+    )
+    group.add_argument(
+        "--dcf_p_target", type=float, default=0.05, help="prior of minDCF; 0.01 comes beside it"
+    )
+    group.add_argument("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
+    group.add_argument("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")
+
+
+def training_flags(description: str, add_help: bool) -> Parser:
+    """The options of training and evaluation; those of the chosen plug-ins are added by resolve."""
+    parser = Parser(description, add_help, SPELLINGS)
+    group = parser.add_argument_group("what to do")
+    group.add_argument("--config", help="YAML file of `option: value` lines; the command line wins over it")
+    group.add_argument("--eval", **BOOLEAN, default=False, help="score --test_list, don't train")
+    group.add_argument(
+        "--initial_model",
+        default="",
+        help="model file to score with or to train on from, also of the ancestors; --eval takes the best one "
+        "of --save_path by default",
+    )
+    group.add_argument(
+        "--allow_partial", **BOOLEAN, default=False, help="train on from what fits of --initial_model"
+    )
+    group.add_argument("--save_path", default="exps/exp1", help="run folder; the same command resumes it")
+    group.add_argument("--seed", type=int, default=10, help="decides every draw: weights, batches, crops")
+    group.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: GPU if any")
+    group.add_argument("--gpu_id", "--gpu", type=int, default=0, help="which GPU")
+    network_flags(parser)
+    _data_flags(parser)
+    _schedule_flags(parser)
+    evaluation_flags(parser)
+    group = parser.add_argument_group("known from voxceleb_trainer, not in this version yet")
+    for name, what in NOT_YET.items():
+        group.add_argument(f"--{name}", nargs="?", const="True", default="", help=what)
+    return parser
+
+
+def _data_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("training data")
+    group.add_argument("--train_list", default="data/train_list.txt", help="lines of `speaker path`")
+    group.add_argument("--train_path", default="data/voxceleb2/dev/wav", help="where its paths start")
+    group.add_argument("--nClasses", type=int, help="speakers of a softmax loss; default: as many as listed")
+    group.add_argument("--nSpeakers", type=int, help="old name of --nPerSpeaker or --nClasses")
+    group.add_argument("--max_frames", type=int, default=200, help="training crop, in frames of 10 ms")
+    group.add_argument("--batch_size", type=int, default=200, help="speakers in a batch, all different")
+    group.add_argument("--nPerSpeaker", type=int, help="utterances of each; default: what the loss needs")
+    group.add_argument("--max_seg_per_spk", type=int, default=500, help="most of a speaker an epoch")
+    group.add_argument("--sampler", default="random", help=options.choices("sampler"))
+    workers = min(5, os.cpu_count() or 1)
+    group.add_argument("--nDataLoaderThread", type=int, default=workers, help="processes that read audio")
+    group.add_argument("--skip_bad_audio", **BOOLEAN, default=False, help="go on without unusable files")
+
+
+def _schedule_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("training")
+    group.add_argument("--max_epoch", type=int, default=500, help="passes over the training data")
+    group.add_argument("--test_interval", type=int, default=10, help="epochs between tests and saved models")
+    group.add_argument("--test_at_start", **BOOLEAN, default=False, help="also test the untrained network")
+    group.add_argument(
+        "--early_stopping",
+        **BOOLEAN,
+        default=False,
+        help="stop when --es_patience tests brought no better EER",
+    )
+    group.add_argument("--es_patience", type=int, default=15, help="tests without a better EER to wait for")
+    group.add_argument("--optimizer", default="adam", help=options.choices("optimizer"))
+    group.add_argument("--scheduler", default="steplr", help=options.choices("scheduler"))
+
+
+def complete_evaluation_options(resolved: options.Resolved, stored: dict[str, Any], older: bool) -> None:
+    """What --eval takes from the command line, which flags it doesn't heed; older: a file of an ancestor."""
+    args, heeded = resolved.args, {*stored, *HEEDED_BY_EVAL}
+    if older:
+        if not args.model:
+            raise ValueError(f"{args.initial_model} doesn't show its model; give --model")
+        heeded |= {"trainfunc", "max_frames", *options.network_options(args)}
+        if "max_frames" in resolved.given and "eval_frames" not in resolved.given:
+            args.eval_frames = args.max_frames  # what --max_frames meant with --eval until 2020-07
+    idle = [f"--{name}" for name in sorted(resolved.given - heeded)]
+    if idle:
+        resolved.warnings.append(f"no effect with --eval: {', '.join(idle)}")
+
+
+def complete_training_options(args: argparse.Namespace, given: set[str]) -> None:
+    """What training needs beyond single options; resolves --nSpeakers and the default of --nPerSpeaker."""
+    for kind in ("models", "loss"):
+        if not getattr(args, options.KINDS[kind].flag):
+            raise ValueError(f"--{options.KINDS[kind].flag} is needed: {options.choices(kind)}")
+    needed = options.plugin("loss", args.trainfunc).min_utterances
+    if args.nSpeakers is not None:
+        per_speaker = args.trainfunc in NSPEAKERS_OF_METRIC_LOSSES and args.nSpeakers <= LARGEST_NPERSPEAKER
+        per_speaker = per_speaker and "nPerSpeaker" not in given
+        if not per_speaker and "nClasses" in given:
+            raise ValueError("--nSpeakers is the old name of --nClasses here; give one of them")
+        setattr(args, "nPerSpeaker" if per_speaker else "nClasses", args.nSpeakers)
+    if args.nPerSpeaker is None:
+        args.nPerSpeaker = needed
+    if args.nPerSpeaker < needed:
+        raise ValueError(
+            f"--nPerSpeaker {args.nPerSpeaker}: {args.trainfunc} needs at least {needed} utterances of a "
+            "speaker in a batch"
+        )
+    del args.nSpeakers
+
+
+def check_ranges(args: argparse.Namespace) -> None:
+    """Raises ValueError for numbers that can't be."""
+    at_least_one = ["max_frames", "batch_size", "max_seg_per_spk", "max_epoch", "test_interval"]
+    for name in (*at_least_one, "nOut", "num_eval", "nClasses", "es_patience"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    if not 0.0 < args.input_scale < float("inf"):
+        raise ValueError(f"--input_scale must be positive, got {args.input_scale}")
+    if not args.save_path:
+        raise ValueError("--save_path needs the name of a folder")
+    for name in ("seed", "nDataLoaderThread", "eval_frames"):
+        if getattr(args, name) < 0:
+            raise ValueError(f"--{name} must not be negative, got {getattr(args, name)}")
+    if not 0.0 < args.dcf_p_target < 1.0 or not min(args.dcf_c_miss, args.dcf_c_fa) > 0.0:
+        raise ValueError("expected 0 < --dcf_p_target < 1 and --dcf_c_miss, --dcf_c_fa > 0")

@@ -1,0 +1,51 @@
+"""Contrastive loss with hard negatives out of the batch (Hadsell et al. 2006, eq. 4)."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import runtime
+from loss._pairs import (
+    HardProb,
+    HardRank,
+    check_mining,
+    choose_negatives,
+    equal_error_rate,
+    square_distances,
+)
+
+SMALLEST_SQUARE = 1e-12  # of a distance: its root's gradient stays finite where embeddings coincide
+
+
+class LossFunction(nn.Module):
+    """Embeddings (S, M, D), labels (S,) -> mean loss (), equal error rate () of the pairs.
+
+    The first two utterances of each speaker are a positive pair; negative pairs are the first and the
+    second utterance of another. Distances are between length-normalised embeddings.
+    """
+
+    min_utterances, normalize = 2, True
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_speakers: int,
+        *,
+        margin: Annotated[float, "distance that negative pairs should have"] = 0.1,
+        hard_prob: HardProb = 0.5,
+        hard_rank: HardRank = 10,
+    ) -> None:
+        super().__init__()
+        check_mining(hard_prob, margin)
+        self.margin, self.hard_prob, self.hard_rank = margin, hard_prob, hard_rank
+
+    @runtime.float32
+    def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = F.normalize(embeddings[:, :2], dim=2).unbind(dim=1)
+        squares = square_distances(first, second)  # (S, S)
+        chosen = choose_negatives(squares.detach(), self.hard_prob, self.hard_rank, self.margin)
+        positive, negative = squares.diagonal(), squares.gather(1, chosen[:, None])[:, 0]
+        short = torch.relu(self.margin - negative.clamp(min=SMALLEST_SQUARE).sqrt())
+        return torch.cat([positive, short.square()]).mean(), equal_error_rate(-positive, -negative)

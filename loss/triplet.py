@@ -1,0 +1,49 @@
+"""Triplet loss with hard negatives out of the batch (Schroff et al. 2015, arXiv:1503.03832, eq. 3)."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import runtime
+from loss._pairs import (
+    HardProb,
+    HardRank,
+    check_mining,
+    choose_negatives,
+    equal_error_rate,
+    square_distances,
+)
+
+
+class LossFunction(nn.Module):
+    """Embeddings (S, M, D), labels (S,) -> mean loss (), equal error rate () of the triplets' pairs.
+
+    The first utterance of each speaker is the anchor, the second the positive; negatives are the
+    positives of others. Distances are squared, between length-normalised embeddings.
+    """
+
+    min_utterances, normalize = 2, True
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_speakers: int,
+        *,
+        margin: Annotated[float, "squared distance that negatives should be further away"] = 0.1,
+        hard_prob: HardProb = 0.5,
+        hard_rank: HardRank = 10,
+    ) -> None:
+        super().__init__()
+        check_mining(hard_prob, margin)
+        self.margin, self.hard_prob, self.hard_rank = margin, hard_prob, hard_rank
+
+    @runtime.float32
+    def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        anchors, positives = F.normalize(embeddings[:, :2], dim=2).unbind(dim=1)
+        distances = square_distances(anchors, positives)  # (S, S)
+        chosen = choose_negatives(distances.detach(), self.hard_prob, self.hard_rank, self.margin)
+        positive, negative = distances.diagonal(), distances.gather(1, chosen[:, None])[:, 0]
+        loss = torch.relu(positive - negative + self.margin).mean()
+        return loss, equal_error_rate(-positive, -negative)

@@ -1,0 +1,16 @@
+"""Thin ResNet-34 on spectrograms (Chung et al. 2020, arXiv:2003.11982, table 1) of voxceleb_trainer, 2020."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from models._resnet import ThinResNet
+
+DEFAULTS = {"features": "spectrogram", "log_input": False, "encoder_type": "SAP", "nOut": 512}
+
+
+class MainModel(ThinResNet):
+    """Features (B, F, L) -> speaker embeddings (B, D); any F and L from 1 up."""
+
+    def __init__(self, num_features: int, embedding_dim: int, pooling: Callable[..., nn.Module]) -> None:
+        super().__init__(embedding_dim, pooling, channels=16, strides=(1, 2, 2, 2), max_pool=True)

@@ -1,0 +1,16 @@
+"""Fast ResNet-34 with twice the channels, voxceleb_trainer's ResNetSE34Half (2020): half of a ResNet-34's."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from models._resnet import ThinResNet
+
+DEFAULTS = {"features": "logmel", "n_mels": 64, "encoder_type": "ASP", "nOut": 512}
+
+
+class MainModel(ThinResNet):
+    """Features (B, F, L) -> speaker embeddings (B, D); any F and L from 1 up."""
+
+    def __init__(self, num_features: int, embedding_dim: int, pooling: Callable[..., nn.Module]) -> None:
+        super().__init__(embedding_dim, pooling, channels=32, strides=(1, 2, 2, 1))

@@ -1,0 +1,66 @@
+"""Time-delay network with squeeze-and-excitation and shortcuts, the mmclassification-based verifier's plan.
+
+After the x-vector (Snyder et al. 2018) and squeeze-and-excitation (Hu et al. 2018, arXiv:1709.01507).
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from models._residual import embedding_head
+
+DEFAULTS = {"features": "fbank", "n_mels": 80, "encoder_type": "STATS", "nOut": 256}
+CHANNELS, POOLED, REDUCTION = 512, 1500, 8
+KERNELS = (5, 5, 7, 7, 1, 1)  # of the residual blocks, frames
+
+
+class MainModel(nn.Module):
+    """Features (B, F, L) -> speaker embeddings (B, D); any L from 1 up."""
+
+    def __init__(self, num_features: int, embedding_dim: int, pooling: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            SELayer(num_features, CHANNELS, kernel_size=5),
+            *(Residual(SELayer(CHANNELS, CHANNELS, kernel)) for kernel in KERNELS),
+            *tdnn(CHANNELS, POOLED, kernel_size=1),
+        )
+        self.pooling = pooling(POOLED)
+        self.head = embedding_head(self.pooling.out_channels, embedding_dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.head(self.pooling(self.layers(features)))
+
+
+def tdnn(in_channels: int, channels: int, kernel_size: int) -> list[nn.Module]:
+    """Convolution over time that keeps the length, ReLU, batch norm."""
+    convolution = nn.Conv1d(in_channels, channels, kernel_size, padding=kernel_size // 2)
+    return [convolution, nn.ReLU(inplace=True), nn.BatchNorm1d(channels)]
+
+
+class SELayer(nn.Module):
+    """Frames (B, C_in, L) -> (B, C, L): time-delay layer, then a gate in (0, 1) for each channel."""
+
+    def __init__(self, in_channels: int, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.tdnn = nn.Sequential(*tdnn(in_channels, channels, kernel_size))
+        self.gate = nn.Sequential(
+            nn.Linear(channels, channels // REDUCTION),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels // REDUCTION, channels),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, frames: Tensor) -> Tensor:
+        frames = self.tdnn(frames)
+        return frames * self.gate(frames.mean(dim=2))[:, :, None]
+
+
+class Residual(nn.Module):
+    """Input plus what a layer makes of it."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return frames + self.layer(frames)

@@ -1,0 +1,78 @@
+"""The ResNet-34 of the mmclassification-based verifier: its maps are flattened, then pooled over time."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models._resnet import SqueezeExcitation, init_convolutions, shortcut, stages
+
+CHANNELS, STRIDES = 32, (1, 2, 2, 2)  # of the first stage, of the four stages
+MOMENTUM = 0.5  # of the batch norms' running statistics
+
+
+class BasicBlock(nn.Module):
+    """Maps (B, C_in, H, W) -> (B, C_out, H / stride, W / stride): two 3x3 convolutions."""
+
+    reduction: int | None = None  # of a squeeze-and-excitation after the second norm
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.se = SqueezeExcitation(channels, self.reduction) if self.reduction else nn.Identity()
+        self.downsample = shortcut(in_channels, channels, stride)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        residual = F.relu(self.bn1(self.conv1(maps)))
+        residual = self.se(self.bn2(self.conv2(residual)))
+        return F.relu(residual + self.downsample(maps))
+
+
+class FlatResNet(nn.Module):
+    """Features (B, F, L) -> speaker embeddings (B, D); any F and L from 1 up."""
+
+    def __init__(
+        self,
+        num_features: int,
+        embedding_dim: int,
+        pooling: Callable[..., nn.Module],
+        block: type[BasicBlock],
+        pooled: Literal["last", "all"] = "last",
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, CHANNELS, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(CHANNELS)
+        self.stages = nn.ModuleList(stages(CHANNELS, STRIDES, block))
+        rows, sizes = num_features, list[int]()
+        for number, stride in enumerate(STRIDES):
+            rows = (rows + stride - 1) // stride
+            sizes.append(CHANNELS * 2**number * rows)  # of the flattened map
+        self.first_pooled = 0 if pooled == "all" else len(sizes) - 1
+        self.poolings = nn.ModuleList(pooling(size, "channelwise") for size in sizes[self.first_pooled :])
+        pooled_sizes = [int(p.out_channels) for p in self.poolings]
+        self.head = embedding_head(sum(pooled_sizes), embedding_dim)
+        init_convolutions(self)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+                module.momentum = MOMENTUM
+
+    def forward(self, features: Tensor) -> Tensor:
+        maps = F.relu(self.bn1(self.conv1(features[:, None])))  # (B, 32, F, L)
+        pooled = list[Tensor]()
+        for number, stage in enumerate(self.stages):
+            maps = stage(maps)  # (B, C, F', L')
+            if number >= self.first_pooled:
+                pooled.append(self.poolings[number - self.first_pooled](maps.flatten(1, 2)))
+        return self.head(torch.cat(pooled, dim=1))
+
+
+def embedding_head(in_features: int, embedding_dim: int) -> nn.Sequential:
+    """Pooled (B, C) -> embeddings (B, D): linear, ReLU, batch norm."""
+    return nn.Sequential(
+        nn.Linear(in_features, embedding_dim), nn.ReLU(inplace=True), nn.BatchNorm1d(embedding_dim)
+    )

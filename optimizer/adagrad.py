@@ -1,0 +1,17 @@
+"""Adagrad (Duchi et al. 2011), DeepSpeaker-pytorch's choice: each weight's rate falls with its gradients."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from torch import nn, optim
+
+
+def Optimizer(
+    parameters: Iterable[nn.Parameter],
+    *,
+    lr: Annotated[float, "learning rate"] = 0.001,
+    weight_decay: Annotated[float, "L2 penalty on every parameter"] = 0.0,
+    rate_decay: Annotated[float, "step k has the rate lr / (1 + k * rate_decay)"] = 0.0,
+) -> optim.Optimizer:
+    """Parameters -> Adagrad over them."""
+    return optim.Adagrad(parameters, lr=lr, lr_decay=rate_decay, weight_decay=weight_decay)

@@ -1,0 +1,47 @@
+"""Speakers in proportion to how badly they were classified in the epoch before; the first time equally."""
+
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampler._batches import SpeakerBatches, apportion
+
+
+class Sampler(SpeakerBatches):
+    """As many batches as with random. Needs a loss that tells the accuracy of each speaker."""
+
+    learns = True
+
+    def __init__(
+        self,
+        labels: NDArray[np.int64],
+        batch_size: int,
+        per_speaker: int,
+        max_per_speaker: int,
+        seed: int,
+        *,
+        least_weight: Annotated[float, "weight of a speaker without errors; with errors only it is 1"] = 0.1,
+    ) -> None:
+        super().__init__(labels, batch_size, per_speaker, max_per_speaker, seed)
+        if not 0.0 < least_weight <= 1.0:
+            raise ValueError(f"--least_weight must lie in (0, 1], got {least_weight}")
+        self.least_weight = least_weight
+        self.errors = np.ones(len(self.tuples))
+
+    def draws(self, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Generator -> tuples of each speaker in this epoch (speakers,)."""
+        weights = np.maximum(self.errors, self.least_weight) * (self.tuples > 0)
+        return apportion(weights, self.num_batches * self.batch_size, self.num_batches, generator)
+
+    def learn(self, accuracy: NDArray[np.float64]) -> None:
+        """Accuracy (speakers,) of the last epoch in [0, 1], NaN for those that weren't drawn."""
+        self.errors = np.where(np.isnan(accuracy), self.errors, 1.0 - accuracy)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was learned."""
+        return {"errors": self.errors.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what state_dict returned."""
+        self.errors = np.array(state["errors"])
