@@ -20,10 +20,10 @@ import tuneThreshold
 from audio import AudioError, Remark, num_samples
 from DatasetLoader import EvaluationDataset, EvaluationItem, TrainBatch, evaluation_loader
 from files import require_files
+from flags import SCORING_OPTIONS
 from report import RunFolder
 from scoring import Trials, read_trials, score_trials, summarise, write_scores
 
-SCORING_OPTIONS = ("eval_frames", "num_eval", "scoring")  # stored with a model: how it was tested
 FILES_PER_BATCH = 8  # of a trial list, each with --num_eval crops
 DISPLAY_INTERVAL_S = 1.0  # showing figures makes the device wait, so it is done this rarely
 

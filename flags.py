@@ -18,6 +18,7 @@ NOT_YET = {
     "distributed": "training on several GPUs",
     "port": "training on several GPUs",
 }
+SCORING_OPTIONS = ("eval_frames", "num_eval", "scoring")  # stored with a model: how it was tested
 HEEDED_BY_EVAL = (  # beside what is stored with a model
     *("eval", "initial_model", "config", "save_path", "seed", "device", "gpu_id", "nDataLoaderThread"),
     *("skip_bad_audio", "test_list", "test_path", "dcf_p_target", "dcf_c_miss", "dcf_c_fa"),
@@ -152,7 +153,7 @@ def _schedule_flags(parser: Parser) -> None:
 
 def complete_evaluation_options(resolved: options.Resolved, stored: dict[str, Any], older: bool) -> None:
     """What --eval takes from the command line, which flags it doesn't heed; older: a file of an ancestor."""
-    args, heeded = resolved.args, {*stored, *HEEDED_BY_EVAL}
+    args, heeded = resolved.args, {*stored, *HEEDED_BY_EVAL, *SCORING_OPTIONS}
     if older:
         if not args.model:
             raise ValueError(f"{args.initial_model} doesn't show its model; give --model")

@@ -19,8 +19,9 @@ from audio import num_samples
 from checkpoint import ModelFile
 from DatasetLoader import TrainDataset, read_train_list, train_loader
 from files import require_files
+from flags import SCORING_OPTIONS
 from report import RunFolder
-from SpeakerNet import SCORING_OPTIONS, ModelTrainer, SpeakerNet, SpeakerTally, TrialTest
+from SpeakerNet import ModelTrainer, SpeakerNet, SpeakerTally, TrialTest
 
 
 def core(add_help: bool = True) -> options.Parser:
@@ -57,8 +58,6 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
         flags.complete_evaluation_options(resolved, stored, bool(model_file.origin))
     else:
         flags.complete_training_options(args, given)
-    if model_file is not None and model_file.origin:
-        resolved.warnings.append(f"{source} is {model_file.origin}")
     flags.check_ranges(args)
     return args, model_file, resolved.warnings
 
@@ -318,6 +317,8 @@ def main(argv: list[str] | None = None) -> int:
         for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
         folder = RunFolder(args.save_path)
+        if model_file is not None and model_file.origin:
+            folder.say(f"note: {args.initial_model} is {model_file.origin}")
         if args.eval:
             assert model_file is not None  # parse sees to it
             evaluate(args, model_file, folder, stop)

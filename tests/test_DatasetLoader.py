@@ -1,8 +1,5 @@
 """Train lists, the sampler's promises, and epochs that don't depend on the number of workers."""
 
-import time
-
-import numpy as np
 import pytest
 import soundfile
 import torch
@@ -35,73 +32,6 @@ def test_wrong_train_lists_are_refused(tmp_path, text, words):
     (tmp_path / "list.txt").write_text(text)
     with pytest.raises(ValueError, match=words):
         read_train_list(str(tmp_path / "list.txt"))
-
-
-def labels_of(*counts):
-    return np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
-
-
-@pytest.mark.parametrize(
-    ("counts", "batch_size", "per_speaker", "batches"),
-    [
-        ((10,) * 40, 32, 1, 12),  # 400 tuples, 12 * 32 = 384 of them
-        ((100,) * 10, 16, 1, 100),  # batches of all 10 speakers
-        ((100,) * 10, 10, 1, 100),
-        ((7, 7, 7, 1), 3, 2, 3),  # 3 tuples of each of three; the fourth speaker has none
-        ((1000, 3, 3, 3, 3), 3, 1, 6),  # B batches take min(1000, B) + 12 >= 3 B tuples
-        ((5,), 200, 2, 2),
-    ],
-)
-def test_the_sampler_places_all_that_distinct_speakers_allow(counts, batch_size, per_speaker, batches):
-    labels = labels_of(*counts)
-    sampler = Sampler(labels, batch_size, per_speaker, 500, seed=1)
-    assert len(sampler) == batches
-    for epoch in (1, 2):
-        sampler.set_epoch(epoch)
-        drawn = list(sampler)
-        assert len(drawn) == batches
-        seen = [index for batch in drawn for _, tuple_ in batch for index in tuple_]
-        assert len(seen) == len(set(seen))
-        for batch in drawn:
-            speakers = [labels[tuple_[0]] for _, tuple_ in batch]
-            assert len(set(speakers)) == len(speakers) == sampler.batch_size
-            assert all(epoch == e and len(t) == per_speaker for e, t in batch)
-            assert all(labels[index] == labels[t[0]] for _, t in batch for index in t)
-
-
-def test_the_sampler_caps_speakers_and_mixes_them():
-    labels = labels_of(*(30,) * 20)
-    sampler = Sampler(labels, 5, 1, max_per_speaker=6, seed=1)
-    plans = [sampler.plan(epoch) for epoch in range(40)]
-    assert plans[0].shape == (24, 5, 1)
-    assert (plans[0] == sampler.plan(0)).all() and (plans[0] != plans[1]).any()
-    used = np.bincount(np.concatenate(plans).ravel(), minlength=600)
-    assert used.min() > 0  # every utterance has its turn: 40 epochs * 6 of 30, 8 times on average
-    together = np.zeros((20, 20))
-    for plan in plans:
-        for batch in labels[plan[..., 0]]:
-            together[np.ix_(batch, batch)] += 1
-    expected = 40 * 24 * 5 * 4 / (20 * 19)  # of each pair of speakers, 50.5
-    apart = together[~np.eye(20, dtype=bool)]
-    assert abs(apart - expected).max() < 5 * expected**0.5
-
-
-def test_the_sampler_takes_linear_time():
-    sizes = []
-    for num_speakers in (500, 2000):
-        sampler = Sampler(labels_of(*(100,) * num_speakers), 100, 2, 500, seed=10)
-        best = float("inf")
-        for _ in range(3):
-            began = time.perf_counter()
-            sampler.plan(1)
-            best = min(best, time.perf_counter() - began)
-        sizes.append(best)
-    assert sizes[1] < 12 * sizes[0]  # four times the list; a scan of it for each tuple would take 16 times
-
-
-def test_too_few_utterances_are_refused():
-    with pytest.raises(ValueError, match="no speaker can give 2 utterances: see --nPerSpeaker"):
-        Sampler(np.arange(5), 2, 2, 500, seed=10)
 
 
 def epoch_of(corpus, num_workers, epoch=3):

@@ -1,10 +1,17 @@
 """The losses' equations on cases worked by hand."""
 
+import json
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 import options
+import tuneThreshold
+from loss import _pairs
 
 
 def test_amsoftmax_takes_the_margin_off_the_true_cosine_only():
@@ -34,12 +41,187 @@ def test_angleproto_never_rewards_dissimilarity():
     assert loss.item() == pytest.approx(0.6931, abs=1e-4)  # ln 2: w is held just above 0, not at -3
 
 
+def unit(*degrees):
+    """Angles -> vectors (N, 2) of length 1."""
+    angles = torch.tensor(degrees, dtype=torch.float64) * math.pi / 180
+    return torch.stack([angles.cos(), angles.sin()], dim=1).float()
+
+
+@pytest.mark.parametrize(
+    ("degrees", "easy", "own"),
+    [
+        (60.0, False, math.cos(math.radians(60) + 0.5)),
+        (60.0, True, math.cos(math.radians(60) + 0.5)),
+        (120.0, True, math.cos(math.radians(120))),  # easy: no margin beyond 90 degrees
+        (170.0, False, math.cos(math.radians(170)) - 0.5 * math.sin(0.5)),  # 170 degrees + 0.5 > 180
+    ],
+)
+def test_aamsoftmax_adds_the_margin_to_the_true_speakers_angle(degrees, easy, own):
+    loss_fn = options.plugin("loss", "aamsoftmax")(2, 2, margin=0.5, scale=2.0, easy_margin=easy)
+    loss_fn.weight.data = unit(0.0, 90.0)
+    loss, _ = loss_fn(3.0 * unit(degrees)[None], torch.tensor([0]))
+    other = math.cos(math.radians(degrees - 90.0))
+    expected = F.cross_entropy(torch.tensor([[2.0 * own, 2.0 * other]]), torch.tensor([0]))
+    torch.testing.assert_close(loss, expected)
+
+
+def test_aamsoftmax_without_a_margin_is_a_softmax_of_cosines():
+    losses = [options.plugin("loss", name)(6, 5, margin=0.0) for name in ("aamsoftmax", "amsoftmax")]
+    losses[1].weight.data = losses[0].weight.data
+    embeddings, labels = torch.randn(3, 2, 6), torch.tensor([0, 3, 4])
+    torch.testing.assert_close(losses[0](embeddings, labels), losses[1](embeddings, labels))
+
+
+def test_ge2e_leaves_the_utterance_out_of_its_own_speaker():
+    loss_fn = options.plugin("loss", "ge2e")(2, 2, init_w=1.0, init_b=0.5)
+    embeddings = torch.stack([unit(0.0, 30.0), unit(90.0, 60.0)])  # (S, M, D)
+    loss, accuracy = loss_fn(embeddings, torch.tensor([4, 7]))
+
+    def cos(degrees):
+        return math.cos(math.radians(degrees))
+
+    # means: at 15 and 75 degrees; of each utterance's own speaker the other utterance alone
+    logits = [[cos(30), cos(75)], [cos(30), cos(45)], [cos(75), cos(30)], [cos(45), cos(30)]]
+    expected = F.cross_entropy(torch.tensor(logits) + 0.5, torch.tensor([0, 0, 1, 1]))
+    torch.testing.assert_close(loss, expected)
+    assert accuracy.tolist() == [1.0, 1.0]
+
+
+def test_proto_classifies_by_squared_distances_also_far_from_the_origin():
+    loss_fn = options.plugin("loss", "proto")(2, 2)
+    embeddings = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]], [[2.0, 0.0], [0.0, 3.0], [0.0, 1.0]]])
+    # queries (0, 0) and (2, 0); prototypes (1, 1) and (0, 2)
+    expected = F.cross_entropy(-torch.tensor([[2.0, 4.0], [2.0, 8.0]]), torch.tensor([0, 1]))
+    torch.testing.assert_close(loss_fn(embeddings, torch.tensor([0, 1]))[0], expected)
+    torch.testing.assert_close(loss_fn(embeddings + 4096.0, torch.tensor([0, 1]))[0], expected)
+
+
+def test_softmaxproto_is_the_sum_of_both():
+    loss_fn = options.plugin("loss", "softmaxproto")(6, 5)
+    softmax, angleproto = options.plugin("loss", "softmax")(6, 5), options.plugin("loss", "angleproto")(6, 5)
+    softmax.load_state_dict(loss_fn.softmax.state_dict())
+    batch = torch.randn(3, 2, 6), torch.tensor([0, 3, 4])
+    loss, accuracy = loss_fn(*batch)
+    torch.testing.assert_close(loss, softmax(*batch)[0] + angleproto(*batch)[0])
+    torch.testing.assert_close(accuracy, softmax(*batch)[1])
+
+
+# Three speakers' anchors at 0, 90 and 180 degrees, positives at 10, 60 and 170: squared distances 2 - 2 cos.
+PAIRS = torch.stack([unit(0.0, 90.0, 180.0), unit(10.0, 60.0, 170.0)], dim=1)
+
+
+def square(degrees):
+    return 2 - 2 * math.cos(math.radians(degrees))
+
+
+def test_triplet_takes_the_nearest_other_positive():
+    loss_fn = options.plugin("loss", "triplet")(2, 3, margin=0.5, hard_prob=1.0, hard_rank=0)
+    loss, eer = loss_fn(5.0 * PAIRS, torch.tensor([0, 1, 2]))
+    # 0: own 10, others 60 and 170; 90: own 30, others 80 and 80; 180: own 10, others 170 and 120
+    expected = [square(10) - square(60), square(30) - square(80), square(10) - square(120)]
+    assert loss.item() == pytest.approx(np.mean([max(0.0, e + 0.5) for e in expected]), rel=1e-5)
+    assert eer == 0.0  # every positive pair is nearer than every negative one
+
+
+def test_contrastive_pulls_pairs_together_and_pushes_others_to_the_margin():
+    loss_fn = options.plugin("loss", "contrastive")(2, 3, margin=1.2, hard_prob=1.0, hard_rank=0)
+    loss, _ = loss_fn(5.0 * PAIRS, torch.tensor([0, 1, 2]))
+    negatives = [max(0.0, 1.2 - math.sqrt(square(d))) ** 2 for d in (60, 80, 120)]
+    expected = np.mean([square(10), square(30), square(10), *negatives])
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_softmaxtriplet_drops_the_softmax_after_its_epochs():
+    settings = {"margin": 0.5, "hard_prob": 1.0, "hard_rank": 0, "loss_ratio": 3.0}
+    loss_fn = options.plugin("loss", "softmaxtriplet")(2, 3, **settings)
+    softmax = options.plugin("loss", "softmax")(2, 3)
+    softmax.load_state_dict(loss_fn.state_dict())
+    batch = PAIRS, torch.tensor([0, 1, 2])
+    # distances, not squared; of the three triplets only the second doesn't keep the margin of 0.5:
+    gaps = [
+        math.sqrt(square(own)) - math.sqrt(square(other)) + 0.5
+        for own, other in ((10, 60), (30, 80), (10, 120))
+    ]
+    kept = [gap for gap in gaps if gap > 0]
+    triplet = np.mean(kept) if kept else 0.0
+    for epoch, expected in ((2, softmax(*batch)[0].item() + 3.0 * triplet), (3, triplet)):
+        loss_fn.set_epoch(epoch)
+        assert loss_fn(*batch)[0].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_hard_negatives_are_among_the_nearest_and_never_the_own():
+    torch.manual_seed(0)
+    distances = torch.rand(50, 50)
+    order = distances.fill_diagonal_(2.0).argsort(dim=1)  # the own column comes last
+    rank = torch.empty_like(order).scatter(1, order, torch.arange(50).expand(50, 50))
+    draws = torch.stack([_pairs.choose_negatives(distances, 1.0, 3, 0.1) for _ in range(200)])
+    chosen = rank[torch.arange(50), draws]
+    assert chosen.max() == 3 and (chosen.flatten().bincount() / chosen.numel() - 0.25).abs().max() < 0.02
+    for hard_rank in (1000, 48):  # beyond the batch: anyone else
+        far = torch.stack([_pairs.choose_negatives(distances, 1.0, hard_rank, 0.1) for _ in range(50)])
+        assert (far != torch.arange(50)).all() and rank[torch.arange(50), far].max() == 48
+    half = torch.stack([_pairs.choose_negatives(distances, 0.5, 0, 0.1) for _ in range(200)])
+    nearest = (rank[torch.arange(50), half] == 0).float().mean()
+    assert abs(nearest - (0.5 + 0.5 / 49)) < 0.02
+    assert (half != torch.arange(50)).all()
+
+
+def test_semi_hard_negatives_lie_within_the_margin_beyond_the_positive():
+    torch.manual_seed(0)
+    distances = torch.rand(50, 50)
+    distances[:, 0] = 5.0  # out of reach, but the only choice of the last row
+    distances[49] = 5.0
+    draws = torch.stack([_pairs.choose_negatives(distances, 0.5, -1, 0.2) for _ in range(100)])
+    own, found = distances.diagonal(), distances[torch.arange(50), draws]
+    within = (distances > own[:, None]) & (distances < own[:, None] + 0.2)
+    some = within.any(dim=1)
+    assert some.sum() > 20 and not some[49]
+    assert ((found > own) & (found < own + 0.2))[:, some].all()
+    assert (draws != torch.arange(50)).all() and len(draws[:, 49].unique()) > 20
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_batchs_eer_is_that_of_tunethreshold(seed):
+    generator = np.random.default_rng(seed)
+    target = np.round(generator.normal(0.5, 1.0, 37), 1)  # ties
+    nontarget = np.round(generator.normal(-0.5, 1.0, 53), 1)
+    found = _pairs.equal_error_rate(torch.tensor(target), torch.tensor(nontarget))
+    scores, labels = np.r_[target, nontarget], np.r_[np.ones(37, int), np.zeros(53, int)]
+    expected = tuneThreshold.eer(tuneThreshold.error_rates(scores, labels)).value
+    assert found.item() == pytest.approx(expected, abs=1e-6)
+    assert _pairs.equal_error_rate(torch.tensor([2.0, 3.0]), torch.tensor([0.0])) == 0.0
+    assert _pairs.equal_error_rate(torch.tensor([0.0]), torch.tensor([2.0, 3.0])) == 1.0
+
+
+def peak_bytes(loss_fn, embeddings, labels, trace):
+    """Most memory that forward and backward hold at once beside their input."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        loss_fn(embeddings, labels)[0].backward()
+    profiler.export_chrome_trace(str(trace))
+    events = [e for e in json.loads(trace.read_text())["traceEvents"] if e["name"] == "[memory]"]
+    changes = [e["args"]["Bytes"] for e in sorted(events, key=lambda event: event["ts"])]
+    assert max(changes) >= 800 * 800 * 4  # sees at least the similarities
+    return np.cumsum(changes).max()
+
+
+@pytest.mark.parametrize("name", ["angleproto", "ge2e", "proto", "triplet"])
+def test_similarities_are_one_matrix_product(name, tmp_path):
+    loss_fn = options.plugin("loss", name)(512, 800)
+    embeddings = torch.randn(800, 2, 512, requires_grad=True)  # 3.3 MB; 800 x 512 x 800 would be 1.3 GB
+    limit = 20e6 if name == "angleproto" else 40e6  # ge2e has twice the queries
+    assert peak_bytes(loss_fn, embeddings, torch.arange(800), tmp_path / "trace.json") < limit
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "flag"),
     [
         ("amsoftmax", {"margin": 1.0}, "--margin"),
         ("amsoftmax", {"scale": 0.0}, "--scale"),
         ("angleproto", {"init_w": 0.0}, "--init_w"),
+        ("aamsoftmax", {"margin": -0.1}, "--margin"),
+        ("triplet", {"margin": 0.0}, "--margin"),
+        ("contrastive", {"hard_prob": 1.5}, "--hard_prob"),
+        ("softmaxtriplet", {"loss_ratio": 0.0}, "--loss_ratio"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(name, settings, flag):

@@ -89,7 +89,7 @@ def gru(inputs, units):
         ("DeepSpeaker", 11_624_128),
         # worked out here
         (
-            "DeepSpeaker --variant GRU",  # 64 channels x 32 bands into three layers of 1024 units, 1024 -> 512
+            "DeepSpeaker --variant GRU",  # 64 channels x 32 bands, three layers of 1024 units
             conv(25, 1, 64) + norm(64) + gru(64 * 32, 1024) + 2 * gru(1024, 1024) + conv(1024, 512, bias=512),
         ),
         ("ResNet34", RESNET + head(2 * 256 * 11)),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import ROOT, Corpus, assert_refused, run_script
+from conftest import ROOT, Corpus, assert_refused, run_here, run_script
 
 import checkpoint
 import tuneThreshold
@@ -329,3 +329,51 @@ def test_real_speech_trains_and_scores(real_data, tmp_path):
     result = run_script(SCRIPT, *words)
     assert result.returncode == 0, result.stderr
     assert re.search(r"Epoch 1, VEER \d+\.\d{4}, MinDCF", result.stdout)
+
+
+def test_early_stopping_waits_for_its_patience_and_resumes_to_the_same_end(corpus, tmp_path):
+    words = corpus.options(tmp_path, max_epoch=50, lr=1e-9, es_patience=2)  # so slow that the EER stays
+    result = run_here(SCRIPT, *words, "--early_stopping")
+    assert result.returncode == 0, result.stderr
+    assert "early stopping: 2 tests without a better EER" in result.stdout
+    epochs = len(list((tmp_path / "model").glob("model0*.model")))
+    assert 3 <= epochs < 50
+    again = run_here(SCRIPT, *words, "--early_stopping")
+    assert again.returncode == 0 and "early stopping" in again.stdout and "TLOSS" not in again.stdout
+    unlabelled = tmp_path / "pairs.txt"
+    unlabelled.write_text("spk0/0.wav spk1/0.wav\n")
+    words = corpus.options(tmp_path / "other", test_list=unlabelled)
+    assert_refused(run_here(SCRIPT, *words, "--early_stopping"), "--early_stopping needs a --test_list")
+
+
+def test_eval_takes_the_best_model_of_the_run_folder(trained, corpus, tmp_path):
+    save_path, _ = trained
+    words = ["--eval", "--save_path", save_path, "--test_list", corpus.test_list, "--test_path", corpus.root]
+    result = run_here(SCRIPT, *words)
+    assert result.returncode == 0, result.stderr
+    assert f"from {save_path}/model/best.model" in result.stdout
+    words[2] = tmp_path
+    assert_refused(run_here(SCRIPT, *words), "--eval needs --initial_model FILE", "has no model")
+
+
+def test_the_dynamic_sampler_learns_and_resumes_bit_for_bit(corpus, tmp_path):
+    settings = {"trainfunc": "softmax", "sampler": "dynamic", "max_epoch": 3}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run_here(SCRIPT, *corpus.options(whole, **settings)).returncode == 0
+    for epochs in (2, 3):
+        result = run_here(SCRIPT, *corpus.options(parts, **settings | {"max_epoch": epochs}))
+        assert result.returncode == 0, result.stderr
+    assert_same(weights(whole, 3), weights(parts, 3))
+    state = checkpoint.load_state(whole / "state" / "last.state")
+    assert len(state["sampler"]["errors"]) == 6 and len(set(state["sampler"]["errors"])) > 1
+    words = corpus.options(tmp_path / "triplet", **settings | {"trainfunc": "triplet"})
+    assert_refused(run_here(SCRIPT, *words), "no accuracy of each speaker", "--sampler balanced")
+
+
+def test_the_loss_knows_the_epoch(corpus, tmp_path):
+    """After --min_softmax_epoch only the triplet loss is left: smaller by far than ln 6 of the softmax."""
+    settings = {"trainfunc": "softmaxtriplet", "min_softmax_epoch": 1, "lr": 1e-6, "max_epoch": 2}
+    assert run_here(SCRIPT, *corpus.options(tmp_path, **settings)).returncode == 0
+    lines = (tmp_path / "result" / "results.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines if '"train"' in line]
+    assert losses[0] > 1.7 > losses[1] > 0.0

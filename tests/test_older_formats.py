@@ -1,0 +1,259 @@
+"""Model files of the ancestors: recognised, told in one line, whole or refused, trained on."""
+
+import inspect
+
+import pytest
+import torch
+from conftest import assert_refused, run_here
+
+import checkpoint
+import flags
+import inferSpeakerNet
+import options
+import trainSpeakerNet
+from SpeakerNet import SpeakerNet
+
+SCRIPT = "trainSpeakerNet.py"
+OLD_NAMES = {  # ours -> voxceleb_trainer's, for ResNetSE34L with SAP
+    "features.mel.": "__S__.torchfb.",
+    "model.pooling.attention.linear.": "__S__.sap_linear.",
+    "model.pooling.attention.vector": "__S__.attention",
+    "model.": "__S__.",
+    "loss.": "__L__.",
+}
+
+
+def build(*words, speakers=None):
+    def core(add_help):
+        return flags.training_flags("", add_help)
+
+    torch.manual_seed(3)
+    return SpeakerNet.build(options.resolve(core, [str(word) for word in words]).args, speakers)
+
+
+def old_name(name):
+    return next(old + name.removeprefix(new) for new, old in OLD_NAMES.items() if name.startswith(new))
+
+
+def fast_resnet(trainfunc="angleproto", speakers=6, **settings):
+    """A network and the state dict that voxceleb_trainer would have saved of it."""
+    words = [f"--{k}={v}" for k, v in {"model": "ResNetSE34L", "trainfunc": trainfunc, **settings}.items()]
+    network = build(*words, speakers=speakers)
+    return network, {old_name(name): t.clone() for name, t in network.state_dict().items()}
+
+
+def evaluation(corpus, tmp_path, model, *words):
+    listed = ["--test_list", corpus.test_list, "--test_path", corpus.root, "--save_path", tmp_path / "run"]
+    return run_here(SCRIPT, "--eval", "--initial_model", model, *listed, "--nDataLoaderThread", 0, *words)
+
+
+def scores(tmp_path):
+    return (tmp_path / "run/result/eval/test.scores.txt").read_text()
+
+
+def test_the_command_of_2020_scores(corpus, tmp_path):
+    """As the README of voxceleb_trainer had it: --max_frames is then the evaluation's crop."""
+    _, state = fast_resnet(window="hann")
+    torch.save(state, tmp_path / "baseline_lite_ap.model")
+    words = ["--model", "ResNetSE34L", "--trainfunc", "angleproto", "--max_frames", 60, "--num_eval", 2]
+    result = evaluation(corpus, tmp_path, tmp_path / "baseline_lite_ap.model", *words)
+    assert result.returncode == 0, result.stderr
+    told = [line for line in result.stdout.splitlines() if "a file of voxceleb_trainer" in line]
+    assert len(told) == 1
+    for fact in ("model ResNetSE34L", "window hann", "n_mels 40", "encoder_type SAP", "nOut 512"):
+        assert fact in told[0]
+    assert "VEER" in result.stdout and "no effect" not in result.stderr
+    first = scores(tmp_path)
+    same = evaluation(
+        corpus, tmp_path, tmp_path / "baseline_lite_ap.model", "--eval_frames", 60, "--num_eval", 2
+    )
+    assert same.returncode == 0 and scores(tmp_path) == first  # the model needn't be named
+    other = evaluation(corpus, tmp_path, tmp_path / "baseline_lite_ap.model", "--num_eval", 2)
+    assert other.returncode == 0 and scores(tmp_path) != first
+
+
+def test_the_front_end_in_the_file_wins(tmp_path):
+    _, state = fast_resnet()
+    state["__S__.torchfb.mel_scale.fb"] *= 2.0
+    state["__S__.torchfb.spectrogram.window"] = torch.ones(400)  # neither Hann nor Hamming
+    torch.save(state, tmp_path / "old.model")
+    assert inferSpeakerNet.main(["convert", str(tmp_path / "old.model"), str(tmp_path / "new.model")]) == 0
+    weights = checkpoint.load_model(str(tmp_path / "new.model")).weights
+    assert torch.equal(weights["features.mel.mel_scale.fb"], state["__S__.torchfb.mel_scale.fb"])
+    assert torch.equal(weights["features.mel.spectrogram.window"], torch.ones(400))
+
+
+def test_input_scale_is_kept_in_the_converted_file(corpus, tmp_path):
+    """A file made on int16 samples: the floor under the logarithm sees other energies."""
+    _, state = fast_resnet()
+    torch.save(state, tmp_path / "old.model")
+    convert = ["convert", str(tmp_path / "old.model"), str(tmp_path / "new.model"), "--input_scale", "32768"]
+    assert inferSpeakerNet.main(convert) == 0
+    assert evaluation(corpus, tmp_path, tmp_path / "new.model").returncode == 0
+    converted = scores(tmp_path)
+    assert evaluation(corpus, tmp_path, tmp_path / "old.model", "--input_scale", 32768).returncode == 0
+    assert scores(tmp_path) == converted
+    assert evaluation(corpus, tmp_path, tmp_path / "old.model").returncode == 0
+    assert scores(tmp_path) != converted
+    refused = evaluation(corpus, tmp_path, tmp_path / "new.model", "--input_scale", 1)
+    assert_refused(refused, "--input_scale 1.0 contradicts", "32768")
+    assert_refused(run_here("inferSpeakerNet.py", *convert), "new.model is there already")
+
+
+CONTAINERS = {
+    "bare": lambda state: state,
+    "module": lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+    "RawNet": lambda state: {"model": {k[6:]: t for k, t in state.items() if k.startswith("__S__.")}},
+    "2026": lambda state: {
+        "model_state_dict": state, "optimizer_state_dict": {}, "scheduler_state_dict": {}, "epoch": 7,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_every_container_gives_the_same_weights(container, tmp_path):
+    network, state = fast_resnet()
+    torch.save(CONTAINERS[container](state), tmp_path / "old.model")
+    model_file = checkpoint.load_model(str(tmp_path / "old.model"))
+    expected = network.state_dict()
+    if container == "RawNet":
+        expected = checkpoint.split_loss(expected)[0]
+    assert model_file.weights.keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model_file.weights.items())
+
+
+@pytest.mark.parametrize(
+    ("trainfunc", "names"),
+    [
+        ("softmax", {"fc.weight", "fc.bias"}),
+        ("amsoftmax", {"W"}),
+        ("aamsoftmax", {"weight"}),
+        ("softmaxproto", {"softmax.fc.weight", "softmax.fc.bias", "angleproto.w", "angleproto.b"}),
+        ("ge2e", {"w", "b"}),
+    ],
+)
+def test_loss_heads_have_their_old_names(trainfunc, names, tmp_path):
+    network, state = fast_resnet(trainfunc)
+    if trainfunc == "amsoftmax":
+        state["__L__.W"] = state.pop("__L__.weight").T
+    assert {name.removeprefix("__L__.") for name in state if name.startswith("__L__.")} == names
+    torch.save(state, tmp_path / "old.model")
+    found = checkpoint.split_loss(checkpoint.load_model(str(tmp_path / "old.model")).weights)[1]
+    expected = checkpoint.split_loss(network.state_dict())[1]
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_taoruijies_files_need_no_option(tmp_path, corpus):
+    network = build("--model", "ECAPA", "--channels", 64, "--trainfunc", "aamsoftmax", speakers=6)
+    rename = {"features.mel.": "speaker_encoder.torchfbank.1.", "model.pooling.attention.layers.":
+              "speaker_encoder.attention.", "model.": "speaker_encoder.",
+              "loss.": "speaker_loss."}  # fmt: skip
+    state = {
+        next(old + name.removeprefix(new) for new, old in rename.items() if name.startswith(new)): tensor
+        for name, tensor in network.state_dict().items()
+    } | {"speaker_encoder.torchfbank.0.flipped_filter": torch.tensor([[[-0.97, 1.0]]])}
+    torch.save(state, tmp_path / "pretrain.model")
+    model_file = checkpoint.load_model(str(tmp_path / "pretrain.model"))
+    assert "a file of ECAPA-TDNN" in model_file.origin
+    expected = {"model": "ECAPA", "channels": 64, "nOut": 192, "encoder_type": "ECA", "n_mels": 80,
+                "pre_emphasis": 0.97, "window": "hamming"}  # fmt: skip
+    assert model_file.options == expected
+    result = evaluation(corpus, tmp_path, tmp_path / "pretrain.model", "--num_eval", 1)
+    assert result.returncode == 0 and "VEER" in result.stdout, result.stderr
+
+
+def test_deepspeaker_files_are_turned_to_frequency_first(tmp_path):
+    words = ["--model", "DeepSpeaker", "--trainfunc", "softmaxtriplet"]
+    network = build(*words, speakers=6).eval()
+    state = {}
+    for name, tensor in network.state_dict().items():
+        if name.startswith("loss.fc."):
+            state[f"model.classifier.{name.removeprefix('loss.fc.')}"] = tensor
+        elif name.startswith("model.stages."):
+            _, _, stage, part, rest = name.split(".", 4)
+            part = {"conv": f"conv{int(stage) + 1}", "bn": f"bn{int(stage) + 1}",
+                    "block": f"layer{int(stage) + 1}.0"}[part]  # fmt: skip
+            state[f"model.{part}.{rest}"] = tensor.transpose(2, 3) if tensor.ndim == 4 else tensor
+        else:
+            state[name] = tensor  # fc
+    contents = {"epoch": 3, "state_dict": state, "optimizer": {"state": {}, "param_groups": []}}
+    torch.save(contents, tmp_path / "checkpoint_3.pth")
+    model_file = checkpoint.load_model(str(tmp_path / "checkpoint_3.pth"))
+    assert "DeepSpeaker-pytorch" in model_file.origin and model_file.options["model"] == "DeepSpeaker"
+    twin = build(*words, speakers=6)
+    checkpoint.load_weights(twin, model_file.weights, "checkpoint_3.pth")
+    waveforms = 0.1 * torch.randn(2, 16_000)
+    assert torch.equal(twin.eval().embed(waveforms), network.embed(waveforms))
+
+
+def test_what_does_not_fit_is_listed_and_refused(corpus, tmp_path):
+    _, state = fast_resnet()
+    del state["__S__.bn1.bias"]
+    state["__S__.extra"] = torch.zeros(1)
+    state["__S__.layer1.0.conv1.weight"] = torch.zeros(3, 3)
+    torch.save(state, tmp_path / "odd.model")
+    result = evaluation(corpus, tmp_path, tmp_path / "odd.model")
+    wanted = ("missing model.bn1.bias", "unexpected model.extra", "layer1.0.conv1.weight is (3, 3), not (16,")
+    assert_refused(result, *wanted)
+    words = corpus.options(tmp_path / "run", initial_model=tmp_path / "odd.model", max_epoch=1)
+    assert_refused(run_here(SCRIPT, *words), *wanted)
+    result = run_here(SCRIPT, *words, "--allow_partial")
+    assert result.returncode == 0, result.stderr
+    note = next(line for line in result.stdout.splitlines() if "--allow_partial" in line)
+    assert all(words in note for words in wanted)
+
+
+def test_a_stranger_is_refused(corpus, tmp_path):
+    torch.save({"weight": torch.zeros(2), "info": "x"}, tmp_path / "x.model")
+    assert_refused(evaluation(corpus, tmp_path, tmp_path / "x.model"), "neither a model file of this trainer")
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "y.model")
+    assert_refused(evaluation(corpus, tmp_path, tmp_path / "y.model"), "doesn't show its model; give --model")
+    result = evaluation(corpus, tmp_path, tmp_path / "y.model", "--model", "ResNetSE34L")
+    assert_refused(result, "y.model doesn't fit the network: missing")
+    _, state = fast_resnet()
+    torch.save(state, tmp_path / "z.model")
+    result = evaluation(corpus, tmp_path, tmp_path / "z.model", "--model", "VGGVox")
+    assert_refused(result, "--model VGGVox contradicts", "ResNetSE34L")
+    assert_refused(run_here("inferSpeakerNet.py", "convert", tmp_path / "z.model"), "usage:")
+    assert_refused(run_here("inferSpeakerNet.py", "convert", tmp_path / "a", tmp_path / "b"), "no such file")
+
+
+@pytest.mark.parametrize(("classes", "anew"), [(6, False), (9, True)])
+def test_training_goes_on_with_the_old_head_or_with_a_new_one(classes, anew, corpus, tmp_path):
+    _, state = fast_resnet("amsoftmax", speakers=classes)
+    state["__L__.W"] = state.pop("__L__.weight").T
+    torch.save({"model_state_dict": state}, tmp_path / "old.model")
+    settings = {"trainfunc": "amsoftmax", "initial_model": tmp_path / "old.model", "max_epoch": 1, "lr": 1e-6}
+    result = run_here(SCRIPT, *corpus.options(tmp_path / "run", **settings))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("the loss starts anew") == anew
+    trained = checkpoint.load_model(str(tmp_path / "run/model/model000000001.model")).weights["loss.weight"]
+    if not anew:
+        torch.testing.assert_close(trained, state["__L__.W"].T, atol=1e-4, rtol=0)
+    converted = [
+        "convert",
+        str(tmp_path / "old.model"),
+        str(tmp_path / "new.model"),
+        "--trainfunc",
+        "amsoftmax",
+    ]
+    assert inferSpeakerNet.main(converted) == 0
+    args, model_file, warnings = trainSpeakerNet.parse(
+        corpus.options(tmp_path / "run2", **settings | {"initial_model": tmp_path / "new.model"})
+    )
+    assert not warnings and model_file.options["trainfunc"] == args.trainfunc == "amsoftmax"
+
+
+def test_other_losses_than_lengths_are_heeded(tmp_path):
+    """Prototypical networks are scored without length normalisation; the old file doesn't tell."""
+    _, state = fast_resnet("proto")
+    torch.save(state, tmp_path / "old.model")
+    for words, normalize in (([], True), (["--trainfunc", "proto"], False)):
+        new = tmp_path / f"{normalize}.model"
+        assert inferSpeakerNet.main(["convert", str(tmp_path / "old.model"), str(new), *words]) == 0
+        assert checkpoint.load_model(str(new)).normalize is normalize
+
+
+def test_loading_is_documented():
+    assert "allow_partial" in inspect.getdoc(checkpoint.load_weights)

@@ -1,0 +1,136 @@
+"""The order of the training data: complete, distinct, balanced, heeding errors, in linear time."""
+
+import time
+
+import numpy as np
+import pytest
+
+import options
+from sampler import balanced, dynamic
+from sampler._batches import apportion
+from sampler.random import Sampler
+
+
+def labels_of(*counts):
+    return np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+
+
+@pytest.mark.parametrize(
+    ("counts", "batch_size", "per_speaker", "batches"),
+    [
+        ((10,) * 40, 32, 1, 12),  # 400 tuples, 12 * 32 = 384 of them
+        ((100,) * 10, 16, 1, 100),  # batches of all 10 speakers
+        ((100,) * 10, 10, 1, 100),
+        ((7, 7, 7, 1), 3, 2, 3),  # 3 tuples of each of three; the fourth speaker has none
+        ((1000, 3, 3, 3, 3), 3, 1, 6),  # B batches take min(1000, B) + 12 >= 3 B tuples
+        ((5,), 200, 2, 2),
+    ],
+)
+def test_the_sampler_places_all_that_distinct_speakers_allow(counts, batch_size, per_speaker, batches):
+    labels = labels_of(*counts)
+    sampler = Sampler(labels, batch_size, per_speaker, 500, seed=1)
+    assert len(sampler) == batches
+    for epoch in (1, 2):
+        sampler.set_epoch(epoch)
+        drawn = list(sampler)
+        assert len(drawn) == batches
+        seen = [index for batch in drawn for _, tuple_ in batch for index in tuple_]
+        assert len(seen) == len(set(seen))
+        for batch in drawn:
+            speakers = [labels[tuple_[0]] for _, tuple_ in batch]
+            assert len(set(speakers)) == len(speakers) == sampler.batch_size
+            assert all(epoch == e and len(t) == per_speaker for e, t in batch)
+            assert all(labels[index] == labels[t[0]] for _, t in batch for index in t)
+
+
+def test_the_sampler_caps_speakers_and_mixes_them():
+    labels = labels_of(*(30,) * 20)
+    sampler = Sampler(labels, 5, 1, max_per_speaker=6, seed=1)
+    plans = [sampler.plan(epoch) for epoch in range(40)]
+    assert plans[0].shape == (24, 5, 1)
+    assert (plans[0] == sampler.plan(0)).all() and (plans[0] != plans[1]).any()
+    used = np.bincount(np.concatenate(plans).ravel(), minlength=600)
+    assert used.min() > 0  # every utterance has its turn: 40 epochs * 6 of 30, 8 times on average
+    together = np.zeros((20, 20))
+    for plan in plans:
+        for batch in labels[plan[..., 0]]:
+            together[np.ix_(batch, batch)] += 1
+    expected = 40 * 24 * 5 * 4 / (20 * 19)  # of each pair of speakers, 50.5
+    apart = together[~np.eye(20, dtype=bool)]
+    assert abs(apart - expected).max() < 5 * expected**0.5
+
+
+def test_the_sampler_takes_linear_time():
+    sizes = []
+    for num_speakers in (500, 2000):
+        sampler = Sampler(labels_of(*(100,) * num_speakers), 100, 2, 500, seed=10)
+        best = float("inf")
+        for _ in range(3):
+            began = time.perf_counter()
+            sampler.plan(1)
+            best = min(best, time.perf_counter() - began)
+        sizes.append(best)
+    assert sizes[1] < 12 * sizes[0]  # four times the list; a scan of it for each tuple would take 16 times
+
+
+def test_too_few_utterances_are_refused():
+    with pytest.raises(ValueError, match="no speaker can give 2 utterances: see --nPerSpeaker"):
+        Sampler(np.arange(5), 2, 2, 500, seed=10)
+
+
+@pytest.mark.parametrize("name", options.available("sampler"))
+@pytest.mark.parametrize(("counts", "batch_size", "per_speaker"), [
+    ((40, 3, 3, 2, 1), 3, 1), ((7, 7, 7, 1), 3, 2), ((9,) * 30, 8, 2), ((100, 4, 4), 2, 3),
+])  # fmt: skip
+def test_every_sampler_fills_its_batches_with_distinct_speakers(name, counts, batch_size, per_speaker):
+    labels = labels_of(*counts)
+    sampler = options.plugin("sampler", name)(labels, batch_size, per_speaker, 500, 1)
+    for epoch in (1, 2):
+        plan = sampler.plan(epoch)
+        assert plan.shape == (len(sampler), sampler.batch_size, per_speaker)
+        assert (labels[plan] == labels[plan][..., :1]).all()  # a tuple is of one speaker
+        assert all(len(set(row)) == len(row) for row in plan.reshape(-1, per_speaker).tolist())
+        assert all(len(set(row)) == len(row) for row in labels[plan[..., 0]].tolist())
+        assert (plan == sampler.plan(epoch)).all()
+    assert (sampler.plan(1) != sampler.plan(2)).any()
+
+
+def test_balanced_draws_every_speaker_equally_often_and_each_utterance_of_a_small_one_in_turn():
+    labels = labels_of(60, 60, 60, 4, 4, 4)
+    sampler = balanced.Sampler(labels, 4, 1, 500, seed=1)
+    plan = sampler.plan(1)
+    draws = np.bincount(labels[plan].ravel())
+    assert draws.max() - draws.min() <= 1 and draws.sum() == plan.size
+    small = np.flatnonzero(labels == 3)
+    uses = np.array([(plan == index).sum() for index in small])
+    assert uses.max() - uses.min() <= 1  # anew only when all have had their turn
+
+
+def test_dynamic_draws_speakers_in_proportion_to_their_errors():
+    labels = labels_of(*(50,) * 10)
+    sampler = dynamic.Sampler(labels, 2, 1, 500, seed=1, least_weight=0.1)
+    first = np.bincount(labels[sampler.plan(1)].ravel())
+    assert first.max() - first.min() <= 1  # nothing known yet
+    sampler.learn(np.array([0.0, 0.5, 1.0, np.nan, *[0.8] * 6]))  # errors 1, .5, 0, unknown, .2 ...
+    weights = np.array([1.0, 0.5, 0.1, 1.0, *[0.2] * 6])
+    draws = np.bincount(labels[sampler.plan(2)].ravel(), minlength=10)
+    np.testing.assert_allclose(draws, weights / weights.sum() * draws.sum(), atol=1.0)
+    twin = dynamic.Sampler(labels, 2, 1, 500, seed=1, least_weight=0.1)
+    twin.load_state_dict(sampler.state_dict())
+    assert (twin.plan(2) == sampler.plan(2)).all()
+    with pytest.raises(ValueError, match="--least_weight"):
+        dynamic.Sampler(labels, 2, 1, 500, seed=1, least_weight=0.0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "total", "most", "shares"),
+    [
+        ([1, 1, 2], 8, 8, [2, 2, 4]),
+        ([1, 1, 8], 8, 4, [2, 2, 4]),  # 6.4 is cut to 4; 4 are left for two
+        ([0, 1, 100], 9, 5, [0, 4, 5]),
+        ([1, 1, 1], 9, 3, [3, 3, 3]),
+    ],
+)
+def test_shares_add_up_and_none_is_above_the_most(weights, total, most, shares):
+    found = apportion(np.array(weights, float), total, most, np.random.default_rng(0))
+    assert found.tolist() == shares
