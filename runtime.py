@@ -38,6 +38,12 @@ def describe(device: torch.device) -> str:
     return f"{device} ({torch.get_num_threads()} threads)"
 
 
+def wait_for(device: torch.device) -> None:
+    """Return when everything that was queued on the device is done; for measuring time."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def seed_everything(*seed: int) -> None:
     """Seed every global generator from a tuple such as (seed, epoch).
 

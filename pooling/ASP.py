@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from pooling._attention import make_attention
-from pooling._statistics import mean_and_deviation
+from pooling._statistics import weighted_mean_and_deviation
 
 
 class Pooling(nn.Module):
@@ -15,4 +15,5 @@ class Pooling(nn.Module):
         self.out_channels = 2 * channels
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        return mean_and_deviation(frames, self.attention(frames, mask), self.attention.variances)
+        weights = self.attention(frames, mask)
+        return weighted_mean_and_deviation(frames, weights, self.attention.variances, mask)

@@ -3,7 +3,6 @@
 from torch import Tensor, nn
 
 from pooling._attention import make_attention
-from pooling._statistics import weighted_mean
 
 
 class Pooling(nn.Module):
@@ -15,4 +14,4 @@ class Pooling(nn.Module):
         self.out_channels = channels
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        return weighted_mean(frames, self.attention(frames, mask))
+        return (frames * self.attention(frames, mask)).sum(dim=2)

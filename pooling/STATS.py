@@ -1,8 +1,9 @@
 """Statistics pooling: mean and standard deviation over time (Snyder et al. 2017, section 3.2)."""
 
+import torch
 from torch import Tensor, nn
 
-from pooling._statistics import mean_and_deviation, uniform
+from pooling._statistics import VARIANCE_FLOOR, moments_over_time
 
 
 class Pooling(nn.Module):
@@ -13,4 +14,5 @@ class Pooling(nn.Module):
         self.out_channels = 2 * channels
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        return mean_and_deviation(frames, uniform(frames, mask))
+        mean, variance = moments_over_time(frames, mask)
+        return torch.cat([mean, variance.clamp(min=VARIANCE_FLOOR).sqrt()], dim=1)[:, :, 0]

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from pooling._statistics import uniform, weighted_mean
+from pooling._statistics import mean_over_time
 
 
 class Pooling(nn.Module):
@@ -13,4 +13,4 @@ class Pooling(nn.Module):
         self.out_channels = channels
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        return weighted_mean(frames, uniform(frames, mask))
+        return mean_over_time(frames, mask)[:, :, 0]

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from pooling._statistics import VARIANCE_FLOOR, softmax_over_time, uniform
+from pooling._statistics import VARIANCE_FLOOR, Bounds, moments_over_time, softmax_over_time
 
 
 class ScalarAttention(nn.Module):
@@ -34,7 +35,7 @@ class Form(NamedTuple):
     hidden: int
     context: bool  # whether mean and deviation of the utterance go in beside each frame
     tanh: bool
-    variances: tuple[float, float | None]  # between which they are held
+    variances: Bounds  # between which they are held
 
 
 SCALAR = "scalar"
@@ -61,17 +62,24 @@ class BottleneckAttention(nn.Module):
         self.context, self.variances = form.context, form.variances
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        inputs = self._with_context(frames, mask) if self.context else frames
-        return softmax_over_time(self.layers(inputs), mask)
+        first, *others = self.layers
+        hidden = self._with_context(first, frames, mask) if self.context else first(frames)
+        for layer in others:
+            hidden = layer(hidden)
+        return softmax_over_time(hidden, mask)
 
-    def _with_context(self, frames: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, C, L) -> (B, 3C, L): each frame, the mean and the unbiased deviation."""
-        weights = uniform(frames, mask)
-        mean = (frames * weights).sum(dim=2, keepdim=True)
-        variance = ((frames - mean).square() * weights).sum(dim=2, keepdim=True)
-        count = 1.0 / weights.amax(dim=2, keepdim=True)  # frames of each utterance
-        deviation = (variance * count / (count - 1.0).clamp(min=1.0)).clamp(*self.variances).sqrt()
-        return torch.cat([frames, mean.expand_as(frames), deviation.expand_as(frames)], dim=1)
+    def _with_context(self, first: nn.Conv1d, frames: Tensor, mask: Tensor | None) -> Tensor:
+        """The first convolution of each frame, the mean and the unbiased deviation, one over the other.
+
+        Mean and deviation are the same for all frames, so their share is computed once.
+        """
+        mean, variance = moments_over_time(frames, mask)
+        count = frames.shape[2] if mask is None else mask.sum(dim=1)[:, None, None]
+        unbiased = variance * (1.0 + 1.0 / torch.as_tensor(count - 1).clamp(min=1))  # n / (n - 1)
+        deviation = unbiased.clamp(*self.variances).sqrt()
+        own, shared = first.weight.split([frames.shape[1], 2 * frames.shape[1]], dim=1)
+        context = F.conv1d(torch.cat([mean, deviation], dim=1), shared, first.bias)
+        return F.conv1d(frames, own) + context
 
 
 def make_attention(channels: int, form: str) -> nn.Module:

@@ -1,9 +1,10 @@
-"""What the poolings share: masks of padded batches, weighted means and deviations over time."""
+"""What the poolings share: masks of padded batches, means and deviations over time."""
 
 import torch
 from torch import Tensor
 
 VARIANCE_FLOOR = 1e-5  # keeps the square root's gradient finite where the frames do not vary
+Bounds = tuple[float, float | None]
 
 
 def softmax_over_time(scores: Tensor, mask: Tensor | None) -> Tensor:
@@ -14,22 +15,31 @@ def softmax_over_time(scores: Tensor, mask: Tensor | None) -> Tensor:
     return torch.softmax(scores, dim=-1)
 
 
-def uniform(frames: Tensor, mask: Tensor | None) -> Tensor:
-    """Frames (B, C, L), mask (B, L) -> equal weights (B or 1, 1, L) for the frames that count."""
+def mean_over_time(frames: Tensor, mask: Tensor | None) -> Tensor:
+    """Frames (B, C, L), mask (B, L) -> means of the frames that count (B, C, 1)."""
     if mask is None:
-        return frames.new_full((1, 1, frames.shape[2]), 1.0 / frames.shape[2])
-    return (mask / mask.sum(dim=1, keepdim=True))[:, None].to(frames.dtype)
+        return frames.mean(dim=2, keepdim=True)
+    return (frames * mask[:, None]).sum(dim=2, keepdim=True) / mask.sum(dim=1)[:, None, None]
 
 
-def weighted_mean(frames: Tensor, weights: Tensor) -> Tensor:
-    """Frames (B, C, L), weights (B, C or 1, L) -> means (B, C)."""
-    return (frames * weights).sum(dim=2)
+def moments_over_time(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Frames (B, C, L), mask (B, L) -> means and population variances (B, C, 1) of the frames that count."""
+    mean = mean_over_time(frames, mask)
+    if mask is None:
+        return mean, frames.var(dim=2, correction=0, keepdim=True)
+    return mean, mean_over_time((frames - mean).square(), mask)
 
 
-def mean_and_deviation(
-    frames: Tensor, weights: Tensor, variances: tuple[float, float | None] = (VARIANCE_FLOOR, None)
+def weighted_mean_and_deviation(
+    frames: Tensor, weights: Tensor, variances: Bounds, mask: Tensor | None
 ) -> Tensor:
-    """Frames (B, C, L), weights (B, C or 1, L) -> means, then standard deviations (B, 2C)."""
-    mean = weighted_mean(frames, weights)
-    variance = weighted_mean((frames - mean[:, :, None]).square(), weights)
-    return torch.cat([mean, variance.clamp(*variances).sqrt()], dim=1)
+    """Frames (B, C, L), weights (B, 1 or C, L) -> means, then standard deviations (B, 2C).
+
+    Counted from the plain mean, which changes nothing but the rounding: the squares stay small.
+    """
+    centre = mean_over_time(frames.detach(), mask)
+    apart = frames - centre
+    weighted = apart * weights
+    mean = weighted.sum(dim=2)
+    variance = (weighted * apart).sum(dim=2) - mean.square()
+    return torch.cat([centre[:, :, 0] + mean, variance.clamp(*variances).sqrt()], dim=1)
