@@ -7,17 +7,20 @@ import pytest
 from conftest import ROOT
 
 import dataprep
+import inferSpeakerNet
 import options
 import trainSpeakerNet
 import tuneThreshold
 
 README = (ROOT / "README.md").read_text()
+MIGRATING = (ROOT / "docs" / "migrating.md").read_text()
 COMMANDS = [
     line
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for block in re.findall(r"```bash\n(.*?)```", README + MIGRATING, re.DOTALL)
     for line in block.splitlines()
     if line
 ]
+COMMANDS += [c for c in re.findall(r"`(python \w+\.py [^`]*)`", MIGRATING) if "trainECAPAModel" not in c]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -50,7 +53,14 @@ def parse_dataprep(words):
     assert not rest and args.demo != args.generate
 
 
+def parse_inference(words):
+    command, old, new, *rest = words
+    assert command == "convert" and old != new
+    assert not options.resolve(inferSpeakerNet.core, rest).warnings
+
+
 PARSERS = {
+    "inferSpeakerNet.py": parse_inference,
     "trainSpeakerNet.py": parse_training,
     "dataprep.py": parse_dataprep,
     "tuneThreshold.py": lambda words: tuneThreshold.parser().parse_args(words),
