@@ -94,8 +94,6 @@ class SpeakerTally:
 
     def add(self, labels: Tensor, accuracy: Tensor) -> None:
         """Labels (S,), accuracy (S,)."""
-        if accuracy.shape != labels.shape:
-            raise ValueError("this loss has no accuracy of each speaker to sample by; use --sampler balanced")
         self.sums.index_add_(1, labels, torch.stack([accuracy, torch.ones_like(accuracy)]))
 
     def accuracy(self) -> NDArray[np.float64]:

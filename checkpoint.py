@@ -71,11 +71,14 @@ def load_weights(
 ) -> str:
     """Copy weights by name, all of them or nothing; with allow_partial those that fit -> what doesn't.
 
+    Buffers of the front end follow from the options; where the file has none, those stand.
+
     Raises:
         ValueError: lists what is missing, what is unexpected and what has another shape; or nothing fits.
     """
     own = network.state_dict()
-    wrong = [f"missing {name}" for name in own if name not in weights]
+    derived = {name for name, _ in network.named_buffers() if name.startswith("features.")}
+    wrong = [f"missing {name}" for name in own if name not in weights and name not in derived]
     wrong += [f"unexpected {name}" for name in weights if name not in own]
     wrong += [
         f"{name} is {tuple(weights[name].shape)}, not {tuple(tensor.shape)}"
@@ -85,7 +88,7 @@ def load_weights(
     fitting = {k: t for k, t in weights.items() if k in own and t.shape == own[k].shape}
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
     misfits = "; ".join(wrong[:5]) + more
-    if wrong and not (allow_partial and fitting):
+    if wrong and not (allow_partial and split_loss(fitting)[0]):
         raise ValueError(f"{source} doesn't fit the network: {misfits}")
     network.load_state_dict(own | fitting)
     return misfits
@@ -157,7 +160,7 @@ PREFIXES = {
 def _from_older(content: dict[str, Any], path: str) -> ModelFile:
     """A file of one of the ancestors, recognised by its contents -> model file with the names used here."""
     system, tensors = _unwrap(content)
-    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+    if not tensors or not all(isinstance(k, str) and isinstance(t, Tensor) for k, t in tensors.items()):
         raise ValueError(
             f"{path}: neither a model file of this trainer nor of voxceleb_trainer, ECAPA-TDNN, RawNet or "
             "DeepSpeaker-pytorch"
@@ -181,6 +184,8 @@ def _from_older(content: dict[str, Any], path: str) -> ModelFile:
     renamed = {_rename(name, rules): tensor for name, tensor in trunk.items()}
     renamed.pop("", None)
     told = ", ".join(f"{key} {value}" for key, value in found.items())
+    if found.get("model") == "VGGVox" and "encoder_type" not in found:
+        told += "; its pooling is TAP or MAX (--encoder_type)"
     weights = renamed | {f"loss.{name}": tensor for name, tensor in loss.items()}
     return ModelFile(weights, found, [], True, {}, f"a file of {system}; it tells: {told or 'no options'}")
 
@@ -190,10 +195,11 @@ def _unwrap(content: dict[str, Any]) -> tuple[str, dict[str, Tensor]]:
     if isinstance(content.get("model_state_dict"), dict):
         return "voxceleb_trainer (2026)", content["model_state_dict"]
     if isinstance(content.get("state_dict"), dict):
-        return "DeepSpeaker-pytorch", content["state_dict"]
+        known = any("model.conv4.weight" in str(name) for name in content["state_dict"])
+        return "DeepSpeaker-pytorch" if known else "an unknown program", content["state_dict"]
     if isinstance(content.get("model"), dict):
         return "RawNet", content["model"]
-    tao = any(name.startswith(("speaker_encoder.", "module.speaker_encoder.")) for name in content)
+    tao = any(str(name).removeprefix("module.").startswith("speaker_encoder.") for name in content)
     return "ECAPA-TDNN" if tao else "voxceleb_trainer", content
 
 
@@ -211,6 +217,13 @@ def _rename(name: str, rules: list[tuple[str, str]]) -> str:
 
 def _recognise(trunk: dict[str, Tensor]) -> dict[str, Any]:
     """Tensors by their old names -> the options that they show; none if the model isn't known."""
+    try:
+        return _told_by(trunk)
+    except (KeyError, IndexError):  # a tensor that every file of the model has is absent or of another rank
+        return {}
+
+
+def _told_by(trunk: dict[str, Tensor]) -> dict[str, Any]:
     shapes = {name: tuple(tensor.shape) for name, tensor in trunk.items()}
     found = _recognise_model(shapes)
     if not found:
@@ -246,7 +259,7 @@ def _recognise_model(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     if "conv1.bias" in shapes:
         return {"model": "ResNetSE34V2"}
     if not any(name.startswith("torchfb") for name in shapes):
-        return {"model": "ResNetSE34"}
+        return {}  # ResNetSE34, or another one without its front end: the shapes are the same
     return {"model": "ResNetSE34Half" if stem == (32, 1, 7, 7) else "ResNetSE34L"}
 
 

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import options
+from audio import SHORTEST, num_samples
 from options import BOOLEAN, Parser
 
 NSPEAKERS_OF_METRIC_LOSSES = ("proto", "ge2e", "angleproto")  # where --nSpeakers meant --nPerSpeaker ...
@@ -49,6 +50,10 @@ SPELLINGS = {
     "min-softmax-epoch": "min_softmax_epoch",
     "loss-ratio": "loss_ratio",
     "wd": "weight_decay",
+    "lr-decay": "rate_decay",
+    "batch-size": "batch_size",
+    "gpu-id": "gpu_id",
+    "resume": "initial_model",
 }
 MODELS = {"VGGVox40": "VGGVox", "ECAPA_TDNN": "ECAPA"}  # other names of models
 
@@ -158,8 +163,9 @@ def complete_evaluation_options(resolved: options.Resolved, stored: dict[str, An
         if not args.model:
             raise ValueError(f"{args.initial_model} doesn't show its model; give --model")
         heeded |= {"trainfunc", "max_frames", *options.network_options(args)}
-        if "max_frames" in resolved.given and "eval_frames" not in resolved.given:
+        if "max_frames" in resolved.given and "eval_frames" not in resolved.given and not args.config:
             args.eval_frames = args.max_frames  # what --max_frames meant with --eval until 2020-07
+            resolved.warnings.append(f"--max_frames {args.max_frames} is taken as --eval_frames, as in 2020")
     idle = [f"--{name}" for name in sorted(resolved.given - heeded)]
     if idle:
         resolved.warnings.append(f"no effect with --eval: {', '.join(idle)}")
@@ -187,18 +193,39 @@ def complete_training_options(args: argparse.Namespace, given: set[str]) -> None
     del args.nSpeakers
 
 
-def check_ranges(args: argparse.Namespace) -> None:
-    """Raises ValueError for numbers that can't be."""
-    at_least_one = ["max_frames", "batch_size", "max_seg_per_spk", "max_epoch", "test_interval"]
-    for name in (*at_least_one, "nOut", "num_eval", "nClasses", "es_patience"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
+def check_network_ranges(args: argparse.Namespace) -> None:
+    """Raises ValueError for numbers of network_flags and evaluation_flags that can't be."""
+    _at_least_one(args, "nOut", "num_eval")
     if not 0.0 < args.input_scale < float("inf"):
         raise ValueError(f"--input_scale must be positive, got {args.input_scale}")
-    if not args.save_path:
-        raise ValueError("--save_path needs the name of a folder")
-    for name in ("seed", "nDataLoaderThread", "eval_frames"):
-        if getattr(args, name) < 0:
-            raise ValueError(f"--{name} must not be negative, got {getattr(args, name)}")
+    if args.eval_frames:
+        _long_enough(args, "eval_frames")
     if not 0.0 < args.dcf_p_target < 1.0 or not min(args.dcf_c_miss, args.dcf_c_fa) > 0.0:
         raise ValueError("expected 0 < --dcf_p_target < 1 and --dcf_c_miss, --dcf_c_fa > 0")
+
+
+def check_ranges(args: argparse.Namespace) -> None:
+    """Raises ValueError for numbers that can't be."""
+    check_network_ranges(args)
+    _at_least_one(args, "batch_size", "max_seg_per_spk", "max_epoch", "test_interval", "es_patience")
+    _long_enough(args, "max_frames")
+    if args.nClasses is not None:
+        _at_least_one(args, "nClasses")
+    if not args.save_path:
+        raise ValueError("--save_path needs the name of a folder")
+    for name in ("seed", "nDataLoaderThread"):
+        if getattr(args, name) < 0:
+            raise ValueError(f"--{name} must not be negative, got {getattr(args, name)}")
+
+
+def _at_least_one(args: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
+
+
+def _long_enough(args: argparse.Namespace, name: str) -> None:
+    frames = getattr(args, name)
+    if num_samples(frames) < SHORTEST:
+        least = -(-(SHORTEST - num_samples(0)) // (num_samples(1) - num_samples(0)))
+        raise ValueError(f"--{name} must be at least {least}, what every network can embed, got {frames}")

@@ -32,6 +32,9 @@ def convert(old: str, new: str, argv: list[str]) -> list[str]:
     args = resolved.args
     if not args.model:
         raise ValueError(f"{old} doesn't show its model; give --model")
+    flags.check_network_ranges(args)
+    if not model_file.origin and args.trainfunc != model_file.options["trainfunc"]:
+        raise ValueError(f"{old} was trained with {model_file.options['trainfunc']}; leave out --trainfunc")
     if Path(new).exists():
         raise ValueError(f"{new} is there already")
     checkpoint.load_weights(SpeakerNet.build(args), checkpoint.split_loss(model_file.weights)[0], old)
@@ -40,8 +43,10 @@ def convert(old: str, new: str, argv: list[str]) -> list[str]:
         normalize = options.plugin("loss", args.trainfunc).normalize
     converted = model_file._replace(options=model_file.options | vars(args), normalize=normalize, origin="")
     checkpoint.save_model(Path(new), converted)
+    for warning in resolved.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     told = [f"{old} is {model_file.origin}"] if model_file.origin else []
-    return [*resolved.warnings, *told, f"{new}: {args.model} with {args.encoder_type}, usable alone"]
+    return [*told, f"{new}: {args.model} with {args.encoder_type}, usable alone"]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -48,7 +48,8 @@ def seed_everything(*seed: int) -> None:
     """Seed every global generator from a tuple such as (seed, epoch).
 
     What is drawn for an utterance never comes from these but from its own generator
-    (see DatasetLoader); these serve weight initialisation and dropout.
+    (see DatasetLoader); these serve weight initialisation, and in training what depends on the batch:
+    masks of features, negatives of triplets.
     """
     words = np.random.SeedSequence(seed).generate_state(2)
     random.seed(int(words[0]))

@@ -108,6 +108,8 @@ class Run:
         sampler = options.build(
             "sampler", args, labels, args.batch_size, args.nPerSpeaker, args.max_seg_per_spk, args.seed
         )
+        if sampler.batch_size * args.nPerSpeaker < 2:
+            raise ValueError(f"--batch_size {args.batch_size}: batch norm needs two utterances in a batch")
         if sampler.batch_size < 2 <= args.nPerSpeaker:
             raise ValueError(
                 f"--batch_size {args.batch_size}: {args.trainfunc} compares the speakers of a batch and "
@@ -121,6 +123,8 @@ class Run:
         self.sampler = sampler
         runtime.seed_everything(args.seed)
         self.network = SpeakerNet.build(args, args.nClasses)
+        if sampler.learns and not getattr(self.network.loss, "per_speaker", False):
+            raise ValueError(f"--sampler {args.sampler}: {args.trainfunc} tells no accuracy of each speaker")
         if model_file is not None:
             self._start_from(model_file)
         optimizer = options.build("optimizer", args, self.network.to(self.device).parameters())
@@ -171,7 +175,7 @@ class Run:
         same_kind = model_file.options.get("trainfunc") in (None, args.trainfunc)  # older files don't tell
         same_speakers = not model_file.speakers or model_file.speakers == self.utterances.speakers
         if not (fits and same_kind and same_speakers):
-            self.folder.say("note: the loss starts anew: --initial_model had other speakers or another loss")
+            self.folder.say("note: the loss starts anew: --initial_model has none, another or other speakers")
             weights = trunk | own
         misfits = checkpoint.load_weights(self.network, weights, args.initial_model, args.allow_partial)
         if misfits:

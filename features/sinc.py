@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import runtime
-from audio import SAMPLE_RATE
+from audio import SAMPLE_RATE, SHORTEST
 from features._steps import pre_emphasise
 
 LOWEST_HZ, NARROWEST_HZ = 50.0, 50.0  # added to each filter's learned lower edge and width
@@ -39,8 +39,8 @@ class Features(nn.Module):
         super().__init__()
         if sinc_filters < 2 or sinc_filters % 2:
             raise ValueError(f"--sinc_filters must be even and at least 2, got {sinc_filters}")
-        if sinc_length < 3 or sinc_length % 2 == 0:
-            raise ValueError(f"--sinc_length must be odd and at least 3, got {sinc_length}")
+        if not 3 <= sinc_length <= SHORTEST or sinc_length % 2 == 0:
+            raise ValueError(f"--sinc_length must be odd, 3 to {SHORTEST}, got {sinc_length}")
         if sinc_stride < 1:
             raise ValueError(f"--sinc_stride must be at least 1, got {sinc_stride}")
         self.num_features, self.stride, self.length = sinc_filters, sinc_stride, sinc_length

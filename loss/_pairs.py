@@ -30,9 +30,10 @@ def check_mining(hard_prob: float, margin: float) -> None:
 
 @torch.no_grad()
 def choose_negatives(distances: Tensor, hard_prob: float, hard_rank: int, margin: float) -> Tensor:
-    """Squared distances of anchors to all positives (N, N) -> a negative's column for each anchor (N,).
+    """Distances of anchors to all positives (N, N) -> a negative's column for each anchor (N,).
 
-    Each row's own column is its positive. Draws come from the global generator of the device.
+    Each row's own column is its positive; the margin is in the distances' unit, squared or not. Draws come
+    from the device's global generator.
     """
     count, device = len(distances), distances.device
     rows = torch.arange(count, device=device)

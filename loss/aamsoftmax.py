@@ -15,7 +15,7 @@ SMALLEST_SQUARE = 1e-12  # of a sine: its root's gradient stays finite where vec
 class LossFunction(CosineClassifier):
     """Embeddings (S, M, D), labels (S,) -> mean loss (), top-1 accuracy (S,)."""
 
-    min_utterances, normalize = 1, True
+    min_utterances, normalize, per_speaker = 1, True, True
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from loss._head import CosineClassifier, Scale, classify, per_utterance
 class LossFunction(CosineClassifier):
     """Embeddings (S, M, D), labels (S,) -> mean loss (), top-1 accuracy (S,)."""
 
-    min_utterances, normalize = 1, True
+    min_utterances, normalize, per_speaker = 1, True, True
 
     def __init__(
         self,

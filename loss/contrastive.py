@@ -26,7 +26,7 @@ class LossFunction(nn.Module):
     second utterance of another. Distances are between length-normalised embeddings.
     """
 
-    min_utterances, normalize = 2, True
+    min_utterances, normalize, per_speaker = 2, True, False
 
     def __init__(
         self,

@@ -14,10 +14,11 @@ class LossFunction(ScaledCosine):
     """Embeddings (S, M, D), labels (S,) -> mean loss (), top-1 accuracy (S,).
 
     Every utterance is classified among the batch's speakers, each the mean of its utterances; the own
-    mean leaves the utterance out. Labels only tell the speakers apart.
+    mean leaves the utterance out. Cosines below 1e-6 count as 1e-6, as in voxceleb_trainer and unlike the
+    paper; they have no gradient. Labels only tell the speakers apart.
     """
 
-    min_utterances, normalize = 2, True
+    min_utterances, normalize, per_speaker = 2, True, True
 
     def __init__(
         self, embedding_dim: int, num_speakers: int, *, init_w: InitialW = 10.0, init_b: InitialB = -5.0

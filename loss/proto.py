@@ -15,7 +15,7 @@ class LossFunction(nn.Module):
     are minus the squared distances. Labels only tell the speakers apart.
     """
 
-    min_utterances, normalize = 2, False
+    min_utterances, normalize, per_speaker = 2, False, True
 
     def __init__(self, embedding_dim: int, num_speakers: int) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from loss._head import AngularPrototypes, InitialB, InitialW, LinearClassifier
 class LossFunction(nn.Module):
     """Embeddings (S, M, D), labels (S,) -> sum of both losses (), top-1 accuracy (S,) of the softmax."""
 
-    min_utterances, normalize = 2, True
+    min_utterances, normalize, per_speaker = 2, True, True
 
     def __init__(
         self, embedding_dim: int, num_speakers: int, *, init_w: InitialW = 10.0, init_b: InitialB = -5.0

@@ -23,7 +23,7 @@ class LossFunction(LinearClassifier):
     triplets that don't keep the margin.
     """
 
-    min_utterances, normalize = 2, True
+    min_utterances, normalize, per_speaker = 2, True, True
 
     def __init__(
         self,
@@ -57,9 +57,8 @@ class LossFunction(LinearClassifier):
 
     def _triplet(self, anchors: Tensor, positives: Tensor) -> Tensor:
         """(S, D), (S, D) -> mean loss () of the triplets that don't keep the margin."""
-        squares = square_distances(anchors, positives)  # (S, S)
-        chosen = choose_negatives(squares.detach(), self.hard_prob, self.hard_rank, self.margin)
-        distances = squares.clamp(min=SMALLEST_SQUARE).sqrt()
+        distances = square_distances(anchors, positives).clamp(min=SMALLEST_SQUARE).sqrt()  # (S, S)
+        chosen = choose_negatives(distances.detach(), self.hard_prob, self.hard_rank, self.margin)
         negative = distances.gather(1, chosen[:, None])[:, 0]
         short = torch.relu(distances.diagonal() - negative + self.margin)
         return short.sum() / (short > 0.0).sum().clamp(min=1)

@@ -24,7 +24,7 @@ class LossFunction(nn.Module):
     positives of others. Distances are squared, between length-normalised embeddings.
     """
 
-    min_utterances, normalize = 2, True
+    min_utterances, normalize, per_speaker = 2, True, False
 
     def __init__(
         self,

@@ -59,7 +59,7 @@ class AFMSRes2Block(Res2Block):
 
 
 class FeatureMapScaling(nn.Module):
-    """Frames (B, C, L) -> the same, shifted by learned values, scaled by a gate (arXiv:2004.00526, eq. 3)."""
+    """Frames (B, C, L) -> the same, with a learned offset, then scaled by a gate (after arXiv:2004.00526)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pooling._heads import MultiHeadAttention, weighted_means
-from pooling._statistics import VARIANCE_FLOOR
+from pooling._statistics import VARIANCE_FLOOR, mean_over_time
 
 
 class Pooling(nn.Module):
@@ -25,7 +25,9 @@ class Pooling(nn.Module):
         self.out_channels = 2 * queries * channels
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        weights = self.attention(frames, mask)
-        means = weighted_means(frames, weights).flatten(1)
-        squares = weighted_means(frames.square(), weights).flatten(1)
-        return torch.cat([means, (squares - means.square()).clamp(min=VARIANCE_FLOOR).sqrt()], dim=1)
+        weights, centre = self.attention(frames, mask), mean_over_time(frames.detach(), mask)
+        apart = frames - centre  # which changes nothing but the rounding: the squares stay small
+        means = weighted_means(apart, weights)  # (B, Q, C)
+        variances = weighted_means(apart.square(), weights) - means.square()
+        deviations = variances.clamp(min=VARIANCE_FLOOR).sqrt()
+        return torch.cat([(means + centre.transpose(1, 2)).flatten(1), deviations.flatten(1)], dim=1)

@@ -149,6 +149,19 @@ def test_softmaxtriplet_drops_the_softmax_after_its_epochs():
         assert loss_fn(*batch)[0].item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_softmaxtriplet_mines_in_the_distances_of_its_margin():
+    """Semi-hard: d in (d_p, d_p + 1), which holds for one other of two: 10.5 against 30 behind 10."""
+    settings = {"margin": 1.0, "hard_prob": 1.0, "hard_rank": -1, "min_softmax_epoch": 0}
+    loss_fn = options.plugin("loss", "softmaxtriplet")(1, 3, **settings)
+    embeddings = torch.tensor([[[0.0], [10.0]], [[0.0], [10.5]], [[0.0], [30.0]]])
+    losses = {round(loss_fn(embeddings, torch.tensor([0, 1, 2]))[0].item(), 4) for _ in range(40)}
+    # 0 takes 10.5: 0.5 short. 1 has no semi-hard one: 10 (1.5 short) or 30 (none). 2: 10 or 10.5
+    assert losses == {
+        round(sum(short) / len(short), 4)
+        for short in ([0.5, 1.5, 21.0], [0.5, 1.5, 20.5], [0.5, 21.0], [0.5, 20.5])
+    }
+
+
 def test_hard_negatives_are_among_the_nearest_and_never_the_own():
     torch.manual_seed(0)
     distances = torch.rand(50, 50)

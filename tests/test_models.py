@@ -123,6 +123,7 @@ def test_parameters(words, parameters):
         ("RawNet3 --sinc_stride 0", r"--sinc_stride must be at least 1"),
         ("RawNet3 --sinc_filters 3", r"--sinc_filters must be even"),
         ("RawNet3 --sinc_length 250", r"--sinc_length must be odd"),
+        ("RawNet3 --sinc_length 9001", r"--sinc_length must be odd, 3 to 4800"),
     ],
 )
 def test_refused(words, message):

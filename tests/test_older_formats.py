@@ -1,10 +1,8 @@
 """Model files of the ancestors: recognised, told in one line, whole or refused, trained on."""
 
-import inspect
-
 import pytest
 import torch
-from conftest import assert_refused, run_here
+from conftest import ROOT, assert_refused, run_here
 
 import checkpoint
 import flags
@@ -62,7 +60,8 @@ def test_the_command_of_2020_scores(corpus, tmp_path):
     assert len(told) == 1
     for fact in ("model ResNetSE34L", "window hann", "n_mels 40", "encoder_type SAP", "nOut 512"):
         assert fact in told[0]
-    assert "VEER" in result.stdout and "no effect" not in result.stderr
+    assert "VEER" in result.stdout
+    assert result.stderr.splitlines() == ["warning: --max_frames 60 is taken as --eval_frames, as in 2020"]
     first = scores(tmp_path)
     same = evaluation(
         corpus, tmp_path, tmp_path / "baseline_lite_ap.model", "--eval_frames", 60, "--num_eval", 2
@@ -70,6 +69,12 @@ def test_the_command_of_2020_scores(corpus, tmp_path):
     assert same.returncode == 0 and scores(tmp_path) == first  # the model needn't be named
     other = evaluation(corpus, tmp_path, tmp_path / "baseline_lite_ap.model", "--num_eval", 2)
     assert other.returncode == 0 and scores(tmp_path) != first
+    at_300 = scores(tmp_path)
+    (tmp_path / "c.yaml").write_text("max_frames: 60\nnum_eval: 2\n")  # a recipe's is the training crop
+    recipe = evaluation(
+        corpus, tmp_path, tmp_path / "baseline_lite_ap.model", "--config", tmp_path / "c.yaml"
+    )
+    assert recipe.returncode == 0 and scores(tmp_path) == at_300
 
 
 def test_the_front_end_in_the_file_wins(tmp_path):
@@ -204,11 +209,95 @@ def test_what_does_not_fit_is_listed_and_refused(corpus, tmp_path):
     assert all(words in note for words in wanted)
 
 
+@pytest.mark.parametrize("name", ["torchfb.mel_scale.fb", "fc.weight", "conv1.filterbank.low_hz_"])
+def test_tensors_of_odd_shapes_tell_nothing(name, tmp_path):
+    _, state = fast_resnet()
+    torch.save(state | {f"__S__.{name}": torch.zeros(1)}, tmp_path / "odd.model")
+    assert "no options" in checkpoint.load_model(str(tmp_path / "odd.model")).origin
+
+
+def test_a_file_without_its_front_end_takes_the_options(corpus, tmp_path):
+    """The shapes of ResNetSE34 and ResNetSE34L are the same: the user says which, and which window."""
+    network, state = fast_resnet(window="hann")
+    torch.save({k: t for k, t in state.items() if "torchfb" not in k}, tmp_path / "old.model")
+    assert_refused(evaluation(corpus, tmp_path, tmp_path / "old.model"), "give --model")
+    words = [
+        "convert",
+        tmp_path / "old.model",
+        tmp_path / "new.model",
+        "--model",
+        "ResNetSE34L",
+        "--window",
+        "hann",
+    ]
+    assert inferSpeakerNet.main([str(word) for word in words]) == 0
+    twin, model_file = (
+        build("--model", "ResNetSE34L", "--window", "hann"),
+        checkpoint.load_model(str(words[2])),
+    )
+    checkpoint.load_weights(twin, checkpoint.split_loss(model_file.weights)[0], "new.model")
+    waveforms = 0.1 * torch.randn(2, 16_000)
+    assert torch.equal(twin.eval().embed(waveforms), network.eval().embed(waveforms))
+    assert evaluation(corpus, tmp_path, tmp_path / "new.model", "--num_eval", 1).returncode == 0
+
+
+# voxceleb_trainer's commands that score a file, and what they meant; the model files are made here.
+EVALUATIONS = {
+    "--model=ResNetSE34 --trainfunc angleproto --optimizer adam --max_frames=300": (
+        "ResNetSE34", {"features": "spectrogram", "log_input": False, "eval_frames": 300},
+    ),
+    "--model ResNetSE34L --trainfunc angleproto --eval_frames 400": (
+        "ResNetSE34L", {"features": "logmel", "log_input": True, "eval_frames": 400},
+    ),
+    "--model ResNetSE34V2 --log_input True --encoder_type ASP --n_mels 64 --trainfunc softmaxproto "
+    "--eval_frames 400": (
+        "ResNetSE34V2", {"pre_emphasis": 0.97, "encoder_type": "ASP", "n_mels": 64, "eval_frames": 400},
+    ),
+    f"--config {ROOT}/configs/RawNet3_AAM.yaml": (
+        "RawNet3", {"encoder_type": "ECA", "nOut": 256, "sinc_stride": 10, "eval_frames": 400},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", EVALUATIONS)
+def test_commands_that_score_a_file_keep_their_meaning(command, tmp_path):
+    model, expected = EVALUATIONS[command]
+    channels = ["--channels", 64] if model == "RawNet3" else []
+    rename = OLD_NAMES | {"model.pooling.attention.layers.": "__S__.attention."}
+    if model == "RawNet3":
+        rename = {"features.norm.": "__S__.preprocess.1.",
+                  "features.low_hz": "__S__.conv1.filterbank.low_hz_",
+                  "features.band_hz": "__S__.conv1.filterbank.band_hz_",
+                  "features.window": "__S__.conv1.filterbank.window_",
+                  "features.radians": "__S__.conv1.filterbank.n_"} | rename  # fmt: skip
+    if model == "ResNetSE34V2":
+        rename = {"features.mel.": "__S__.torchfb.1."} | rename
+    order = sorted(rename, key=len, reverse=True)
+    state = {}
+    for name, tensor in build("--model", model, *channels).state_dict().items():
+        new = next(each for each in order if name.startswith(each))
+        state[rename[new] + name.removeprefix(new)] = tensor
+    if model == "ResNetSE34V2":
+        state["__S__.torchfb.0.flipped_filter"] = torch.tensor([[[-0.97, 1.0]]])
+    torch.save(state, tmp_path / "old.model")
+    args, model_file, _ = trainSpeakerNet.parse(
+        ["--eval", *command.split(), "--initial_model", str(tmp_path / "old.model")]
+    )
+    assert args.model == model and {name: getattr(args, name) for name in expected} == expected
+    checkpoint.load_weights(SpeakerNet.build(args), model_file.weights, "old.model")
+
+
 def test_a_stranger_is_refused(corpus, tmp_path):
     torch.save({"weight": torch.zeros(2), "info": "x"}, tmp_path / "x.model")
     assert_refused(evaluation(corpus, tmp_path, tmp_path / "x.model"), "neither a model file of this trainer")
     torch.save({"weight": torch.zeros(2)}, tmp_path / "y.model")
     assert_refused(evaluation(corpus, tmp_path, tmp_path / "y.model"), "doesn't show its model; give --model")
+    torch.save({0: torch.zeros(2)}, tmp_path / "n.model")
+    assert_refused(evaluation(corpus, tmp_path, tmp_path / "n.model"), "neither a model file")
+    torch.save({"meta": {}, "state_dict": {"backbone.conv1.weight": torch.zeros(2)}}, tmp_path / "m.model")
+    assert_refused(evaluation(corpus, tmp_path, tmp_path / "m.model"), "doesn't show its model")
+    words = corpus.options(tmp_path / "run", initial_model=tmp_path / "y.model", max_epoch=1)
+    assert_refused(run_here(SCRIPT, *words, "--allow_partial"), "y.model doesn't fit the network")
     result = evaluation(corpus, tmp_path, tmp_path / "y.model", "--model", "ResNetSE34L")
     assert_refused(result, "y.model doesn't fit the network: missing")
     _, state = fast_resnet()
@@ -255,5 +344,28 @@ def test_other_losses_than_lengths_are_heeded(tmp_path):
         assert checkpoint.load_model(str(new)).normalize is normalize
 
 
-def test_loading_is_documented():
-    assert "allow_partial" in inspect.getdoc(checkpoint.load_weights)
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--input_scale", 0], "--input_scale must be positive"),
+        (["--num_eval", 0], "--num_eval must be at least 1"),
+        (["--eval_frames", 7], "--eval_frames must be at least 29"),
+        (["--dcf_p_target", 2], "--dcf_p_target"),
+        (["--lr", 2], "--lr: unknown"),
+    ],
+)
+def test_convert_refuses_what_eval_would(words, message, tmp_path):
+    _, state = fast_resnet()
+    torch.save(state, tmp_path / "old.model")
+    convert = ["inferSpeakerNet.py", "convert", tmp_path / "old.model", tmp_path / "new.model"]
+    assert_refused(run_here(*convert, *words), message)
+    assert not (tmp_path / "new.model").exists()
+
+
+def test_convert_does_not_relabel_our_own_files(corpus, tmp_path):
+    assert run_here(SCRIPT, *corpus.options(tmp_path / "run", max_epoch=1)).returncode == 0
+    own = tmp_path / "run/model/model000000001.model"
+    convert = ["inferSpeakerNet.py", "convert", own, tmp_path / "new.model"]
+    assert_refused(run_here(*convert, "--trainfunc", "proto"), "was trained with angleproto")
+    assert run_here(*convert, "--eval_frames", 0).returncode == 0
+    assert checkpoint.load_model(str(tmp_path / "new.model")).options["eval_frames"] == 0

@@ -79,6 +79,8 @@ def test_options_of_a_plugin_that_was_not_chosen_warn():
         (["stray"], r"unexpected argument 'stray'"),
         (["--batch_size", 0], r"--batch_size must be at least 1"),
         (["--nPerSpeaker", 1], r"--nPerSpeaker 1: angleproto needs at least 2"),
+        (["--max_frames", 1], r"--max_frames must be at least 29"),
+        (["--eval_frames", 28], r"--eval_frames must be at least 29"),
         (["--dcf_p_target", 5], r"0 < --dcf_p_target < 1"),
         (
             ["--eval", "--save_path", "absent"],
@@ -191,9 +193,11 @@ COMMANDS = {
     },
     # DeepSpeaker-pytorch
     "--model DeepSpeaker --trainfunc softmaxtriplet --epochs 50 --embedding-size 512 --margin .1 --wd 0 "
-    "--min-softmax-epoch 2 --loss-ratio 2 --optimizer adagrad --lr .1 --log-dir x --test-pairs-path y": {
+    "--min-softmax-epoch 2 --loss-ratio 2 --optimizer adagrad --lr .1 --lr-decay 1e-4 --log-dir x "
+    "--test-pairs-path y --batch-size 64": {
         "max_epoch": 50, "nOut": 512, "weight_decay": 0.0, "min_softmax_epoch": 2, "loss_ratio": 2.0,
         "save_path": "x", "test_list": "y", "features": "psf", "n_mels": 64,
+        "rate_decay": 1e-4, "batch_size": 64,
     },
 }  # fmt: skip
 

@@ -86,7 +86,7 @@ def resolve_with_model(name):
 def test_poolings(name, attention, frames):
     torch.manual_seed(1)
     pooling = options.plugin("pooling", name)(8, attention)
-    constant = torch.randn(2, 8, 1).expand(2, 8, frames)
+    constant = 100.0 + torch.randn(2, 8, 1).expand(2, 8, frames)
     pooled = pooling(constant)
     assert pooled.shape == (2, pooling.out_channels)
     means = pooled if pooling.out_channels == 8 else pooled[:, : pooling.out_channels // 2]
@@ -105,7 +105,7 @@ def test_a_padded_batch_pools_to_what_each_utterance_alone_gives(name, attention
     pooling(torch.randn(4, 8, 50))  # moves the running statistics of batch norms
     pooling.eval()
     lengths = torch.tensor([1, 2, 13, 40])
-    frames = 3.0 * torch.randn(4, 8, 40) + 1.0  # what pads the shorter ones is as loud as they are
+    frames = 3.0 * torch.randn(4, 8, 40) + 10.0  # what pads the shorter ones is as loud as they are
     together = pooling(frames, torch.arange(40) < lengths[:, None])
     alone = torch.cat([pooling(frames[i : i + 1, :, :n]) for i, n in enumerate(lengths.tolist())])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
@@ -123,7 +123,8 @@ def test_losses(name, autocast):
         loss, accuracy = loss_fn(embeddings, torch.tensor([0, 1, 2, 4]))
     loss.backward()
     assert loss.shape == () and loss.dtype == torch.float32 and loss.isfinite()
-    assert accuracy.shape in ((), (4,)) and ((accuracy >= 0.0) & (accuracy <= 1.0)).all()
+    assert accuracy.shape == ((4,) if getattr(loss_fn, "per_speaker", False) else ())
+    assert ((accuracy >= 0.0) & (accuracy <= 1.0)).all()
     assert embeddings.grad.isfinite().all() and embeddings.grad.abs().sum() > 0
     assert all(p.grad is not None and p.grad.isfinite().all() for p in loss_fn.parameters())
 
@@ -135,7 +136,8 @@ def test_losses_have_finite_gradients_at_cosines_of_one(name, sign):
     for parameter in loss_fn.parameters():
         if parameter.ndim == 2:
             parameter.data = torch.eye(2, 4)
-    embeddings = (sign * torch.eye(2, 4)[:, None]).repeat(1, 2, 1).requires_grad_()
+    own = torch.eye(2, 4)
+    embeddings = torch.stack([own, sign * own], dim=1).requires_grad_()  # cosine of own pairs, of own classes
     loss_fn(embeddings, torch.tensor([0, 1]))[0].backward()
     assert embeddings.grad.isfinite().all()
 
