@@ -18,7 +18,7 @@ demo: install
 		--test_list data/demo/test_list.txt --test_path data/demo --save_path exps/demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -4,7 +4,7 @@ Contract of a file: `class LossFunction(nn.Module)` with
 `__init__(self, embedding_dim, num_speakers, *, options)` and the attributes `min_utterances` (1 or 2
 per speaker and batch) and `normalize` (whether scoring length-normalises embeddings). Calling it turns
 embeddings (S, M, D) and labels (S,) into the mean loss () and one figure () in [0, 1] for the batch: an
-accuracy, or the equal error rate of its pairs. A loss whose attribute `per_speaker` is True tells the accuracy
-of each speaker's utterances (S,) instead. A method `set_epoch(epoch)`, where there is one, is called with
+accuracy, or the equal error rate of its pairs. A loss whose attribute `per_speaker` is True tells instead the
+accuracy of each speaker's utterances (S,). A method `set_epoch(epoch)`, where there is one, is called with
 1, 2, ... before each epoch.
 """
