@@ -6,8 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from audio import SAMPLE_RATE
+
 Norm = Literal["instance", "mean", "none"]
 NORM_HELP = "per band over the utterance: zero mean and unit variance, zero mean, or nothing"
+
+
+def check_bands(n_mels: int, f_min: float, f_max: float) -> None:
+    """Raises ValueError for a number of bands, or edges in Hz, that can't be."""
+    if n_mels < 1:
+        raise ValueError(f"--n_mels must be at least 1, got {n_mels}")
+    if not 0.0 <= f_min < f_max <= SAMPLE_RATE / 2:
+        raise ValueError(f"expected 0 <= --f_min < --f_max <= 8000, got {f_min:g} and {f_max:g}")
 
 
 def pre_emphasise(waveform: Tensor, coefficient: float) -> Tensor:

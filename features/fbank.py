@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import runtime
 from audio import SAMPLE_RATE
-from features._steps import NORM_HELP, Norm, normalise
+from features._steps import NORM_HELP, Norm, check_bands, normalise
 
 N_FFT, WINDOW_LENGTH, HOP_LENGTH = 512, 400, 160  # samples: 32 ms, 25 ms, 10 ms
 INT16_SCALE = 32768.0  # Kaldi's waveforms are 16-bit integers
@@ -36,10 +36,7 @@ class Features(nn.Module):
         feature_norm: Annotated[Norm, NORM_HELP] = "mean",
     ) -> None:
         super().__init__()
-        if n_mels < 1:
-            raise ValueError(f"--n_mels must be at least 1, got {n_mels}")
-        if not 0.0 <= f_min < f_max <= SAMPLE_RATE / 2:
-            raise ValueError(f"expected 0 <= --f_min < --f_max <= 8000, got {f_min:g} and {f_max:g}")
+        check_bands(n_mels, f_min, f_max)
         self.num_features = n_mels + use_energy
         self.use_energy, self.feature_norm = use_energy, feature_norm
         self.register_buffer("bank", mel_bank(n_mels, f_min, f_max), persistent=False)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import runtime
 from audio import SAMPLE_RATE
-from features._steps import NORM_HELP, Norm, mask, normalise, pre_emphasise
+from features._steps import NORM_HELP, Norm, check_bands, mask, normalise, pre_emphasise
 from features._torchaudio import MelSpectrogram
 
 N_FFT, WINDOW_LENGTH, HOP_LENGTH = 512, 400, 160  # samples: 32 ms, 25 ms, 10 ms
@@ -32,10 +32,7 @@ class Features(nn.Module):
         mask_frames: Annotated[int, "in training, mask up to this many frames of each utterance"] = 0,
     ) -> None:
         super().__init__()
-        if n_mels < 1:
-            raise ValueError(f"--n_mels must be at least 1, got {n_mels}")
-        if not 0.0 <= f_min < f_max <= SAMPLE_RATE / 2:
-            raise ValueError(f"expected 0 <= --f_min < --f_max <= 8000, got {f_min:g} and {f_max:g}")
+        check_bands(n_mels, f_min, f_max)
         if not 0.0 <= pre_emphasis < 1.0:
             raise ValueError(f"--pre_emphasis must lie in [0, 1), got {pre_emphasis}")
         if min(mask_bands, mask_frames) < 0:

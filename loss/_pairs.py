@@ -3,7 +3,8 @@
 from typing import Annotated
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 HardProb = Annotated[float, "probability that a negative is a hard one, otherwise any"]
 HardRank = Annotated[int, "hard: among the rank + 1 nearest; below 0: semi-hard, within --margin"]
@@ -18,6 +19,26 @@ def square_distances(first: Tensor, second: Tensor) -> Tensor:
     first, second = first - centre, second - centre
     squares = first.square().sum(dim=1)[:, None] + second.square().sum(dim=1)
     return (squares - 2.0 * first @ second.T).clamp(min=0.0)
+
+
+class MinedPairs(nn.Module):
+    """Positive pairs of the batch and a negative pair for each, as triplet and contrastive compare them."""
+
+    def __init__(self, margin: float, hard_prob: float, hard_rank: int) -> None:
+        super().__init__()
+        check_mining(hard_prob, margin)
+        self.margin, self.hard_prob, self.hard_rank = margin, hard_prob, hard_rank
+
+    def square_distances(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings (S, M, D) -> squared distances of positive and negative pairs (S,), (S,).
+
+        Of length-normalised embeddings: a speaker's first and second utterance; its first one and another's
+        second.
+        """
+        first, second = F.normalize(embeddings[:, :2], dim=2).unbind(dim=1)
+        squares = square_distances(first, second)  # (S, S)
+        chosen = choose_negatives(squares.detach(), self.hard_prob, self.hard_rank, self.margin)
+        return squares.diagonal(), squares.gather(1, chosen[:, None])[:, 0]
 
 
 def check_mining(hard_prob: float, margin: float) -> None:

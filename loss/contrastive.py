@@ -3,23 +3,15 @@
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 import runtime
-from loss._pairs import (
-    HardProb,
-    HardRank,
-    check_mining,
-    choose_negatives,
-    equal_error_rate,
-    square_distances,
-)
+from loss._pairs import HardProb, HardRank, MinedPairs, equal_error_rate
 
 SMALLEST_SQUARE = 1e-12  # of a distance: its root's gradient stays finite where embeddings coincide
 
 
-class LossFunction(nn.Module):
+class LossFunction(MinedPairs):
     """Embeddings (S, M, D), labels (S,) -> mean loss (), equal error rate () of the pairs.
 
     The first two utterances of each speaker are a positive pair; negative pairs are the first and the
@@ -37,15 +29,10 @@ class LossFunction(nn.Module):
         hard_prob: HardProb = 0.5,
         hard_rank: HardRank = 10,
     ) -> None:
-        super().__init__()
-        check_mining(hard_prob, margin)
-        self.margin, self.hard_prob, self.hard_rank = margin, hard_prob, hard_rank
+        super().__init__(margin, hard_prob, hard_rank)
 
     @runtime.float32
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = F.normalize(embeddings[:, :2], dim=2).unbind(dim=1)
-        squares = square_distances(first, second)  # (S, S)
-        chosen = choose_negatives(squares.detach(), self.hard_prob, self.hard_rank, self.margin)
-        positive, negative = squares.diagonal(), squares.gather(1, chosen[:, None])[:, 0]
+        positive, negative = self.square_distances(embeddings)
         short = torch.relu(self.margin - negative.clamp(min=SMALLEST_SQUARE).sqrt())
         return torch.cat([positive, short.square()]).mean(), equal_error_rate(-positive, -negative)

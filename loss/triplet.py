@@ -3,21 +3,13 @@
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 import runtime
-from loss._pairs import (
-    HardProb,
-    HardRank,
-    check_mining,
-    choose_negatives,
-    equal_error_rate,
-    square_distances,
-)
+from loss._pairs import HardProb, HardRank, MinedPairs, equal_error_rate
 
 
-class LossFunction(nn.Module):
+class LossFunction(MinedPairs):
     """Embeddings (S, M, D), labels (S,) -> mean loss (), equal error rate () of the triplets' pairs.
 
     The first utterance of each speaker is the anchor, the second the positive; negatives are the
@@ -35,15 +27,10 @@ class LossFunction(nn.Module):
         hard_prob: HardProb = 0.5,
         hard_rank: HardRank = 10,
     ) -> None:
-        super().__init__()
-        check_mining(hard_prob, margin)
-        self.margin, self.hard_prob, self.hard_rank = margin, hard_prob, hard_rank
+        super().__init__(margin, hard_prob, hard_rank)
 
     @runtime.float32
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        anchors, positives = F.normalize(embeddings[:, :2], dim=2).unbind(dim=1)
-        distances = square_distances(anchors, positives)  # (S, S)
-        chosen = choose_negatives(distances.detach(), self.hard_prob, self.hard_rank, self.margin)
-        positive, negative = distances.diagonal(), distances.gather(1, chosen[:, None])[:, 0]
+        positive, negative = self.square_distances(embeddings)
         loss = torch.relu(positive - negative + self.margin).mean()
         return loss, equal_error_rate(-positive, -negative)
