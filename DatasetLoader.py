@@ -24,6 +24,7 @@ class TrainList(NamedTuple):
     labels: NDArray[np.int64]
     paths: list[str]
     num_repeated: int
+    num_excluded: int = 0
 
     def digest(self) -> str:
         """A hash of the speakers and paths in their order: what an epoch's draws depend on."""
@@ -32,8 +33,12 @@ class TrainList(NamedTuple):
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def read_train_list(list_path: str) -> TrainList:
+def read_train_list(list_path: str, exclude: str = "") -> TrainList:
     """File of `speaker path` lines -> utterances; a label is the index among the sorted speakers.
+
+    Args:
+        list_path: the train list.
+        exclude: file with paths to leave out, one in a line, as dataprep.py --check writes it.
 
     Raises:
         ValueError: a line of another form, a path under two speakers, or no line at all.
@@ -47,10 +52,15 @@ def read_train_list(list_path: str) -> TrainList:
             raise ValueError(f'{list_path}:{number}: expected "speaker path", got 1 field')
         if names.setdefault(path, speaker) != speaker:
             raise ValueError(f"{list_path}:{number}: {path} is listed under {names[path]} and {speaker}")
+    repeated, listed = len(lines) - len(names), len(names)
+    for _, path in read_lines(exclude, "--exclude") if exclude else ():
+        names.pop(path, None)
+    if not names:
+        raise ValueError(f"{list_path}: --exclude {exclude} leaves nothing of it")
     speakers = sorted(set(names.values()))
     index = {speaker: label for label, speaker in enumerate(speakers)}
     labels = np.array([index[speaker] for speaker in names.values()], dtype=np.int64)
-    return TrainList(speakers, labels, list(names), len(lines) - len(names))
+    return TrainList(speakers, labels, list(names), repeated, listed - len(names))
 
 
 class TrainItem(NamedTuple):

@@ -215,12 +215,12 @@ class Evaluator:
             AudioError: a file can't be used, unless skip_bad; or none can.
             runtime.Stopped: a stop was asked for.
         """
-        vectors, missing = self._embed(network, normalize, stop)
+        vectors, missing = self.embed(network, normalize, stop)
         trials = self.trials.without(missing)
         return trials, score_trials(vectors, trials, self.method)
 
     @torch.inference_mode()
-    def _embed(
+    def embed(
         self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal
     ) -> tuple[Tensor, set[int]]:
         """Every file -> its summary (U, 1 or K, D), zeros for the missing ones, and their numbers."""

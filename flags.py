@@ -127,6 +127,7 @@ def training_flags(description: str, add_help: bool) -> Parser:
 def _data_flags(parser: Parser) -> None:
     group = parser.add_argument_group("training data")
     group.add_argument("--train_list", default="data/train_list.txt", help="lines of `speaker path`")
+    group.add_argument("--exclude", default="", help="file of paths to leave out, from dataprep.py --check")
     group.add_argument("--train_path", default="data/voxceleb2/dev/wav", help="where its paths start")
     group.add_argument("--nClasses", type=int, help="speakers of a softmax loss; default: as many as listed")
     group.add_argument("--nSpeakers", type=int, help="old name of --nPerSpeaker or --nClasses")

@@ -98,7 +98,7 @@ class Run:
         """Reads and checks lists and options, builds the network, writes nothing."""
         self.args, self.folder = args, folder
         self.device = runtime.choose_device(args.device, args.gpu_id)
-        self.utterances = read_train_list(args.train_list)
+        self.utterances = read_train_list(args.train_list, args.exclude)
         self.digest = self.utterances.digest()  # takes a second for a million lines, so once
         self._check_speakers()
         self.test = TrialTest(args, folder, self.device) if args.test_list else None
@@ -143,6 +143,8 @@ class Run:
         )
         if utterances.num_repeated:
             say(f"note: {utterances.num_repeated} repeated lines of {self.args.train_list} left out")
+        if utterances.num_excluded:
+            say(f"note: {utterances.num_excluded} utterances left out by {self.args.exclude}")
         undrawn = len(utterances.speakers) - sampler.num_speakers
         if undrawn:
             say(

@@ -1,5 +1,7 @@
-"""Corpora that dataprep.py prepares: one file, one corpus.
+"""Corpora that dataprep.py prepares, chosen with --corpus: one file, one choice.
 
-Contract of a file: `def prepare(root, *, options)`, which writes the audio that it makes and checked
-lists under `root` and returns lines for the user to read; and `SOURCES`, where the data comes from.
+A file defines `CORPUS`, a `_corpus.Corpus`: its archives with addresses and checksums, licence, how to get
+access, how its recordings lie on the disk, its official lists, and how many speakers and utterances it should
+hold. The steps (download, extract, convert, generate, check, pack) are the same for all and lie in files that
+start with `_`. `demo` and `folder` have no archives: they define `prepare`.
 """

@@ -10,11 +10,10 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from corpora._lists import Speakers, require_no_others, train_list, trial_list, write_lists
+from corpora._lists import Speakers, Utterances, require_no_others, train_list, trial_list, write_lists
 from corpora._synthesiser import SAMPLE_RATE, draw_speaker, synthesise
 from files import written_whole
 
-SOURCES: tuple[str, ...] = ()  # nothing is downloaded
 TRAIN_SPEAKERS, TRAIN_UTTERANCES = 100, 8
 TEST_SPEAKERS, TEST_UTTERANCES = 24, 10
 NUM_TRIALS = 2000
@@ -25,8 +24,8 @@ def prepare(root: Path, *, seed: Annotated[int, "decides every voice and utteran
     """Write audio, train_list.txt and test_list.txt under root; the test voices aren't in the train list."""
     train = _files("train", TRAIN_SPEAKERS, TRAIN_UTTERANCES)
     test = _files("test", TEST_SPEAKERS, TEST_UTTERANCES)
-    trials = trial_list(test, NUM_TRIALS, np.random.default_rng([seed, len(train) + len(test)]))
-    lists = {"train_list.txt": train_list(train), "test_list.txt": trials}
+    trials = trial_list(_utterances(test), NUM_TRIALS, np.random.default_rng([seed, len(train) + len(test)]))
+    lists = {"train_list.txt": train_list(_utterances(train)), "test_list.txt": trials}
     require_no_others(root, lists)
     voices = [(root, seed, number, paths) for number, paths in enumerate([*train.values(), *test.values()])]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -38,6 +37,12 @@ def prepare(root: Path, *, seed: Annotated[int, "decides every voice and utteran
         f"{root}/train_list.txt: {TRAIN_SPEAKERS * TRAIN_UTTERANCES} utterances of {TRAIN_SPEAKERS} voices",
         f"{root}/test_list.txt: {trials.count(chr(10))} trials of {TEST_SPEAKERS} other voices",
     ]
+
+
+def _utterances(speakers: Speakers) -> Utterances:
+    """Files of each voice -> utterances without sessions."""
+    rows = [(path, name) for name, paths in speakers.items() for path in paths]
+    return Utterances([path for path, _ in rows], [name for _, name in rows], [""] * len(rows))
 
 
 def _files(part: str, num_speakers: int, num_utterances: int) -> Speakers:

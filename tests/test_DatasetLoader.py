@@ -20,6 +20,17 @@ def test_train_list(tmp_path):
     assert utterances.num_repeated == 1
 
 
+def test_excluded_paths_are_left_out_and_counted(tmp_path):
+    (tmp_path / "list.txt").write_text("a a/1.wav\nb b/1.wav\nb b/2 x.wav\nc c/1.wav\n")
+    (tmp_path / "excluded.txt").write_text("b/2 x.wav\nc/1.wav\nnot/there.wav\n")
+    utterances = read_train_list(str(tmp_path / "list.txt"), str(tmp_path / "excluded.txt"))
+    assert utterances.paths == ["a/1.wav", "b/1.wav"] and utterances.speakers == ["a", "b"]
+    assert utterances.num_excluded == 2
+    (tmp_path / "excluded.txt").write_text("a/1.wav\nb/1.wav\nb/2 x.wav\nc/1.wav\n")
+    with pytest.raises(ValueError, match="leaves nothing of it"):
+        read_train_list(str(tmp_path / "list.txt"), str(tmp_path / "excluded.txt"))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -5,10 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import soundfile
-from conftest import assert_refused, run_script, voice
+from conftest import assert_refused, run_here, run_script, voice
 
 from corpora import _synthesiser, demo, folder
-from corpora._lists import trial_list
+from corpora._generate import Split
+from corpora._lists import Utterances, trial_list
 from DatasetLoader import read_train_list
 from scoring import read_trials
 
@@ -109,7 +110,7 @@ def test_split_ratio_and_seed(tmp_path):
     source = tree(tmp_path / "audio", [10, 10])
 
     def lists(name, **options):
-        folder.prepare(tmp_path / name, source=source, **options)
+        folder.prepare(tmp_path / name, source, Split(**options))
         return (tmp_path / name / "train_list.txt").read_text()
 
     assert len(lists("a", split_ratio=0.4, seed=1).splitlines()) == 12
@@ -117,9 +118,42 @@ def test_split_ratio_and_seed(tmp_path):
     assert lists("c", split_ratio=0.4, seed=2) != lists("a", split_ratio=0.4, seed=1)
 
 
+def some(rows):
+    """(speaker, session, number of files) -> utterances."""
+    every = [(f"{s}/{session}/{k}.wav", s, session) for s, session, count in rows for k in range(count)]
+    return Utterances(*(list(column) for column in zip(*every, strict=True)))
+
+
+def trials_of(text):
+    return [(int(label), a, b) for label, a, b in (line.split() for line in text.splitlines())]
+
+
+def test_target_trials_cross_sessions_where_there_are_any():
+    utterances = some([("a", "x", 5), ("a", "y", 5), ("b", "x", 6), ("c", "x", 1)])
+    trials = trials_of(trial_list(utterances, 60, np.random.default_rng(0)))
+    targets = [(a, b) for label, a, b in trials if label]
+    assert len(targets) == 30
+    for a, b in targets:
+        assert a.split("/")[0] == b.split("/")[0]
+        assert a.startswith("b") or a.split("/")[1] != b.split("/")[1]
+    assert {a[0] for a, _ in targets} == {"a", "b"}
+
+
+def test_nontarget_trials_stay_within_a_gender():
+    genders = {"a": "f", "b": "f", "c": "m", "d": "m", "e": "m"}
+    utterances = some([(name, "", 6) for name in genders])
+    trials = trials_of(trial_list(utterances, 120, np.random.default_rng(0), genders))
+    others = [(a[0], b[0]) for label, a, b in trials if not label]
+    assert len(others) == 60 and all(a != b and genders[a] == genders[b] for a, b in others)
+    assert {frozenset(pair) for pair in others} == {frozenset(pair) for pair in ("ab", "cd", "ce", "de")}
+    alone = {"a": "f", "b": "m"}  # no two of one gender: then any
+    trials = trials_of(trial_list(some([("a", "", 4), ("b", "", 4)]), 8, np.random.default_rng(0), alone))
+    assert sum(1 - label for label, _, _ in trials) == 4
+
+
 def test_trials_are_balanced_and_different():
-    speakers = {f"s{i}": [f"s{i}/{k}" for k in range(500)] for i in range(3)}
-    lines = trial_list(speakers, 1000, np.random.default_rng(0)).splitlines()
+    utterances = some([(f"s{i}", "", 500) for i in range(3)])
+    lines = trial_list(utterances, 1000, np.random.default_rng(0)).splitlines()
     assert len(set(lines)) == 1000
     assert Counter(line[0] for line in lines) == {"0": 500, "1": 500}
 
@@ -136,12 +170,85 @@ def test_wrong_input_is_one_line(tmp_path):
         ("--generate", "--from", blank): "can't hold a blank",
         ("--generate", "--from", few, "--split_ratio", 2): "--split_ratio",
         ("--generate", "--from", few, "--num_trials", 1): "--num_trials must be at least 2",
-        (): "give one of --demo and --generate",
-        ("--demo", "--generate"): "give one of",
+        (): "nothing to do; give one or more of --demo, --download",
+        ("--demo", "--generate"): "--demo makes its audio and its lists itself",
         ("--demos",): "--demos: unknown; did you mean demo",
-        ("--download",): "--download: preparing VoxCeleb is not part of this version yet",
+        ("--generate", "--from", few, "--min_utterances", 0): "--min_utterances must be at least 1",
+        ("--generate", "--from", few, "--min_utterances", 9): "no speaker has 9 utterances",
+        ("--generate", "--corpus", "voxceleb3"): "--corpus voxceleb3: unknown; there are cnceleb",
+        ("--generate", "--corpus", "cnceleb"): "cnceleb: no recordings in",
+        ("--extract", "--corpus", "musan"): "musan: no archive in",
+        ("--download", "--key", "s3cret"): "--key: put the key into the environment variable VOXCELEB_KEY",
+        ("--download", "--user", "a", "--password", "b"): "by a key since 2022",
+        ("--download", "--key_file", tmp_path / "absent"): "--key_file",
+        ("--check",): "no list in",
+        ("--pack", "--train_list", "absent.txt", "--root", few): "absent.txt: no such file",
+        ("--convert", "--corpus", "voxceleb2", "--shard", "3/2", "--from", blank): "nothing to convert",
         ("--demo", "--seed", -1): "--seed",
     }.items():
         out = tmp_path / "out"
-        assert_refused(run_script("dataprep.py", *words, "--save_path", out), expected)
-        assert not out.exists()
+        result = run_here("dataprep.py", *words, "--save_path", out)
+        if expected == "nothing to convert":
+            assert result.returncode == 0 and expected in result.stdout
+            continue
+        assert_refused(result, expected)
+        assert not out.exists() and "s3cret" not in result.stderr
+
+
+def test_speakers_with_few_files_are_left_out_and_counted(tmp_path):
+    source = tree(tmp_path / "audio", [8, 8, 4, 1])
+    words = ("--generate", "--from", source, "--save_path", tmp_path / "lists", "--min_utterances", 5)
+    result = run_here("dataprep.py", *words)
+    assert result.returncode == 0 and "left out: 2 speakers with fewer than 5" in result.stdout
+    assert read_train_list(str(tmp_path / "lists" / "train_list.txt")).speakers == ["spk0", "spk1"]
+
+
+def test_kaldi_directories_out_and_in(tmp_path):
+    source = tree(tmp_path / "audio", [6, 6])
+    words = ("--generate", "--from", source, "--save_path", tmp_path / "a", "--kaldi", tmp_path / "kaldi")
+    assert run_here("dataprep.py", *words).returncode == 0
+    scp = (tmp_path / "kaldi" / "wav.scp").read_text().splitlines()
+    assert len(scp) == 6 and scp == sorted(scp)
+    name, path = scp[0].split(" ", 1)
+    assert name.startswith("spk0-") and path.startswith(str(source)) and path.endswith(".wav")
+    assert (tmp_path / "kaldi" / "utt2spk").read_text().splitlines()[0] == f"{name} spk0"
+    assert len((tmp_path / "kaldi" / "spk2utt").read_text().splitlines()) == 2
+    back = run_here(
+        "dataprep.py",
+        "--generate",
+        "--from",
+        tmp_path / "kaldi",
+        "--split_ratio",
+        0,
+        "--save_path",
+        tmp_path / "b",
+    )
+    assert back.returncode == 0, back.stderr
+    train = read_train_list(str(tmp_path / "b" / "train_list.txt"))
+    assert sorted(train.paths) == sorted(line.split(" ", 1)[1] for line in scp)
+    (tmp_path / "kaldi" / "wav.scp").write_text("u1 sox a.wav -t wav - |\n")
+    (tmp_path / "kaldi" / "utt2spk").write_text("u1 s\n")
+    refused = run_here(
+        "dataprep.py", "--generate", "--from", tmp_path / "kaldi", "--save_path", tmp_path / "c"
+    )
+    assert_refused(refused, "u1 is a command; only paths of files can be read")
+
+
+def test_lists_from_a_list(tmp_path):
+    lines = [f"s{i} s{i}/v{k % 2}/{k}.wav" for i in range(4) for k in range(8)]
+    (tmp_path / "all.txt").write_text("\n".join(lines) + "\n")
+    words = (
+        "--generate",
+        "--from",
+        tmp_path / "all.txt",
+        "--save_path",
+        tmp_path / "out",
+        "--split_ratio",
+        0.5,
+    )
+    assert run_here("dataprep.py", *words).returncode == 0
+    train = read_train_list(str(tmp_path / "out" / "train_list.txt"))
+    trials = (tmp_path / "out" / "test_list.txt").read_text()
+    assert len(train.paths) == 16 and not set(train.paths) & set(trials.split())
+    for label, a, b in trials_of(trials):
+        assert not label or a.split("/")[1] != b.split("/")[1]  # across sessions

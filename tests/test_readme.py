@@ -50,7 +50,8 @@ def parse_training(words):
 
 def parse_dataprep(words):
     args, rest = dataprep.parser().parse_known_args(words)
-    assert not rest and args.demo != args.generate
+    assert not rest
+    dataprep.check_arguments(args)
 
 
 def parse_inference(words):

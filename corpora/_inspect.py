@@ -1,0 +1,160 @@
+"""--check, --pack and --status: which lists and recordings are there, and what is wrong with them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corpora import _check, _suspects, _tree
+from corpora._corpus import Corpus
+from corpora._pack import Pack, write_pack
+from corpora._steps import Corpora, Shelf, list_name
+from files import read_lines, write_text
+
+
+class Own(NamedTuple):
+    """The user's own lists, in the place of a corpus's."""
+
+    root: Path | None
+    train_list: Path | None
+    test_list: Path | None
+
+
+class Target(NamedTuple):
+    """A folder of recordings and the lists that name them."""
+
+    name: str
+    root: Path
+    train_list: Path | None
+    test_list: Path | None
+    known: dict[str, int] | None = None
+
+
+def targets(names: Corpora, save_path: Path, source: Path | None, own: Own) -> list[Target]:
+    """What --check and --pack look at.
+
+    Raises:
+        FileNotFoundError, ValueError: no list, or nowhere to look for its recordings.
+    """
+    if not names:
+        train = own.train_list or _if_there(save_path / "train_list.txt")
+        test = own.test_list or _if_there(save_path / "test_list.txt")
+        if train is None and test is None:
+            raise ValueError(f"no list in {save_path}; give --train_list or --test_list, or use --generate")
+        root = own.root or source
+        if root is None:
+            raise ValueError("where do the lists' paths start? give --root DIR")
+        return [Target("own", root, train, test)]
+    found = []
+    for name, corpus in names.items():
+        root = _tree.find_tree(corpus.train, save_path, source) if corpus.train else None
+        if root is None:
+            raise FileNotFoundError(f"{name}: no recordings are there; see --status")
+        train = _if_there(save_path / list_name(name, "train_list.txt"))
+        found.append(
+            Target(name, root, train, _if_there(save_path / list_name(name, "test_list.txt")), corpus.known)
+        )
+        if corpus.lists and corpus.test and (rest := _tree.find_tree(corpus.test, save_path, source)):
+            found.append(Target(f"{name}_test", rest, None, _if_there(save_path / corpus.lists[0].name)))
+    return found
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def read_lists(target: Target) -> _check.Listed:
+    """The lists of a target -> what they name."""
+    train: dict[str, str] = {}
+    if target.train_list is not None:
+        for number, line in read_lines(str(target.train_list), "--train_list"):
+            speaker, _, path = line.replace("\t", " ").partition(" ")
+            if not path.strip():
+                raise ValueError(f'{target.train_list}:{number}: expected "speaker path", got 1 field')
+            train[path.strip()] = speaker
+    trials: dict[str, None] = {}
+    if target.test_list is not None:
+        for number, line in read_lines(str(target.test_list), "--test_list"):
+            fields = line.split("\t") if "\t" in line else line.split()
+            if len(fields) not in (2, 3):
+                raise ValueError(
+                    f'{target.test_list}:{number}: expected "label enrol test", got {len(fields)} fields'
+                )
+            trials |= dict.fromkeys(fields[-2:])
+    speakers = {path: path.split("/")[0] for path in trials if "/" in path}
+    return _check.Listed(train, list(trials), speakers)
+
+
+def check(found: list[Target], save_path: Path, workers: int) -> list[str]:
+    """--check: reports in save_path/check, one folder for each target."""
+    told = []
+    for target in found:
+        listed = read_lists(target)
+        findings = _check.check(target.root, listed, known=target.known, workers=workers)
+        folder = save_path / "check" / target.name
+        number = len(listed.train.keys() | dict.fromkeys(listed.trials).keys())
+        told += [f"{target.name}: {line}" for line in _check.write_report(findings, folder, number)]
+    return told
+
+
+def suspects(
+    embeddings: NDArray[np.float32], paths: list[str], speakers: list[str], folder: Path
+) -> list[str]:
+    """Embeddings (N, D) of a train list -> suspects.txt: probable label errors, speakers that are alike."""
+    errors = _suspects.label_errors(embeddings, speakers, paths)
+    alike = _suspects.same_speakers(embeddings, speakers)
+    lines = [
+        f"label\t{s.path}\t{s.speaker}\t{s.other}\t{s.own_score:.3f}\t{s.other_score:.3f}" for s in errors
+    ]
+    lines += [f"same\t{first}\t{second}\t{score:.3f}" for first, second, score in alike]
+    write_text(folder / "suspects.txt", "".join(f"{line}\n" for line in lines))
+    counts = f"{len(errors)} utterances that sound like another speaker, {len(alike)} pairs of speakers alike"
+    return [f"{folder}/suspects.txt: {counts}"]
+
+
+def pack(found: list[Target], save_path: Path, workers: int) -> list[str]:
+    """--pack: the recordings of each target's lists in save_path/pack, verified."""
+    told = []
+    for target in found:
+        listed, folder = read_lists(target), save_path / "pack" / target.name
+        added = write_pack(target.root, [*listed.train, *listed.trials], folder, workers)
+        damaged = Pack(folder).verify()
+        if damaged:
+            raise ValueError(
+                f"{folder}: {damaged[0]} and {len(damaged) - 1} more are damaged; delete it and pack again"
+            )
+        told.append(f"{folder}: {added} recordings added, {len(Pack(folder).entries)} in all, verified")
+    return told
+
+
+def status(names: Corpora, save_path: Path, source: Path | None) -> list[str]:
+    """--status: a table of what is done for each corpus."""
+    shelf = Shelf(save_path, source)
+    rows: list[tuple[str, ...]] = [
+        ("corpus", "archives", "extracted", "recordings", "train list", "trial lists")
+    ]
+    for name, corpus in names.items():
+        rows.append((name, *_state(name, corpus, shelf, save_path, source)))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    for name, corpus in names.items():
+        lacking = [part for a in corpus.archives for part in shelf.missing(a)]
+        if lacking:
+            more = ", ..." if len(lacking) > 4 else ""
+            lines.append(f"{name}: missing {', '.join(lacking[:4])}{more}; {corpus.access}")
+    return lines
+
+
+def _state(name: str, corpus: Corpus, shelf: Shelf, save_path: Path, source: Path | None) -> tuple[str, ...]:
+    total = len(corpus.archives)
+    there = sum(bool(shelf.pieces(archive)) for archive in corpus.archives)
+    out = sum(archive.is_extracted(save_path) for archive in corpus.archives)
+    root = _tree.find_tree(corpus.train, save_path, source) if corpus.train else None
+    listed = sum((save_path / part.name).exists() for part in corpus.lists)
+    own = (save_path / list_name(name, "test_list.txt")).exists()
+    train = (save_path / list_name(name, "train_list.txt")).exists()
+    trials = f"{listed} of {len(corpus.lists)}" if corpus.lists else ("yes" if own else "no")
+    return f"{there} of {total}", f"{out} of {total}", str(root or "no"), "yes" if train else "no", trials

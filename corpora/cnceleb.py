@@ -1,0 +1,34 @@
+"""CN-Celeb 1 and 2: 3,000 Chinese speakers in eleven genres (Fan et al. 2020, arXiv:1911.01799)."""
+
+from corpora._corpus import OPENSLR, Archive, Corpus, Part, Tree, single
+
+PARTS = {
+    "cn-celeb2_v2.tar.gzaa": "4cdf738cff565ce35ad34274848659c3",
+    "cn-celeb2_v2.tar.gzab": "4ff59a7009b79ef7043498ad3882b81b",
+    "cn-celeb2_v2.tar.gzac": "3aa8e6e7f7ec4382f9926b1b31498228",
+}
+
+CORPUS = Corpus(
+    title="CN-Celeb",
+    licence="CC BY-SA 4.0",
+    access="open: https://www.openslr.org/82",
+    archives=(
+        single(
+            f"{OPENSLR}/82/cn-celeb_v2.tar.gz",
+            "cnceleb",
+            "7ab1b214028a7439e26608b2d5a0336c",
+            22_264_439_915,
+        ),
+        Archive(
+            "cn-celeb2_v2.tar.gz",
+            tuple(Part(name, f"{OPENSLR}/82/{name}", md5) for name, md5 in PARTS.items()),
+            "cnceleb",
+        ),
+    ),
+    # Speakers id00800 to id00999 of CN-Celeb 1 are its evaluation's.
+    train=Tree(
+        "cnceleb",
+        r"CN-Celeb2?_flac/data/(?P<speaker>id(?!00[89])\d+)/(?P<session>[^/]+?)-\d+-\d+\.flac",
+    ),
+    test=Tree("cnceleb", r"CN-Celeb_flac/data/(?P<speaker>id00[89]\d\d)/(?P<session>[^/]+?)-\d+-\d+\.flac"),
+)

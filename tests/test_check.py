@@ -1,0 +1,504 @@
+"""The corpus checker finds what is planted and nothing else; suspects are the planted label errors."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT, voice
+
+from audio import AudioFile
+from corpora import _check, _suspects
+from corpora._check import KINDS, Finding, Listed, check, write_report
+from corpora._suspects import Suspect, label_errors, same_speakers
+
+SUFFIXES = ("wav", "flac", "ogg", "opus")
+TRAIN_SPEAKERS = 7  # of 10
+KNOWN = {"speakers": 7, "utterances": 56}
+
+
+def write(path, audio, rate=16_000, **settings):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".opus":
+        settings = {"format": "OGG", "subtype": "OPUS"} | settings
+    soundfile.write(path, audio, rate, **settings)
+
+
+def lists(paths):
+    speakers = {path: path.split("/")[0] for path in paths}
+    train = {path: speaker for path, speaker in speakers.items() if int(speaker[3:]) < TRAIN_SPEAKERS}
+    trials = [path for path in paths if path not in train]
+    return Listed(train, trials, {path: speakers[path] for path in trials})
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory):
+    """Ten speakers with two files of each format, and their lists."""
+    root = tmp_path_factory.mktemp("clean")
+    paths = [f"spk{s}/session/{take}.{SUFFIXES[take % 4]}" for s in range(10) for take in range(8)]
+    for number, path in enumerate(paths):
+        write(root / path, voice(number // 8, number % 8, 0.6))
+    return root, lists(paths)
+
+
+@pytest.fixture
+def copy(clean, tmp_path):
+    """The same, to be spoilt."""
+    shutil.copytree(clean[0], tmp_path / "copy")
+    return tmp_path / "copy", clean[1]
+
+
+def found(root, listed, **settings):
+    return [(f.kind, f.path) for f in check(root, listed, workers=1, **settings)]
+
+
+def alone(path):
+    """Kinds that are found where a file is the only one."""
+    return [kind for kind, _ in found(path.parent, Listed({path.name: "spk"}, [], {}))]
+
+
+def test_nothing_is_found_in_a_clean_corpus(clean):
+    assert check(*clean, known=KNOWN, workers=2) == []
+
+
+def contents(text):
+    return lambda path: path.write_bytes(text)
+
+
+def sound(audio, rate=16_000, **settings):
+    return lambda path: write(path, audio, rate, **settings)
+
+
+def cut(share, **settings):
+    def spoil(path):
+        if settings:
+            write(path, voice(0, 99), **settings)
+        content = path.read_bytes()
+        path.write_bytes(content[: int(share * len(content))])
+
+    return spoil
+
+
+def without_last_page(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rfind(b"OggS")])
+
+
+def broken_by(value):
+    audio = voice(0, 98)
+    audio[5000] = value
+    return audio
+
+
+TIME = np.arange(16_000) / 16_000
+LOUD = np.clip(20.0 * voice(0, 97), -1.0, 1.0)
+LEAST_BIT = np.random.default_rng(0).integers(-1, 2, 16_000) / 32_768
+FAULTS = {
+    "unreadable": [
+        ("wav", contents(b"this is no audio")), ("flac", contents(b"")), ("wav", sound(np.zeros(0))),
+        ("opus", contents(b"text as well")), ("wav", cut(0.001)), ("flac", cut(0.001)),
+    ],
+    "truncated": [
+        ("wav", cut(0.5)), ("flac", cut(0.5)), ("ogg", cut(0.6)), ("opus", cut(0.6)),
+        ("wav", cut(0.97)), ("flac", cut(0.97)), ("ogg", cut(0.99)), ("opus", cut(0.99)),
+        ("ogg", without_last_page), ("opus", without_last_page), ("ogg", cut(0.01)), ("opus", cut(0.01)),
+        ("wav", cut(0.7, format="WAVEX")),
+    ],
+    "not finite": [
+        ("wav", sound(broken_by(np.nan), subtype="FLOAT")),
+        ("wav", sound(broken_by(np.inf), subtype="DOUBLE")),
+        ("wav", sound(np.stack([voice(0, 0), -broken_by(np.inf)]).T, subtype="FLOAT")),
+    ],
+    "silent": [
+        ("wav", sound(np.zeros(16_000))), ("flac", sound(LEAST_BIT)), ("opus", sound(np.zeros(16_000))),
+        ("wav", sound(np.eye(1, 16_000, 9000)[0] * 0.01)),  # one click: 0.01 / sqrt(16000) = 8e-5
+    ],
+    "constant": [
+        ("wav", sound(np.full(16_000, 0.25))), ("flac", sound(0.1 + LEAST_BIT)),
+        ("wav", sound(np.full(16_000, -1.0), subtype="FLOAT")),
+    ],
+    "too short": [
+        ("wav", sound(voice(0, 96, 0.49))), ("flac", sound(voice(0, 95, 0.3))),
+        ("ogg", sound(voice(0, 94, 0.2))),
+    ],
+    "clipped": [
+        ("wav", sound(LOUD)), ("flac", sound(-LOUD)), ("wav", sound(0.3 * LOUD)),
+        ("wav", sound(20_000.0 * voice(0, 93), subtype="FLOAT")),
+    ],
+    "wrong rate": [
+        ("wav", sound(voice(0, 92, 1.0, 8000), 8000)), ("flac", sound(voice(0, 91, 1.0, 44_100), 44_100)),
+        ("opus", sound(voice(0, 90, 1.0, 48_000), 48_000)),
+    ],
+    "several channels": [
+        ("wav", sound(np.stack([voice(0, 89), voice(1, 89)]).T)),
+        ("flac", sound(np.stack([voice(0, 88)] * 2).T)), ("ogg", sound(np.stack([voice(0, 87)] * 3).T)),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"), [(kind, number) for kind, faults in FAULTS.items() for number in range(len(faults))]
+)
+def test_each_fault_alone(kind, number, tmp_path):
+    suffix, spoil = FAULTS[kind][number]
+    path = tmp_path / f"a.{suffix}"
+    write(path, voice(0, 0))
+    assert alone(path) == []
+    spoil(path)
+    assert alone(path) == [kind]
+
+
+def test_thirty_planted_faults_are_found_and_no_other(copy):
+    root, listed = copy
+    planted, paths = set(), [*listed.train, *listed.trials]
+    free = {suffix: [path for path in paths if path.endswith(suffix)] for suffix in SUFFIXES}
+    for kind, faults in FAULTS.items():
+        for suffix, spoil in faults[:3]:
+            path = free[suffix].pop()
+            spoil(root / path)
+            planted.add((kind, path))
+    for speaker in range(3):
+        source, target = (free[suffix].pop(0) for suffix in ("wav", "flac"))
+        write(root / target, soundfile.read(root / source)[0])
+        assert source.startswith(f"spk{speaker // 2}/") and source[:4] == target[:4]
+        planted.add(("duplicate", target))
+    findings = check(root, listed, known=KNOWN, workers=2)
+    assert len(planted) == len(findings) == 30 and len({kind for kind, _ in planted}) == 10
+    assert {(finding.kind, finding.path) for finding in findings} == planted
+    assert all(finding.detail and "\n" not in finding.detail for finding in findings)
+    assert check(root, listed, known=KNOWN, workers=1) == findings
+    backwards = Listed(listed.train, listed.trials[::-1], listed.trial_speakers)
+    assert check(root, backwards, known=KNOWN, workers=1) == findings
+
+
+SPEECH = voice(0, 0) / np.abs(voice(0, 0)).max()
+HARMLESS = {
+    "normalised": SPEECH,
+    "compressed": np.tanh(1.5 * SPEECH),
+    "padded": np.pad(SPEECH, 32_000),
+    "offset": 0.2 * SPEECH + 0.3,
+    "least duration": SPEECH[:8000],
+    "one side": np.abs(SPEECH),
+    "quiet": 0.0005 * SPEECH,
+    "faint hum": 1.6e-4 * np.sin(2 * np.pi * 100 * TIME),  # 5 levels, and so long runs at its extremes
+    "loud tone": 0.999 * np.sin(2 * np.pi * 100 * TIME),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [(name, "PCM_16") for name in HARMLESS]
+    + [(name, coarse) for name in list(HARMLESS)[:6] for coarse in ("ULAW", "PCM_U8")],
+)
+def test_what_only_looks_like_a_fault(name, subtype, tmp_path):
+    write(tmp_path / "a.wav", HARMLESS[name], subtype=subtype)
+    assert alone(tmp_path / "a.wav") == []
+
+
+def test_channels_are_judged_as_they_are_trained_on(tmp_path):
+    for name, channels in {"dead.wav": [0.0 * SPEECH, SPEECH], "against.wav": [SPEECH, -SPEECH]}.items():
+        write(tmp_path / name, np.stack(channels).T)
+    listed = Listed({"dead.wav": "s", "against.wav": "s"}, [], {})
+    channels = [("several channels", "against.wav"), ("several channels", "dead.wav")]
+    assert found(tmp_path, listed) == [("silent", "against.wav"), *channels]
+
+
+def test_untidy_headers_of_whole_files(tmp_path):
+    write(tmp_path / "piped.wav", voice(0, 0))
+    content = bytearray((tmp_path / "piped.wav").read_bytes())
+    content[40:44] = b"\xff" * 4
+    (tmp_path / "piped.wav").write_bytes(content)
+    write(tmp_path / "tagged.ogg", voice(0, 0))
+    with (tmp_path / "tagged.ogg").open("ab") as stream:
+        stream.write(b"TAG" + bytes(125))
+    assert found(tmp_path, Listed({"piped.wav": "s", "tagged.ogg": "t"}, [], {})) == []
+
+
+def pair(root, first, second, speakers=("s", "s")):
+    """Kinds and paths that are found where a train list has two files."""
+    return found(root, Listed(dict(zip((first, second), speakers, strict=True)), [], {}))
+
+
+def test_duplicates_have_the_same_samples(tmp_path):
+    audio = soundfile.read(write(tmp_path / "a.wav", voice(0, 0)) or tmp_path / "a.wav")[0]
+    write(tmp_path / "b.flac", audio)
+    write(tmp_path / "c.wav", audio, subtype="FLOAT")
+    write(tmp_path / "minus_zero.wav", np.where(audio == 0.0, -0.0, audio), subtype="FLOAT")
+    write(tmp_path / "stereo.wav", np.stack([audio, audio]).T)
+    write(tmp_path / "faster.wav", audio, 16_001)
+    write(tmp_path / "longer.wav", np.append(audio, 0.0))
+    assert (audio == 0.0).any()
+    for other in ("b.flac", "c.wav", "minus_zero.wav"):
+        assert pair(tmp_path, "a.wav", other)[:1] == [("duplicate", other)]
+        both = [("duplicate of another speaker", path) for path in ("a.wav", other)]
+        assert pair(tmp_path, "a.wav", other, "st")[:2] == both
+    assert ("duplicate", "stereo.wav") in pair(tmp_path, "a.wav", "stereo.wav")
+    for other in ("faster.wav", "longer.wav"):
+        assert "duplicate" not in dict(pair(tmp_path, "a.wav", other))
+
+
+def test_duplicates_say_whose_they_are(tmp_path):
+    for name in "abcd":
+        write(tmp_path / f"{name}.wav", voice(0, 0))
+    listed = Listed({"a.wav": "s", "b.wav": "s", "c.wav": "t"}, ["d.wav"], {})
+    details = {f.path: f.detail for f in check(tmp_path, listed, workers=1) if f.kind != "leak"}
+    assert details["a.wav"] == "s's, the same samples as c.wav of ANOTHER speaker, t"
+    assert details["b.wav"] == "s's, the same samples as c.wav of ANOTHER speaker, t"
+    assert details["c.wav"] == "t's, the same samples as a.wav of ANOTHER speaker, s"
+    assert details["d.wav"] == "the same samples as a.wav (a speaker isn't known)"
+    (finding,) = check(tmp_path, Listed({"a.wav": "s", "b.wav": "s"}, ["c.wav"], {}), workers=1)[:1]
+    assert finding == ("duplicate", "b.wav", "the same samples as a.wav (the same speaker)")
+
+
+def test_silence_is_no_duplicate(tmp_path):
+    for name, audio in {"a.wav": np.zeros(16_000), "b.flac": np.zeros(16_000)}.items():
+        write(tmp_path / name, audio)
+    assert pair(tmp_path, "a.wav", "b.flac", "st") == [("silent", "a.wav"), ("silent", "b.flac")]
+
+
+def test_missing_and_unlisted(copy):
+    root, listed = copy
+    gone = [next(iter(listed.train)), listed.trials[-1]]
+    for path in gone:
+        (root / path).unlink()
+    write(root / "new" / "a.FLAC", voice(20, 0))
+    write(root / "b\n.wav", voice(20, 1))
+    (root / "spk0" / "notes.txt").write_text("no audio")
+    (root / "spk0" / "._0.wav").write_text("left by macOS")
+    (root / "spk0" / ".hidden").mkdir()
+    write(root / "spk0" / ".hidden" / "a.wav", voice(20, 2))
+    (root / "spk0" / "up").symlink_to(root)
+    expected = [("missing", path) for path in gone] + [("unlisted", "b\\n.wav"), ("unlisted", "new/a.FLAC")]
+    assert found(root, listed) == expected
+    assert found(root, listed, known=KNOWN) == [*expected[:2], ("counts", ""), *expected[2:]]
+
+
+def test_leaks(copy):
+    root, listed = copy
+    train, trials = [path for path in listed.train if path.endswith("flac")], listed.trials
+    assert found(root, listed._replace(trials=[*trials, train[0]])) == [("leak", train[0])]
+    knows = listed._replace(trials=[*trials, *train[:2]], trial_speakers=dict.fromkeys(train[:2], "spk0"))
+    details = [finding.detail for finding in check(root, knows, workers=1)]
+    in_both = "this file is in the train list and in the trials"
+    assert sorted(details) == ["speaker spk0: 8 files to train on, 2 for trials", in_both, in_both]
+    moved = {path: "spk3" if path == trials[0] else s for path, s in listed.trial_speakers.items()}
+    assert found(root, listed._replace(trial_speakers=moved)) == [("leak", trials[0])]
+    shutil.copy(root / train[0], root / trials[0])
+    kinds = [kind for kind, path in found(root, listed) if path == trials[0]]
+    assert kinds == ["duplicate of another speaker", "leak"]
+
+
+def test_counts_of_what_is_there(copy):
+    root, listed = copy
+    for path in (root / "spk3" / "session").iterdir():
+        path.unlink()
+    mirror = KNOWN | {"mirror_speakers": 6}
+    details = [f.detail for f in check(root, listed, known=mirror, workers=1) if f.kind == "counts"]
+    assert details == [
+        "expected 56 utterances, found 48",
+        "expected 7 speakers, found 6: this is the known mirror with 6 speakers",
+    ]
+    details = [f.detail for f in check(root, listed, known=KNOWN, workers=1) if f.kind == "counts"]
+    assert details[1] == "expected 7 speakers, found 6"
+    known = {"speakers": 5994, "utterances": 1_092_009, "mirror_speakers": 5991}
+    whole = [f"id{i:05d}" for i in range(5991)]
+    details = [finding.detail for finding in _check._counts(whole, known)]
+    assert details[0] == "expected 5,994 speakers, found 5,991: this is the known mirror with 5,991 speakers"
+    assert details[1] == "expected 1,092,009 utterances, found 5,991"
+
+
+def test_wrong_calls_are_one_line(clean, tmp_path):
+    root, listed = clean
+    for arguments, error, words in (
+        ((root / "absent", listed), FileNotFoundError, "absent: no such folder"),
+        ((tmp_path, listed), FileNotFoundError, f"is {tmp_path} right?"),
+        ((root, Listed({}, [], {})), ValueError, "expected a listed file"),
+    ):
+        with pytest.raises(error) as caught:
+            check(*arguments, workers=1)
+        assert words in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="workers >= 0, got 80 and -1"):
+        check(root, listed, workers=-1)
+
+
+def die(root, min_duration_s, path):
+    os._exit(1)
+
+
+def test_not_finite_says_where(tmp_path, monkeypatch):
+    monkeypatch.setattr(_check, "BLOCK", 1024)
+    write(tmp_path / "a.wav", broken_by(np.nan), subtype="FLOAT")  # sample 5000
+    (finding,) = check(tmp_path, Listed({"a.wav": "s"}, [], {}), workers=1)
+    assert finding == ("not finite", "a.wav", "not finite at 0.3125 s")
+
+
+def test_a_process_that_dies_is_one_line(clean, monkeypatch):
+    monkeypatch.setattr(_check, "_examine", die)
+    with pytest.raises(OSError, match="a process was killed"):
+        check(*clean, workers=2)
+
+
+def test_the_processes_start_without_torch():
+    code = "import sys, corpora._check; assert not {'torch', 'scipy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_an_hour_takes_little_memory(tmp_path):
+    path = tmp_path / "hour.wav"
+    write(path, voice(0, 0))
+    content, size = bytearray(path.read_bytes()), 2 * 16_000 * 3600
+    content[4:8], content[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
+    path.write_bytes(content)
+    os.truncate(path, size + 44)  # 3599 s of zeros that take no space on the disk
+    tracemalloc.start()
+    try:
+        assert alone(path) == []
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8e6  # its samples would take 230e6
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_blocks_of_any_size_give_the_same(suffix, tmp_path, monkeypatch):
+    path = tmp_path / f"a.{suffix}"
+    write(path, np.clip(10.0 * voice(0, 0, 2.0), -0.5, 0.5))
+    whole = soundfile.read(path, dtype="float32")[0]
+    tallies = []
+    for size in (1 << 17, 1000, 7919):
+        monkeypatch.setattr(_check, "BLOCK", size)
+        tallies.append(_check._Tally(AudioFile(str(path))))
+    for tally in tallies:
+        assert tally.hash.digest() == tallies[0].hash.digest()
+        assert tally.num_frames == len(whole) == 32_000
+        assert tally.total == pytest.approx(whole.sum(dtype=float))
+        assert tally.squares == pytest.approx((whole.astype(float) ** 2).sum())
+        assert tally.peak == np.abs(whole).max()
+        assert tally.num_full == (np.abs(whole) >= 32_767 / 32_768).sum()
+        flat = [sum(count for _, count in t.tops.values()) for t in (tally, tallies[0])]
+        assert flat[0] == pytest.approx(flat[1], abs=8 * 2 * 32)  # a top that a border cuts may lose 4
+
+
+def test_flat_tops():
+    top = np.array([1] * 4 + [0] + [1] * 5 + [0, 1, 0] + [1] * 6, dtype=bool)
+    assert _check._flat(top) == 11 and _check._flat(top[:10]) == 5 and _check._flat(top[5:10]) == 5
+    assert _check._flat(top[:4]) == 0 and _check._flat(np.zeros(9, dtype=bool)) == 0
+
+
+def test_the_report(tmp_path):
+    kinds = [kind for kind in KINDS for _ in range(2)]
+    findings = [
+        Finding(kind, "" if kind == "counts" else f"spk/{kind} {i % 2}.wav", f"detail {i}")
+        for i, kind in enumerate(kinds)
+    ]
+    lines = write_report(findings, tmp_path / "new", 1234)
+    left_out = [
+        "unreadable", "truncated", "not finite", "silent", "constant", "too short",
+        "duplicate of another speaker", "duplicate",
+    ]  # fmt: skip
+    excluded = sorted(f"spk/{kind} {i}.wav" for kind in left_out for i in range(2))
+    assert (tmp_path / "new" / "excluded.txt").read_text().splitlines() == excluded
+    machine = json.loads((tmp_path / "new" / "check.json").read_text())
+    assert machine["num_files"] == 1234 and machine["excluded"] == excluded
+    assert machine["counts"] == dict.fromkeys(KINDS, 2)
+    assert [Finding(**finding) for finding in machine["findings"]] == findings
+    text = (tmp_path / "new" / "check.txt").read_text().splitlines()
+    assert text[0] == lines[0] == "1,234 files checked: 30 findings, 16 files to leave out"
+    assert text[1:16] == lines[1:16] and text[1].split()[:2] == ["2", "unreadable:"]
+    assert text[16:20] == [
+        "",
+        "unreadable",
+        "  spk/unreadable 0.wav: detail 0",
+        "  spk/unreadable 1.wav: detail 1",
+    ]
+    assert "  detail 20" in text and text[-1] == "  spk/unlisted 1.wav: detail 29"
+    assert str(tmp_path / "new" / "check.txt") in lines[-1] and len(lines) == 17
+
+
+def test_the_report_of_nothing_and_of_very_much(tmp_path, monkeypatch):
+    monkeypatch.setattr(_check, "MOST_LINES", 3)
+    write_report([Finding("unlisted", f"{i}.wav", "in no list") for i in range(10)], tmp_path, 5)
+    text = (tmp_path / "check.txt").read_text()
+    assert text.endswith("  2.wav: in no list\n  and 7 more, in check.json\n")
+    assert len(json.loads((tmp_path / "check.json").read_text())["findings"]) == 10
+    write_report([], tmp_path, 5)
+    assert (tmp_path / "excluded.txt").read_text() == ""
+    assert (tmp_path / "check.txt").read_text() == "5 files checked: 0 findings, 0 files to leave out\n"
+
+
+def speakers_and_embeddings(num_speakers=20, each=25, width=32):
+    generator = np.random.default_rng(5)
+    voices = generator.normal(size=(num_speakers, width))
+    embeddings = np.repeat(voices, each, axis=0) + 0.7 * generator.normal(size=(num_speakers * each, width))
+    lengths = generator.uniform(0.5, 20.0, size=(len(embeddings), 1))  # which mustn't matter
+    speakers = [f"s{i // each:02d}" for i in range(len(embeddings))]
+    return speakers, (lengths * embeddings).astype(np.float32), [f"{i}.wav" for i in range(len(embeddings))]
+
+
+@pytest.mark.parametrize("block", [1 << 22, 300])
+def test_swapped_labels_are_suspects(block, monkeypatch):
+    monkeypatch.setattr(_suspects, "BLOCK_VALUES", block)
+    speakers, embeddings, paths = speakers_and_embeddings()
+    assert label_errors(embeddings, speakers, paths) == [] == same_speakers(embeddings, speakers)
+    swapped = {3: "s07", 30: "s00", 260: "s19", 499: "s02"}
+    labels = [swapped.get(i, speaker) for i, speaker in enumerate(speakers)]
+    suspects = label_errors(embeddings, labels, paths)
+    assert {(s.path, s.speaker, s.other) for s in suspects} == {
+        (f"{i}.wav", speaker, speakers[i]) for i, speaker in swapped.items()
+    }
+    gaps = [s.other_score - s.own_score for s in suspects]
+    assert gaps == sorted(gaps, reverse=True) and gaps[-1] > 0.3
+    assert label_errors(embeddings, labels, paths, most=2) == suspects[:2]
+    assert same_speakers(embeddings, labels) == []
+
+
+@pytest.mark.parametrize("block", [1 << 22, 50])
+def test_a_speaker_under_two_names_is_a_pair(block, monkeypatch):
+    monkeypatch.setattr(_suspects, "BLOCK_VALUES", block)
+    speakers, embeddings, paths = speakers_and_embeddings()
+    split = {"s04": "again04", "s11": "s11b"}
+    labels = [split.get(s, s) if i % 2 else s for i, s in enumerate(speakers)]
+    pairs = same_speakers(embeddings, labels)
+    assert {(first, second) for first, second, _ in pairs} == {("again04", "s04"), ("s11", "s11b")}
+    assert 1.0 > pairs[0][2] >= pairs[1][2] > 0.8
+    assert same_speakers(embeddings, labels, most=1) == pairs[:1]
+    assert label_errors(embeddings, labels, paths) == []  # they are near their own as well
+
+
+def test_scores_worked_by_hand():
+    # own scores: A 4/sqrt(17) = 0.970 five times and 0, B 1 six times; the median 0.985, its MAD 0.015
+    embeddings = np.array([[2.0, 0.0]] * 5 + [[0.0, 3.0]] + [[0.0, 1.0]] * 6 + [[0.3, 1.0]])
+    speakers, paths = ["A"] * 6 + ["B"] * 6 + ["lonely"], [f"{i}" for i in range(13)]
+    suspects = label_errors(embeddings, speakers, paths)
+    assert suspects == [Suspect("5", "A", "B", pytest.approx(0.0), pytest.approx(1.0))]
+    # centres (5, 1) / sqrt(26), (0, 1), (0.3, 1) / sqrt(1.09): cosines 0.20, 0.47, 0.96
+    assert same_speakers(embeddings, speakers) == []
+    # a wrong one that is far from everybody: cosine -1 / sqrt(1.01) with its own, -0.1 / sqrt(1.01) with B
+    embeddings[5:12] = [[-1.0, 0.1]] + [[0.0, -1.0]] * 6
+    scores = [pytest.approx(score / np.sqrt(1.01)) for score in (-1.0, -0.1)]
+    assert label_errors(embeddings[:12], speakers[:12], paths[:12]) == [Suspect("5", "A", "B", *scores)]
+    twins = np.array([[1.0, 0.0], [4.0, 3.0], [0.0, 1.0], [1.0, 0.0]])
+    # own scores 0.8 and 0.8, 0 and 0: the median is 0.4; cosine (9, 3).(1, 1) / sqrt(90 * 2) = 0.894
+    assert same_speakers(twins, list("aabb")) == [("a", "b", pytest.approx(12 / np.sqrt(180)))]
+
+
+def test_suspects_need_enough(tmp_path):
+    speakers, embeddings, paths = speakers_and_embeddings(2, 3)
+    with pytest.raises(ValueError, match="two utterances, got 2 with 2"):
+        label_errors(embeddings[2:4], speakers[2:4], paths[2:4])
+    with pytest.raises(ValueError, match="got 1 with 3"):
+        same_speakers(embeddings[:3], speakers[:3])
+    with pytest.raises(ValueError, match="a speaker for each of 6 embeddings, got 5"):
+        same_speakers(embeddings, speakers[:5])
+    with pytest.raises(ValueError, match="a path for each of 6 embeddings, got 5"):
+        label_errors(embeddings, speakers, paths[:5])
+    for value in (0.0, np.nan, np.inf):
+        bad = embeddings.copy()
+        bad[4] = value
+        with pytest.raises(ValueError, match="embedding 4"):
+            label_errors(bad, speakers, paths)

@@ -1,0 +1,111 @@
+"""What the corpora's files say: addresses, checksums, patterns; and how recordings are found on the disk."""
+
+import re
+
+import pytest
+import soundfile
+from conftest import run_here, voice
+
+import dataprep
+from corpora._tree import find_tree, read_tree
+
+EXAMPLES = {  # a path under the root -> speaker and session, or None where it isn't of that part
+    "voxceleb1": {
+        "id10001/1zcIwhmdeo4/00001.wav": ("train", "id10001", "1zcIwhmdeo4"),
+        "id10270/5r0dWxy17C8/00001.wav": ("test", "id10270", "5r0dWxy17C8"),
+        "id10309/0b1inHMAr6o/00001.wav": ("test", "id10309", "0b1inHMAr6o"),
+        "id10310/0b1inHMAr6o/00001.wav": ("train", "id10310", "0b1inHMAr6o"),
+        "id00012/21Uxsk56VDQ/00001.wav": None,
+    },
+    "voxceleb2": {
+        "id00012/21Uxsk56VDQ/00001.wav": ("train", "id00012", "21Uxsk56VDQ"),
+        "id10001/a/1.wav": None,
+    },
+    "librispeech": {
+        "train-clean-100/103/1240/103-1240-0000.flac": ("train", "103", "1240"),
+        "test-other/1688/142285/1688-142285-0000.flac": ("test", "1688", "142285"),
+    },
+    "mini_librispeech": {
+        "train-clean-5/19/198/19-198-0000.flac": ("train", "19", "198"),
+        "dev-clean-2/84/121123/84-121123-0000.flac": ("test", "84", "121123"),
+    },
+    "cnceleb": {
+        "CN-Celeb_flac/data/id00012/interview-01-002.flac": ("train", "id00012", "interview"),
+        "CN-Celeb2_flac/data/id10001/live_broadcast-01-002.flac": ("train", "id10001", "live_broadcast"),
+        "CN-Celeb_flac/data/id00800/song-01-002.flac": ("test", "id00800", "song"),
+        "CN-Celeb_flac/data/id00999/song-01-002.flac": ("test", "id00999", "song"),
+    },
+    "musan": {"noise/free-sound/noise-free-sound-0000.wav": ("train", "noise", "free-sound")},
+    "rirs_noises": {"smallroom/Room001/Room001-00001.wav": ("train", "smallroom", "Room001")},
+}
+
+
+@pytest.mark.parametrize("name", dataprep.corpora())
+def test_every_corpus_is_described(name):
+    corpus = dataprep.corpora()[name]
+    assert corpus.title and corpus.licence and "http" in corpus.access
+    for archive in corpus.archives:
+        assert all(re.fullmatch("[0-9a-f]{32}", part.md5) for part in archive.parts)
+        assert archive.md5 is None or re.fullmatch("[0-9a-f]{32}", archive.md5)
+    for part in (*corpus.lists, *(part for archive in corpus.archives for part in archive.parts)):
+        assert part.url.startswith("https://") and part.url.endswith(part.name)
+    paths = EXAMPLES[name]
+    for path, expected in paths.items():
+        found = [
+            (kind, match["speaker"], match["session"])
+            for kind in ("train", "test")
+            if (tree := getattr(corpus, kind)) and (match := re.fullmatch(tree.pattern, path))
+        ]
+        assert found == ([expected] if expected else [])
+
+
+def test_recordings_are_found_in_any_mirrors_layout(tmp_path):
+    corpus = dataprep.corpora()["voxceleb1"]
+    for folder, speaker in (("mirror/vox1/dev/wav", "id10001"), ("mirror/vox1/test/wav", "id10270")):
+        path = tmp_path / folder / speaker / "video" / "00001.wav"
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, voice(1, 1, 0.1), 16_000)
+    assert find_tree(corpus.train, tmp_path / "data", tmp_path) == tmp_path / "mirror/vox1/dev/wav"
+    assert find_tree(corpus.test, tmp_path / "data", tmp_path) == tmp_path / "mirror/vox1/test/wav"
+    assert find_tree(corpus.train, tmp_path / "data", None) is None
+    found = read_tree(tmp_path / "mirror/vox1/dev/wav", corpus.train.pattern)
+    assert found == (["id10001/video/00001.wav"], ["id10001"], ["video"])
+
+
+def test_librispeech_from_the_disk(tmp_path):
+    """A tree that the user has: unheard speakers in the trials, across chapters, of one gender."""
+    genders = {"10": "F", "11": "M", "20": "F", "21": "F", "22": "M", "23": "M"}
+    root = tmp_path / "have" / "LibriSpeech"
+    for speaker in genders:
+        subset = "train-clean-5" if speaker < "20" else "dev-clean-2"
+        for chapter in ("1", "2"):
+            for take in range(3):
+                path = root / subset / speaker / chapter / f"{speaker}-{chapter}-{take:04d}.flac"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                soundfile.write(path, voice(int(speaker), take, 0.1), 16_000)
+    table = "".join(f"{s} | {g} | subset | 25.0 | Name\n" for s, g in genders.items())
+    save_path = tmp_path / "data"
+    (root / "SPEAKERS.TXT").write_text("; ID | SEX\n" + table)
+    words = (
+        "--corpus",
+        "mini_librispeech",
+        "--generate",
+        "--from",
+        tmp_path / "have",
+        "--save_path",
+        save_path,
+    )
+    result = run_here("dataprep.py", *words, "--num_trials", 40)
+    assert result.returncode == 0, result.stderr
+    assert f"their paths start at {root}" in result.stdout
+    train = (save_path / "mini_librispeech_train_list.txt").read_text().splitlines()
+    assert len(train) == 12 and all("train-clean-5" in line for line in train)
+    trials = [
+        line.split() for line in (save_path / "mini_librispeech_test_list.txt").read_text().splitlines()
+    ]
+    assert len(trials) == 40
+    for label, first, second in trials:
+        _, *a = first.split("/")
+        _, *b = second.split("/")
+        assert genders[a[0]] == genders[b[0]] and (a[0] == b[0]) == (label == "1")
+        assert label == "0" or a[1] != b[1]

@@ -1,0 +1,605 @@
+"""Downloads survive what servers, networks and users do to them, and never show the key."""
+
+import hashlib
+import io
+import json
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from email.utils import formatdate
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, quote, quote_plus, urlsplit
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from corpora import _download
+from corpora._download import Part, download, missing, verify
+
+KEY = "s3cr/t+k%&y"
+DATA = np.random.default_rng(0).bytes(300_000)
+OTHER = np.random.default_rng(1).bytes(300_000)
+
+
+def md5(data):
+    return hashlib.md5(data).hexdigest()
+
+
+def serve(
+    handler, data, *, cut=None, promised=None, ranges=True, if_range=True, etag='"1"', piece=None, pause_s=0.0
+):
+    """Send a file as a good server does, or cut off, with another length, or bit by bit."""
+    begin, asked = 0, handler.headers.get("Range")
+    if asked and ranges and (not if_range or handler.headers.get("If-Range", etag) == etag):
+        begin = int(asked.removeprefix("bytes=").removesuffix("-"))
+    if begin and begin >= len(data):
+        handler.start(416, {"Content-Range": f"bytes */{len(data)}", "Content-Length": 0})
+        return
+    length = len(data) - begin if promised is None else promised
+    headers = {"Content-Length": length, "Content-Type": "application/zip"} | ({"ETag": etag} if etag else {})
+    if begin:
+        headers["Content-Range"] = f"bytes {begin}-{len(data) - 1}/{len(data)}"
+    handler.start(206 if begin else 200, headers)
+    if handler.command == "GET":
+        body = data[begin:cut]
+        for start in range(0, len(body), piece or len(data)):
+            handler.wfile.write(body[start : start + (piece or len(data))])
+            handler.server.num_sent += piece or len(body)
+            time.sleep(pause_s)
+
+
+def answer(handler, data, *, status, headers=None, body=b""):
+    handler.start(status, {"Content-Length": len(body)} | (headers or {}))
+    handler.wfile.write(body)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Does with each GET of a file what comes next in its script; good service after that."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        """Next in the script."""
+        url = urlsplit(self.path)
+        name = url.path.rpartition("/")[2]
+        self.server.requests.append((self.command, name, parse_qs(url.query), dict(self.headers)))
+        self.close_connection = True
+        script = self.server.scripts.get(name, [])
+        act = script.pop(0) if script and self.command == "GET" else serve
+        if name in self.server.files:
+            act(self, self.server.files[name])
+        else:
+            self.start(404, {"Content-Length": 0})
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def start(self, status, headers):
+        """Status line and headers."""
+        self.send_response(status)
+        for name, value in ({"Connection": "close"} | headers).items():
+            self.send_header(name, str(value))
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        """Silent."""
+
+
+class Server(ThreadingHTTPServer):
+    """Files by name, and what is to go wrong with them."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.scripts = {"a.zip": DATA, "b.zip": OTHER}, {}
+        self.requests, self.num_sent = [], 0
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def gets(self, name="a.zip"):
+        """Headers of the GET requests for a file."""
+        return [headers for command, file, _, headers in self.requests if (command, file) == ("GET", name)]
+
+    def handle_error(self, request, client_address):
+        """Clients that go away are what is tested."""
+
+
+@pytest.fixture
+def server():
+    with Server() as made:
+        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    monkeypatch.setattr(_download, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(_download, "TIMEOUTS_S", (2.0, 2.0))
+    monkeypatch.setattr(_download, "_secrets", set())
+
+
+def part(server, name="a.zip", **changes):
+    return Part(name, f"{server.url}/files/{name}", md5(server.files[name]))._replace(**changes)
+
+
+def listing(folder):
+    """Names in a folder, without the temporary files that SIGKILL leaves."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".tmp"))
+
+
+def one_line(error):
+    assert "\n" not in str(error) and len(str(error)) > 30
+    return str(error)
+
+
+# What happens to a connection
+
+
+def test_a_dropped_connection_is_resumed_where_it_broke(server, tmp_path):
+    server.scripts["a.zip"] = [partial(serve, cut=100_000), partial(serve, cut=200_000)]
+    said = []
+    download([part(server)], tmp_path, say=said.append)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    asked = [(headers.get("Range"), headers.get("If-Range")) for headers in server.gets()]
+    assert asked == [(None, None), ("bytes=100000-", '"1"'), ("bytes=200000-", '"1"')]
+    assert len(said) == 3 and "broke off" in said[0] and "a.zip: complete" in said[-1]
+    assert listing(tmp_path) == ["a.zip", "verified.json"]
+
+
+def test_progress_renews_the_retries(server, tmp_path):
+    server.scripts["a.zip"] = [partial(serve, cut=50_000 * n) for n in range(1, 6)]
+    download([part(server)], tmp_path, retries=1)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_a_later_call_resumes_and_hashes_what_is_there(server, tmp_path):
+    server.scripts["a.zip"] = [partial(serve, cut=100_000)]
+    with pytest.raises(
+        OSError, match=r"a\.zip from 127\.0\.0\.1:\d+: the connection broke off; given up at try 1"
+    ):
+        download([part(server)], tmp_path, retries=0)
+    assert listing(tmp_path) == ["a.zip.part", "a.zip.part.json"]
+    download([part(server)], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert server.gets()[-1]["Range"] == "bytes=100000-"
+
+
+@pytest.mark.parametrize("known", [{}, {"md5": None}])
+def test_a_server_without_ranges_starts_anew(server, tmp_path, known):
+    server.scripts["a.zip"] = [partial(serve, cut=100_000), partial(serve, ranges=False)]
+    download([part(server, **known)], tmp_path)
+    assert "Range" in server.gets()[1]
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_without_version_and_md5_nothing_is_resumed(server, tmp_path):
+    server.scripts["a.zip"] = [partial(serve, cut=100_000, etag=""), partial(serve, etag="")]
+    download([part(server, md5=None)], tmp_path)
+    assert "Range" not in server.gets()[1]
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+def test_a_promised_length_that_is_too_long(server, tmp_path):
+    server.scripts["a.zip"] = [partial(serve, promised=len(DATA) + 500)]
+    download([part(server)], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert server.gets()[1]["Range"] == f"bytes={len(DATA)}-"
+
+
+@pytest.mark.parametrize("known", [{}, {"md5": None, "size": len(DATA)}])
+def test_a_promised_length_that_is_too_short(server, tmp_path, known):
+    server.scripts["a.zip"] = [partial(serve, promised=len(DATA) - 500)]
+    download([part(server, **known)], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert (tmp_path / "a.zip.bad").read_bytes() == DATA[:-500]
+
+
+def test_a_server_that_always_lies_is_left(server, tmp_path):
+    server.scripts["a.zip"] = [partial(serve, promised=len(DATA) + 500, ranges=False)] * 20
+    with pytest.raises(OSError, match="given up at try 3"):
+        download([part(server)], tmp_path, retries=2)
+    assert len(server.gets()) == 3
+
+
+def test_a_body_of_unknown_length(server, tmp_path):
+    def no_length(handler, data):
+        handler.start(200, {})
+        handler.wfile.write(data)
+
+    server.scripts["a.zip"] = [no_length]
+    download([part(server)], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA and len(server.gets()) == 1
+
+
+def test_bytes_are_kept_as_sent_whatever_their_encoding(server, tmp_path):
+    def encoded(handler, data):
+        answer(handler, data, status=200, headers={"Content-Encoding": "gzip"}, body=data)
+
+    server.scripts["a.zip"] = [encoded]
+    download([part(server)], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert server.gets()[0]["Accept-Encoding"] == "identity"
+
+
+def test_slow_servers_are_waited_for_and_silent_ones_asked_again(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(_download, "TIMEOUTS_S", (2.0, 0.4))
+    server.scripts["a.zip"] = [partial(serve, piece=100_000, pause_s=0.2)]
+    server.scripts["b.zip"] = [partial(serve, piece=100_000, pause_s=1.0)]
+    download([part(server), part(server, "b.zip")], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA and len(server.gets("a.zip")) == 1
+    assert (tmp_path / "b.zip").read_bytes() == OTHER and len(server.gets("b.zip")) > 1
+
+
+# What a server answers
+
+
+def test_wrong_once_is_fetched_again(server, tmp_path):
+    server.scripts["a.zip"] = [lambda handler, data: serve(handler, OTHER)]
+    said = []
+    download([part(server, md5=md5(DATA).upper())], tmp_path, say=said.append)
+    assert (tmp_path / "a.zip").read_bytes() == DATA and (tmp_path / "a.zip.bad").read_bytes() == OTHER
+    assert md5(DATA) in said[0] and md5(OTHER) in said[0] and "a.zip.bad" in said[0] and "\n" not in said[0]
+
+
+def test_wrong_twice_is_an_error(server, tmp_path):
+    server.files["a.zip"] = OTHER
+    with pytest.raises(ValueError) as caught:
+        download([part(server, md5=md5(DATA))], tmp_path)
+    message = one_line(caught.value)
+    assert all(text in message for text in ("a.zip", md5(DATA), md5(OTHER), "a.zip.bad", "mirror"))
+    assert len(server.gets()) == 2 and listing(tmp_path) == ["a.zip.bad"]
+
+
+@pytest.mark.parametrize("if_range", [True, False])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_file_that_changes_meanwhile_starts_anew(server, tmp_path, if_range, known):
+    server.scripts["a.zip"] = [partial(serve, cut=100_000)]
+    with pytest.raises(OSError, match=r"a\.zip"):
+        download([part(server)], tmp_path, retries=0)
+    server.files["a.zip"] = OTHER[:250_000]
+    server.scripts["a.zip"] = [partial(serve, etag='"2"', if_range=if_range)] * 2
+    download([part(server) if known else part(server, md5=None)], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == OTHER[:250_000]
+    assert listing(tmp_path) == ["a.zip"] + ["verified.json"] * known
+    assert server.gets()[1]["If-Range"] == '"1"'
+
+
+def test_a_busy_server_is_asked_again_when_it_says(server, tmp_path):
+    busy = partial(answer, status=503, headers={"Retry-After": "1"})
+    server.scripts["a.zip"] = [busy, partial(answer, status=429), partial(answer, status=500)]
+    begin, said = time.monotonic(), []
+    download([part(server)], tmp_path, say=said.append)
+    assert time.monotonic() - begin >= 1.0
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert [number in line for number, line in zip(("503", "429", "500"), said, strict=False)] == [True] * 3
+
+
+def test_retry_after_is_seconds_or_a_date_and_at_most_a_minute():
+    assert _download._retry_after("7") == 7.0
+    assert _download._retry_after("3600") == 60.0
+    assert 5.0 < _download._retry_after(formatdate(time.time() + 10, usegmt=True)) <= 10.0
+    assert _download._retry_after(formatdate(time.time() - 10, usegmt=True)) == 0.0
+    assert _download._retry_after("") is None and _download._retry_after("soon") is None
+
+
+def test_a_busy_server_is_left_in_the_end(server, tmp_path):
+    server.scripts["a.zip"] = [partial(answer, status=503)] * 9
+    with pytest.raises(OSError, match="answered 503; given up at try 4"):
+        download([part(server)], tmp_path, retries=3)
+    assert len(server.gets()) == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "key", "words"),
+    [
+        (403, KEY, "refused the key (403)"),
+        (401, "", "refused access (401)"),
+        (404, "", "has no such file (404)"),
+        (400, "", "answered 400"),
+    ],
+)
+def test_refusals_are_not_repeated(server, tmp_path, status, key, words):
+    server.scripts["a.zip"] = [partial(answer, status=status)]
+    with pytest.raises(OSError) as caught:
+        download([part(server)], tmp_path, key=key)
+    message = one_line(caught.value)
+    assert words in message and "a.zip" in message and "127.0.0.1" in message
+    assert len(server.gets()) == 1
+    assert ("https://mm.kaist.ac.kr" in message) == (status in (401, 403))
+
+
+def test_a_web_page_is_no_file(server, tmp_path):
+    page = partial(answer, status=200, headers={"Content-Type": "text/html"}, body=b"<p>wrong key")
+    server.scripts["a.zip"] = [page]
+    with pytest.raises(OSError, match="sent a web page instead of the file"):
+        download([part(server)], tmp_path)
+    assert not (tmp_path / "a.zip").exists()
+
+
+def test_416_finishes_a_part_that_is_complete(server, tmp_path):
+    (tmp_path / "a.zip.part").write_bytes(DATA)
+    download([part(server)], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert len(server.gets()) == 1 and server.num_sent == 0
+
+
+def test_416_starts_a_part_anew_that_is_too_long(server, tmp_path):
+    (tmp_path / "a.zip.part").write_bytes(DATA + b"more")
+    download([part(server)], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert not (tmp_path / "a.zip.bad").exists()
+
+
+# What is on the disk
+
+
+def test_what_is_complete_is_not_asked_for_again(server, tmp_path):
+    parts = [part(server), part(server, "b.zip", md5=None)]
+    assert missing(parts, tmp_path) == ["a.zip", "b.zip"]
+    download(parts, tmp_path)
+    assert missing(parts, tmp_path) == []
+    server.requests.clear()
+    download(parts, tmp_path)
+    assert server.requests == []
+
+
+def test_what_was_put_there_is_verified_once(server, tmp_path, monkeypatch):
+    hashed, original = [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: hashed.append(a) or original(*a))
+    path = tmp_path / "a.zip"
+    path.write_bytes(DATA)
+    for _ in range(3):
+        download([part(server)], tmp_path)
+    status = path.stat()
+    entry = {"size": len(DATA), "mtime_ns": status.st_mtime_ns, "md5": md5(DATA)}
+    assert len(hashed) == 1 and server.gets() == []
+    assert json.loads((tmp_path / "verified.json").read_text()) == {"a.zip": entry}
+    path.touch()
+    download([part(server)], tmp_path)
+    assert len(hashed) == 2 and server.gets() == []
+
+
+def test_what_was_put_there_and_is_wrong_is_kept_aside(server, tmp_path):
+    (tmp_path / "a.zip").write_bytes(OTHER)
+    (tmp_path / "b.zip").write_bytes(b"short")
+    download([part(server), part(server, "b.zip", md5=None, size=len(OTHER))], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA and (tmp_path / "a.zip.bad").read_bytes() == OTHER
+    assert (tmp_path / "b.zip").read_bytes() == OTHER and (tmp_path / "b.zip.bad").read_bytes() == b"short"
+
+
+def test_files_elsewhere_are_verified_with_the_same_memory(tmp_path, monkeypatch):
+    folder, path = tmp_path / "archives", tmp_path / "mine" / "a.zip"
+    for parent in (folder, path.parent):
+        parent.mkdir()
+    path.write_bytes(DATA)
+    assert not verify(path, md5(OTHER), folder)
+    assert verify(path, md5(DATA).upper(), folder)
+    monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("computed again"))
+    assert verify(path, md5(DATA), folder)
+    assert list(json.loads((folder / "verified.json").read_text())) == ["../mine/a.zip"]
+
+
+def test_a_damaged_memory_costs_time_only(tmp_path):
+    (tmp_path / "a.zip").write_bytes(DATA)
+    for text in ("", "[]", '{"a.zip": 3}', "\xff"):
+        (tmp_path / "verified.json").write_text(text, encoding="latin-1")
+        assert verify(tmp_path / "a.zip", md5(DATA), tmp_path)
+
+
+def test_too_little_space_is_told_before_anything_is_fetched(server, tmp_path, monkeypatch):
+    (tmp_path / "a.zip.part").write_bytes(DATA[:100_000])
+    parts = [part(server, size=len(DATA)), part(server, "b.zip")]  # the size of b is asked for
+    space = [499_999]  # 200,000 + 300,000 bytes are to come
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, space[0]))
+    with pytest.raises(OSError, match=r"0\.00 GB are still to come") as caught:
+        download(parts, tmp_path)
+    assert str(tmp_path) in one_line(caught.value)
+    assert [request[:2] for request in server.requests] == [("HEAD", "b.zip")]
+    space[0] = 500_000
+    download(parts, tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
+# Several at once, and the end
+
+
+def test_parts_come_at_once(server, tmp_path):
+    meet = threading.Barrier(2, timeout=5)
+
+    def together(handler, data):
+        meet.wait()
+        serve(handler, data)
+
+    server.scripts = {name: [together] for name in server.files}
+    download([part(server), part(server, "b.zip"), part(server)], tmp_path, jobs=2)
+    assert (tmp_path / "a.zip").read_bytes() == DATA and (tmp_path / "b.zip").read_bytes() == OTHER
+    assert len(server.gets()) == len(server.gets("b.zip")) == 1
+
+
+def test_the_first_error_ends_the_others(server, tmp_path):
+    server.scripts["a.zip"] = [partial(serve, piece=1000, pause_s=0.1)]
+    server.scripts["b.zip"] = [lambda handler, data: (time.sleep(0.3), answer(handler, data, status=404))]
+    begin = time.monotonic()
+    with pytest.raises(OSError, match=r"b\.zip"):
+        download([part(server), part(server, "b.zip")], tmp_path)
+    assert time.monotonic() - begin < 3.0  # a.zip would have taken 30 s
+    assert "a.zip.part" in listing(tmp_path)
+
+
+def test_the_bar_counts_the_bytes_of_the_files(server, tmp_path, monkeypatch):
+    bars = []
+
+    class Bar(_download.tqdm):
+        def __init__(self, **options):
+            super().__init__(**options | {"disable": False, "file": io.StringIO()})
+            bars.append(self)
+
+    monkeypatch.setattr(_download, "tqdm", Bar)
+    (tmp_path / "a.zip.part").write_bytes(DATA[:1000])
+    server.scripts["a.zip"] = [lambda handler, data: serve(handler, OTHER), partial(serve, cut=5000)]
+    server.scripts["b.zip"] = [partial(serve, ranges=False)]
+    (tmp_path / "b.zip").write_bytes(b"wrong")
+    download([part(server), part(server, "b.zip")], tmp_path)
+    assert bars[0].initial == 1005
+    assert bars[0].n == bars[0].total == len(DATA) + len(OTHER)
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+from corpora._download import Part, download
+url, folder, *sums = sys.argv[1:]
+download([Part(n, f"{url}/{n}", m) for n, m in zip(("a.zip", "b.zip"), sums)], Path(folder))
+"""
+
+
+def start(server, folder):
+    arguments = [server.url, str(folder), md5(DATA), md5(OTHER)]
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def wait_for(condition):
+    until = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def test_killed_at_any_point_the_same_call_finishes(server, tmp_path):
+    slowly = partial(serve, piece=20_000, pause_s=0.01)
+    server.scripts = {name: [slowly] * 9 for name in server.files}
+    for num_bytes in (1, 150_000, 450_000):  # sent since the last start
+        before = server.num_sent
+        with start(server, tmp_path) as process:
+            wait_for(lambda before=before, num_bytes=num_bytes: server.num_sent >= before + num_bytes)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+    download([part(server), part(server, "b.zip")], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA and (tmp_path / "b.zip").read_bytes() == OTHER
+    assert listing(tmp_path) == ["a.zip", "b.zip", "verified.json"]
+    assert any("Range" in headers for headers in server.gets())
+
+
+@pytest.mark.parametrize("known", [{}, {"md5": None}])
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [(place, call) for place in ("write_text", "os.fsync", "Path.unlink", "Path.replace") for call in (0, 1)],
+)
+def test_ended_between_two_steps_the_same_call_finishes(server, tmp_path, monkeypatch, known, place, call):
+    calls = iter(range(99))
+    target = _download
+    *path, name = place.split(".")
+    for step in path:
+        target = getattr(target, step)
+    original = getattr(target, name)
+
+    def fails(*arguments, **options):
+        if next(calls) == call:
+            raise RuntimeError("killed here")
+        return original(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, name, fails)
+        server.scripts["a.zip"] = [partial(serve, cut=100_000)]
+        try:
+            download([part(server, **known)], tmp_path)
+        except RuntimeError as error:
+            assert str(error) == "killed here"
+    download([part(server, **known)], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+    assert listing(tmp_path) == ["a.zip"] + ["verified.json"] * (not known)
+
+
+def test_ctrl_c_ends_at_once_and_leaves_what_has_arrived(server, tmp_path):
+    silence = threading.Event()
+    server.scripts["a.zip"] = [partial(serve, piece=100_000, pause_s=0.5)]
+    server.scripts["b.zip"] = [lambda handler, data: silence.wait(20)]
+    with start(server, tmp_path) as process:
+        wait_for(lambda: server.num_sent and server.gets("b.zip"))
+        time.sleep(0.2)
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert time.monotonic() - begin < 5.0
+    assert b"KeyboardInterrupt" in errors
+    assert (tmp_path / "a.zip.part").is_file()
+    silence.set()
+    download([part(server), part(server, "b.zip")], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA and (tmp_path / "b.zip").read_bytes() == OTHER
+
+
+# The key
+
+
+def odd_header(handler, data):
+    """A header that urllib3 warns of, with the address."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nno header\r\nETag: 1\r\n\r\nabc")
+
+
+def redirect(handler, data):
+    handler.start(302, {"Location": f"ftp://127.0.0.1{handler.path}", "Content-Length": 0})
+
+
+KEYED = {
+    "refused": {"script": partial(answer, status=403)},
+    "absent": {"script": partial(answer, status=404)},
+    "busy": {"script": partial(answer, status=503)},
+    "dropped": {"script": partial(serve, cut=1000, ranges=False)},
+    "silent": {"script": lambda handler, data: time.sleep(0.3)},
+    "no answer": {"script": lambda handler, data: None},
+    "corrupt": {"script": lambda handler, data: serve(handler, OTHER)},
+    "odd header": {"script": odd_header},
+    "redirected": {"script": redirect},
+    "reason": {"script": lambda handler, data: handler.wfile.write(f"HTTP/1.1{KEY}\r\n\r\n".encode())},
+    "closed port": {"base_url": "http://127.0.0.1:9"},
+    "no scheme": {"base_url": "127.0.0.1"},
+    "unknown scheme": {"base_url": "ftp://127.0.0.1"},
+    "no such host": {"base_url": "http://[::1"},
+    "no TLS": {"tls": True},
+}
+
+
+@pytest.mark.parametrize("kind", KEYED)
+def test_the_key_is_shown_nowhere(server, tmp_path, monkeypatch, caplog, capfd, kind):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(_download, "TIMEOUTS_S", (0.2, 0.2))
+    case = dict(KEYED[kind])
+    server.scripts["a.zip"] = [case.pop("script", None)] * 9
+    base_url = case.get("base_url", server.url.replace("http", "https") if "tls" in case else "")
+    keyed = part(server)._replace(url=f"{server.url}/download?file=a.zip")
+    server.files["download"], server.scripts["download"] = DATA, server.scripts["a.zip"]
+    said = []
+    with pytest.raises((OSError, ValueError)) as caught:
+        download(
+            [keyed], tmp_path, base_url=base_url, key=KEY, retries=2, say=lambda x: (said.append(x), print(x))
+        )
+    error = caught.value
+    texts = [*said, caplog.text, *capfd.readouterr()]
+    while error:
+        texts += [str(error), repr(error), *traceback.format_exception(error)]
+        error = error.__cause__ or error.__context__
+    texts += [path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()]
+    texts += [path.name for path in tmp_path.rglob("*")]
+    for shown in (KEY, quote(KEY), quote(KEY, safe=""), quote_plus(KEY), "s3cr"):
+        assert not [text for text in texts if shown in text]
+    one_line(caught.value)
+    if not base_url:
+        queries = [query for command, _, query, _ in server.requests if command == "GET"]
+        assert queries[0] == {"file": ["a.zip"], "key": [KEY]}
+
+
+def test_the_mirror_takes_the_place_of_the_server(server, tmp_path):
+    elsewhere = part(server)._replace(url="https://example.invalid/download?file=a.zip")
+    download([elsewhere], tmp_path, base_url=f"{server.url}/mirror/")
+    assert (tmp_path / "a.zip").read_bytes() == DATA

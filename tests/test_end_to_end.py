@@ -1,0 +1,195 @@
+"""From a server's archives to lists that train: a miniature VoxCeleb, faulty, and killed at any moment."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import mini_voxceleb
+import pytest
+from conftest import ROOT, run_here, voice
+
+import dataprep
+from corpora._convert import find_ffmpeg
+from corpora._pack import Pack
+from DatasetLoader import read_train_list
+from scoring import read_trials
+
+STEPS = ["--download", "--concatenate", "--extract", "--convert", "--generate", "--check", "--pack"]
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The miniature's files as a server has them."""
+    try:
+        ffmpeg = find_ffmpeg()
+    except ValueError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("mini") / "served"
+    mini_voxceleb.build(folder, ffmpeg, voice)
+    return folder
+
+
+def words(save_path, address):
+    return [
+        "--corpus",
+        "voxceleb1",
+        "voxceleb2",
+        *STEPS,
+        "--save_path",
+        str(save_path),
+        "--base_url",
+        address,
+    ]
+
+
+def contents(root):
+    """Path -> digest or link of everything that was made; but for the downloader's own notes."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_symlink():
+            found[path.relative_to(root).as_posix()] = str(path.readlink())
+        elif path.is_file() and path.suffix != ".json":
+            found[path.relative_to(root).as_posix()] = hashlib.md5(path.read_bytes()).hexdigest()
+    return found
+
+
+@pytest.fixture(scope="module")
+def prepared(served, tmp_path_factory):
+    """A run of all steps, uninterrupted, against the misbehaving server."""
+    save_path = tmp_path_factory.mktemp("prepared") / "data"
+    with pytest.MonkeyPatch.context() as patch, mini_voxceleb.server(served) as (address, log):
+        made = mini_voxceleb.corpora(served)
+        patch.setattr(dataprep, "corpora", lambda: made)
+        patch.setenv("VOXCELEB_KEY", mini_voxceleb.KEY)
+        result = run_here("dataprep.py", *words(save_path, address))
+        again = run_here("dataprep.py", *words(save_path, address))
+        status = run_here("dataprep.py", "--corpus", *made, "--status", "--save_path", save_path)
+    assert result.returncode == 0, result.stderr + result.stdout
+    return save_path, result, again, status, log
+
+
+def test_the_lists_are_right(prepared):
+    save_path, result, *_ = prepared
+    train = read_train_list(str(save_path / "train_list.txt"))
+    assert train.speakers == list(mini_voxceleb.VOX2_DEV) and len(train.paths) == 12
+    assert all((save_path / "voxceleb2/dev/wav" / path).is_file() for path in train.paths)
+    own = read_train_list(str(save_path / "voxceleb1_train_list.txt"))
+    assert own.speakers == sorted(mini_voxceleb.VOX1_DEV)
+    trials = read_trials(str(save_path / "veri_test.txt"), "")
+    assert all((save_path / "voxceleb1/test/wav" / path).is_file() for path in trials.files)
+    hard = read_trials(str(save_path / "list_test_hard.txt"), "")
+    assert any("id10001" in path for path in hard.files)
+    assert all((save_path / "voxceleb1/all/wav" / path).is_file() for path in hard.files)
+    assert "5994 speakers" in result.stdout  # told that this isn't all of VoxCeleb2
+
+
+def test_the_servers_faults_were_met_and_mended(prepared):
+    *_, log = prepared
+    corrupted = [entry for entry in log if entry[0] == "vox1_dev_wav_partab"]
+    dropped = [entry for entry in log if entry[0] == "vox2_dev_aac_partac"]
+    assert len(corrupted) == 2 and len(dropped) == 2
+    assert dropped[1][1] > 0 and dropped[1][2] == 206  # resumed where it broke off
+    assert all(status in (200, 206) for *_, status in log)
+
+
+def test_a_second_run_does_nothing(prepared):
+    _, _, again, status, log = prepared
+    assert again.returncode == 0, again.stderr
+    assert sum(name.startswith("vox") for name, *_ in log) == 4 + 8 + 2 + 2  # parts, the test sets, two again
+    assert "0 recordings added" in again.stdout and "converted: 0 files" in again.stdout
+    table = status.stdout.splitlines()
+    assert table[1].split()[:4] == ["voxceleb1", "2", "of", "2"] and "6 of 6" in table[1]
+
+
+def test_check_and_pack(prepared):
+    save_path, *_ = prepared
+    report = (save_path / "check" / "voxceleb2" / "check.txt").read_text()
+    assert "counts" in report and "unreadable" not in report and "duplicate" not in report
+    assert (save_path / "check" / "voxceleb2" / "excluded.txt").read_text() == ""
+    pack = Pack(save_path / "pack" / "voxceleb2")
+    assert list(pack.entries) == read_train_list(str(save_path / "train_list.txt")).paths
+
+
+def test_the_lists_train(prepared, tmp_path):
+    save_path, *_ = prepared
+    settings = {
+        "train_list": save_path / "train_list.txt", "train_path": save_path / "voxceleb2/dev/wav",
+        "test_list": save_path / "veri_test.txt", "test_path": save_path / "voxceleb1/test/wav",
+        "model": "ResNetSE34L", "trainfunc": "angleproto", "max_epoch": 1, "max_frames": 30, "batch_size": 3,
+        "eval_frames": 30, "num_eval": 1, "nDataLoaderThread": 0, "save_path": tmp_path,
+    }  # fmt: skip
+    result = run_here("trainSpeakerNet.py", *(f"--{name}={value}" for name, value in settings.items()))
+    assert result.returncode == 0 and "VEER" in result.stdout, result.stderr
+    own = ("--train_list", settings["train_list"], "--root", settings["train_path"])
+    model = tmp_path / "model" / "best.model"
+    result = run_here("dataprep.py", "--check", *own, "--suspects", model, "--save_path", tmp_path)
+    assert result.returncode == 0 and "suspects.txt" in result.stdout, result.stderr
+    for line in (tmp_path / "check" / "own" / "suspects.txt").read_text().splitlines():
+        kind, first, *_ = line.split("\t")
+        assert (kind, first.split("/")[0] in mini_voxceleb.VOX2_DEV) in (("label", True), ("same", True))
+
+
+def test_the_key_is_nowhere(prepared):
+    save_path, result, again, status, _ = prepared
+    for text in (result, again, status):
+        assert mini_voxceleb.KEY not in text.stdout + text.stderr
+    for path in save_path.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            assert mini_voxceleb.KEY.encode() not in path.read_bytes(), path
+
+
+def test_a_wrong_key_is_one_line_without_it(served, tmp_path, monkeypatch):
+    made = mini_voxceleb.corpora(served)
+    monkeypatch.setattr(dataprep, "corpora", lambda: made)
+    monkeypatch.setenv("VOXCELEB_KEY", "wr0ng-k3y")
+    with mini_voxceleb.server(served) as (address, _):
+        result = run_here("dataprep.py", *words(tmp_path / "data", address))
+    assert result.returncode == 2 and "wr0ng-k3y" not in result.stdout + result.stderr
+    assert len(result.stderr.splitlines()) == 1 and "403" in result.stderr
+
+
+def test_the_key_is_not_in_the_process_list(served, tmp_path):
+    command = [sys.executable, str(ROOT / "tests" / "mini_voxceleb.py"), str(served)]
+    environment = os.environ | {"VOXCELEB_KEY": mini_voxceleb.KEY}
+    with mini_voxceleb.server(served) as (address, _):
+        process = subprocess.Popen(
+            [*command, *words(tmp_path / "data", address)], env=environment, stdout=subprocess.DEVNULL
+        )
+        seen = []
+        while process.poll() is None:
+            listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+            seen.append(mini_voxceleb.KEY in listing.stdout)
+            time.sleep(0.1)
+    assert process.returncode == 0 and len(seen) > 3 and not any(seen)
+
+
+def test_killed_at_any_moment_the_result_is_the_same(served, prepared, tmp_path):
+    whole, draw = prepared[0], random.Random(3)
+    command = [sys.executable, str(ROOT / "tests" / "mini_voxceleb.py"), str(served)]
+    environment = os.environ | {"VOXCELEB_KEY": mini_voxceleb.KEY}
+    with mini_voxceleb.server(served) as (address, _):
+        arguments = [*command, *words(tmp_path / "data", address)]
+        killed = 0
+        for _ in range(KILLS):
+            process = subprocess.Popen(
+                arguments, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
+            )
+            try:
+                process.wait(timeout=draw.uniform(0.6, 2.5))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                killed += 1
+        assert killed >= 3  # the later ones may come to their end
+        last = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    assert last.returncode == 0, last.stderr
+    mine, theirs = contents(tmp_path / "data"), contents(whole)
+    leftovers = {path for path in mine if path.endswith((".tmp", ".part", ".bad"))}
+    assert {k: v for k, v in mine.items() if k not in leftovers} == {
+        k: v for k, v in theirs.items() if not k.endswith((".tmp", ".part", ".bad"))
+    }
