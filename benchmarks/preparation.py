@@ -2,7 +2,7 @@
 
     python benchmarks/preparation.py
 
-Synthetic FLAC files of 3 to 8 s at 16 kHz to check and pack, WAV files at 44.1 kHz to convert; page cache warm
+FLAC files of 3 to 8 s at 16 kHz are checked and packed, WAV files at 44.1 kHz converted; all in page cache.
 The loop to check decodes each file and takes peak, mean and digest; the loop to convert resamples and writes;
 the loop to pack copies the decoded samples of all files into one file.
 """
