@@ -50,13 +50,23 @@ def download(
     shelf = Shelf(save_path, source)
     wanted = [a for c in names.values() for a in c.archives if not a.is_extracted(save_path)]
     elsewhere = [a for a in wanted if any(p.parent != shelf.folder for p in shelf.pieces(a))]
-    parts = [part for a in wanted if a not in elsewhere for part in a.parts]
+    with_key = {a.name for c in names.values() if c.key for a in c.archives}
     lists = [part for corpus in names.values() for part in corpus.lists]
-    settings = {"base_url": base_url, "key": key, "jobs": parallel}
-    _download.download(parts, shelf.folder, **settings)  # type: ignore[arg-type]
-    _download.download(lists, save_path, **settings)  # type: ignore[arg-type]
+    secret, plain = list[_download.Part](), list[_download.Part]()
+    for archive in wanted:
+        if archive not in elsewhere:
+            (secret if archive.name in with_key else plain).extend(archive.parts)
+    for parts, folder, sent in (
+        (secret, shelf.folder, key),
+        (plain, shelf.folder, ""),
+        (lists, save_path, ""),
+    ):
+        _download.download(parts, folder, base_url=base_url, key=sent, jobs=parallel)
     told = [f"{a.name}: there already, in {shelf.pieces(a)[0].parent}" for a in elsewhere]
-    return [*told, f"downloaded: {len(parts)} archive files, {len(lists)} lists; next: --extract"]
+    return [
+        *told,
+        f"downloaded: {len(secret) + len(plain)} archive files, {len(lists)} lists; next: --extract",
+    ]
 
 
 def concatenate(names: Corpora, save_path: Path, source: Path | None) -> list[str]:

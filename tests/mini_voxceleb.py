@@ -104,8 +104,10 @@ def server(folder: Path, misbehave: bool = True):
         def do_GET(self):
             name, _, query = self.path.lstrip("/").partition("?")
             content = (folder / name).read_bytes() if (folder / name).is_file() else None
-            if content is None or (name.startswith("vox") and f"key={KEY}" not in query):
-                return self.answer(404 if content is None else 403, name, 0, b"")
+            if content is None:
+                return self.answer(404, name, 0, b"")
+            if (f"key={KEY}" in query) != name.startswith("vox"):  # nor does it go where it isn't asked for
+                return self.answer(403, name, 0, b"")
             asked = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-")
             start, first = int(asked), name not in seen
             seen.add(name)

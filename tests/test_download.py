@@ -23,7 +23,7 @@ from conftest import ROOT
 from corpora import _download
 from corpora._download import Part, download, missing, verify
 
-KEY = "s3cr/t+k%&y"
+KEY = "s3cr/t+k %&y"
 DATA = np.random.default_rng(0).bytes(300_000)
 OTHER = np.random.default_rng(1).bytes(300_000)
 
@@ -68,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         """Next in the script."""
         url = urlsplit(self.path)
-        name = url.path.rpartition("/")[2]
+        name = url.path.removeprefix("/")
         self.server.requests.append((self.command, name, parse_qs(url.query), dict(self.headers)))
         self.close_connection = True
         script = self.server.scripts.get(name, [])
@@ -128,7 +128,7 @@ def hurry(monkeypatch):
 
 
 def part(server, name="a.zip", **changes):
-    return Part(name, f"{server.url}/files/{name}", md5(server.files[name]))._replace(**changes)
+    return Part(name, f"{server.url}/{name}", md5(server.files[name]))._replace(**changes)
 
 
 def listing(folder):
@@ -259,18 +259,32 @@ def test_wrong_twice_is_an_error(server, tmp_path):
     assert len(server.gets()) == 2 and listing(tmp_path) == ["a.zip.bad"]
 
 
-@pytest.mark.parametrize("if_range", [True, False])
 @pytest.mark.parametrize("known", [True, False])
-def test_a_file_that_changes_meanwhile_starts_anew(server, tmp_path, if_range, known):
+@pytest.mark.parametrize(
+    ("if_range", "etag", "size"),
+    [(True, '"2"', 250_000), (False, '"2"', 300_000), (False, "", 250_000)],
+    ids=["If-Range kept", "ignored, other ETag", "ignored, other size"],
+)
+def test_a_file_that_changes_meanwhile_starts_anew(server, tmp_path, known, if_range, etag, size):
     server.scripts["a.zip"] = [partial(serve, cut=100_000)]
     with pytest.raises(OSError, match=r"a\.zip"):
         download([part(server)], tmp_path, retries=0)
-    server.files["a.zip"] = OTHER[:250_000]
-    server.scripts["a.zip"] = [partial(serve, etag='"2"', if_range=if_range)] * 2
+    server.files["a.zip"] = OTHER[:size]
+    server.scripts["a.zip"] = [partial(serve, etag=etag, if_range=if_range)] * 2
     download([part(server) if known else part(server, md5=None)], tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == OTHER[:250_000]
+    assert (tmp_path / "a.zip").read_bytes() == OTHER[:size]
     assert listing(tmp_path) == ["a.zip"] + ["verified.json"] * known
     assert server.gets()[1]["If-Range"] == '"1"'
+
+
+def test_bytes_from_elsewhere_in_the_file_are_not_taken(server, tmp_path):
+    def shifted(handler, data):
+        headers = {"Content-Range": f"bytes 50000-249999/{len(data)}", "ETag": '"1"'}
+        answer(handler, data, status=206, headers=headers, body=data[50_000:250_000])
+
+    server.scripts["a.zip"] = [partial(serve, cut=100_000), shifted]
+    download([part(server, md5=None)], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
 
 
 def test_a_busy_server_is_asked_again_when_it_says(server, tmp_path):
@@ -317,6 +331,13 @@ def test_refusals_are_not_repeated(server, tmp_path, status, key, words):
     assert ("https://mm.kaist.ac.kr" in message) == (status in (401, 403))
 
 
+def test_impossible_addresses_are_not_repeated(tmp_path):
+    said = []
+    with pytest.raises(OSError, match="check the address"):
+        download([Part("a.zip", "example.invalid/a.zip")], tmp_path, say=said.append)
+    assert said == []
+
+
 def test_a_web_page_is_no_file(server, tmp_path):
     page = partial(answer, status=200, headers={"Content-Type": "text/html"}, body=b"<p>wrong key")
     server.scripts["a.zip"] = [page]
@@ -334,6 +355,7 @@ def test_416_finishes_a_part_that_is_complete(server, tmp_path):
 
 def test_416_starts_a_part_anew_that_is_too_long(server, tmp_path):
     (tmp_path / "a.zip.part").write_bytes(DATA + b"more")
+    (tmp_path / "a.zip.part.json").write_text(json.dumps({"version": '"1"', "total": len(DATA)}))
     download([part(server)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA
     assert not (tmp_path / "a.zip.bad").exists()
@@ -426,13 +448,17 @@ def test_parts_come_at_once(server, tmp_path):
 
 
 def test_the_first_error_ends_the_others(server, tmp_path):
-    server.scripts["a.zip"] = [partial(serve, piece=1000, pause_s=0.1)]
+    server.files["a.zip"] = DATA * 10
+    server.scripts["a.zip"] = [partial(serve, piece=70_000, pause_s=0.2)]
     server.scripts["b.zip"] = [lambda handler, data: (time.sleep(0.3), answer(handler, data, status=404))]
     begin = time.monotonic()
     with pytest.raises(OSError, match=r"b\.zip"):
         download([part(server), part(server, "b.zip")], tmp_path)
-    assert time.monotonic() - begin < 3.0  # a.zip would have taken 30 s
-    assert "a.zip.part" in listing(tmp_path)
+    assert time.monotonic() - begin < 3.0  # a.zip would have taken 9 s
+    time.sleep(0.3)
+    size = (tmp_path / "a.zip.part").stat().st_size
+    time.sleep(0.5)
+    assert (tmp_path / "a.zip.part").stat().st_size == size
 
 
 def test_the_bar_counts_the_bytes_of_the_files(server, tmp_path, monkeypatch):
@@ -446,7 +472,7 @@ def test_the_bar_counts_the_bytes_of_the_files(server, tmp_path, monkeypatch):
     monkeypatch.setattr(_download, "tqdm", Bar)
     (tmp_path / "a.zip.part").write_bytes(DATA[:1000])
     server.scripts["a.zip"] = [lambda handler, data: serve(handler, OTHER), partial(serve, cut=5000)]
-    server.scripts["b.zip"] = [partial(serve, ranges=False)]
+    server.scripts["b.zip"] = [partial(serve, cut=5000), partial(serve, ranges=False)]
     (tmp_path / "b.zip").write_bytes(b"wrong")
     download([part(server), part(server, "b.zip")], tmp_path)
     assert bars[0].initial == 1005
@@ -521,6 +547,30 @@ def test_ended_between_two_steps_the_same_call_finishes(server, tmp_path, monkey
     assert listing(tmp_path) == ["a.zip"] + ["verified.json"] * (not known)
 
 
+def test_ended_while_a_changed_file_starts_anew_the_same_call_finishes(server, tmp_path, monkeypatch):
+    server.scripts["a.zip"] = [partial(serve, cut=100_000)]
+    with pytest.raises(OSError, match=r"a\.zip"):
+        download([part(server, md5=None)], tmp_path, retries=0)
+    server.files["a.zip"], server.scripts["a.zip"] = OTHER, [partial(serve, etag='"2"')] * 9
+
+    def ends(path, text, original=_download.write_text):
+        original(path, text)
+        raise RuntimeError("killed here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_download, "write_text", ends)
+        with pytest.raises(RuntimeError, match="killed here"):
+            download([part(server, md5=None)], tmp_path)
+    download([part(server, md5=None)], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == OTHER
+
+
+def test_notes_without_bytes_say_nothing(server, tmp_path):
+    (tmp_path / "a.zip.part.json").write_text('{"version": "", "total": 0}')
+    download([part(server, md5=None)], tmp_path)
+    assert (tmp_path / "a.zip").read_bytes() == DATA
+
+
 def test_ctrl_c_ends_at_once_and_leaves_what_has_arrived(server, tmp_path):
     silence = threading.Event()
     server.scripts["a.zip"] = [partial(serve, piece=100_000, pause_s=0.5)]
@@ -561,7 +611,9 @@ KEYED = {
     "corrupt": {"script": lambda handler, data: serve(handler, OTHER)},
     "odd header": {"script": odd_header},
     "redirected": {"script": redirect},
-    "reason": {"script": lambda handler, data: handler.wfile.write(f"HTTP/1.1{KEY}\r\n\r\n".encode())},
+    "reason": {
+        "script": lambda handler, data: handler.wfile.write(f"HTTP/1.1{quote_plus(KEY)}\r\n\r\n".encode())
+    },
     "closed port": {"base_url": "http://127.0.0.1:9"},
     "no scheme": {"base_url": "127.0.0.1"},
     "unknown scheme": {"base_url": "ftp://127.0.0.1"},
@@ -601,5 +653,6 @@ def test_the_key_is_shown_nowhere(server, tmp_path, monkeypatch, caplog, capfd, 
 
 def test_the_mirror_takes_the_place_of_the_server(server, tmp_path):
     elsewhere = part(server)._replace(url="https://example.invalid/download?file=a.zip")
+    server.files["mirror/a.zip"] = DATA
     download([elsewhere], tmp_path, base_url=f"{server.url}/mirror/")
     assert (tmp_path / "a.zip").read_bytes() == DATA
