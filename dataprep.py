@@ -235,6 +235,8 @@ STEPS: dict[str, Callable[[argparse.Namespace, dict[str, Corpus]], list[str]]] =
 def run(args: argparse.Namespace) -> None:
     """Do the steps that were asked for, in their order, and print what each did."""
     check_arguments(args)
+    if args.source is not None and not args.source.exists():
+        raise FileNotFoundError(f"--from {args.source}: no such file or folder")
     if args.demo:
         print(*demo.prepare(args.save_path, seed=args.seed), sep="\n")
         print(next_command(args.save_path, args.save_path))

@@ -75,8 +75,7 @@ def read_source(source: Path) -> tuple[Path, Utterances]:
         FileNotFoundError, ValueError: nothing there, or nothing in it.
     """
     if source.is_file():
-        lines = (line.replace("\t", " ").partition(" ") for _, line in read_lines(str(source), "--from"))
-        return Path(), _with_sessions((path.strip(), speaker) for speaker, _, path in lines)
+        return Path(), _with_sessions((path, speaker) for speaker, path in _fields(source, "speaker path"))
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such folder")
     if (source / "wav.scp").exists():
@@ -118,11 +117,11 @@ def read_kaldi(folder: Path) -> Utterances:
     return _with_sessions(rows)
 
 
-def _fields(path: Path) -> Iterator[tuple[str, str]]:
+def _fields(path: Path, form: str = "utterance value") -> Iterator[tuple[str, str]]:
     for number, line in read_lines(str(path), "--from"):
         name, _, rest = line.replace("\t", " ").partition(" ")
         if not rest.strip():
-            raise ValueError(f'{path}:{number}: expected "utterance value", got 1 field')
+            raise ValueError(f'{path}:{number}: expected "{form}", got 1 field')
         yield name, rest.strip()
 
 

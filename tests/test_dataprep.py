@@ -161,12 +161,16 @@ def test_trials_are_balanced_and_different():
 def test_wrong_input_is_one_line(tmp_path):
     few = tree(tmp_path / "few", [4, 3])
     (tmp_path / "empty").mkdir()
+    words_only = tmp_path / "words.txt"
+    words_only.write_text("alone\n")
     blank = tree(tmp_path / "blank", [9, 9])
     (blank / "spk0").rename(blank / "spk 0")
     for words, expected in {
         ("--generate", "--from", few): "too few files",
         ("--generate", "--from", tmp_path / "empty"): "no wav or flac files",
-        ("--generate", "--from", tmp_path / "absent"): "no such folder",
+        ("--generate", "--from", tmp_path / "absent"): "absent: no such file or folder",
+        ("--generate", "--corpus", "musan", "--from", tmp_path / "absent"): "absent: no such file or folder",
+        ("--generate", "--from", words_only): 'words.txt:1: expected "speaker path", got 1 field',
         ("--generate", "--from", blank): "can't hold a blank",
         ("--generate", "--from", few, "--split_ratio", 2): "--split_ratio",
         ("--generate", "--from", few, "--num_trials", 1): "--num_trials must be at least 2",
