@@ -30,8 +30,8 @@ def label_errors(
 
     A suspect is unusually far from the centre of its own speaker: two robust standard deviations (1.4826 MAD)
     below the median. And it is nearer to another's, by more than one of them, so that speakers who sound
-    alike raise no alarm. A centre is the mean of length-normalised embeddings; the utterance itself is left
-    out of its own speaker's. Speakers with one utterance can be the other one only.
+    alike seldom raise an alarm. A centre is the mean of length-normalised embeddings; the utterance itself
+    is left out of its own speaker's. Speakers with one utterance can be the other one only.
 
     Raises:
         ValueError: embeddings of another number, without a direction, or of too few speakers or utterances.

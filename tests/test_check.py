@@ -129,6 +129,7 @@ FAULTS = {
     "clipped": [
         ("wav", sound(LOUD)), ("flac", sound(-LOUD)), ("wav", sound(0.3 * LOUD)),
         ("wav", sound(20_000.0 * voice(0, 93), subtype="FLOAT")),
+        ("wav", sound(np.maximum(voice(0, 86), -0.12))), ("flac", sound(np.minimum(voice(0, 85), 0.12))),
     ],
     "wrong rate": [
         ("wav", sound(voice(0, 92, 1.0, 8000), 8000)), ("flac", sound(voice(0, 91, 1.0, 44_100), 44_100)),
@@ -367,7 +368,7 @@ def test_an_hour_takes_little_memory(tmp_path):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_blocks_of_any_size_give_the_same(suffix, tmp_path, monkeypatch):
     path = tmp_path / f"a.{suffix}"
-    write(path, np.clip(10.0 * voice(0, 0, 2.0), -0.5, 0.5))
+    write(path, np.clip(10.0 * voice(0, 0, 2.0), -1.0, 1.0))
     whole = soundfile.read(path, dtype="float32")[0]
     tallies = []
     for size in (1 << 17, 1000, 7919):
@@ -461,13 +462,15 @@ def test_swapped_labels_are_suspects(block, monkeypatch):
 def test_a_speaker_under_two_names_is_a_pair(block, monkeypatch):
     monkeypatch.setattr(_suspects, "BLOCK_VALUES", block)
     speakers, embeddings, paths = speakers_and_embeddings()
-    split = {"s04": "again04", "s11": "s11b"}
+    split = {"s01": "again01", "s11": "s11b", "s15": "s15b"}
     labels = [split.get(s, s) if i % 2 else s for i, s in enumerate(speakers)]
     pairs = same_speakers(embeddings, labels)
-    assert {(first, second) for first, second, _ in pairs} == {("again04", "s04"), ("s11", "s11b")}
-    assert 1.0 > pairs[0][2] >= pairs[1][2] > 0.8
+    assert {(first, second) for first, second, _ in pairs} == {
+        ("again01", "s01"), ("s11", "s11b"), ("s15", "s15b"),
+    }  # fmt: skip
+    assert 1.0 > pairs[0][2] > pairs[1][2] > pairs[2][2] > 0.8 and pairs[0][0] != "again01"
     assert same_speakers(embeddings, labels, most=1) == pairs[:1]
-    assert label_errors(embeddings, labels, paths) == []  # they are near their own as well
+    assert len(label_errors(embeddings, labels, paths)) <= 1  # of 75 that have a second centre as near
 
 
 def test_scores_worked_by_hand():
@@ -487,7 +490,8 @@ def test_scores_worked_by_hand():
     assert same_speakers(twins, list("aabb")) == [("a", "b", pytest.approx(12 / np.sqrt(180)))]
 
 
-def test_suspects_need_enough(tmp_path):
+@pytest.mark.filterwarnings("error")
+def test_suspects_need_enough():
     speakers, embeddings, paths = speakers_and_embeddings(2, 3)
     with pytest.raises(ValueError, match="two utterances, got 2 with 2"):
         label_errors(embeddings[2:4], speakers[2:4], paths[2:4])
