@@ -12,6 +12,8 @@ SAMPLE_RATE = 16_000  # Hz
 SHORTEST = 4_800  # samples that every network can embed, 0.3 s
 UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
 Audio = NDArray[np.float32]
+Samples = NDArray[np.int16]
+FULL_SCALE = 32768.0
 
 
 class AudioError(ValueError):
@@ -106,6 +108,11 @@ class AudioFile:
         from scipy.signal import resample_poly  # takes longer to import than all else; seldom needed
 
         return resample_poly(audio, self.up, self.down).astype(np.float32)
+
+
+def to_int16(audio: Audio) -> Samples:
+    """Samples (T,) in [-1, 1] -> 16-bit samples (T,), rounded and clipped."""
+    return np.clip(np.rint(audio * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
 def evaluation_crops(audio: Audio, length: int, count: int) -> Audio:

@@ -23,14 +23,11 @@ from typing import NamedTuple
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from audio import SAMPLE_RATE, Audio, AudioFile
+from audio import SAMPLE_RATE, AudioFile, Samples, to_int16
 from files import written_whole
 
-Samples = NDArray[np.int16]
-FULL_SCALE = 32768.0
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # of what is written
 ENCODED = (".m4a", ".mp4", ".aac")  # only ffmpeg reads them; libsndfile may take aac for mp3
 # Formats that ffmpeg may open. Playlists (hls, concat, dash) are not among them: they name other files.
@@ -219,7 +216,7 @@ def _decode(source: Path, ffmpeg: str) -> Samples:
     if source.stat().st_size == 0:
         raise ValueError("empty, 0 bytes")
     if source.suffix.lower() not in ENCODED and _opens(source):
-        return _to_int16(AudioFile(str(source)).whole())
+        return to_int16(AudioFile(str(source)).whole())
     return _through_ffmpeg([source], ffmpeg)[0]
 
 
@@ -230,11 +227,6 @@ def _opens(source: Path) -> bool:
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name in .raw
         return False
     return True
-
-
-def _to_int16(audio: Audio) -> Samples:
-    """Samples (T,) in [-1, 1] -> 16-bit samples (T,), rounded and clipped."""
-    return np.clip(np.rint(audio * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
 def _decode_together(jobs: Sequence[Job], ffmpeg: str) -> dict[Path, Samples]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from corpora._download import Part
+from corpora._verified import Part
 
 OPENSLR = "https://www.openslr.org/resources"
 

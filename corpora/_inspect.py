@@ -1,5 +1,6 @@
 """--check, --pack and --status: which lists and recordings are there, and what is wrong with them."""
 
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,8 +83,20 @@ def read_lists(target: Target) -> _check.Listed:
                     f'{target.test_list}:{number}: expected "label enrol test", got {len(fields)} fields'
                 )
             trials |= dict.fromkeys(fields[-2:])
-    speakers = {path: path.split("/")[0] for path in trials if "/" in path}
+    place = _place_of_speakers(train)
+    folders = {path: path.split("/")[:-1] for path in trials}
+    speakers = {path: each[place] for path, each in folders.items() if len(each) > place}
     return _check.Listed(train, list(trials), speakers)
+
+
+def _place_of_speakers(train: dict[str, str]) -> int:
+    """Paths and their speakers -> which folder of most paths is the speaker's; 0 if none is."""
+    places = Counter(
+        folders.index(speaker)
+        for path, speaker in train.items()
+        if speaker in (folders := path.split("/")[:-1])
+    )
+    return places.most_common(1)[0][0] if places else 0
 
 
 def check(found: list[Target], save_path: Path, workers: int) -> list[str]:

@@ -14,14 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from audio import SAMPLE_RATE, AudioError, AudioFile
+from audio import SAMPLE_RATE, AudioError, AudioFile, Samples, to_int16
 from files import write_text
 
-Samples = NDArray[np.int16]
-FULL_SCALE = 32768.0
 FILES_AT_ONCE = 16  # that a process is given
 
 
@@ -148,5 +145,4 @@ def read_int16(path: str) -> Samples:
     with soundfile.SoundFile(path) as file:
         if file.subtype == "PCM_16":
             return file.read(dtype="int16")
-    audio = AudioFile(path).whole()
-    return np.clip(np.rint(audio * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    return to_int16(AudioFile(path).whole())

@@ -7,6 +7,7 @@ from pathlib import Path
 from corpora import _convert, _download, _extract, _generate, _tree
 from corpora._corpus import Archive, Corpus
 from corpora._lists import Utterances, write_lists
+from corpora._verified import Part
 from files import write_text
 
 Corpora = dict[str, Corpus]
@@ -52,7 +53,7 @@ def download(
     elsewhere = [a for a in wanted if any(p.parent != shelf.folder for p in shelf.pieces(a))]
     with_key = {a.name for c in names.values() if c.key for a in c.archives}
     lists = [part for corpus in names.values() for part in corpus.lists]
-    secret, plain = list[_download.Part](), list[_download.Part]()
+    secret, plain = list[Part](), list[Part]()
     for archive in wanted:
         if archive not in elsewhere:
             (secret if archive.name in with_key else plain).extend(archive.parts)

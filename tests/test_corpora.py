@@ -109,3 +109,22 @@ def test_librispeech_from_the_disk(tmp_path):
         _, *b = second.split("/")
         assert genders[a[0]] == genders[b[0]] and (a[0] == b[0]) == (label == "1")
         assert label == "0" or a[1] != b[1]
+
+
+@pytest.mark.parametrize("folder", ["", "part/"])
+def test_check_finds_speakers_of_both_lists_wherever_their_folder_stands(folder, tmp_path):
+    for speaker in "abc":
+        for take in range(2):
+            path = tmp_path / folder / speaker / "s0" / f"{take}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, voice(ord(speaker), take, 0.6), 16_000)
+    a, b, c = ([f"{folder}{speaker}/s0/{take}.wav" for take in range(2)] for speaker in "abc")
+    lists = {"train": f"a {a[0]}\nb {b[0]}\nb {b[1]}\n", "test": f"0 {a[1]} {c[0]}\n1 {c[0]} {c[1]}\n"}
+    words = ["--root", tmp_path]
+    for name, lines in lists.items():
+        (tmp_path / f"{name}.txt").write_text(lines)
+        words += [f"--{name}_list", tmp_path / f"{name}.txt"]
+    result = run_here("dataprep.py", "--check", *words, "--save_path", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "1 leak" in result.stdout and "1 findings" in result.stdout
+    assert a[1] in (tmp_path / "out" / "check" / "own" / "check.txt").read_text()

@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from corpora import _download
-from corpora._download import Part, download, missing, verify
+from corpora import _download, _http, _partial, _verified
+from corpora._download import download
+from corpora._verified import Part, verify
 
 KEY = "s3cr/t+k %&y"
 DATA = np.random.default_rng(0).bytes(300_000)
@@ -124,7 +125,7 @@ def server():
 def hurry(monkeypatch):
     monkeypatch.setattr(_download, "BACKOFF_S", 0.01)
     monkeypatch.setattr(_download, "TIMEOUTS_S", (2.0, 2.0))
-    monkeypatch.setattr(_download, "_secrets", set())
+    monkeypatch.setattr(_http, "_secrets", set())
 
 
 def part(server, name="a.zip", **changes):
@@ -298,11 +299,11 @@ def test_a_busy_server_is_asked_again_when_it_says(server, tmp_path):
 
 
 def test_retry_after_is_seconds_or_a_date_and_at_most_a_minute():
-    assert _download._retry_after("7") == 7.0
-    assert _download._retry_after("3600") == 60.0
-    assert 5.0 < _download._retry_after(formatdate(time.time() + 10, usegmt=True)) <= 10.0
-    assert _download._retry_after(formatdate(time.time() - 10, usegmt=True)) == 0.0
-    assert _download._retry_after("") is None and _download._retry_after("soon") is None
+    assert _http.retry_after("7") == 7.0
+    assert _http.retry_after("3600") == 60.0
+    assert 5.0 < _http.retry_after(formatdate(time.time() + 10, usegmt=True)) <= 10.0
+    assert _http.retry_after(formatdate(time.time() - 10, usegmt=True)) == 0.0
+    assert _http.retry_after("") is None and _http.retry_after("soon") is None
 
 
 def test_a_busy_server_is_left_in_the_end(server, tmp_path):
@@ -366,9 +367,7 @@ def test_416_starts_a_part_anew_that_is_too_long(server, tmp_path):
 
 def test_what_is_complete_is_not_asked_for_again(server, tmp_path):
     parts = [part(server), part(server, "b.zip", md5=None)]
-    assert missing(parts, tmp_path) == ["a.zip", "b.zip"]
     download(parts, tmp_path)
-    assert missing(parts, tmp_path) == []
     server.requests.clear()
     download(parts, tmp_path)
     assert server.requests == []
@@ -482,7 +481,8 @@ def test_the_bar_counts_the_bytes_of_the_files(server, tmp_path, monkeypatch):
 COMMAND = """
 import sys
 from pathlib import Path
-from corpora._download import Part, download
+from corpora._download import download
+from corpora._verified import Part
 url, folder, *sums = sys.argv[1:]
 download([Part(n, f"{url}/{n}", m) for n, m in zip(("a.zip", "b.zip"), sums)], Path(folder))
 """
@@ -524,7 +524,7 @@ def test_killed_at_any_point_the_same_call_finishes(server, tmp_path):
 )
 def test_ended_between_two_steps_the_same_call_finishes(server, tmp_path, monkeypatch, known, place, call):
     calls = iter(range(99))
-    target = _download
+    target = _partial
     *path, name = place.split(".")
     for step in path:
         target = getattr(target, step)
@@ -537,6 +537,8 @@ def test_ended_between_two_steps_the_same_call_finishes(server, tmp_path, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(target, name, fails)
+        if name == "write_text":
+            patch.setattr(_verified, name, fails)
         server.scripts["a.zip"] = [partial(serve, cut=100_000)]
         try:
             download([part(server, **known)], tmp_path)
@@ -553,12 +555,12 @@ def test_ended_while_a_changed_file_starts_anew_the_same_call_finishes(server, t
         download([part(server, md5=None)], tmp_path, retries=0)
     server.files["a.zip"], server.scripts["a.zip"] = OTHER, [partial(serve, etag='"2"')] * 9
 
-    def ends(path, text, original=_download.write_text):
+    def ends(path, text, original=_partial.write_text):
         original(path, text)
         raise RuntimeError("killed here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_download, "write_text", ends)
+        patch.setattr(_partial, "write_text", ends)
         with pytest.raises(RuntimeError, match="killed here"):
             download([part(server, md5=None)], tmp_path)
     download([part(server, md5=None)], tmp_path)

@@ -18,8 +18,6 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULE_LIMITS = {
     "options.py": 350,  # sources, plug-ins and errors of options belong together
-    "corpora/_download.py": 450,  # each fault of a server has its answer
-    "corpora/_extract.py": 310,  # two formats, and what hostile archives try
     "trainSpeakerNet.py": 350,  # an epoch's life cycle and the two commands
 }
 SOURCES = sorted(
