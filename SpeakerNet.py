@@ -17,9 +17,8 @@ from tqdm import tqdm
 import options
 import runtime
 import tuneThreshold
-from audio import AudioError, Remark, num_samples
+from audio import AudioError, Recordings, Remark, num_samples
 from DatasetLoader import EvaluationDataset, EvaluationItem, TrainBatch, evaluation_loader
-from files import require_files
 from flags import SCORING_OPTIONS
 from report import RunFolder
 from scoring import Trials, read_trials, score_trials, summarise, write_scores
@@ -170,8 +169,7 @@ class ModelTrainer:
         if isinstance(batch, AudioError):
             raise batch
         self.remark(batch.remarks)
-        crops, labels = batch.crops, batch.labels
-        return crops.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        return batch.waveforms(self.device), batch.labels.to(self.device, non_blocking=True)
 
     def _step(self, crops: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One optimizer step -> loss (), accuracy (S,) or (), on the device."""
@@ -265,10 +263,11 @@ class TrialTest:
         """Reads the list; raises ValueError or FileNotFoundError if it or one of its files is wrong."""
         self.args, self.folder = args, folder
         trials = read_trials(args.test_list, args.test_path)
+        recordings = Recordings(args.test_path, trials.files)
         if not args.skip_bad_audio:
-            require_files(args.test_path, trials.files, "--test_path")
+            recordings.require(range(len(recordings)), "--test_path")
         length = num_samples(args.eval_frames) if args.eval_frames else 0
-        dataset = EvaluationDataset(trials.files, args.test_path, length, args.num_eval)
+        dataset = EvaluationDataset(recordings, length, args.num_eval)
         loader = evaluation_loader(dataset, FILES_PER_BATCH, args.nDataLoaderThread)
         self.has_labels = trials.labels is not None
         self.evaluator = Evaluator(trials, loader, args.scoring, device, folder.remark, args.skip_bad_audio)

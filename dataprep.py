@@ -188,6 +188,7 @@ def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32]
     """Model file, recordings -> length-normalised embeddings (N, D) of the readable ones, their numbers."""
     import checkpoint  # with torch behind them these take longer to import than most steps take
     import runtime
+    from audio import Recordings
     from DatasetLoader import EvaluationDataset, evaluation_loader
     from scoring import Trials
     from SpeakerNet import Evaluator, SpeakerNet
@@ -200,7 +201,7 @@ def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32]
     network = SpeakerNet.build(argparse.Namespace(**model_file.options))
     checkpoint.load_weights(network, checkpoint.split_loss(model_file.weights)[0], model)
     none = np.zeros(0, dtype=np.int64)
-    loader = evaluation_loader(EvaluationDataset(paths, str(root), 0, 1), 8, 0)
+    loader = evaluation_loader(EvaluationDataset(Recordings(str(root), paths), 0, 1), 8, 0)
     device = runtime.choose_device("auto")
     evaluator = Evaluator(
         Trials(paths, none, none, None), loader, "cosine", device, lambda remarks: None, skip_bad=True

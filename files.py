@@ -1,30 +1,99 @@
 """Text lists in, whole files out: what every part that touches the disk shares."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 
-def read_lines(path: str, flag: str) -> list[tuple[int, str]]:
+class Paths(Sequence[str]):
+    """Many strings in two arrays: half the memory of a list, and worker processes share it.
+
+    Reading a Python object changes its count of references, which copies a forked process's memory page
+    by page; arrays have one count for all of their elements.
+    """
+
+    def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
+        self.text, self.ends = text, ends  # UTF-8 of all strings in a row, where each ends
+
+    @classmethod
+    def of(cls, strings: Iterable[str]) -> "Paths":
+        """The same strings, compactly."""
+        encoded = [string.encode() for string in strings]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]  # negative ones, and IndexError
+        begin = self.ends[index - 1] if index else 0
+        return self.text[begin : self.ends[index]].tobytes().decode()
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Paths):
+            return np.array_equal(self.ends, other.ends) and np.array_equal(self.text, other.text)
+        return NotImplemented if not isinstance(other, list) else list(self) == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def read_lines(path: str, flag: str) -> Iterator[tuple[int, str]]:
     """Text file that a flag names -> (line number, stripped line) of the lines that aren't blank.
 
     Raises:
         FileNotFoundError, ValueError: absent, not text, or empty.
     """
+    empty = True
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        with Path(path).open(encoding="utf-8-sig") as stream:
+            for number, line in enumerate(stream, 1):
+                if line := line.strip():
+                    empty = False
+                    yield number, line
     except FileNotFoundError:
         raise FileNotFoundError(f"{flag} {path}: no such file") from None
     except UnicodeDecodeError:
         raise ValueError(f"{flag} {path}: not a text file in UTF-8") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, f"{flag} {path}") from None
-    lines = [(n, line.strip()) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines:
+    if empty:
         raise ValueError(f"{flag} {path}: the list is empty")
-    return lines
+
+
+def read_utterances(path: str, flag: str) -> Iterator[tuple[int, str, str]]:
+    """Train list, or Kaldi directory with wav.scp and utt2spk -> (line number, speaker, path).
+
+    Raises:
+        FileNotFoundError, ValueError: as read_lines; a line of one field; a wav.scp entry that is a
+            command or has no speaker.
+    """
+    if not Path(path).is_dir():
+        yield from _fields(path, flag, "speaker path")
+        return
+    speakers = {name: speaker for _, name, speaker in _fields(f"{path}/utt2spk", flag, "utterance speaker")}
+    for number, name, file in _fields(f"{path}/wav.scp", flag, "utterance path"):
+        if file.endswith("|"):
+            raise ValueError(f"{path}/wav.scp:{number}: {name} is a command; only paths can be read")
+        if name not in speakers:
+            raise ValueError(f"{path}/wav.scp:{number}: no speaker for {name} in utt2spk")
+        yield number, speakers[name], file
+
+
+def _fields(path: str, flag: str, form: str) -> Iterator[tuple[int, str, str]]:
+    """Lines of two fields, the first without blanks -> (line number, first, second)."""
+    for number, line in read_lines(path, flag):
+        first, _, rest = line.replace("\t", " ").partition(" ")
+        if not rest:
+            raise ValueError(f'{path}:{number}: expected "{form}", got 1 field')
+        yield number, first, rest.strip()
 
 
 def require_files(root: str, paths: Iterable[str], flag: str) -> None:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from audio import Remark
+from audio import SKIPPED, Remark
 from files import write_text
 
 PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "soundfile")
@@ -73,7 +73,7 @@ class RunFolder:
         """Say the first remark of a kind and count the others; of skipped files each is said once."""
         for kind, path in remarks:
             known = self._remarks.setdefault(kind, set())
-            if path not in known and (kind == "skipped" or not known):
+            if path not in known and (kind == SKIPPED or not known):
                 self.say(f"note: {kind}: {path}")
             known.add(path)
 

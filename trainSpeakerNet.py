@@ -15,10 +15,9 @@ import checkpoint
 import flags
 import options
 import runtime
-from audio import num_samples
+from audio import Recordings, num_samples
 from checkpoint import ModelFile
 from DatasetLoader import TrainDataset, read_train_list, train_loader
-from files import require_files
 from flags import SCORING_OPTIONS
 from report import RunFolder
 from SpeakerNet import ModelTrainer, SpeakerNet, SpeakerTally, TrialTest
@@ -100,7 +99,8 @@ class Run:
         self.device = runtime.choose_device(args.device, args.gpu_id)
         self.utterances = read_train_list(args.train_list, args.exclude)
         self.digest = self.utterances.digest()  # takes a second for a million lines, so once
-        self._check_speakers()
+        recordings = Recordings(args.train_path, self.utterances.paths)
+        self._check_speakers(recordings)
         self.test = TrialTest(args, folder, self.device) if args.test_list else None
         if args.early_stopping and not (self.test and self.test.has_labels):
             raise ValueError("--early_stopping needs a --test_list with labels")
@@ -115,9 +115,8 @@ class Run:
                 f"--batch_size {args.batch_size}: {args.trainfunc} compares the speakers of a batch and "
                 f"needs two; {sampler.num_speakers} have {args.nPerSpeaker} utterances (--nPerSpeaker)"
             )
-        dataset = TrainDataset(
-            self.utterances, args.train_path, num_samples(args.max_frames), args.seed, args.skip_bad_audio
-        )
+        length = num_samples(args.max_frames)
+        dataset = TrainDataset(labels, recordings, length, args.seed, args.skip_bad_audio)
         pin_memory = self.device.type != "cpu"
         self.loader = train_loader(dataset, sampler, args.nDataLoaderThread, pin_memory)
         self.sampler = sampler
@@ -153,7 +152,7 @@ class Run:
         if sampler.batch_size < self.args.batch_size:
             say(f"note: batches of {sampler.batch_size} instead of {self.args.batch_size}: no more speakers")
 
-    def _check_speakers(self) -> None:
+    def _check_speakers(self, recordings: Recordings) -> None:
         """--nClasses against the list; the first file of every speaker must be there."""
         args, utterances = self.args, self.utterances
         args.nClasses = args.nClasses or len(utterances.speakers)
@@ -166,7 +165,7 @@ class Run:
             raise ValueError(f"{args.train_list} has one speaker only; there is nothing to tell apart")
         if not args.skip_bad_audio:
             _, first = np.unique(utterances.labels, return_index=True)
-            require_files(args.train_path, (utterances.paths[i] for i in first), "--train_path")
+            recordings.require(first, "--train_path")
 
     def _start_from(self, model_file: ModelFile) -> None:
         """Weights of --initial_model; a loss made for other speakers or of another kind starts anew."""

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from audio import Pack
 from corpora import _check, _suspects, _tree
 from corpora._corpus import Corpus
-from corpora._pack import Pack, write_pack
+from corpora._pack import damaged, write_pack
 from corpora._steps import Corpora, Shelf, list_name
-from files import read_lines, write_text
+from files import read_lines, read_utterances, write_text
 
 
 class Own(NamedTuple):
@@ -69,11 +70,7 @@ def read_lists(target: Target) -> _check.Listed:
     """The lists of a target -> what they name."""
     train: dict[str, str] = {}
     if target.train_list is not None:
-        for number, line in read_lines(str(target.train_list), "--train_list"):
-            speaker, _, path = line.replace("\t", " ").partition(" ")
-            if not path.strip():
-                raise ValueError(f'{target.train_list}:{number}: expected "speaker path", got 1 field')
-            train[path.strip()] = speaker
+        train = {p: speaker for _, speaker, p in read_utterances(str(target.train_list), "--train_list")}
     trials: dict[str, None] = {}
     if target.test_list is not None:
         for number, line in read_lines(str(target.test_list), "--test_list"):
@@ -132,12 +129,13 @@ def pack(found: list[Target], save_path: Path, workers: int) -> list[str]:
     for target in found:
         listed, folder = read_lists(target), save_path / "pack" / target.name
         added = write_pack(target.root, [*listed.train, *listed.trials], folder, workers)
-        damaged = Pack(folder).verify()
-        if damaged:
+        made = Pack(folder)
+        wrong = damaged(made)
+        if wrong:
             raise ValueError(
-                f"{folder}: {damaged[0]} and {len(damaged) - 1} more are damaged; delete it and pack again"
+                f"{folder}: {wrong[0]} and {len(wrong) - 1} more are damaged; delete it and pack again"
             )
-        told.append(f"{folder}: {added} recordings added, {len(Pack(folder).entries)} in all, verified")
+        told.append(f"{folder}: {added} recordings added, {len(made.paths)} in all, verified")
     return told
 
 

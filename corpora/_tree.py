@@ -7,7 +7,7 @@ from pathlib import Path
 
 from corpora._corpus import Tree
 from corpora._lists import Utterances
-from files import read_lines
+from files import read_utterances
 
 AUDIO = re.compile(r".+\.(wav|flac|ogg|opus|mp3|m4a)", re.IGNORECASE)
 ANY_TREE = r"(?P<speaker>[^/]+)/(?:(?P<session>[^/]+)/)?(?:.+/)?[^/]+\.(?i:wav|flac)"
@@ -74,12 +74,11 @@ def read_source(source: Path) -> tuple[Path, Utterances]:
     Raises:
         FileNotFoundError, ValueError: nothing there, or nothing in it.
     """
-    if source.is_file():
-        return Path(), _with_sessions((path, speaker) for speaker, path in _fields(source, "speaker path"))
+    if source.is_file() or (source / "wav.scp").exists():
+        listed = read_utterances(str(source), "--from")
+        return Path(), _with_sessions((path, speaker) for _, speaker, path in listed)
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such folder")
-    if (source / "wav.scp").exists():
-        return Path(), read_kaldi(source)
     found = read_tree(source, ANY_TREE)
     if not found.paths:
         raise ValueError(f"{source}: no wav or flac files in folders of speakers (speaker/.../file)")
@@ -98,31 +97,6 @@ def _with_sessions(pairs: Iterable[tuple[str, str]]) -> Utterances:
 def _session(path: str, speaker: str) -> str:
     *folders, _ = path.split("/")
     return folders[-1] if folders and folders[-1] != speaker else ""
-
-
-def read_kaldi(folder: Path) -> Utterances:
-    """Directory with wav.scp (`utterance path`) and utt2spk (`utterance speaker`) -> utterances.
-
-    Raises:
-        ValueError: a wav.scp entry is a command, or an utterance has no speaker.
-    """
-    speakers = dict(_fields(folder / "utt2spk"))
-    rows = []
-    for name, path in _fields(folder / "wav.scp"):
-        if path.endswith("|"):
-            raise ValueError(f"{folder}/wav.scp: {name} is a command; only paths of files can be read")
-        if name not in speakers:
-            raise ValueError(f"{folder}/utt2spk: no speaker for {name} of wav.scp")
-        rows.append((path, speakers[name]))
-    return _with_sessions(rows)
-
-
-def _fields(path: Path, form: str = "utterance value") -> Iterator[tuple[str, str]]:
-    for number, line in read_lines(str(path), "--from"):
-        name, _, rest = line.replace("\t", " ").partition(" ")
-        if not rest.strip():
-            raise ValueError(f'{path}:{number}: expected "{form}", got 1 field')
-        yield name, rest.strip()
 
 
 def kaldi_files(utterances: Utterances, root: Path) -> dict[str, str]:

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-Key = tuple[int, tuple[int, ...]]  # epoch, utterance indices of one speaker
+Key = tuple[int, NDArray[np.int64]]  # epoch, utterance indices of a batch (S, M), a speaker in each row
 
 
-class SpeakerBatches(Sampler[list[Key]]):
+class SpeakerBatches(Sampler[Key]):
     """Batches of tuples of utterances, no speaker twice in a batch (voxceleb_trainer's rules).
 
     Each speaker's utterances, at most max_per_speaker an epoch, are shuffled and cut into tuples. The
@@ -65,9 +65,9 @@ class SpeakerBatches(Sampler[list[Key]]):
     def __len__(self) -> int:
         return self.num_batches
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[Key]:
         for batch in self.plan(self.epoch):
-            yield [(self.epoch, tuple(row)) for row in batch.tolist()]
+            yield self.epoch, batch
 
     def plan(self, epoch: int) -> NDArray[np.int64]:
         """Epoch -> utterance indices (batches, batch_size, per_speaker)."""

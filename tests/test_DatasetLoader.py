@@ -1,12 +1,14 @@
 """Train lists, the sampler's promises, and epochs that don't depend on the number of workers."""
 
+import numpy as np
 import pytest
 import soundfile
 import torch
 from conftest import Corpus, voice
 
-from audio import AudioError
-from DatasetLoader import TrainDataset, collate, read_train_list, train_loader
+from audio import AudioError, Recordings
+from corpora._pack import write_pack
+from DatasetLoader import Draws, TrainDataset, read_train_list, train_loader
 from sampler.random import Sampler
 
 
@@ -45,22 +47,46 @@ def test_wrong_train_lists_are_refused(tmp_path, text, words):
         read_train_list(str(tmp_path / "list.txt"))
 
 
-def epoch_of(corpus, num_workers, epoch=3):
-    utterances = read_train_list(str(corpus.train_list))
+def dataset_of(root, utterances, **settings):
+    return TrainDataset(utterances.labels, Recordings(str(root), utterances.paths), 4000, seed=1, **settings)
+
+
+def epoch_of(root, utterances, num_workers, epoch=3):
     sampler = Sampler(utterances.labels, 4, 2, 500, seed=1)
     sampler.set_epoch(epoch)
-    dataset = TrainDataset(utterances, str(corpus.root), 4000, seed=1)
-    return list(train_loader(dataset, sampler, num_workers, pin_memory=False))
+    return list(train_loader(dataset_of(root, utterances), sampler, num_workers, pin_memory=False))
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 3])
-def test_an_epoch_is_the_same_for_any_number_of_workers(corpus, num_workers):
-    alone, shared = epoch_of(corpus, 0), epoch_of(corpus, num_workers)
-    assert len(alone) == len(shared) == 3
-    for a, b in zip(alone, shared, strict=True):
-        assert torch.equal(a.crops, b.crops) and torch.equal(a.labels, b.labels)
-        assert a.crops.shape == (4, 2, 4000) and a.crops.dtype == torch.float32
-    assert not torch.equal(alone[0].crops, epoch_of(corpus, 0, epoch=4)[0].crops)
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 5 worker processes")
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_epoch_is_the_same_for_any_number_of_workers_and_from_a_pack(corpus, tmp_path, packed):
+    utterances, root = read_train_list(str(corpus.train_list)), corpus.root
+    alone = epoch_of(root, utterances, 0)
+    if packed:
+        root = tmp_path / "pack"
+        write_pack(corpus.root, utterances.paths, root)
+    for num_workers in (0, 1, 2, 5):
+        shared = epoch_of(root, utterances, num_workers)
+        assert len(alone) == len(shared) == 3
+        for a, b in zip(alone, shared, strict=True):
+            assert b.crops.dtype == (torch.int16 if packed else torch.float32)
+            assert torch.equal(a.crops, b.waveforms(torch.device("cpu"))) and torch.equal(a.labels, b.labels)
+            assert a.crops.shape == (4, 2, 4000)
+    assert not torch.equal(alone[0].crops, epoch_of(corpus.root, utterances, 0, epoch=4)[0].crops)
+
+
+def test_an_utterance_draws_the_same_whatever_was_drawn_before():
+    draws, other = Draws(7), Draws(7)
+    expected = np.random.Generator(np.random.Philox(key=[7, 3], counter=[0, 0, 1, 5])).random(4)
+    other.of(1, 2).integers(5, size=3, dtype=np.uint32)  # leaves half a word behind
+    assert draws.of(3, 5, 1).random(4).tolist() == expected.tolist()
+    assert other.of(3, 5, 1).random(4).tolist() == expected.tolist()
+    keys = [(3, 5, 0), (3, 6, 1), (4, 5, 1)]
+    assert len({tuple(draws.of(*key).random(2)) for key in keys} | {tuple(expected[:2])}) == 4
+
+
+def batch_of(*rows):
+    return 0, np.array(rows)
 
 
 @pytest.fixture
@@ -72,36 +98,47 @@ def damaged(tmp_path):
 
 def test_a_bad_file_is_an_error_or_is_replaced_by_another_of_its_speaker(damaged):
     utterances = read_train_list(str(damaged.train_list))
-    bad = utterances.paths.index("spk2/3.wav")
-    used = (bad, bad + 1)
-    strict = TrainDataset(utterances, str(damaged.root), 4000, seed=1)
-    error = strict[0, used]
+    bad = list(utterances.paths).index("spk2/3.wav")
+    strict = dataset_of(damaged.root, utterances)
+    error = strict[batch_of((0, 1), (bad, bad + 1))]
     assert isinstance(error, AudioError) and "spk2/3.wav" in str(error)
-    assert collate([strict[0, (0, 1)], error]) is error
-    item = TrainDataset(utterances, str(damaged.root), 4000, seed=1, skip_bad=True)[0, used]
+    lenient = dataset_of(damaged.root, utterances, skip_bad=True)
+    item = lenient[batch_of((0, 1), (bad, bad + 1))]
     assert [remark.kind for remark in item.remarks] == ["skipped"]
-    instead = TrainDataset(utterances, str(damaged.root), 4000, seed=1)[0, (bad + 1, bad - 3)]
-    assert item.label == 2 and torch.equal(item.crops, instead.crops)
+    instead = strict[batch_of((0, 1), (bad + 1, bad - 3))]
+    assert item.labels.tolist() == [0, 2] and torch.equal(item.crops, instead.crops)
     for take in (0, 1, 2):
         (damaged.root / "spk2" / f"{take}.wav").unlink()
-    alone = TrainDataset(utterances, str(damaged.root), 4000, seed=1, skip_bad=True)[0, used]
-    assert len(alone.remarks) == 4 and alone.crops.shape == (2, 4000)
-    assert torch.equal(alone.crops[0], item.crops[0])  # the one good file, and another crop of it
-    assert not torch.equal(alone.crops[0], alone.crops[1])
+    alone = lenient[batch_of((bad, bad + 1))]
+    assert len(alone.remarks) == 4 and alone.crops.shape == (1, 2, 4000)
+    assert torch.equal(alone.crops[0, 0], item.crops[1, 0])  # the one good file, and another crop of it
+    assert not torch.equal(alone.crops[0, 0], alone.crops[0, 1])
 
 
 def test_a_speaker_without_a_good_file_is_an_error(damaged):
     for take in range(5):
         (damaged.root / "spk2" / f"{take}.wav").write_text("no audio")
     utterances = read_train_list(str(damaged.train_list))
-    first = utterances.paths.index("spk2/0.wav")
-    item = TrainDataset(utterances, str(damaged.root), 4000, seed=1, skip_bad=True)[0, (first, first + 1)]
+    first = list(utterances.paths).index("spk2/0.wav")
+    item = dataset_of(damaged.root, utterances, skip_bad=True)[batch_of((first, first + 1))]
     assert isinstance(item, AudioError) and "no readable utterance" in str(item)
 
 
 def test_resampling_is_remarked(tmp_path):
     soundfile.write(tmp_path / "a.wav", voice(0, 0, 1.0, 8000), 8000)
     (tmp_path / "list.txt").write_text("a a.wav\n")
-    utterances = read_train_list(str(tmp_path / "list.txt"))
-    item = TrainDataset(utterances, str(tmp_path), 4000, seed=1)[0, (0,)]
+    item = dataset_of(tmp_path, read_train_list(str(tmp_path / "list.txt")))[batch_of((0,))]
     assert [remark.kind for remark in item.remarks] == ["resampled from 8000 to 16000 Hz"]
+
+
+def test_a_kaldi_directory_is_a_train_list(tmp_path):
+    (tmp_path / "wav.scp").write_text("a-1 /x/a 1.wav\nb-1 /x/b.wav\n")
+    (tmp_path / "utt2spk").write_text("a-1 a\nb-1 b\n")
+    utterances = read_train_list(str(tmp_path))
+    assert utterances.speakers == ["a", "b"] and utterances.paths == ["/x/a 1.wav", "/x/b.wav"]
+    (tmp_path / "wav.scp").write_text("a-1 sph2pipe x.sph |\n")
+    with pytest.raises(ValueError, match=r"wav\.scp:1: a-1 is a command"):
+        read_train_list(str(tmp_path))
+    (tmp_path / "wav.scp").write_text("c-1 /x/c.wav\n")
+    with pytest.raises(ValueError, match=r"wav\.scp:1: no speaker for c-1 in utt2spk"):
+        read_train_list(str(tmp_path))

@@ -37,7 +37,7 @@ def test_the_demo_corpus(small_demo, tmp_path):
     assert Counter(trials.labels.tolist()) == {0: 9, 1: 9}
     assert not set(utterances.paths) & set(trials.files)
     assert "6 utterances of 3 voices" in first[0]
-    for path in utterances.paths + trials.files:
+    for path in [*utterances.paths, *trials.files]:
         audio, rate = soundfile.read(tmp_path / "a" / path)
         assert rate == 16_000 and 0.25 < len(audio) / rate < 0.55
         assert 0.003 < np.sqrt(np.mean(audio**2)) < 0.2
@@ -235,7 +235,7 @@ def test_kaldi_directories_out_and_in(tmp_path):
     refused = run_here(
         "dataprep.py", "--generate", "--from", tmp_path / "kaldi", "--save_path", tmp_path / "c"
     )
-    assert_refused(refused, "u1 is a command; only paths of files can be read")
+    assert_refused(refused, "u1 is a command; only paths can be read")
 
 
 def test_lists_from_a_list(tmp_path):

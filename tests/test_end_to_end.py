@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT, run_here, voice
 
 import dataprep
+from audio import Pack
 from corpora._convert import find_ffmpeg
-from corpora._pack import Pack
 from DatasetLoader import read_train_list
 from scoring import read_trials
 
@@ -112,7 +112,7 @@ def test_check_and_pack(prepared):
     assert "counts" in report and "unreadable" not in report and "duplicate" not in report
     assert (save_path / "check" / "voxceleb2" / "excluded.txt").read_text() == ""
     pack = Pack(save_path / "pack" / "voxceleb2")
-    assert list(pack.entries) == read_train_list(str(save_path / "train_list.txt")).paths
+    assert pack.paths == read_train_list(str(save_path / "train_list.txt")).paths
 
 
 def test_the_lists_train(prepared, tmp_path):

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 from conftest import voice
 
-from audio import AudioError
-from corpora._pack import Pack, read_int16, shard_path, write_pack
+from audio import AudioError, Pack, Recordings
+from corpora._pack import damaged, read_int16, write_pack
 
 
 @pytest.fixture
@@ -27,14 +27,30 @@ def test_samples_come_back_exactly(recordings, tmp_path):
     root, paths = recordings
     assert write_pack(root, [*paths, paths[0]], tmp_path / "pack") == 3
     pack = Pack(tmp_path / "pack")
-    assert list(pack.entries) == paths and pack.verify() == []
-    for path in paths[:2]:
+    assert pack.paths == paths and damaged(pack) == []
+    for row, path in enumerate(paths[:2]):
         expected, _ = soundfile.read(root / path, dtype="int16")
-        assert np.array_equal(pack.samples(path), expected)
+        assert np.array_equal(pack.samples(row), expected)
     floats, _ = soundfile.read(root / paths[2])
-    assert np.array_equal(pack.samples(paths[2]), np.clip(np.rint(floats * 32768), -32768, 32767))
-    assert pack.samples(paths[1]).base is not None  # a view, not a copy
-    assert {p.name for p in (tmp_path / "pack").iterdir()} == {"0000.npy", "index.tsv"}
+    assert np.array_equal(pack.samples(2), np.clip(np.rint(floats * 32768), -32768, 32767))
+    assert pack.samples(1).base is not None  # a view, not a copy
+    assert {p.name for p in (tmp_path / "pack").iterdir()} == {"0000.npy", "index.npz"}
+
+
+def test_recordings_of_a_pack_are_those_of_the_files(recordings, tmp_path):
+    root, paths = recordings
+    write_pack(root, paths, tmp_path / "pack")
+    files, packed = (Recordings(str(place), paths[1::-1]) for place in (root, tmp_path / "pack"))
+    assert files.durations() is None
+    assert packed.durations().tolist() == [files[number].num_frames for number in range(2)]
+    for number in range(2):
+        assert np.array_equal(files[number].whole(), packed[number].whole())
+        for speed, length in ((1.0, 2000), (0.9, 2000), (1.0, 20_000)):
+            crops = [each[number].crop(length, np.random.default_rng(0), speed) for each in (files, packed)]
+            assert np.array_equal(*crops)
+    packed.require([0, 1], "--train_path")
+    with pytest.raises(ValueError, match=r"x\.wav is not in the pack .*; add it with dataprep\.py --pack"):
+        Recordings(str(tmp_path / "pack"), ["x.wav"])
 
 
 def test_loud_floats_are_clipped_and_not_wrapped(tmp_path):
@@ -47,26 +63,27 @@ def test_loud_floats_are_clipped_and_not_wrapped(tmp_path):
 def test_more_recordings_add_a_shard(recordings, tmp_path):
     root, paths = recordings
     assert write_pack(root, paths[:1], tmp_path / "pack") == 1
-    first = shard_path(tmp_path / "pack", 0).read_bytes()
+    first = (tmp_path / "pack" / "0000.npy").read_bytes()
     assert write_pack(root, paths, tmp_path / "pack") == 2
     assert write_pack(root, paths, tmp_path / "pack") == 0
-    assert shard_path(tmp_path / "pack", 0).read_bytes() == first
+    assert (tmp_path / "pack" / "0000.npy").read_bytes() == first
     pack = Pack(tmp_path / "pack")
-    assert pack.num_shards == 2 and list(pack.entries) == paths and pack.verify() == []
+    assert pack.places[:, 0].tolist() == [0, 1, 1] and pack.paths == paths and damaged(pack) == []
 
 
 def test_damage_is_found(recordings, tmp_path):
     root, paths = recordings
     write_pack(root, paths, tmp_path / "pack")
-    shard = np.load(shard_path(tmp_path / "pack", 0), mmap_mode="r+")
-    shard[Pack(tmp_path / "pack").entries[paths[1]].start] ^= 1
+    first = tmp_path / "pack" / "0000.npy"
+    shard = np.load(first, mmap_mode="r+")
+    shard[Pack(tmp_path / "pack").places[1, 1]] ^= 1
     shard.flush()
-    assert Pack(tmp_path / "pack").verify() == [paths[1]]
-    shard_path(tmp_path / "pack", 0).write_bytes(b"x")
+    assert damaged(Pack(tmp_path / "pack")) == [paths[1]]
+    first.write_bytes(b"x")
     with pytest.raises(ValueError, match=r"0000\.npy: missing or damaged"):
-        Pack(tmp_path / "pack").samples(paths[0])
-    (tmp_path / "pack" / "index.tsv").write_text("a b\n")
-    with pytest.raises(ValueError, match=r"index\.tsv:1: expected path, shard"):
+        Pack(tmp_path / "pack").samples(0)
+    (tmp_path / "pack" / "index.npz").write_text("a b\n")
+    with pytest.raises(ValueError, match=r"index\.npz: damaged: .*; make the pack again"):
         Pack(tmp_path / "pack")
     with pytest.raises(FileNotFoundError, match="no pack; make one"):
         Pack(tmp_path / "absent")
@@ -84,5 +101,4 @@ def test_other_rates_and_channels_are_refused_before_writing(recordings, tmp_pat
 def test_checksums_are_those_of_the_samples(recordings, tmp_path):
     root, paths = recordings
     write_pack(root, paths, tmp_path / "pack", workers=1)
-    entry = Pack(tmp_path / "pack").entries[paths[0]]
-    assert entry.crc32 == zlib.crc32(read_int16(str(root / paths[0])).tobytes())
+    assert Pack(tmp_path / "pack").places[0, 3] == zlib.crc32(read_int16(str(root / paths[0])).tobytes())

@@ -34,13 +34,12 @@ def test_the_sampler_places_all_that_distinct_speakers_allow(counts, batch_size,
         sampler.set_epoch(epoch)
         drawn = list(sampler)
         assert len(drawn) == batches
-        seen = [index for batch in drawn for _, tuple_ in batch for index in tuple_]
-        assert len(seen) == len(set(seen))
-        for batch in drawn:
-            speakers = [labels[tuple_[0]] for _, tuple_ in batch]
-            assert len(set(speakers)) == len(speakers) == sampler.batch_size
-            assert all(epoch == e and len(t) == per_speaker for e, t in batch)
-            assert all(labels[index] == labels[t[0]] for _, t in batch for index in t)
+        seen = np.concatenate([batch for _, batch in drawn]).ravel()
+        assert len(seen) == len(set(seen.tolist()))
+        for drawn_for, batch in drawn:
+            assert drawn_for == epoch and batch.shape == (sampler.batch_size, per_speaker)
+            assert len(set(labels[batch[:, 0]].tolist())) == sampler.batch_size
+            assert (labels[batch] == labels[batch[:, :1]]).all()
 
 
 def test_the_sampler_caps_speakers_and_mixes_them():
