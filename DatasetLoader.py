@@ -1,7 +1,9 @@
 """From list files to batches: train lists, data sets, the loaders; the order is made in sampler/."""
 
+import argparse
 import hashlib
 import signal
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,9 +12,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from audio import FULL_SCALE, SKIPPED, Audio, AudioError, Recordings, Remark, Samples, evaluation_crops
+import options
+import runtime
+from audio import (
+    FULL_SCALE,
+    SKIPPED,
+    Audio,
+    AudioError,
+    Recordings,
+    Remark,
+    Samples,
+    evaluation_crops,
+    num_samples,
+)
+from augment import Augmenter, Drawn, apply_effects, gather
 from files import Paths, read_lines, read_utterances
+from runtime import CPU
 from sampler._batches import Key
+
+SPEED_STREAM = 1 << 32  # of Draws; smaller ones are of crops
 
 
 class TrainList(NamedTuple):
@@ -63,16 +81,19 @@ def read_train_list(list_path: str, exclude: str = "") -> TrainList:
 
 
 class TrainBatch(NamedTuple):
-    """Crops (S, M, T), labels (S,), remarks of all."""
+    """Crops (S, M, T), labels (S,), remarks of all, and the effects that are still to be applied."""
 
     crops: Tensor  # float32 in [-1, 1], or int16 straight from a pack
     labels: Tensor
     remarks: list[Remark]
+    effects: list[Any]
 
-    def waveforms(self, device: torch.device) -> Tensor:
-        """Crops (S, M, T) on the device, float32 in [-1, 1]."""
+    def finished(self, device: torch.device) -> "TrainBatch":
+        """The same on a device, its crops augmented float32 in [-1, 1]."""
         crops = self.crops.to(device, non_blocking=True)
-        return crops if crops.is_floating_point() else crops.float() / FULL_SCALE
+        crops = crops if crops.is_floating_point() else crops.float() / FULL_SCALE
+        augmented = apply_effects(crops.flatten(0, 1), self.effects).view_as(crops)
+        return TrainBatch(augmented, self.labels.to(device, non_blocking=True), self.remarks, [])
 
 
 class Draws:
@@ -94,6 +115,15 @@ class Draws:
         return self.generator
 
 
+class _Work(NamedTuple):
+    """What the crops of one speaker are made with, and what is noted of all crops of the batch."""
+
+    epoch: int
+    speed: float
+    remarks: list[Remark]
+    drawn: list[list[Drawn]]
+
+
 class TrainDataset(Dataset[TrainBatch | AudioError]):
     """(epoch, utterances) -> a batch of crops that depend on nothing but (seed, epoch, utterance)."""
 
@@ -104,25 +134,40 @@ class TrainDataset(Dataset[TrainBatch | AudioError]):
         length: int,
         seed: int,
         skip_bad: bool = False,
+        augmenter: Augmenter | None = None,
+        speed_classes: int = 0,  # added to a label for each speed but the first
+        finish: bool = True,  # whether effects are applied here, else on the device later
     ) -> None:
-        self.labels, self.recordings = labels, recordings
-        self.length, self.skip_bad = length, skip_bad
+        self.labels, self.recordings, self.length, self.skip_bad = labels, recordings, length, skip_bad
+        self.augmenter, self.speed_classes, self.finish = augmenter, speed_classes, finish
         self.draws = Draws(seed)
-        self.dtype = np.int16 if recordings.pack else np.float32
+        resamples = augmenter is not None and len(augmenter.speeds) > 1
+        self.dtype = np.int16 if recordings.pack and not resamples else np.float32
 
     def __getitem__(self, key: Key) -> TrainBatch | AudioError:
         """Errors travel as values, so that the main process can raise them in one line."""
         epoch, utterances = key  # (S, M)
         crops = np.empty((*utterances.shape, self.length), self.dtype)
-        remarks = list[Remark]()
+        labels = self.labels[utterances[:, 0]]
+        remarks, drawn = list[Remark](), list[list[Drawn]]()
         try:
-            for rows, own in zip(crops, utterances.tolist(), strict=True):
-                self._fill(rows, own, epoch, remarks)
+            for place, own in enumerate(utterances.tolist()):
+                number, speed = self._speed(epoch, own[0])
+                labels[place] += number * self.speed_classes
+                self._fill(crops[place], own, _Work(epoch, speed, remarks, drawn))
         except AudioError as error:
             return error
-        return TrainBatch(torch.from_numpy(crops), torch.from_numpy(self.labels[utterances[:, 0]]), remarks)
+        batch = TrainBatch(torch.from_numpy(crops), torch.from_numpy(labels), remarks, gather(drawn))
+        return batch.finished(CPU) if batch.effects and self.finish else batch
 
-    def _fill(self, rows: Audio | Samples, utterances: list[int], epoch: int, remarks: list[Remark]) -> None:
+    def _speed(self, epoch: int, utterance: int) -> tuple[int, float]:
+        """Number and factor of the speed that a tuple of utterances is played at."""
+        if self.augmenter is None or len(self.augmenter.speeds) == 1:
+            return 0, 1.0
+        number = self.augmenter.draw_speed(self.draws.of(epoch, utterance, SPEED_STREAM))
+        return number, self.augmenter.speeds[number]
+
+    def _fill(self, rows: Audio | Samples, utterances: list[int], work: _Work) -> None:
         """Crops of one speaker's utterances into rows (M, T).
 
         With skip_bad, other utterances of the speaker take the place of unusable ones; where there are
@@ -132,32 +177,111 @@ class TrainDataset(Dataset[TrainBatch | AudioError]):
         while waiting and len(good) < len(rows):
             index = waiting.pop(0)
             try:
-                self._crop(rows[len(good)], index, epoch, remarks)
+                self._crop(rows[len(good)], index, work)
                 good.append(index)
             except AudioError as error:
                 if not self.skip_bad:
                     raise
                 waiting += self._others(utterances) if whole else []
                 whole = False
-                remarks.append(Remark(SKIPPED, str(error)))
+                work.remarks.append(Remark(SKIPPED, str(error)))
         if not good:
             raise AudioError(
                 f"{self.recordings.paths[utterances[0]]}: no readable utterance of its speaker is left"
             )
         for place in range(len(good), len(rows)):
-            self._crop(rows[place], good[place % len(good)], epoch, remarks, place)
+            self._crop(rows[place], good[place % len(good)], work, place)
 
     def _others(self, used: list[int]) -> list[int]:
         """The speaker's other utterances."""
         own = np.flatnonzero(self.labels == self.labels[used[0]]).tolist()
         return [index for index in own if index not in used]
 
-    def _crop(
-        self, row: Audio | Samples, index: int, epoch: int, remarks: list[Remark], stream: int = 0
-    ) -> None:
-        recording = self.recordings[index]
-        recording.crop_into(row, self.draws.of(epoch, index, stream))
-        remarks += recording.remarks
+    def _crop(self, row: Audio | Samples, index: int, work: _Work, stream: int = 0) -> None:
+        recording, generator = self.recordings[index], self.draws.of(work.epoch, index, stream)
+        recording.crop_into(row, generator, work.speed)
+        if self.augmenter is not None:
+            work.drawn.append(self.augmenter.draw(generator, self.length))
+        work.remarks.extend(recording.remarks)
+
+
+class TrainData:
+    """The utterances of a run's train list, and the loader that turns them into batches."""
+
+    def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
+        """Resolved options -> checked list, sampler and loader; sets args.nClasses if it wasn't given.
+
+        Raises:
+            ValueError, FileNotFoundError: the list, the options or a recording can't be.
+        """
+        self.args, self.utterances = args, read_train_list(args.train_list, args.exclude)
+        recordings = Recordings(args.train_path, self.utterances.paths)
+        self._check_speakers(recordings)
+        self.augmenter = Augmenter.build(args)
+        self.sampler = self._sampler(recordings.durations())
+        self.sampler.split(*runtime.place())
+        speeds = len(self.augmenter.speeds) if self.augmenter and args.speed_classes else 1
+        self.num_classes = args.nClasses * speeds
+        dataset = TrainDataset(
+            self.utterances.labels,
+            recordings,
+            num_samples(args.max_frames),
+            args.seed,
+            args.skip_bad_audio,
+            self.augmenter,
+            speed_classes=args.nClasses if speeds > 1 else 0,
+            finish=device == CPU,
+        )
+        self.loader = train_loader(dataset, self.sampler, args.nDataLoaderThread, pin_memory=device != CPU)
+
+    def _check_speakers(self, recordings: Recordings) -> None:
+        """--nClasses against the list; the first recording of every speaker must be there."""
+        args, speakers = self.args, self.utterances.speakers
+        args.nClasses = args.nClasses or len(speakers)
+        if args.nClasses < len(speakers):
+            raise ValueError(
+                f"--nClasses {args.nClasses} is less than the {len(speakers)} speakers of {args.train_list}; "
+                "leave the flag out to take their number"
+            )
+        if len(speakers) < 2:
+            raise ValueError(f"{args.train_list} has one speaker only; there is nothing to tell apart")
+        if not args.skip_bad_audio:
+            _, first = np.unique(self.utterances.labels, return_index=True)
+            recordings.require(first.tolist(), "--train_path")
+
+    def _sampler(self, durations: NDArray[np.int64] | None) -> Any:
+        args, labels = self.args, self.utterances.labels
+        sizes = (args.batch_size, args.nPerSpeaker, args.max_seg_per_spk)
+        sampler = options.build("sampler", args, labels, *sizes, args.seed, durations)
+        if sampler.batch_size * args.nPerSpeaker < 2:
+            raise ValueError(f"--batch_size {args.batch_size}: batch norm needs two utterances in a batch")
+        if sampler.batch_size < 2 <= args.nPerSpeaker:
+            raise ValueError(
+                f"--batch_size {args.batch_size}: {args.trainfunc} compares the speakers of a batch and "
+                f"needs two; {sampler.num_speakers} have {args.nPerSpeaker} utterances (--nPerSpeaker)"
+            )
+        return sampler
+
+    def describe(self) -> Iterator[str]:
+        """Lines for the log."""
+        args, utterances, sampler = self.args, self.utterances, self.sampler
+        yield (
+            f"{len(utterances.paths)} utterances of {len(utterances.speakers)} speakers, {len(sampler)} "
+            f"batches of {sampler.batch_size} x {args.nPerSpeaker} an epoch"
+        )
+        if utterances.num_repeated:
+            yield f"note: {utterances.num_repeated} repeated lines of {args.train_list} left out"
+        if utterances.num_excluded:
+            yield f"note: {utterances.num_excluded} utterances left out by {args.exclude}"
+        undrawn = len(utterances.speakers) - sampler.num_speakers
+        if undrawn:
+            yield f"note: {undrawn} speakers with fewer than {args.nPerSpeaker} utterances are never drawn"
+        if sampler.batch_size < args.batch_size:
+            yield f"note: batches of {sampler.batch_size} instead of {args.batch_size}: no more speakers"
+        if self.augmenter:
+            yield self.augmenter.describe()
+        if self.num_classes > args.nClasses:
+            yield f"{self.num_classes} classes: each speaker at each speed; model files keep {args.nClasses}"
 
 
 class EvaluationItem(NamedTuple):

@@ -18,6 +18,7 @@ import options
 import runtime
 import tuneThreshold
 from audio import AudioError, Recordings, Remark, num_samples
+from augment import mask
 from DatasetLoader import EvaluationDataset, EvaluationItem, TrainBatch, evaluation_loader
 from flags import SCORING_OPTIONS
 from report import RunFolder
@@ -36,9 +37,11 @@ class SpeakerNet(nn.Module):
         model: nn.Module,
         loss: nn.Module | None = None,
         input_scale: float = 1.0,
+        masks: tuple[int, int] = (0, 0),  # widest of bands and of frames, in training
     ) -> None:
         super().__init__()
-        self.features, self.model, self.loss, self.input_scale = features, model, loss, input_scale
+        self.features, self.model, self.loss = features, model, loss
+        self.input_scale, self.masks = input_scale, masks
 
     @classmethod
     def build(cls, args: argparse.Namespace, num_speakers: int | None = None) -> "SpeakerNet":
@@ -50,7 +53,8 @@ class SpeakerNet(nn.Module):
         features = options.build("features", args)
         model = options.build("models", args, features.num_features, args.nOut, pooling)
         loss = options.build("loss", args, args.nOut, num_speakers) if num_speakers else None
-        network: Any = cls(features, model, loss, args.input_scale)
+        masks = (args.mask_bands, args.mask_frames) if loss else (0, 0)
+        network: Any = cls(features, model, loss, args.input_scale, masks)
         return network.to(memory_format=torch.channels_last)  # a CPU's convolutions gain 5 to 10 %
 
     @property
@@ -65,7 +69,11 @@ class SpeakerNet(nn.Module):
 
     def embed(self, waveforms: Tensor) -> Tensor:
         """(B, T) -> (B, D)."""
-        return self.model(self.features(waveforms * self.input_scale))
+        features = self.features(waveforms * self.input_scale)  # (B, F, L)
+        if self.training:
+            for dim, widest in enumerate(self.masks, start=1):
+                features = mask(features, widest, dim) if widest else features
+        return self.model(features)
 
     def forward(self, crops: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Crops (S, M, T), labels (S,) -> mean loss (), accuracy (S,) or () in [0, 1]."""
@@ -86,14 +94,19 @@ class EpochFigures(NamedTuple):
 
 
 class SpeakerTally:
-    """How well each training speaker is classified in an epoch; never read in the loop."""
+    """How well each training speaker is classified in an epoch; never read in the loop.
+
+    Labels may run over the speakers several times, once for each speed.
+    """
 
     def __init__(self, num_speakers: int, device: torch.device) -> None:
         self.sums = torch.zeros(2, num_speakers, device=device)  # of accuracies, of draws
 
     def add(self, labels: Tensor, accuracy: Tensor) -> None:
         """Labels (S,), accuracy (S,)."""
-        self.sums.index_add_(1, labels, torch.stack([accuracy, torch.ones_like(accuracy)]))
+        self.sums.index_add_(
+            1, labels % self.sums.shape[1], torch.stack([accuracy, torch.ones_like(accuracy)])
+        )
 
     def accuracy(self) -> NDArray[np.float64]:
         """Mean accuracy of each speaker (num_speakers,), NaN for those that weren't drawn."""
@@ -111,16 +124,24 @@ class ModelTrainer:
         scheduler: LRScheduler,
         device: torch.device,
         remark: Callable[[Iterable[Remark]], None],
+        tally: SpeakerTally | None = None,
     ) -> None:
         self.network, self.optimizer, self.scheduler = network, optimizer, scheduler
-        self.device, self.remark = device, remark
+        self.device, self.remark, self.tally = device, remark, tally
+        self.step = 0  # done in this epoch
+        self.sums = torch.zeros(
+            2, device=device
+        )  # of loss and accuracy in this epoch, never read in the loop
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimizer and schedule; every generator is seeded anew each epoch."""
+        """Weights, optimizer, schedule and what the epoch came to so far; generators are seeded each step."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "step": self.step,
+            "sums": self.sums,
+            "tally": self.tally.sums if self.tally else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -128,36 +149,45 @@ class ModelTrainer:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        self.step, self.sums = state["step"], state["sums"].to(self.device)
+        if self.tally is not None:
+            self.tally.sums = state["tally"].to(self.device)
+
+    def begin_epoch(self) -> None:
+        """Forget what the last epoch came to."""
+        self.step = 0
+        self.sums.zero_()
+        if self.tally is not None:
+            self.tally.sums.zero_()
 
     def train_epoch(
-        self, loader: DataLoader[Any], name: str, stop: runtime.StopSignal, tally: SpeakerTally | None = None
+        self, loader: DataLoader[Any], name: str, seed: tuple[int, int], stop: runtime.StopSignal
     ) -> EpochFigures:
-        """One pass over the loader; a tally is filled on the way.
+        """The rest of an epoch, from self.step on; seed: of the run, and the epoch.
 
         Raises:
             AudioError: a file could not be used.
-            runtime.Stopped: a stop was asked for; the epoch is void.
+            runtime.Stopped: a stop was asked for; the state is that after self.step steps.
             ValueError: the loss is not finite any more.
         """
         self.network.train()
-        sums = torch.zeros(2, device=self.device)  # of loss and accuracy, never read in the loop
         lr, utterances, wait_s, shown = self.optimizer.param_groups[0]["lr"], 0, 0.0, 0.0
         began = asked = time.perf_counter()
-        progress = tqdm(loader, desc=name, unit="batch", disable=None, leave=False)
-        for step, batch in enumerate(progress, start=1):
+        progress = tqdm(loader, name, len(loader), initial=self.step, unit="batch", disable=None, leave=False)
+        for batch in progress:
             wait_s += time.perf_counter() - asked
             stop.check()
             crops, labels = self._receive(batch)
-            loss, accuracy = self._step(crops, labels)
-            sums += torch.stack([loss, accuracy.mean()])
-            if tally is not None:
-                tally.add(labels, accuracy)
+            runtime.seed_everything(*seed, self.step)
+            self._step(crops, labels)
             utterances += crops.shape[0] * crops.shape[1]
             asked = time.perf_counter()
             if not progress.disable and asked - shown > DISPLAY_INTERVAL_S:
                 shown = asked
-                self._show(progress, sums / step, utterances / (asked - began), wait_s / (asked - began))
-        mean_loss, accuracy = (sums / len(loader)).tolist()
+                self._show(
+                    progress, self.sums / self.step, utterances / (asked - began), wait_s / (asked - began)
+                )
+        mean_loss, accuracy = (self.sums / len(loader)).tolist()
         if not mean_loss < float("inf"):  # also false for NaN
             raise ValueError(f"{name}: the loss is {mean_loss}; try a lower --lr")
         if not all(parameter.isfinite().all() for parameter in self.network.parameters()):
@@ -169,16 +199,20 @@ class ModelTrainer:
         if isinstance(batch, AudioError):
             raise batch
         self.remark(batch.remarks)
-        return batch.waveforms(self.device), batch.labels.to(self.device, non_blocking=True)
+        batch = batch.finished(self.device)
+        return batch.crops, batch.labels
 
-    def _step(self, crops: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """One optimizer step -> loss (), accuracy (S,) or (), on the device."""
+    def _step(self, crops: Tensor, labels: Tensor) -> None:
+        """One optimizer step."""
         loss, accuracy = self.network(crops, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         self.scheduler.step()
-        return loss.detach(), accuracy
+        self.step += 1
+        self.sums += torch.stack([loss.detach(), accuracy.mean()])
+        if self.tally is not None:
+            self.tally.add(labels, accuracy)
 
     @staticmethod
     def _show(progress: Any, means: Tensor, rate: float, data_wait: float) -> None:

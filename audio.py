@@ -17,6 +17,7 @@ from files import Paths, require_files
 SAMPLE_RATE = 16_000  # Hz
 SHORTEST = 4_800  # samples that every network can embed, 0.3 s
 UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
+FORMATS = re.compile(r".+\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE)  # of files that libsndfile reads
 Audio = NDArray[np.float32]
 Samples = NDArray[np.int16]
 FULL_SCALE = 32768.0
@@ -110,8 +111,8 @@ def _resample(audio: Audio, up: int, down: int) -> Audio:
 class AudioFile(Recording):
     """A file of any format that libsndfile reads, open."""
 
-    def __init__(self, path: str) -> None:
-        """Open and check a file.
+    def __init__(self, path: str, channel: int | None = None) -> None:
+        """Open and check a file; of several channels one is taken, or their mean.
 
         Raises:
             AudioError: missing, unreadable, truncated or empty.
@@ -131,7 +132,8 @@ class AudioFile(Recording):
         self.is_int16 = self.file.subtype == "PCM_16" and self.file.channels == 1
         if self.rate != SAMPLE_RATE:
             self.remarks.append(Remark(f"resampled from {self.rate} to {SAMPLE_RATE} Hz", path))
-        if self.file.channels > 1:
+        self.channel = channel
+        if self.file.channels > 1 and channel is None:
             self.remarks.append(Remark(f"{self.file.channels} channels mixed down to one", path))
 
     def _promises_more(self) -> bool:
@@ -152,7 +154,9 @@ class AudioFile(Recording):
         if self.is_int16:
             np.multiply(read, np.float32(1 / FULL_SCALE), out=out)
             return
-        out[:] = read.mean(axis=1) if read.ndim == 2 else read  # (T, channels) -> (T,)
+        if read.ndim == 2:  # (T, channels) -> (T,)
+            read = read.mean(axis=1) if self.channel is None else read[:, self.channel]
+        out[:] = read
         if not np.isfinite(out.sum(dtype=np.float64)):
             raise AudioError(f"{self.path}: holds samples that are not finite numbers")
 

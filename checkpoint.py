@@ -100,6 +100,15 @@ def split_loss(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
     return {name: tensor for name, tensor in weights.items() if name not in loss}, loss
 
 
+def keep_classes(weights: dict[str, Tensor], classes: int, kept: int) -> dict[str, Tensor]:
+    """Weights of a loss over so many classes -> the same over the first of them."""
+    if kept == classes:
+        return weights
+    loss = split_loss(weights)[1]
+    per_class = {name for name, tensor in loss.items() if tensor.ndim and len(tensor) == classes}
+    return {name: tensor[:kept].clone() if name in per_class else tensor for name, tensor in weights.items()}
+
+
 def _save(path: Path, content: dict[str, Any]) -> None:
     try:
         with written_whole(path) as stream:

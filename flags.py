@@ -6,15 +6,13 @@ from typing import Any
 
 import options
 from audio import SHORTEST, num_samples
+from augment import KINDS as AUGMENTATIONS
 from options import BOOLEAN, Parser
 
 NSPEAKERS_OF_METRIC_LOSSES = ("proto", "ge2e", "angleproto")  # where --nSpeakers meant --nPerSpeaker ...
 LARGEST_NPERSPEAKER = 100  # ... up to this value; all else are classes
 # Flags of voxceleb_trainer for parts that this version doesn't have: refused, never ignored.
 NOT_YET = {
-    "augment": "augmentation",
-    "musan_path": "augmentation",
-    "rir_path": "augmentation",
     "mixedprec": "mixed precision",
     "distributed": "training on several GPUs",
     "port": "training on several GPUs",
@@ -116,6 +114,7 @@ def training_flags(description: str, add_help: bool) -> Parser:
     group.add_argument("--gpu_id", "--gpu", type=int, default=0, help="which GPU")
     network_flags(parser)
     _data_flags(parser)
+    _augmentation_flags(parser)
     _schedule_flags(parser)
     evaluation_flags(parser)
     group = parser.add_argument_group("known from voxceleb_trainer, not in this version yet")
@@ -139,6 +138,39 @@ def _data_flags(parser: Parser) -> None:
     workers = min(5, os.cpu_count() or 1)
     group.add_argument("--nDataLoaderThread", type=int, default=workers, help="processes that read audio")
     group.add_argument("--skip_bad_audio", **BOOLEAN, default=False, help="go on without unusable files")
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """`0,15` -> (0.0, 15.0)."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas, got {text!r}") from None
+
+
+def _augmentation_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("augmentation of the training data")
+    group.add_argument("--augment", **BOOLEAN, default=False, help="do what --augment_chain says")
+    group.add_argument(
+        "--augment_chain",
+        default="reverb:0.2|music:0.2|babble:0.2|noise:0.2",
+        help="stages in order, one of each stage's choices with these probabilities; + does several. Kinds: "
+        f"{', '.join(AUGMENTATIONS)}. 'speed:2/3 reverb:0.5 noise:0.3|babble+music:0.3 band+mulaw:0.1'",
+    )
+    group.add_argument("--musan_path", help="folders noise, music, speech; default: data/musan, or ..._split")
+    group.add_argument("--rir_path", default="data/RIRS_NOISES/simulated_rirs", help="room responses")
+    for name, snr in {"noise": (0.0, 15.0), "music": (5.0, 15.0), "babble": (13.0, 20.0)}.items():
+        group.add_argument(f"--snr_{name}", type=numbers, default=snr, metavar="LOW,HIGH", help="dB")
+    group.add_argument("--babble_voices", type=numbers, default=(3.0, 7.0), metavar="LOW,HIGH", help="voices")
+    group.add_argument("--gain_db", type=numbers, default=(-10.0, 10.0), metavar="LOW,HIGH", help="of gain")
+    group.add_argument("--speeds", type=numbers, default=(0.9, 1.1), metavar="A,B,...", help="of speed")
+    group.add_argument(
+        "--speed_classes", **BOOLEAN, default=True, help="a speaker at another speed is another speaker"
+    )
+    for name in ("bands", "frames"):
+        group.add_argument(
+            f"--mask_{name}", type=int, default=0, help=f"SpecAugment: mask up to so many {name}, also alone"
+        )
 
 
 def _schedule_flags(parser: Parser) -> None:
@@ -212,11 +244,25 @@ def check_ranges(args: argparse.Namespace) -> None:
     _long_enough(args, "max_frames")
     if args.nClasses is not None:
         _at_least_one(args, "nClasses")
+    _check_augmentation(args)
     if not args.save_path:
         raise ValueError("--save_path needs the name of a folder")
     for name in ("seed", "nDataLoaderThread"):
         if getattr(args, name) < 0:
             raise ValueError(f"--{name} must not be negative, got {getattr(args, name)}")
+
+
+def _check_augmentation(args: argparse.Namespace) -> None:
+    for name in ("snr_noise", "snr_music", "snr_babble", "babble_voices", "gain_db"):
+        span = getattr(args, name)
+        if len(span) != 2 or not span[0] <= span[1]:
+            raise ValueError(f"--{name}: expected LOW,HIGH, got {','.join(f'{value:g}' for value in span)}")
+    if args.babble_voices[0] < 1 or any(voices % 1 for voices in args.babble_voices):
+        raise ValueError("--babble_voices: expected whole numbers of at least 1")
+    if not all(0.5 <= speed <= 2.0 and speed != 1.0 for speed in args.speeds):
+        raise ValueError("--speeds: expected factors between 0.5 and 2 other than 1")
+    if min(args.mask_bands, args.mask_frames) < 0:
+        raise ValueError("--mask_bands and --mask_frames must not be negative")
 
 
 def _at_least_one(args: argparse.Namespace, *names: str) -> None:

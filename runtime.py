@@ -31,6 +31,13 @@ def choose_device(name: str, gpu_id: int = 0) -> torch.device:
     return torch.device("cuda", gpu_id)
 
 
+def place() -> tuple[int, int]:
+    """(rank of this process, number of processes) of a training; (0, 1) alone."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
 def describe(device: torch.device) -> str:
     """Device -> one line for logs and run records."""
     if device.type == "cuda":
@@ -45,11 +52,11 @@ def wait_for(device: torch.device) -> None:
 
 
 def seed_everything(*seed: int) -> None:
-    """Seed every global generator from a tuple such as (seed, epoch).
+    """Seed every global generator from a tuple such as (seed, epoch, step).
 
     What is drawn for an utterance never comes from these but from its own generator
     (see DatasetLoader); these serve weight initialisation, and in training what depends on the batch:
-    masks of features, negatives of triplets.
+    masks of features, negatives of triplets. Seeded anew for each step, they need not be saved.
     """
     words = np.random.SeedSequence(seed).generate_state(2)
     random.seed(int(words[0]))

@@ -9,15 +9,12 @@ import argparse
 import sys
 from typing import Any, NamedTuple
 
-import numpy as np
-
 import checkpoint
 import flags
 import options
 import runtime
-from audio import Recordings, num_samples
 from checkpoint import ModelFile
-from DatasetLoader import TrainDataset, read_train_list, train_loader
+from DatasetLoader import TrainData
 from flags import SCORING_OPTIONS
 from report import RunFolder
 from SpeakerNet import ModelTrainer, SpeakerNet, SpeakerTally, TrialTest
@@ -97,75 +94,30 @@ class Run:
         """Reads and checks lists and options, builds the network, writes nothing."""
         self.args, self.folder = args, folder
         self.device = runtime.choose_device(args.device, args.gpu_id)
-        self.utterances = read_train_list(args.train_list, args.exclude)
-        self.digest = self.utterances.digest()  # takes a second for a million lines, so once
-        recordings = Recordings(args.train_path, self.utterances.paths)
-        self._check_speakers(recordings)
+        self.data = TrainData(args, self.device)
+        self.speakers, self.sampler = self.data.utterances.speakers, self.data.sampler
+        self.digest = self.data.utterances.digest()  # takes a second for a million lines, so once
         self.test = TrialTest(args, folder, self.device) if args.test_list else None
         if args.early_stopping and not (self.test and self.test.has_labels):
             raise ValueError("--early_stopping needs a --test_list with labels")
-        labels = self.utterances.labels
-        sampler = options.build(
-            "sampler", args, labels, args.batch_size, args.nPerSpeaker, args.max_seg_per_spk, args.seed
-        )
-        if sampler.batch_size * args.nPerSpeaker < 2:
-            raise ValueError(f"--batch_size {args.batch_size}: batch norm needs two utterances in a batch")
-        if sampler.batch_size < 2 <= args.nPerSpeaker:
-            raise ValueError(
-                f"--batch_size {args.batch_size}: {args.trainfunc} compares the speakers of a batch and "
-                f"needs two; {sampler.num_speakers} have {args.nPerSpeaker} utterances (--nPerSpeaker)"
-            )
-        length = num_samples(args.max_frames)
-        dataset = TrainDataset(labels, recordings, length, args.seed, args.skip_bad_audio)
-        pin_memory = self.device.type != "cpu"
-        self.loader = train_loader(dataset, sampler, args.nDataLoaderThread, pin_memory)
-        self.sampler = sampler
         runtime.seed_everything(args.seed)
-        self.network = SpeakerNet.build(args, args.nClasses)
-        if sampler.learns and not getattr(self.network.loss, "per_speaker", False):
+        self.network = SpeakerNet.build(args, self.data.num_classes)
+        if self.sampler.learns and not getattr(self.network.loss, "per_speaker", False):
             raise ValueError(f"--sampler {args.sampler}: {args.trainfunc} tells no accuracy of each speaker")
         if model_file is not None:
             self._start_from(model_file)
         optimizer = options.build("optimizer", args, self.network.to(self.device).parameters())
-        scheduler = options.build("scheduler", args, optimizer, len(sampler), args.max_epoch)
-        self.trainer = ModelTrainer(self.network, optimizer, scheduler, self.device, folder.remark)
+        scheduler = options.build("scheduler", args, optimizer, len(self.sampler), args.max_epoch)
+        tally = SpeakerTally(args.nClasses, self.device) if self.sampler.learns else None
+        self.trainer = ModelTrainer(self.network, optimizer, scheduler, self.device, folder.remark, tally)
         self.progress = Progress()
 
     def describe(self) -> None:
         """Say what will be trained on what."""
-        say, utterances, sampler = self.folder.say, self.utterances, self.sampler
         size = sum(p.numel() for p in self.network.model.parameters())
-        say(f"{self.args.model}: {size:,} parameters, on {runtime.describe(self.device)}")
-        say(
-            f"{len(utterances.paths)} utterances of {len(utterances.speakers)} speakers, {len(sampler)} "
-            f"batches of {sampler.batch_size} x {self.args.nPerSpeaker} an epoch"
-        )
-        if utterances.num_repeated:
-            say(f"note: {utterances.num_repeated} repeated lines of {self.args.train_list} left out")
-        if utterances.num_excluded:
-            say(f"note: {utterances.num_excluded} utterances left out by {self.args.exclude}")
-        undrawn = len(utterances.speakers) - sampler.num_speakers
-        if undrawn:
-            say(
-                f"note: {undrawn} speakers with fewer than {self.args.nPerSpeaker} utterances are never drawn"
-            )
-        if sampler.batch_size < self.args.batch_size:
-            say(f"note: batches of {sampler.batch_size} instead of {self.args.batch_size}: no more speakers")
-
-    def _check_speakers(self, recordings: Recordings) -> None:
-        """--nClasses against the list; the first file of every speaker must be there."""
-        args, utterances = self.args, self.utterances
-        args.nClasses = args.nClasses or len(utterances.speakers)
-        if args.nClasses < len(utterances.speakers):
-            raise ValueError(
-                f"--nClasses {args.nClasses} is less than the {len(utterances.speakers)} speakers of "
-                f"{args.train_list}; leave the flag out to take their number"
-            )
-        if len(utterances.speakers) < 2:
-            raise ValueError(f"{args.train_list} has one speaker only; there is nothing to tell apart")
-        if not args.skip_bad_audio:
-            _, first = np.unique(utterances.labels, return_index=True)
-            recordings.require(first, "--train_path")
+        self.folder.say(f"{self.args.model}: {size:,} parameters, on {runtime.describe(self.device)}")
+        for line in self.data.describe():
+            self.folder.say(line)
 
     def _start_from(self, model_file: ModelFile) -> None:
         """Weights of --initial_model; a loss made for other speakers or of another kind starts anew."""
@@ -174,7 +126,7 @@ class Run:
         own = checkpoint.split_loss(self.network.state_dict())[1]
         fits = {k: t.shape for k, t in own.items()} == {k: t.shape for k, t in stored.items()}
         same_kind = model_file.options.get("trainfunc") in (None, args.trainfunc)  # older files don't tell
-        same_speakers = not model_file.speakers or model_file.speakers == self.utterances.speakers
+        same_speakers = not model_file.speakers or model_file.speakers == self.speakers
         if not (fits and same_kind and same_speakers):
             self.folder.say("note: the loss starts anew: --initial_model has none, another or other speakers")
             weights = trunk | own
@@ -212,7 +164,13 @@ class Run:
                 f"note: --max_epoch was {state['max_epoch']}; the rest of the schedule is that of a run of "
                 f"{self.args.max_epoch} epochs"
             )
-        self.folder.say(f"resumed after epoch {self.progress.epoch} from {self.folder.state}")
+        step, epoch = self.trainer.step, self.progress.epoch
+        place = (
+            f"in epoch {epoch + 1} after {step} of {len(self.sampler)} batches"
+            if step
+            else f"after epoch {epoch}"
+        )
+        self.folder.say(f"resumed {place} from {self.folder.state}")
 
     def fit(self, stop: runtime.StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or nothing gets better."""
@@ -236,14 +194,17 @@ class Run:
         return not self.progress.tested and (epoch % args.test_interval == 0 or epoch >= args.max_epoch)
 
     def _train_epoch(self, stop: runtime.StopSignal) -> None:
-        epoch = self.progress.epoch + 1
-        runtime.seed_everything(self.args.seed, epoch)
-        self.sampler.set_epoch(epoch)
+        epoch, trainer = self.progress.epoch + 1, self.trainer
+        self.sampler.set_epoch(epoch, trainer.step)
         self.network.set_epoch(epoch)
-        tally = SpeakerTally(len(self.utterances.speakers), self.device) if self.sampler.learns else None
-        figures = self.trainer.train_epoch(self.loader, f"Epoch {epoch}", stop, tally)
-        if tally is not None:
-            self.sampler.learn(tally.accuracy())
+        try:
+            figures = trainer.train_epoch(self.data.loader, f"Epoch {epoch}", (self.args.seed, epoch), stop)
+        except runtime.Stopped:
+            self._advance(self.progress)
+            raise
+        if trainer.tally is not None:
+            self.sampler.learn(trainer.tally.accuracy()[: len(self.speakers)])
+        trainer.begin_epoch()
         self.folder.log(
             f"Epoch {epoch}, TEER/TAcc {100 * figures.accuracy:2.2f}, TLOSS {figures.loss:f}, "
             f"LR {figures.lr:f}, {figures.utterances_per_s:.0f} utterances/s, "
@@ -261,9 +222,8 @@ class Run:
         best = min(self.progress.best_eer, metrics.get("eer", float("inf")))
         if epoch:
             weights = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
-            model_file = ModelFile(
-                weights, vars(self.args), self.utterances.speakers, self.network.normalize, metrics
-            )
+            weights = checkpoint.keep_classes(weights, self.data.num_classes, self.args.nClasses)
+            model_file = ModelFile(weights, vars(self.args), self.speakers, self.network.normalize, metrics)
             checkpoint.save_model(self.folder.model(epoch), model_file)
             better = best < self.progress.best_eer
             if better:
@@ -303,13 +263,8 @@ def train(
         with stop.guard():
             run.fit(stop)
     except runtime.Stopped as stopped:
-        epoch = run.progress.epoch
-        saved = (
-            f"epoch {epoch} is saved, the same command goes on from there"
-            if epoch
-            else "nothing is saved yet"
-        )
-        folder.say(f"stopped by {stopped}; {saved}")
+        saved = folder.state.exists()
+        folder.say(f"stopped by {stopped}; {'the same command goes on' if saved else 'nothing is saved yet'}")
         raise
 
 

@@ -1,8 +1,7 @@
-"""Steps that several front ends share: pre-emphasis, normalisation over the utterance, masking."""
+"""Steps that several front ends share: pre-emphasis, normalisation over the utterance."""
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,17 +32,3 @@ def normalise(features: Tensor, norm: Norm) -> Tensor:
     if norm == "mean":
         return features - features.mean(dim=2, keepdim=True)
     return features
-
-
-def mask(features: Tensor, widest: int, dim: int) -> Tensor:
-    """(B, F, L) -> the same with one stripe of 0 to `widest` bands (dim 1) or frames (dim 2) set to 0.
-
-    One mask of SpecAugment (Park et al. 2019, arXiv:1904.08779, section 2), drawn for each utterance;
-    0 is the mean of normalised features.
-    """
-    count, size = len(features), features.shape[dim]
-    widths = torch.randint(min(widest, size) + 1, (count, 1), device=features.device)
-    starts = (torch.rand(count, 1, device=features.device) * (size - widths + 1)).long()
-    places = torch.arange(size, device=features.device)
-    stripe = (places >= starts) & (places < starts + widths)  # (B, size)
-    return features.masked_fill(stripe[:, :, None] if dim == 1 else stripe[:, None, :], 0.0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import runtime
 from audio import SAMPLE_RATE
-from features._steps import NORM_HELP, Norm, check_bands, mask, normalise, pre_emphasise
+from features._steps import NORM_HELP, Norm, check_bands, normalise, pre_emphasise
 from features._torchaudio import MelSpectrogram
 
 N_FFT, WINDOW_LENGTH, HOP_LENGTH = 512, 400, 160  # samples: 32 ms, 25 ms, 10 ms
@@ -28,16 +28,12 @@ class Features(nn.Module):
         f_min: Annotated[float, "lower edge of the lowest band, Hz"] = 0.0,
         f_max: Annotated[float, "upper edge of the highest band, Hz"] = 8000.0,
         feature_norm: Annotated[Norm, NORM_HELP] = "instance",
-        mask_bands: Annotated[int, "in training, mask up to this many bands of each utterance"] = 0,
-        mask_frames: Annotated[int, "in training, mask up to this many frames of each utterance"] = 0,
     ) -> None:
         super().__init__()
         check_bands(n_mels, f_min, f_max)
         if not 0.0 <= pre_emphasis < 1.0:
             raise ValueError(f"--pre_emphasis must lie in [0, 1), got {pre_emphasis}")
-        if min(mask_bands, mask_frames) < 0:
-            raise ValueError("--mask_bands and --mask_frames must not be negative")
-        self.num_features, self.mask_bands, self.mask_frames = n_mels, mask_bands, mask_frames
+        self.num_features = n_mels
         self.log_input, self.pre_emphasis, self.feature_norm = log_input, pre_emphasis, feature_norm
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torchaudio's about empty bands; they are refused below
@@ -69,9 +65,4 @@ class Features(nn.Module):
         if self.pre_emphasis:
             waveform = pre_emphasise(waveform, self.pre_emphasis)
         features = self.mel(waveform) + FLOOR
-        features = normalise(features.log() if self.log_input else features, self.feature_norm)
-        if self.training and self.mask_frames:
-            features = mask(features, self.mask_frames, dim=2)
-        if self.training and self.mask_bands:
-            features = mask(features, self.mask_bands, dim=1)
-        return features
+        return normalise(features.log() if self.log_input else features, self.feature_norm)

@@ -18,15 +18,29 @@ class SpeakerBatches(Sampler[Key]):
     beforehand. Takes time linear in the list.
     """
 
+    needs_durations = False
     learns = False  # whether `learn` wants each speaker's accuracy after an epoch
 
     def __init__(
-        self, labels: NDArray[np.int64], batch_size: int, per_speaker: int, max_per_speaker: int, seed: int
+        self,
+        labels: NDArray[np.int64],
+        batch_size: int,
+        per_speaker: int,
+        max_per_speaker: int,
+        seed: int,
+        durations: NDArray[np.int64] | None = None,  # samples of each utterance, where they are known
     ) -> None:
         if min(batch_size, per_speaker, max_per_speaker) < 1:
             raise ValueError("--batch_size, --nPerSpeaker and --max_seg_per_spk must be at least 1")
+        if self.needs_durations and durations is None:
+            raise ValueError(
+                "this --sampler takes the lengths of recordings from a pack: make one with "
+                "dataprep.py --pack and give its folder as --train_path"
+            )
         counts = np.bincount(labels)
-        self.labels, self.per_speaker, self.seed, self.epoch = labels, per_speaker, seed, 0
+        self.labels, self.durations, self.per_speaker, self.seed = labels, durations, per_speaker, seed
+        self.epoch, self.first_batch = 0, 0
+        self.rank, self.num_ranks = 0, 1
         self.tuples = np.minimum(counts, max_per_speaker) // per_speaker  # that each speaker has
         self.num_speakers = int((self.tuples > 0).sum())
         if self.num_speakers == 0:
@@ -44,9 +58,18 @@ class SpeakerBatches(Sampler[Key]):
             low, high = (middle, high) if enough else (low, middle - 1)
         return low
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose batches the next iteration yields."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, first_batch: int = 0) -> None:
+        """Choose the epoch whose batches the next iteration yields, and from which on."""
+        self.epoch, self.first_batch = epoch, first_batch
+
+    def split(self, rank: int, num_ranks: int) -> None:
+        """Yield this rank's part of each batch only; the ranks' parts one after the other are the batch."""
+        if self.batch_size % num_ranks:
+            raise ValueError(
+                f"batches of {self.batch_size} speakers can't be split over {num_ranks} processes; change "
+                "--batch_size"
+            )
+        self.rank, self.num_ranks = rank, num_ranks
 
     def draws(self, generator: np.random.Generator) -> NDArray[np.int64]:
         """Generator -> tuples of each speaker in this epoch (speakers,)."""
@@ -66,8 +89,8 @@ class SpeakerBatches(Sampler[Key]):
         return self.num_batches
 
     def __iter__(self) -> Iterator[Key]:
-        for batch in self.plan(self.epoch):
-            yield self.epoch, batch
+        for batch in self.plan(self.epoch)[self.first_batch :]:
+            yield self.epoch, np.split(batch, self.num_ranks)[self.rank]
 
     def plan(self, epoch: int) -> NDArray[np.int64]:
         """Epoch -> utterance indices (batches, batch_size, per_speaker)."""

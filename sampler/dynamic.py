@@ -20,10 +20,11 @@ class Sampler(SpeakerBatches):
         per_speaker: int,
         max_per_speaker: int,
         seed: int,
+        durations: NDArray[np.int64] | None = None,
         *,
         least_weight: Annotated[float, "weight of a speaker without errors; with errors only it is 1"] = 0.1,
     ) -> None:
-        super().__init__(labels, batch_size, per_speaker, max_per_speaker, seed)
+        super().__init__(labels, batch_size, per_speaker, max_per_speaker, seed, durations)
         if not 0.0 < least_weight <= 1.0:
             raise ValueError(f"--least_weight must lie in (0, 1], got {least_weight}")
         self.least_weight = least_weight

@@ -7,8 +7,10 @@ import torch
 from conftest import Corpus, voice
 
 from audio import AudioError, Recordings
+from augment import Augmenter, Ranges
 from corpora._pack import write_pack
 from DatasetLoader import Draws, TrainDataset, read_train_list, train_loader
+from runtime import CPU
 from sampler.random import Sampler
 
 
@@ -51,28 +53,58 @@ def dataset_of(root, utterances, **settings):
     return TrainDataset(utterances.labels, Recordings(str(root), utterances.paths), 4000, seed=1, **settings)
 
 
-def epoch_of(root, utterances, num_workers, epoch=3):
+def epoch_of(root, utterances, num_workers, epoch=3, **settings):
     sampler = Sampler(utterances.labels, 4, 2, 500, seed=1)
     sampler.set_epoch(epoch)
-    return list(train_loader(dataset_of(root, utterances), sampler, num_workers, pin_memory=False))
+    return list(
+        train_loader(dataset_of(root, utterances, **settings), sampler, num_workers, pin_memory=False)
+    )
+
+
+def augmenter_of(root, chain):
+    """The corpus's own recordings as babble and as rooms."""
+    (root / "musan" / "speech").mkdir(parents=True)
+    for path in root.glob("spk0/*.wav"):
+        (root / "musan" / "speech" / path.name).write_bytes(path.read_bytes())
+    ranges = Ranges({"babble": (0.0, 5.0)}, (2.0, 3.0), (-6.0, 6.0))
+    return Augmenter(chain, str(root / "musan"), str(root / "spk0"), ranges, (0.9, 1.1))
+
+
+CHAIN = "reverb:0.4|babble:0.4 gain:0.5"
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 5 worker processes")
+@pytest.mark.parametrize("chain", ["", CHAIN, f"speed:0.5 {CHAIN}"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_an_epoch_is_the_same_for_any_number_of_workers_and_from_a_pack(corpus, tmp_path, packed):
+def test_an_epoch_is_the_same_for_any_number_of_workers_and_from_a_pack(tmp_path, packed, chain):
+    corpus = Corpus(tmp_path / "corpus")
     utterances, root = read_train_list(str(corpus.train_list)), corpus.root
-    alone = epoch_of(root, utterances, 0)
+    settings = {"augmenter": augmenter_of(corpus.root, chain) if chain else None, "speed_classes": 6}
+    alone = epoch_of(root, utterances, 0, **settings)
     if packed:
         root = tmp_path / "pack"
         write_pack(corpus.root, utterances.paths, root)
     for num_workers in (0, 1, 2, 5):
-        shared = epoch_of(root, utterances, num_workers)
+        shared = epoch_of(root, utterances, num_workers, **settings)
         assert len(alone) == len(shared) == 3
         for a, b in zip(alone, shared, strict=True):
-            assert b.crops.dtype == (torch.int16 if packed else torch.float32)
-            assert torch.equal(a.crops, b.waveforms(torch.device("cpu"))) and torch.equal(a.labels, b.labels)
+            assert b.crops.dtype == (torch.int16 if packed and not chain else torch.float32)
+            assert not b.effects
+            assert torch.equal(a.crops, b.finished(CPU).crops) and torch.equal(a.labels, b.labels)
             assert a.crops.shape == (4, 2, 4000)
-    assert not torch.equal(alone[0].crops, epoch_of(corpus.root, utterances, 0, epoch=4)[0].crops)
+    assert (alone[0].labels >= 6).any() == chain.startswith("speed")
+    later = epoch_of(corpus.root, utterances, 0, epoch=4, **settings)
+    assert not torch.equal(alone[0].crops, later[0].crops)
+
+
+def test_effects_applied_on_the_device_are_those_of_the_worker(tmp_path):
+    corpus = Corpus(tmp_path)
+    utterances = read_train_list(str(corpus.train_list))
+    settings = {"augmenter": augmenter_of(corpus.root, CHAIN)}
+    here = epoch_of(corpus.root, utterances, 0, **settings)
+    there = epoch_of(corpus.root, utterances, 1, **settings, finish=False)
+    for a, b in zip(here, there, strict=True):
+        assert b.effects and torch.equal(a.crops, b.finished(CPU).crops)
 
 
 def test_an_utterance_draws_the_same_whatever_was_drawn_before():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import options
-from sampler import balanced, dynamic
+from sampler import balanced, duration, dynamic
 from sampler._batches import apportion
 from sampler.random import Sampler
 
@@ -83,7 +83,8 @@ def test_too_few_utterances_are_refused():
 ])  # fmt: skip
 def test_every_sampler_fills_its_batches_with_distinct_speakers(name, counts, batch_size, per_speaker):
     labels = labels_of(*counts)
-    sampler = options.plugin("sampler", name)(labels, batch_size, per_speaker, 500, 1)
+    durations = 16_000 * (1 + np.arange(len(labels)) % 7)
+    sampler = options.plugin("sampler", name)(labels, batch_size, per_speaker, 500, 1, durations)
     for epoch in (1, 2):
         plan = sampler.plan(epoch)
         assert plan.shape == (len(sampler), sampler.batch_size, per_speaker)
@@ -92,6 +93,38 @@ def test_every_sampler_fills_its_batches_with_distinct_speakers(name, counts, ba
         assert all(len(set(row)) == len(row) for row in labels[plan[..., 0]].tolist())
         assert (plan == sampler.plan(epoch)).all()
     assert (sampler.plan(1) != sampler.plan(2)).any()
+
+
+def test_duration_draws_speakers_in_proportion_to_their_speech():
+    labels = labels_of(*(50,) * 10)
+    durations = np.where(labels < 5, 1000, 3000)
+    sampler = duration.Sampler(labels, 4, 1, 500, 1, durations)
+    draws = np.bincount(labels[sampler.plan(1)].ravel())
+    assert draws[:5].sum() == 125 and draws[5:].sum() == 375  # 500 draws, 1 : 3
+    with pytest.raises(ValueError, match="a pack: make one with dataprep"):
+        duration.Sampler(labels, 4, 1, 500, 1)
+
+
+@pytest.mark.parametrize("name", options.available("sampler"))
+def test_ranks_get_parts_of_the_same_batches(name):
+    labels = labels_of(*(9,) * 30)
+    whole, *ranks = (options.plugin("sampler", name)(labels, 8, 2, 500, 1, 1 + labels) for _ in range(5))
+    for rank, part in enumerate(ranks):
+        part.split(rank, 4)
+    for sampler in (whole, *ranks):
+        sampler.set_epoch(3)
+    for (_, batch), *parts in zip(whole, *ranks, strict=True):
+        assert np.array_equal(np.concatenate([own for _, own in parts]), batch)
+    with pytest.raises(ValueError, match="batches of 8 speakers can't be split over 3 processes"):
+        whole.split(0, 3)
+
+
+def test_an_epoch_goes_on_from_any_batch():
+    sampler = Sampler(labels_of(*(9,) * 30), 8, 2, 500, seed=1)
+    sampler.set_epoch(2)
+    batches = [batch for _, batch in sampler]
+    sampler.set_epoch(2, first_batch=5)
+    assert np.array_equal([batch for _, batch in sampler], batches[5:]) and len(sampler) == len(batches)
 
 
 def test_balanced_draws_every_speaker_equally_often_and_each_utterance_of_a_small_one_in_turn():

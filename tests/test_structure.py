@@ -10,13 +10,17 @@ PLUGINS = ["features", "pooling", "loss", "sampler", "optimizer", "scheduler", "
 LAYERS = [
     ["files"],
     ["runtime", "tuneThreshold", "options", "audio"],
-    ["corpora", *PLUGINS, "flags", "augment", "report", "checkpoint", "scoring"],
+    ["corpora", *PLUGINS, "augment", "report", "checkpoint", "scoring"],
+    ["flags"],
     ["DatasetLoader"],
     ["SpeakerNet"],
     ["trainSpeakerNet", "inferSpeakerNet", "dataprep"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULE_LIMITS = {
+    "augment.py": 400,  # every kind of augmentation, drawn and computed; by design one module
+    "DatasetLoader.py": 350,  # lists, data sets and loaders, of training and of evaluation
+    "SpeakerNet.py": 350,  # network, trainer and evaluation
     "options.py": 350,  # sources, plug-ins and errors of options belong together
     "trainSpeakerNet.py": 350,  # an epoch's life cycle and the two commands
 }
@@ -67,7 +71,7 @@ def test_sizes(path):
 
 
 def test_few_files_at_the_root():
-    assert len(list(ROOT.glob("*.py"))) <= 14
+    assert len(list(ROOT.glob("*.py"))) <= 15  # the design's 12, and audio, files, flags
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)

@@ -17,6 +17,7 @@ import torch
 from conftest import ROOT, Corpus, assert_refused, run_here, run_script
 
 import checkpoint
+import runtime
 import tuneThreshold
 
 SCRIPT = "trainSpeakerNet.py"
@@ -177,6 +178,71 @@ def test_interrupted_and_started_again_equals_uninterrupted(corpus, tmp_path, si
     assert scores[0] == scores[1]
 
 
+class StopAfter(runtime.StopSignal):
+    """A signal that comes after so many steps."""
+
+    steps = 0
+
+    def check(self):
+        """Count down and stop at zero."""
+        StopAfter.steps -= 1
+        if StopAfter.steps == 0:
+            self.signum = signal.SIGTERM
+        super().check()
+
+
+def test_a_stop_between_any_two_steps_goes_on_with_the_next_batch(corpus, tmp_path, monkeypatch):
+    changes = {"max_epoch": 2, "test_list": "", "test_interval": 2, "trainfunc": "amsoftmax"}
+    changes |= {"sampler": "dynamic", "mask_bands": 5, "augment": True, "augment_chain": "speed:0.5 gain:0.5"}
+    for name, stops in {"whole": (), "parts": (2, 3, 10)}.items():  # of 10 batches an epoch
+        words = corpus.options(tmp_path / name, **changes)
+        for steps in stops:
+            StopAfter.steps = steps
+            with monkeypatch.context() as patch:
+                patch.setattr(runtime, "StopSignal", StopAfter)
+                stopped = run_here(SCRIPT, *words)
+            assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
+        result = run_here(SCRIPT, *words)
+        assert result.returncode == 0, result.stderr
+    assert "resumed in epoch 2 after 2 of 10 batches" in result.stdout
+    assert_same(weights(tmp_path / "whole", 2), weights(tmp_path / "parts", 2))
+    lines = [
+        (tmp_path / name / "result" / "results.jsonl").read_text().splitlines() for name in ("whole", "parts")
+    ]
+    for whole, parts in zip(*lines, strict=True):
+        figures = [json.loads(line) for line in (whole, parts)]
+        assert figures[0]["loss"] == figures[1]["loss"] and figures[0]["accuracy"] == figures[1]["accuracy"]
+
+
+def test_other_speeds_are_other_speakers_in_training_only(corpus, tmp_path):
+    changes = {"max_epoch": 1, "trainfunc": "softmax", "augment": True, "augment_chain": "speed:2/3"}
+    result = run_here(SCRIPT, *corpus.options(tmp_path / "exp", **changes))
+    assert result.returncode == 0, result.stderr
+    assert "18 classes: each speaker at each speed; model files keep 6" in result.stdout
+    model_file = checkpoint.load_model(str(tmp_path / "exp" / "model" / "best.model"))
+    head = {name: len(tensor) for name, tensor in model_file.weights.items() if name.startswith("loss.")}
+    assert head and set(head.values()) == {6}
+    changes |= {"max_epoch": 2, "speed_classes": False}
+    other = run_here(SCRIPT, *corpus.options(tmp_path / "exp", **changes))
+    assert_refused(other, "belongs to a run with --speed_classes True, not False")
+
+
+def test_augmentation_without_its_recordings_is_refused(corpus, tmp_path):
+    for words in (["--musan_path=nowhere"], [f"--musan_path={corpus.root}", "--augment_chain=music:1"]):
+        assert_refused(
+            run_here(SCRIPT, *corpus.options(tmp_path / "exp"), "--augment", *words), "dataprep.py --augment"
+        )
+    for flag, words in {
+        "snr_noise=5,1": "expected LOW,HIGH, got 5,1",
+        "speeds=1.1,3": "factors between 0.5 and 2",
+        "babble_voices=0,1": "whole numbers of at least 1",
+        "mask_bands=-1": "must not be negative",
+        "gain_db=loud": "expected numbers with commas, got 'loud'",
+    }.items():
+        result = run_here(SCRIPT, *corpus.options(tmp_path / "exp"), f"--{flag}")
+        assert_refused(result, f"--{flag.partition('=')[0]}", words)
+
+
 def test_a_tiny_corpus_is_overfitted(corpus, tmp_path):
     settings = {"trainfunc": "softmax", "nPerSpeaker": 1, "batch_size": 6, "max_frames": 60, "lr": 0.003}
     settings |= {"max_epoch": 40, "n_mels": 24, "f_max": 4000, "test_list": "", "scheduler": "cosine"}
@@ -311,7 +377,7 @@ def test_a_stop_that_reaches_the_workers_too_is_clean(corpus, tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, errors
-    assert errors == "" and "stopped by SIGTERM; epoch" in output
+    assert errors == "" and "stopped by SIGTERM; the same command goes on" in output
 
 
 def test_real_speech_trains_and_scores(real_data, tmp_path):

@@ -1,0 +1,228 @@
+"""Augmentation: exact levels, aligned rooms, drawn as asked, the same batched or alone, here or there."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+import torch
+from conftest import voice
+
+import augment
+from audio import AudioFile
+from augment import Augmenter, Band, Gain, Mix, MuLaw, Ranges, Reverb
+
+RANGES = Ranges(
+    {"noise": (0.0, 15.0), "music": (5.0, 15.0), "babble": (13.0, 20.0)}, (3.0, 7.0), (-10.0, 10.0)
+)
+ALL = torch.arange
+
+
+def speech(count=3, length=8000):
+    return torch.from_numpy(np.stack([voice(number, 0, length / 16_000) for number in range(count)]))
+
+
+def decibels(signal):
+    return 10.0 * signal.double().square().mean(dim=1).log10()
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """Noises as MUSAN lays them out, and rooms -> their folders."""
+    root = tmp_path_factory.mktemp("material")
+    generator = np.random.default_rng(0)
+    for place, count in {
+        "musan/noise/free-sound": 2,
+        "musan/music/fma": 2,
+        "musan/speech/librivox/deep": 8,
+    }.items():
+        for number in range(count):
+            path = root / place / f"{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, generator.normal(0.0, 0.01 * 3.0**number / 3.0**7, 20_000), 16_000)
+    for number in range(3):
+        path = root / "rirs" / "room" / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tail = generator.normal(size=4000) * np.exp(-np.arange(4000) / 600)
+        soundfile.write(
+            path, np.concatenate([np.zeros(100 * number), [4.0], 0.2 * tail]), 16_000, subtype="FLOAT"
+        )
+    return root
+
+
+def augmenter(material, chain, speeds=(0.9, 1.1), ranges=RANGES):
+    return Augmenter(chain, str(material / "musan"), str(material / "rirs"), ranges, speeds)
+
+
+@pytest.mark.parametrize("level", [1e-4, 1e-2, 1.0])
+def test_the_snr_is_exact_at_any_level(level):
+    crops, noise = level * speech(), torch.randn(3, 8000)
+    asked = torch.tensor([-5.0, 0.0, 20.0])
+    added = Mix(ALL(3), noise, asked).apply(crops) - crops
+    torch.testing.assert_close(decibels(crops) - decibels(added), asked.double(), atol=0.02, rtol=0.0)
+
+
+def test_silence_stays_silent_and_silent_noise_adds_nothing():
+    crops, noise = speech(2), torch.randn(2, 8000)
+    crops[0], noise[1] = 0.0, 0.0
+    assert torch.equal(Mix(ALL(2), noise, torch.zeros(2)).apply(crops), crops)
+
+
+def test_a_room_is_in_time_with_its_direct_path_and_keeps_the_energy(material):
+    rooms = augment.Responses(str(material / "rirs"))
+    crops, values = speech(), [rooms.read(number) for number in range(3)]
+    wet = Reverb.gather(ALL(3), values).apply(crops)
+    torch.testing.assert_close(decibels(wet), decibels(crops), atol=1e-3, rtol=0.0)
+    for row, number in enumerate(range(3)):
+        response, _ = soundfile.read(material / "rirs" / rooms.paths[number])
+        direct = np.abs(response).argmax()
+        dry = crops[row].double().numpy()
+        expected = scipy.signal.convolve(dry, response)[direct : direct + 8000]
+        expected *= np.sqrt((dry**2).sum() / (expected**2).sum())
+        assert np.abs(wet[row].numpy() - expected).max() < 2e-3 * np.abs(expected).max()  # -60 dB is cut off
+        lags = scipy.signal.correlate(wet[row].numpy(), dry, "same")
+        assert lags.argmax() == 4000  # no delay
+        alone = Reverb.gather(ALL(1), [values[row]]).apply(crops[row : row + 1])
+        torch.testing.assert_close(wet[row : row + 1], alone, atol=1e-6, rtol=1e-5)
+
+
+def test_the_first_of_several_channels_is_the_room(tmp_path):
+    response = np.zeros((500, 2))
+    response[50, 0], response[90, 1] = 1.0, 1.0
+    soundfile.write(tmp_path / "a.wav", response, 16_000, subtype="FLOAT")
+    found, direct = augment.Responses(str(tmp_path)).read(0)
+    assert found.tolist() == [1.0] and direct == 0
+    assert len(AudioFile(str(tmp_path / "a.wav")).remarks) == 1
+
+
+def test_mu_law_has_256_levels_of_g711():
+    crops = torch.linspace(-1.5, 1.5, 90_001)[None]
+    coded = MuLaw(ALL(1), torch.empty(1, 0)).apply(crops)
+    assert len(coded.unique()) == 256
+    levels = coded.unique()
+    assert levels[-1] == 1.0 and levels[-2].item() == pytest.approx((256 ** (253 / 255) - 1) / 255)
+    torch.testing.assert_close(MuLaw(ALL(1), torch.empty(1, 0)).apply(coded), coded)
+
+
+def test_a_band_passes_what_lies_in_it():
+    time = torch.arange(8000) / 16_000
+    crops = torch.stack([torch.sin(2 * np.pi * hertz * time) for hertz in (100.0, 1000.0, 5000.0)])
+    edges = torch.tensor([[300.0, 3400.0]]).repeat(3, 1)
+    heard = decibels(Band(ALL(3), edges).apply(crops)) - decibels(crops)
+    assert heard[0] < -40.0 and abs(heard[1]) < 0.01 and heard[2] < -40.0
+
+
+def test_gain_is_in_decibels():
+    louder = Gain(ALL(3), torch.tensor([[6.0], [0.0], [-20.0]])).apply(speech())
+    torch.testing.assert_close(
+        decibels(louder) - decibels(speech()), torch.tensor([6.0, 0.0, -20.0]).double(), atol=1e-3, rtol=0.0
+    )
+
+
+def test_what_is_drawn_has_the_chain_s_probabilities_and_order(material):
+    chain = "reverb:0.2|babble+music:1/5|noise:0.2 gain:0.5"
+    made, generator = augmenter(material, chain), np.random.default_rng(0)
+    drawn = [made.draw(generator, 400) for _ in range(4000)]
+    kinds = Counter("+".join(each.kind for each in own if each.kind != "gain") for own in drawn)
+    for name, share in {"reverb": 0.2, "babble+music": 0.2, "noise": 0.2, "": 0.4}.items():
+        assert abs(kinds[name] / 4000 - share) < 0.025  # four deviations
+    assert abs(sum(any(each.kind == "gain" for each in own) for own in drawn) / 4000 - 0.5) < 0.032
+    effects = augment.gather(drawn[:200])
+    assert [type(effect) for effect in effects[-2:]] == [Mix, Gain]  # music after babble, gain last
+    snrs = [each.values[1] for own in drawn for each in own if each.kind == "babble"]
+    assert 13.0 <= min(snrs) < 13.2 and 19.8 < max(snrs) <= 20.0
+
+
+def test_the_snr_of_babble_is_that_of_the_sum_of_equally_loud_voices(material):
+    ranges = RANGES._replace(snr_db={**RANGES.snr_db, "babble": (10.0, 10.0)}, voices=(2.0, 2.0))
+    made = augmenter(material, "babble:1", ranges=ranges)
+    drawn = [made.draw(np.random.default_rng(seed), 8000) for seed in range(3)]
+    (mix,) = augment.gather(drawn)
+    crops = speech()
+    added = mix.apply(crops) - crops
+    torch.testing.assert_close(
+        decibels(crops) - decibels(added), torch.full((3,), 10.0).double(), atol=0.02, rtol=0
+    )
+    # two independent voices of power 1, although their files differ by up to 67 dB in level
+    assert all(abs(power - 2.0) < 0.3 or abs(power - 4.0) < 0.3 for power in mix.noise.square().mean(dim=1))
+
+
+def test_effects_are_the_same_with_the_fft_of_either_library(material, monkeypatch):
+    made = augmenter(material, "reverb:0.5 noise:0.5 band:0.5 mulaw:0.5 gain:0.5")
+    drawn = [made.draw(np.random.default_rng(seed), 8000) for seed in range(12)]
+    effects = augment.gather(drawn)
+    here = augment.apply_effects(speech(12), effects)
+    monkeypatch.setattr(augment, "_spectrum", torch.fft.rfft)
+    monkeypatch.setattr(augment, "_inverse", torch.fft.irfft)
+    there = augment.apply_effects(speech(12), effects)
+    # mu-law rounds: where a last bit decides, a sample may come one level apart
+    assert ((here - there).abs() > 1e-5).float().mean() < 1e-4
+    assert not torch.equal(here, speech(12))
+
+
+@pytest.mark.requires_cuda
+def test_effects_are_the_same_on_a_gpu(material):
+    made = augmenter(material, "reverb:0.5 noise:0.5 band:0.5 gain:0.5")
+    effects = augment.gather([made.draw(np.random.default_rng(seed), 8000) for seed in range(12)])
+    here = augment.apply_effects(speech(12), effects)
+    there = augment.apply_effects(speech(12).cuda(), effects).cpu()
+    torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-5)
+
+
+def test_speed_moves_pitch_and_time(tmp_path):
+    time = np.arange(32_000) / 16_000
+    soundfile.write(tmp_path / "a.wav", 0.5 * np.sin(2 * np.pi * 1000.0 * time), 16_000)
+    for speed in (0.9, 1.0, 1.1):
+        crop = AudioFile(str(tmp_path / "a.wav")).crop(16_000, np.random.default_rng(0), speed)
+        assert np.abs(np.fft.rfft(crop * np.hanning(16_000))).argmax() == 1000 * speed  # bins of 1 Hz
+    whole = AudioFile(str(tmp_path / "a.wav")).crop(32_000, np.random.default_rng(0), 1.1)
+    assert len(whole) == 32_000  # the 29,091 samples that there are at this speed repeat
+
+
+def test_musan_split_and_packs_are_found_too(material, tmp_path):
+    from corpora._pack import write_pack
+
+    paths = augment.find_audio(str(material / "musan"))
+    assert len(paths) == 12
+    write_pack(material / "musan", paths, tmp_path / "pack")
+    files, packed = (augment.find_noises(str(root)) for root in (material / "musan", tmp_path / "pack"))
+    assert {kind: len(found) for kind, found in files.items()} == {"noise": 2, "music": 2, "babble": 8}
+    for kind, found in files.items():
+        assert found.paths == packed[kind].paths
+        assert np.array_equal(found[1].whole(), packed[kind][1].whole())
+    split = tmp_path / "musan_split" / "music" / "fma" / "0" / "00000.wav"
+    split.parent.mkdir(parents=True)
+    soundfile.write(split, np.ones(100), 16_000)
+    assert augment.find_noises(str(tmp_path / "musan_split"))["music"].paths == ["music/fma/0/00000.wav"]
+
+
+@pytest.mark.parametrize(
+    ("chain", "words"),
+    [
+        ("", "expected stages"),
+        ("noise:0.6|music:0.6", "add up to more than 1"),
+        ("hiss:0.5", "'hiss' is unknown; there are noise, music, babble"),
+        ("noise:2", "0 < PROBABILITY <= 1, got noise:2"),
+        ("noise", "expected KIND:PROBABILITY"),
+        ("noise:1/0", "expected KIND:PROBABILITY"),
+        ("speed:0.5|noise:0.5", "in one of its own"),
+        ("speed:0.5 speed:0.5", "at most once"),
+    ],
+)
+def test_wrong_chains_are_refused(chain, words):
+    with pytest.raises(ValueError, match=words):
+        augment.read_chain(chain)
+
+
+def test_missing_material_is_refused(material, tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"--musan_path .*: no recordings in folders called speech; get"
+    ):
+        augmenter(tmp_path, "babble:0.5")
+    with pytest.raises(FileNotFoundError, match=r"--rir_path .*: no recordings there; get them"):
+        augmenter(tmp_path, "reverb:0.5")
+    assert "gain 50 %" in augmenter(tmp_path, "gain:0.5").describe()
+    said = augmenter(material, "reverb:0.5 noise:0.25|music:0.25").describe()
+    counts = "2 of noise, 2 of music, 8 of babble, 3 rooms"
+    assert said == f"augmentation: reverb 50 %, then noise 25 % or music 25 % ({counts})"
