@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 import options
 import runtime
@@ -31,6 +32,8 @@ from runtime import CPU
 from sampler._batches import Key
 
 SPEED_STREAM = 1 << 32  # of Draws; smaller ones are of crops
+MOST_WORKERS = 256  # whose last file is known
+PREFETCHED = 2  # batches that PyTorch's loader keeps ready for each worker
 
 
 class TrainList(NamedTuple):
@@ -88,12 +91,16 @@ class TrainBatch(NamedTuple):
     remarks: list[Remark]
     effects: list[Any]
 
-    def finished(self, device: torch.device) -> "TrainBatch":
-        """The same on a device, its crops augmented float32 in [-1, 1]."""
-        crops = self.crops.to(device, non_blocking=True)
-        crops = crops if crops.is_floating_point() else crops.float() / FULL_SCALE
+    def moved(self, device: torch.device) -> "TrainBatch":
+        """The same, crops and labels on a device."""
+        crops, labels = (tensor.to(device, non_blocking=True) for tensor in (self.crops, self.labels))
+        return self._replace(crops=crops, labels=labels)
+
+    def finished(self) -> "TrainBatch":
+        """The same, its crops augmented float32 in [-1, 1]."""
+        crops = self.crops if self.crops.is_floating_point() else self.crops.float() / FULL_SCALE
         augmented = apply_effects(crops.flatten(0, 1), self.effects).view_as(crops)
-        return TrainBatch(augmented, self.labels.to(device, non_blocking=True), self.remarks, [])
+        return self._replace(crops=augmented, effects=[])
 
 
 class Draws:
@@ -143,6 +150,8 @@ class TrainDataset(Dataset[TrainBatch | AudioError]):
         self.draws = Draws(seed)
         resamples = augmenter is not None and len(augmenter.speeds) > 1
         self.dtype = np.int16 if recordings.pack and not resamples else np.float32
+        shared = torch.zeros(MOST_WORKERS, 2, dtype=torch.int64).share_memory_()
+        self.reading = shared.numpy()  # what each worker reads, for the case that it dies: (pid, utterance)
 
     def __getitem__(self, key: Key) -> TrainBatch | AudioError:
         """Errors travel as values, so that the main process can raise them in one line."""
@@ -158,7 +167,7 @@ class TrainDataset(Dataset[TrainBatch | AudioError]):
         except AudioError as error:
             return error
         batch = TrainBatch(torch.from_numpy(crops), torch.from_numpy(labels), remarks, gather(drawn))
-        return batch.finished(CPU) if batch.effects and self.finish else batch
+        return batch.finished() if batch.effects and self.finish else batch
 
     def _speed(self, epoch: int, utterance: int) -> tuple[int, float]:
         """Number and factor of the speed that a tuple of utterances is played at."""
@@ -198,6 +207,9 @@ class TrainDataset(Dataset[TrainBatch | AudioError]):
         return [index for index in own if index not in used]
 
     def _crop(self, row: Audio | Samples, index: int, work: _Work, stream: int = 0) -> None:
+        worker = get_worker_info()
+        if worker is not None:
+            self.reading[worker.id % MOST_WORKERS] = os.getpid(), index
         recording, generator = self.recordings[index], self.draws.of(work.epoch, index, stream)
         recording.crop_into(row, generator, work.speed)
         if self.augmenter is not None:
@@ -222,7 +234,7 @@ class TrainData:
         self.sampler.split(*runtime.place())
         speeds = len(self.augmenter.speeds) if self.augmenter and args.speed_classes else 1
         self.num_classes = args.nClasses * speeds
-        dataset = TrainDataset(
+        self.dataset = TrainDataset(
             self.utterances.labels,
             recordings,
             num_samples(args.max_frames),
@@ -232,7 +244,9 @@ class TrainData:
             speed_classes=args.nClasses if speeds > 1 else 0,
             finish=device == CPU,
         )
-        self.loader = train_loader(dataset, self.sampler, args.nDataLoaderThread, pin_memory=device != CPU)
+        self.loader = train_loader(
+            self.dataset, self.sampler, args.nDataLoaderThread, pin_memory=device != CPU
+        )
 
     def _check_speakers(self, recordings: Recordings) -> None:
         """--nClasses against the list; the first recording of every speaker must be there."""
@@ -280,8 +294,45 @@ class TrainData:
             yield f"note: batches of {sampler.batch_size} instead of {args.batch_size}: no more speakers"
         if self.augmenter:
             yield self.augmenter.describe()
+        if self.batches_mb() > runtime.free_shared_mb():
+            yield f"warning: {self.shared_memory()}"
         if self.num_classes > args.nClasses:
             yield f"{self.num_classes} classes: each speaker at each speed; model files keep {args.nClasses}"
+
+    def batches_mb(self) -> float:
+        """Size of the batches that the workers may hold in shared memory at a time."""
+        samples = self.sampler.batch_size * self.args.nPerSpeaker * self.dataset.length
+        size = np.dtype(self.dataset.dtype).itemsize * samples / 1e6
+        return size * PREFETCHED * self.args.nDataLoaderThread
+
+    def shared_memory(self) -> str:
+        """What to do where the batches don't fit into it."""
+        return (
+            f"shared memory is small: {runtime.free_shared_mb():.0f} MB are free in "
+            f"{runtime.SHARED_MEMORY}, the workers' batches may take {self.batches_mb():.0f} MB; give a "
+            "container more (docker run --shm-size=8g), or lower --nDataLoaderThread or --batch_size"
+        )
+
+    def death(self, error: RuntimeError) -> str:
+        """PyTorch's error of a worker process -> what happened, in one line; "" for any other error."""
+        text = str(error)
+        if "DataLoader worker" not in text:
+            return ""
+        if "Bus error" in text or "unable to write to file" in text or "shared memory" in text:
+            return f"a data worker ran out of memory; {self.shared_memory()}"
+        files = (
+            self.dataset.recordings.paths[i] for pid, i in self.dataset.reading.tolist() if str(pid) in text
+        )
+        return f"{text.splitlines()[0].rstrip('. ')}; its last file was {next(files, 'not yet known')}"
+
+    def advice(self) -> str:
+        """What to change where training waits for data."""
+        workers, cores = self.args.nDataLoaderThread, os.cpu_count() or 1
+        if workers < cores:
+            return f"raise --nDataLoaderThread: {workers} for {cores} cores"
+        if self.dataset.recordings.pack is None:
+            return "read from a pack (dataprep.py --pack), or WAV files instead of compressed ones"
+        return "the processor's cores are all at work; augment less"
 
 
 class EvaluationItem(NamedTuple):

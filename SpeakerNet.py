@@ -21,7 +21,7 @@ from audio import AudioError, Recordings, Remark, num_samples
 from augment import mask
 from DatasetLoader import EvaluationDataset, EvaluationItem, TrainBatch, evaluation_loader
 from flags import SCORING_OPTIONS
-from report import RunFolder
+from report import Profile, RunFolder
 from scoring import Trials, read_trials, score_trials, summarise, write_scores
 
 FILES_PER_BATCH = 8  # of a trial list, each with --num_eval crops
@@ -125,9 +125,13 @@ class ModelTrainer:
         device: torch.device,
         remark: Callable[[Iterable[Remark]], None],
         tally: SpeakerTally | None = None,
+        profile: Profile | None = None,
     ) -> None:
         self.network, self.optimizer, self.scheduler = network, optimizer, scheduler
-        self.device, self.remark, self.tally = device, remark, tally
+        self.device, self.remark, self.tally, self.profile = device, remark, tally, profile
+        if profile is not None:
+            network.features.register_forward_hook(lambda *_: profile.lap("front end"))
+            network.model.register_forward_hook(lambda *_: profile.lap("trunk"))
         self.step = 0  # done in this epoch
         self.sums = torch.zeros(
             2, device=device
@@ -177,10 +181,13 @@ class ModelTrainer:
         for batch in progress:
             wait_s += time.perf_counter() - asked
             stop.check()
+            self._lap("data wait")
             crops, labels = self._receive(batch)
             runtime.seed_everything(*seed, self.step)
             self._step(crops, labels)
             utterances += crops.shape[0] * crops.shape[1]
+            if self.profile is not None:
+                self.profile.end_step(crops.shape[0] * crops.shape[1])
             asked = time.perf_counter()
             if not progress.disable and asked - shown > DISPLAY_INTERVAL_S:
                 shown = asked
@@ -199,16 +206,26 @@ class ModelTrainer:
         if isinstance(batch, AudioError):
             raise batch
         self.remark(batch.remarks)
-        batch = batch.finished(self.device)
+        batch = batch.moved(self.device)
+        self._lap("transfer")
+        batch = batch.finished()
+        self._lap("augmentation")
         return batch.crops, batch.labels
+
+    def _lap(self, part: str) -> None:
+        if self.profile is not None:
+            self.profile.lap(part)
 
     def _step(self, crops: Tensor, labels: Tensor) -> None:
         """One optimizer step."""
         loss, accuracy = self.network(crops, labels)
+        self._lap("loss")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._lap("backward")
         self.optimizer.step()
         self.scheduler.step()
+        self._lap("optimizer")
         self.step += 1
         self.sums += torch.stack([loss.detach(), accuracy.mean()])
         if self.tally is not None:

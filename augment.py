@@ -26,6 +26,7 @@ KINDS = (*NOISES, "reverb", "speed", "band", "mulaw", "gain")
 INAUDIBLE = 1e-6  # share of a room response's energy that may be cut off at either end, -60 dB
 LOW_EDGES, HIGH_EDGES = (50.0, 300.0), (3000.0, 7500.0)  # Hz, of telephones, codecs and microphones
 EDGE_WIDTH = 100.0  # Hz from pass band to stop band
+SILENCE = 1e-20  # level of a crop below which nothing is scaled up
 MU = 255.0  # of 8-bit mu-law, ITU-T G.711
 
 Span = tuple[float, float]
@@ -95,8 +96,8 @@ class Mix(NamedTuple):
 
     def apply(self, crops: Tensor) -> Tensor:
         """Crops (n, T) -> the same and noise; digital silence stays as it is."""
-        wanted = _power(crops) * 10.0 ** (-self.snr_db[:, None] / 10.0)
-        return crops + self.noise * _factor(self.noise, wanted)
+        wanted = _level(crops) * 10.0 ** (-self.snr_db[:, None] / 20.0)
+        return torch.addcmul(crops, self.noise, _factor(self.noise, wanted))
 
 
 class Reverb(NamedTuple):
@@ -122,7 +123,7 @@ class Reverb(NamedTuple):
         size = scipy.fft.next_fast_len(length + self.responses.shape[1] - 1, real=True)
         wet = _inverse(_spectrum(crops, size) * _spectrum(self.responses, size), size)
         wet = wet[:, self.delay : self.delay + length]
-        return wet * _factor(wet, _power(crops))
+        return wet * _factor(wet, _level(crops))
 
 
 class Band(NamedTuple):
@@ -177,14 +178,14 @@ def _moved(part: Any, device: torch.device) -> Any:
     return part.to(device, non_blocking=True) if isinstance(part, Tensor) else part
 
 
-def _power(crops: Tensor) -> Tensor:
-    """(n, T) -> mean squares (n, 1)."""
-    return crops.square().mean(dim=1, keepdim=True)
+def _level(crops: Tensor) -> Tensor:
+    """(n, T) -> roots of the energies (n, 1)."""
+    return torch.linalg.vector_norm(crops, dim=1, keepdim=True)
 
 
-def _factor(crops: Tensor, power: Tensor) -> Tensor:
-    """(n, T), power (n, 1) -> what to multiply by to have that power (n, 1); silence has no such factor."""
-    return (power / _power(crops).clamp(min=torch.finfo(torch.float32).tiny)).sqrt()
+def _factor(crops: Tensor, level: Tensor) -> Tensor:
+    """(n, T), level (n, 1) -> what to multiply by to have that level (n, 1); silence has no such factor."""
+    return level / _level(crops).clamp(min=SILENCE)
 
 
 def _spectrum(signals: Tensor, size: int) -> Tensor:
@@ -351,7 +352,7 @@ class Augmenter:
         for _ in range(generator.integers(least, most, endpoint=True)):
             voice = self._piece("babble", generator, length)
             level = np.sqrt(voice.dot(voice) / length)
-            together += voice / max(level, np.finfo(np.float32).tiny)
+            together += voice / max(level, SILENCE)
         return together, generator.uniform(*self.ranges.snr_db["babble"])
 
     def _piece(self, kind: str, generator: np.random.Generator, length: int) -> Audio:

@@ -137,6 +137,12 @@ def _data_flags(parser: Parser) -> None:
     group.add_argument("--sampler", default="random", help=options.choices("sampler"))
     workers = min(5, os.cpu_count() or 1)
     group.add_argument("--nDataLoaderThread", type=int, default=workers, help="processes that read audio")
+    group.add_argument(
+        "--profile",
+        **BOOLEAN,
+        default=False,
+        help="say after 50 steps where the time goes and what to change",
+    )
     group.add_argument("--skip_bad_audio", **BOOLEAN, default=False, help="go on without unusable files")
 
 

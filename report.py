@@ -5,14 +5,24 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import runtime
 from audio import SKIPPED, Remark
 from files import write_text
 
+REMEDIES = {
+    "transfer": "crops of a pack are half the size (dataprep.py --pack)",
+    "augmentation": "fewer or cheaper stages in --augment_chain",
+    "front end": "fewer bands, or another --features",
+    "optimizer": "larger batches",
+    "trunk": "the network limits, as it should; a GPU, a smaller model or shorter crops help",
+}
 PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "soundfile")
 
 
@@ -104,6 +114,45 @@ class RunFolder:
                 stream.write(line + "\n")
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+class Profile:
+    """Where the time of the first steps goes. Waits for the device at every mark, so it slows them down."""
+
+    WARM_UP, STEPS = 3, 50
+
+    def __init__(self, device: torch.device, say: Callable[[str], None], advice: str) -> None:
+        self.device, self.say, self.advice = device, say, advice  # against waiting for data
+        self.seconds, self.step, self.last = dict[str, float](), 0, time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """The time since the last mark belongs to this part."""
+        if self.step >= self.WARM_UP + self.STEPS:
+            return  # it has been told
+        runtime.wait_for(self.device)
+        now = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self.last
+        self.last = now
+
+    def end_step(self, utterances: int) -> None:
+        """Count a step of so many utterances; after the last that is measured, say what was found."""
+        self.step += 1
+        if self.step == self.WARM_UP:
+            self.seconds.clear()
+        if self.step == self.WARM_UP + self.STEPS:
+            self._tell(utterances)
+
+    def _tell(self, utterances: int) -> None:
+        total = sum(self.seconds.values())
+        shares = {part: seconds / total for part, seconds in self.seconds.items()}
+        rate = self.STEPS * utterances / total
+        told = ", ".join(f"{part} {100 * share:.1f} %" for part, share in shares.items())
+        slowest = max(shares, key=lambda part: shares[part])
+        remedy = self.advice if slowest == "data wait" else REMEDIES.get(slowest, REMEDIES["trunk"])
+        self.say(f"profile of {self.STEPS} steps: {rate:.0f} utterances/s; {told}")
+        self.say(
+            f"profile: peak memory {runtime.peak_memory(self.device)}; most goes into {slowest}: {remedy}"
+        )
 
 
 def _now() -> str:

@@ -1,10 +1,13 @@
 """Device, precision, seeds and stop signals: the only file that names cuda and autocast."""
 
 import random
+import resource
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -13,6 +16,7 @@ import torch
 from torch import Tensor
 
 CPU = torch.device("cpu")
+SHARED_MEMORY = Path("/dev/shm")
 
 
 def choose_device(name: str, gpu_id: int = 0) -> torch.device:
@@ -49,6 +53,19 @@ def wait_for(device: torch.device) -> None:
     """Return when everything that was queued on the device is done; for measuring time."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def free_shared_mb() -> float:
+    """Free shared memory, MB; infinite where it isn't limited by a mount."""
+    return shutil.disk_usage(SHARED_MEMORY).free / 1e6 if SHARED_MEMORY.is_dir() else float("inf")
+
+
+def peak_memory(device: torch.device) -> str:
+    """Most memory that the process had so far, and its tensors on a GPU."""
+    text = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"  # KB on Linux
+    if device.type == "cuda":
+        text += f", {torch.cuda.max_memory_reserved(device) / 1e9:.2f} GB on the GPU"
+    return text
 
 
 def seed_everything(*seed: int) -> None:

@@ -16,7 +16,7 @@ import runtime
 from checkpoint import ModelFile
 from DatasetLoader import TrainData
 from flags import SCORING_OPTIONS
-from report import RunFolder
+from report import Profile, RunFolder
 from SpeakerNet import ModelTrainer, SpeakerNet, SpeakerTally, TrialTest
 
 
@@ -78,6 +78,9 @@ def evaluate(
         trial_test.run(network.to(device), normalize, stop, name, event="eval", model=args.initial_model)
 
 
+LONG_WAIT = 0.2  # share of an epoch that is spent waiting for data, from which on something should change
+
+
 class Progress(NamedTuple):
     """How far a run has come; part of its state."""
 
@@ -109,8 +112,11 @@ class Run:
         optimizer = options.build("optimizer", args, self.network.to(self.device).parameters())
         scheduler = options.build("scheduler", args, optimizer, len(self.sampler), args.max_epoch)
         tally = SpeakerTally(args.nClasses, self.device) if self.sampler.learns else None
-        self.trainer = ModelTrainer(self.network, optimizer, scheduler, self.device, folder.remark, tally)
-        self.progress = Progress()
+        profile = Profile(self.device, folder.say, self.data.advice()) if args.profile else None
+        self.trainer = ModelTrainer(
+            self.network, optimizer, scheduler, self.device, folder.remark, tally, profile
+        )
+        self.progress, self.warned = Progress(), False
 
     def describe(self) -> None:
         """Say what will be trained on what."""
@@ -211,6 +217,12 @@ class Run:
             f"data wait {100 * figures.data_wait:.0f} %"
         )
         self.folder.record(event="train", epoch=epoch, **figures._asdict())
+        if figures.data_wait > LONG_WAIT and not self.warned:
+            self.warned = True
+            self.folder.say(
+                f"warning: training waited for data for {100 * figures.data_wait:.0f} % of the time; "
+                f"{self.data.advice()}"
+            )
         self._advance(self.progress._replace(epoch=epoch, tested=False))
 
     def _test_and_save(self, stop: runtime.StopSignal) -> None:
@@ -265,6 +277,10 @@ def train(
     except runtime.Stopped as stopped:
         saved = folder.state.exists()
         folder.say(f"stopped by {stopped}; {'the same command goes on' if saved else 'nothing is saved yet'}")
+        raise
+    except RuntimeError as error:
+        if reason := run.data.death(error):
+            raise OSError(reason) from None
         raise
 
 

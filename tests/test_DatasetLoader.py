@@ -10,7 +10,6 @@ from audio import AudioError, Recordings
 from augment import Augmenter, Ranges
 from corpora._pack import write_pack
 from DatasetLoader import Draws, TrainDataset, read_train_list, train_loader
-from runtime import CPU
 from sampler.random import Sampler
 
 
@@ -90,7 +89,7 @@ def test_an_epoch_is_the_same_for_any_number_of_workers_and_from_a_pack(tmp_path
         for a, b in zip(alone, shared, strict=True):
             assert b.crops.dtype == (torch.int16 if packed and not chain else torch.float32)
             assert not b.effects
-            assert torch.equal(a.crops, b.finished(CPU).crops) and torch.equal(a.labels, b.labels)
+            assert torch.equal(a.crops, b.finished().crops) and torch.equal(a.labels, b.labels)
             assert a.crops.shape == (4, 2, 4000)
     assert (alone[0].labels >= 6).any() == chain.startswith("speed")
     later = epoch_of(corpus.root, utterances, 0, epoch=4, **settings)
@@ -104,7 +103,7 @@ def test_effects_applied_on_the_device_are_those_of_the_worker(tmp_path):
     here = epoch_of(corpus.root, utterances, 0, **settings)
     there = epoch_of(corpus.root, utterances, 1, **settings, finish=False)
     for a, b in zip(here, there, strict=True):
-        assert b.effects and torch.equal(a.crops, b.finished(CPU).crops)
+        assert b.effects and torch.equal(a.crops, b.finished().crops)
 
 
 def test_an_utterance_draws_the_same_whatever_was_drawn_before():

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,10 @@ import torch
 from conftest import ROOT, Corpus, assert_refused, run_here, run_script
 
 import checkpoint
+import DatasetLoader
+import report
 import runtime
+import trainSpeakerNet
 import tuneThreshold
 
 SCRIPT = "trainSpeakerNet.py"
@@ -212,6 +216,63 @@ def test_a_stop_between_any_two_steps_goes_on_with_the_next_batch(corpus, tmp_pa
     for whole, parts in zip(*lines, strict=True):
         figures = [json.loads(line) for line in (whole, parts)]
         assert figures[0]["loss"] == figures[1]["loss"] and figures[0]["accuracy"] == figures[1]["accuracy"]
+
+
+def test_a_dead_worker_is_reported_with_its_last_file(corpus, tmp_path):
+    words = corpus.options(tmp_path / "exp", max_epoch=500, nDataLoaderThread=1, test_list="")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / SCRIPT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(tmp_path / "exp" / "result" / "scores.txt", "Epoch 2,", process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [pid for pid in children if b"trainSpeakerNet" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2, errors
+    assert re.fullmatch(
+        rf".*worker \(pid(\(s\))? {workers[0]}\).*; its last file was spk\d/\d.wav\n", errors
+    ), errors
+
+
+def test_too_little_shared_memory_is_explained(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "free_shared_mb", lambda: 0.1)
+    result = run_here(
+        SCRIPT, *corpus.options(tmp_path / "exp", max_epoch=1, nDataLoaderThread=1, test_list="")
+    )
+    # 3 x 2 crops of 5,040 samples of 4 bytes, 2 batches: 0.24 MB
+    assert (
+        "warning: shared memory is small: 0 MB are free" in result.stdout and "may take 0 MB" in result.stdout
+    )
+    args = trainSpeakerNet.parse(corpus.options(tmp_path / "exp", nDataLoaderThread=1))[0]
+    data = DatasetLoader.TrainData(args, runtime.CPU)
+    assert data.batches_mb() == pytest.approx(0.24192)
+    for text in (
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that ...",
+        "Caught RuntimeError in DataLoader worker process 0.\nunable to write to file </torch_1>",
+    ):
+        assert "docker run --shm-size=8g" in data.death(RuntimeError(text))
+    assert data.death(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
+
+
+def test_the_profile_says_where_the_time_goes(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(report.Profile, "STEPS", 4)
+    monkeypatch.setattr(trainSpeakerNet, "LONG_WAIT", -1.0)
+    changes = {
+        "max_epoch": 2,
+        "test_list": "",
+        "augment": True,
+        "augment_chain": "gain:0.5",
+        "nDataLoaderThread": 0,
+    }
+    result = run_here(SCRIPT, *corpus.options(tmp_path / "exp", **changes), "--profile")
+    assert result.returncode == 0, result.stderr
+    (line,) = re.findall(r"profile of 4 steps: \d+ utterances/s; (.*)", result.stdout)
+    shares = {part: float(share) for part, share in re.findall(r"([a-z ]+) ([\d.]+) %", line)}
+    parts = ["data wait", "transfer", "augmentation", "front end", "trunk", "loss", "backward", "optimizer"]
+    assert [part.strip() for part in shares] == parts
+    assert sum(shares.values()) == pytest.approx(100.0, abs=0.5)
+    assert re.search(r"profile: peak memory [\d.]+ GB; most goes into [a-z ]+: ", result.stdout)
+    assert len(re.findall("warning: training waited for data", result.stdout)) == 1
 
 
 def test_other_speeds_are_other_speakers_in_training_only(corpus, tmp_path):
