@@ -5,12 +5,8 @@ import json
 import math
 import os
 import re
-import signal
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from audio import SAMPLE_RATE, AudioError, AudioFile
+from corpora._workers import in_processes
 from files import write_text
 
 MEANINGS = {  # kinds: first those whose files training should leave out, the worst first in either part
@@ -44,7 +40,6 @@ KINDS = tuple(MEANINGS)
 LEFT_OUT = KINDS[: KINDS.index("missing")]
 AUDIO = re.compile(r"[^.].*\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE | re.DOTALL)
 BLOCK = 1 << 17  # samples decoded at a time: most utterances whole, 0.5 MiB
-FILES_AT_ONCE = 32  # that a process is given, so that handing over costs little
 MOST_LINES = 1000  # of a kind in check.txt; check.json has all
 QUIET = 10.0 ** (-80 / 20)
 FULL_SCALE = 32_767 / 32_768  # the largest 16-bit sample
@@ -92,16 +87,14 @@ def check(
     paths = list(dict.fromkeys([*listed.train, *listed.trials]))
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
-    if not paths or workers < 0:
-        raise ValueError(f"{root}: expected a listed file and workers >= 0, got {len(paths)} and {workers}")
+    if not paths:
+        raise ValueError(f"{root}: no list names a file in it")
     findings, first, copies = list[Finding](), dict[bytes, str](), dict[str, list[str]]()
-    results = _examined(partial(_examine, root, min_duration_s), paths, workers or os.cpu_count() or 1)
-    bar = tqdm(results, "checking", len(paths), unit="file", disable=None, leave=False)
-    with closing(results), bar:
-        for path, (digest, found) in zip(paths, bar, strict=True):
-            findings += found
-            if digest and first.setdefault(digest, path) != path:
-                copies.setdefault(first[digest], [first[digest]]).append(path)
+    results = in_processes(partial(map, partial(_examine, root, min_duration_s)), paths, workers, "checking")
+    for path, (digest, found) in zip(paths, results, strict=True):
+        findings += found
+        if digest and first.setdefault(digest, path) != path:
+            copies.setdefault(first[digest], [first[digest]]).append(path)
     missing = {finding.path for finding in findings if finding.kind == "missing"}
     if len(missing) == len(paths):
         raise FileNotFoundError(f"{root / paths[0]}: no such file, nor any other listed; is {root} right?")
@@ -127,19 +120,6 @@ def write_report(findings: Sequence[Finding], folder: Path, num_files: int) -> l
     write_text(folder / "check.json", json.dumps(machine, indent=1, ensure_ascii=False) + "\n")
     write_text(folder / "excluded.txt", "".join(f"{path}\n" for path in excluded))
     return [*lines, f"{folder}/check.txt has the findings, excluded.txt what training should leave out"]
-
-
-def _examined(work: partial[Result], paths: list[str], workers: int) -> Generator[Result, None, None]:
-    """Paths -> what came of them, in order."""
-    if workers == 1:
-        yield from map(work, paths)
-        return
-    size = max(1, min(FILES_AT_ONCE, len(paths) // (4 * workers)))
-    with ProcessPoolExecutor(workers, None, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        try:
-            yield from pool.map(work, paths, chunksize=size)
-        except BrokenProcessPool:
-            raise OSError("a process was killed, perhaps for want of memory; use fewer workers") from None
 
 
 def _examine(root: Path, min_duration_s: float, path: str) -> Result:

@@ -1,14 +1,38 @@
 """Packs: exact samples, added to, damaged, refused."""
 
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 import zlib
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import voice
+from conftest import ROOT, voice
 
 from audio import AudioError, Pack, Recordings
+from corpora import _pack
 from corpora._pack import damaged, read_int16, write_pack
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from corpora import _pack
+read = _pack.read_int16
+_pack.read_int16 = lambda path: time.sleep(0.2) or read(path)
+root = Path(sys.argv[1])
+try:
+    _pack.write_pack(root, [f"{k}.wav" for k in range(64)], root / "pack", workers=2)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+inherited = pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="workers don't inherit what the test puts in place"
+)
 
 
 @pytest.fixture
@@ -102,3 +126,36 @@ def test_checksums_are_those_of_the_samples(recordings, tmp_path):
     root, paths = recordings
     write_pack(root, paths, tmp_path / "pack", workers=1)
     assert Pack(tmp_path / "pack").places[0, 3] == zlib.crc32(read_int16(str(root / paths[0])).tobytes())
+
+
+@inherited
+def test_a_killed_process_is_one_line_and_leaves_nothing(recordings, tmp_path, monkeypatch):
+    monkeypatch.setattr(_pack, "read_int16", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(OSError, match=r"^packing: a process was killed[^\n]*with fewer --workers$"):
+        write_pack(*recordings, tmp_path / "pack", workers=2)
+    assert list((tmp_path / "pack").iterdir()) == []
+
+
+def test_too_little_space_is_said_before_anything_is_written(recordings, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=28_799))
+    with pytest.raises(OSError, match=r"28,800 bytes needed, 28,799 free: .*0000\.npy"):  # 0.9 s
+        write_pack(*recordings, tmp_path / "pack")
+    assert list((tmp_path / "pack").iterdir()) == []
+
+
+@inherited
+@pytest.mark.parametrize(("sent", "printed"), [(signal.SIGINT, "interrupted\n"), (signal.SIGKILL, "")])
+def test_stopped_it_is_quick_and_quiet(sent, printed, tmp_path):
+    for number in range(64):  # 6 s of work
+        soundfile.write(tmp_path / f"{number}.wav", voice(0, number, 0.1), 16_000)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    settings = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "start_new_session": True}
+    process = subprocess.Popen(command, text=True, stdout=-1, stderr=-1, **settings)
+    while not (tmp_path / "pack" / "0000.tmp").exists():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    # Ctrl-C goes to all of them, the kill to the parent alone; the pipes close when the last one has ended
+    (os.killpg if sent == signal.SIGINT else os.kill)(process.pid, sent)
+    assert process.communicate(timeout=3) == (printed, "")
+    assert not (tmp_path / "pack" / "0000.npy").exists()
