@@ -128,7 +128,8 @@ def pack(found: list[Target], save_path: Path, workers: int) -> list[str]:
     told = []
     for target in found:
         listed, folder = read_lists(target), save_path / "pack" / target.name
-        added = write_pack(target.root, [*listed.train, *listed.trials], folder, workers)
+        paths = list(dict.fromkeys([*listed.train, *listed.trials]))
+        added = write_pack(target.root, paths, folder, workers)
         made = Pack(folder)
         wrong = damaged(made)
         if wrong:
@@ -136,6 +137,8 @@ def pack(found: list[Target], save_path: Path, workers: int) -> list[str]:
                 f"{folder}: {wrong[0]} and {len(wrong) - 1} more are damaged; delete it and pack again"
             )
         told.append(f"{folder}: {added} recordings added, {len(made.paths)} in all, verified")
+        if len(made.paths) > len(paths):
+            told.append(f"{folder}: {len(made.paths) - len(paths)} of them are no longer listed")
     return told
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from files import Paths, written_whole
 def damaged(pack: Pack) -> list[str]:
     """Paths of a pack whose samples are not those that were packed."""
     progress = tqdm(range(len(pack.paths)), "verifying", unit="file", disable=None, leave=False)
-    return [pack.paths[row] for row in progress if not _is_whole(pack.samples(row), *pack.places[row, 2:])]
+    return [pack.paths[row] for row in progress if not _is_whole(pack.samples(row), *pack.places[row, 2:4])]
 
 
 def _is_whole(samples: Samples, length: int, crc32: int) -> bool:
@@ -37,19 +37,23 @@ def write_pack(root: Path, paths: Sequence[str], folder: Path, workers: int = 0)
 
     Raises:
         AudioError: a file can't be read, or isn't 16 kHz mono; nothing is written then.
+        ValueError: a file isn't the one that was packed.
     """
     pack = Pack(folder) if (folder / Pack.INDEX).exists() else None
     known = set(pack.paths) if pack else set()
+    if pack and (path := _changed(pack, root, known.intersection(paths))):
+        raise ValueError(f"{root / path}: changed since it was packed; delete {folder} and pack again")
     wanted = [path for path in dict.fromkeys(paths) if path not in known]
     if not wanted:
         return 0
-    lengths = np.array(in_processes(partial(map, partial(_length, root)), wanted, workers, "measuring"))
+    measured = np.array(in_processes(partial(map, partial(_measure, root)), wanted, workers, "measuring"))
+    lengths, sources = measured[:, 0], measured[:, 1:]
     starts = np.cumsum(lengths) - lengths
     number = 1 + int(pack.places[:, 0].max()) if pack else 0
     slices = list(zip(wanted, starts.tolist(), lengths.tolist(), strict=True))
     with _new_shard(folder / f"{number:04d}.npy", int(lengths.sum())) as shard:
         sums = in_processes(partial(map, partial(_store, root, shard)), slices, workers, "packing")
-    places = np.stack([np.full(len(wanted), number), starts, lengths, sums], axis=1)
+    places = np.column_stack([np.full(len(wanted), number), starts, lengths, sums, sources])
     _write_index(folder, [*(pack.paths if pack else ()), *wanted], [*([pack.places] if pack else ()), places])
     return len(wanted)
 
@@ -79,15 +83,30 @@ def _write_index(folder: Path, paths: Sequence[str], places: Sequence[NDArray[np
         np.savez(stream, text=compact.text, ends=compact.ends, places=np.concatenate(places))
 
 
-def _length(root: Path, path: str) -> int:
-    """Samples of a recording, which must be 16 kHz mono."""
+def _changed(pack: Pack, root: Path, listed: set[str]) -> str | None:
+    """The first of the listed recordings whose file is there and isn't the one that was packed."""
+    for path, *source in zip(pack.paths, *pack.places[:, 4:].T.tolist(), strict=True):
+        with suppress(FileNotFoundError):
+            if path in listed and source != _source(root, path):
+                return path
+    return None
+
+
+def _source(root: Path, path: str) -> list[int]:
+    """Size of a file in bytes, its time in ns."""
+    found = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118  (Path is 4 times as slow)
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _measure(root: Path, path: str) -> list[int]:
+    """Samples of a recording, which must be 16 kHz mono; size and time of its file."""
     audio = AudioFile(str(root / path))
     if audio.rate != SAMPLE_RATE or audio.file.channels != 1:
         raise AudioError(
             f"{root / path}: {audio.rate} Hz, {audio.file.channels} channels; a pack holds {SAMPLE_RATE} Hz "
             "mono: use dataprep.py --convert first"
         )
-    return int(audio.num_frames)
+    return [audio.num_frames, *_source(root, path)]
 
 
 def _store(root: Path, shard: Path, place: tuple[str, int, int]) -> int:

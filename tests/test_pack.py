@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, voice
+from conftest import ROOT, run_here, voice
 
 from audio import AudioError, Pack, Recordings
 from corpora import _pack
@@ -106,11 +106,45 @@ def test_damage_is_found(recordings, tmp_path):
     first.write_bytes(b"x")
     with pytest.raises(ValueError, match=r"0000\.npy: missing or damaged"):
         Pack(tmp_path / "pack").samples(0)
+    with np.load(tmp_path / "pack" / "index.npz") as index:
+        older = dict(index) | {"places": index["places"][:, :4]}
+    np.savez(tmp_path / "pack" / "index.npz", **older)
+    with pytest.raises(ValueError, match=r"damaged: places are \(3, 4\), not \(3, 6\); make the pack again"):
+        Pack(tmp_path / "pack")
     (tmp_path / "pack" / "index.npz").write_text("a b\n")
     with pytest.raises(ValueError, match=r"index\.npz: damaged: .*; make the pack again"):
         Pack(tmp_path / "pack")
     with pytest.raises(FileNotFoundError, match="no pack; make one"):
         Pack(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_recording_that_changed_is_refused(recordings, tmp_path, number):
+    root, paths = recordings
+    write_pack(root, paths, tmp_path / "pack")
+    (root / paths[1]).unlink()  # nobody needs the files once they are packed
+    path, before = root / paths[number], (root / paths[number]).stat()
+    for content, time_ns in ((path.read_bytes(), before.st_mtime_ns + 1), (b"x", before.st_mtime_ns)):
+        path.write_bytes(content)
+        os.utime(path, ns=(time_ns, time_ns))
+        with pytest.raises(
+            ValueError, match=rf"{path.name}: changed since it was packed; delete .* and pack"
+        ):
+            write_pack(root, paths, tmp_path / "pack")
+    assert write_pack(root, paths[1:2], tmp_path / "pack") == 0  # what isn't listed isn't looked at
+
+
+def test_what_is_no_longer_listed_is_counted(recordings, tmp_path):
+    root, paths = recordings
+    words = ("--pack", "--root", root, "--train_list", tmp_path / "list", "--save_path", tmp_path)
+    for listed, expected in (
+        (paths, []),
+        (paths[:1], [f"{tmp_path}/pack/own: 2 of them are no longer listed"]),
+    ):
+        (tmp_path / "list").write_text("".join(f"s {path}\n" for path in listed))
+        result = run_here("dataprep.py", *words)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines()[1:] == expected
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16_000, 2)])
