@@ -143,17 +143,17 @@ def _speakers(paths: Iterable[str], place: int) -> Iterator[tuple[str, str]]:
 def overlaps(trials: dict[str, list[str]], trained: dict[str, dict[str, str]]) -> Iterator[_check.Finding]:
     """Trial and train lists by name -> a finding for each file, and one for all speakers, that two share."""
     for train_list, train in trained.items() if trials else ():
-        place, known, lists = _place_of_speakers(train), set(train.values()), dict[str, list[str]]()
+        place, known, where = _place_of_speakers(train), set(train.values()), dict[str, list[str]]()
         for test_list, paths in trials.items():
             for path in filter(train.__contains__, paths):
-                lists.setdefault(path, []).append(test_list)
+                where.setdefault(path, []).append(test_list)
             speakers = {speaker for _, speaker in _speakers(paths, place)}
             if shared := sorted(speakers & known):
                 names = ", ".join([*shared[:NAMED], *["..."] * (len(shared) > NAMED)])
                 detail = f"{len(shared):,} of {len(speakers):,} in {test_list} are in {train_list}: {names}"
                 yield _check.Finding("shared speakers", "", detail)
-        for path, names_of in lists.items():
-            yield _check.Finding("leak", path, f"this file is in {train_list} and in {', '.join(names_of)}")
+        for path, tests in where.items():
+            yield _check.Finding("leak", path, f"this file is in {train_list} and in {', '.join(tests)}")
 
 
 def check(found: list[Target], save_path: Path, workers: int) -> list[str]:
@@ -188,23 +188,48 @@ def suspects(
     return [f"{folder}/suspects.txt: {counts}"]
 
 
-def pack(found: list[Target], save_path: Path, workers: int) -> list[str]:
-    """--pack: the recordings of each target's lists in save_path/pack, verified."""
+def pack(found: list[Target], save_path: Path, workers: int, exclude: Path | None) -> list[str]:
+    """--pack: the recordings of each target's lists in save_path/pack, verified.
+
+    exclude: file of paths to leave out; None = what --check wrote for the target.
+    """
     told = []
     for target in found:
         told += target.notes()
-        paths, folder = read_lists(target).paths(), save_path / "pack" / target.name
-        if not paths:
+        listed, folder = read_lists(target).paths(), save_path / "pack" / target.name
+        if not listed:
             continue
-        added = write_pack(target.root, paths, folder, workers)
-        made = Pack(folder)
-        if wrong := damaged(made):
-            raise ValueError(
-                f"{folder}: {wrong[0]} and {len(wrong) - 1} more are damaged; delete it and pack again"
+        excluded = exclude or _if_there(save_path / "check" / target.name / "excluded.txt")
+        left_out = _read_excluded(excluded)
+        paths = [path for path in listed if path not in left_out]
+        if not paths:
+            raise ValueError(f"{target.name}: {excluded} leaves nothing to pack")
+        if len(paths) < len(listed):
+            told.append(
+                f"{target.name}: {len(listed) - len(paths)} recordings left out by {excluded}; "
+                f"train with --exclude {excluded}"
             )
-        told.append(f"{folder}: {added} recordings added, {len(made.paths)} in all, verified")
-        if len(made.paths) > len(paths):
-            told.append(f"{folder}: {len(made.paths) - len(paths)} of them are no longer listed")
+        told += _packed(target.root, paths, folder, workers)
+    return told
+
+
+def _read_excluded(path: Path | None) -> set[str]:
+    if path is None or (path.is_file() and path.stat().st_size == 0):  # --check found nothing
+        return set()
+    return {line for _, line in read_lines(str(path), "--exclude")}
+
+
+def _packed(root: Path, paths: list[str], folder: Path, workers: int) -> list[str]:
+    """Pack the recordings and verify the pack -> what there is to tell."""
+    added = write_pack(root, paths, folder, workers)
+    made = Pack(folder)
+    if wrong := damaged(made):
+        raise ValueError(
+            f"{folder}: {wrong[0]} and {len(wrong) - 1} more are damaged; delete it and pack again"
+        )
+    told = [f"{folder}: {added} recordings added, {len(made.paths)} in all, verified"]
+    if len(made.paths) > len(paths):
+        told.append(f"{folder}: {len(made.paths) - len(paths)} of them are no longer listed")
     return told
 
 

@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, run_here, voice
+from conftest import ROOT, assert_refused, run_here, voice
 
 from audio import AudioError, Pack, Recordings
 from corpora import _pack
@@ -145,6 +145,32 @@ def test_what_is_no_longer_listed_is_counted(recordings, tmp_path):
         result = run_here("dataprep.py", *words)
         assert result.returncode == 0, result.stderr
         assert result.stdout.splitlines()[1:] == expected
+
+
+def test_what_the_check_excludes_is_left_out(recordings, tmp_path):
+    root, short = recordings
+    for name in ("junk.wav", "trial.wav"):
+        (root / name).write_text("no audio")
+    soundfile.write(root / "silent.wav", np.zeros(16_000), 16_000)  # of no use to train on; but trials may
+    (tmp_path / "train").write_text("".join(f"s {path}\n" for path in [*short, "junk.wav", "absent.wav"]))
+    (tmp_path / "test").write_text("1 trial.wav silent.wav\n")
+    lists = ("--root", root, "--train_list", tmp_path / "train", "--test_list", tmp_path / "test")
+    words = ("--pack", *lists, "--save_path", tmp_path)
+    assert_refused(run_here("dataprep.py", *words), "junk.wav: cannot be read")
+    result = run_here("dataprep.py", "--check", *words)
+    assert result.returncode == 0, result.stderr
+    excluded = tmp_path / "check" / "own" / "excluded.txt"
+    assert excluded.read_text().splitlines() == ["absent.wav", "junk.wav", *short, "trial.wav"]
+    assert f"own: 6 recordings left out by {excluded}; train with --exclude {excluded}" in result.stdout
+    assert Pack(tmp_path / "pack" / "own").paths == ["silent.wav"]
+    (tmp_path / "fewer").write_text("junk.wav\nabsent.wav\ntrial.wav\n")
+    result = run_here("dataprep.py", *words, "--exclude", tmp_path / "fewer")
+    assert "own: 3 recordings left out" in result.stdout and "3 recordings added, 4 in all" in result.stdout
+    (tmp_path / "all").write_text(excluded.read_text() + "silent.wav\n")
+    assert_refused(run_here("dataprep.py", *words, "--exclude", tmp_path / "all"), "leaves nothing to pack")
+    assert_refused(run_here("dataprep.py", *words, "--exclude", tmp_path / "no"), "--exclude", "no such file")
+    excluded.write_text("")  # as for a corpus in which nothing was found
+    assert_refused(run_here("dataprep.py", *words), "junk.wav: cannot be read")
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16_000, 2)])
