@@ -180,10 +180,12 @@ class Pack:
     """What dataprep.py --pack made: recordings as 16-bit samples in a row, memory-mapped.
 
     A folder with shards `0000.npy`, `0001.npy`, ... and `index.npz`: the recordings' paths (arrays of
-    files.Paths) and `places`, for each its shard, start, length in samples and CRC-32.
+    files.Paths) and `places`, for each its shard, start, length in samples and CRC-32, and the size in bytes
+    and time in ns (mtime_ns) of the file that it was packed from.
     """
 
     INDEX = "index.npz"
+    COLUMNS = 6  # of places
 
     def __init__(self, folder: Path) -> None:
         """Read the index; raises ValueError or FileNotFoundError if it isn't whole."""
@@ -191,6 +193,8 @@ class Pack:
         try:
             with np.load(folder / self.INDEX, allow_pickle=False) as index:
                 self.paths, self.places = Paths(index["text"], index["ends"]), index["places"]
+            if self.places.shape != (len(self.paths), self.COLUMNS):
+                raise ValueError(f"places are {self.places.shape}, not {(len(self.paths), self.COLUMNS)}")
         except FileNotFoundError:
             raise FileNotFoundError(f"{folder}: no pack; make one with dataprep.py --pack") from None
         except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
@@ -198,7 +202,7 @@ class Pack:
 
     def samples(self, row: int) -> Samples:
         """Row of the index -> samples (T,), a view of the shard."""
-        number, start, length, _ = self.places[row].tolist()
+        number, start, length = self.places[row, :3].tolist()
         if number not in self._shards:
             path = self.shard(number)
             try:

@@ -90,6 +90,9 @@ def _add_step_options(made: Parser) -> None:
     group = made.add_argument_group("--check and --pack, beside --corpus")
     group.add_argument("--train_list", type=Path, help="a train list; default: the corpus's")
     group.add_argument("--test_list", type=Path, help="a trial list; default: the corpus's")
+    group.add_argument(
+        "--exclude", type=Path, help="paths that --pack leaves out; default: what --check found"
+    )
     group.add_argument("--suspects", default="", help="model file: --check also lists probable label errors")
     group.add_argument("--root", type=Path, help="where the lists' paths start; default: the corpus's")
 
@@ -229,7 +232,9 @@ STEPS: dict[str, Callable[[argparse.Namespace, dict[str, Corpus]], list[str]]] =
     ),
     "generate": generate,
     "check": check,
-    "pack": lambda args, names: _inspect.pack(targets(args, names), args.save_path, args.workers),
+    "pack": lambda args, names: _inspect.pack(
+        targets(args, names), args.save_path, args.workers, args.exclude
+    ),
 }
 
 

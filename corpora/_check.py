@@ -5,12 +5,7 @@ import json
 import math
 import os
 import re
-import signal
-from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,33 +13,34 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from audio import SAMPLE_RATE, AudioError, AudioFile
+from corpora._workers import in_processes
 from files import write_text
 
 MEANINGS = {  # kinds: first those whose files training should leave out, the worst first in either part
     "unreadable": "cannot be opened, or holds nothing",
     "truncated": "its header promises more, its stream doesn't end, or decoding breaks off",
     "not finite": "holds NaN or infinite samples",
+    "missing": "in a list, not on the disk",
     "silent": "its RMS lies below -80 dBFS",
     "constant": "varies by less than -80 dBFS around a value that isn't zero",
     "too short": "shorter than the least duration",
     "duplicate of another speaker": "the same samples under two speakers, so that its label is unknown",
     "duplicate": "the same samples as another file",
-    "missing": "in a list, not on the disk",
     "leak": "trained on, and part of the trials",
     "counts": "not the numbers that this corpus is known by",
     "clipped": "1 % of its samples at full scale, or in flat tops at its own extremes",
     "wrong rate": "not 16 kHz; training resamples it",
     "several channels": "training mixes them down",
+    "shared speakers": "in the trials and trained on; as it should be where files of each were held out",
     "unlisted": "under the folder, in no list; not read",
 }
 KINDS = tuple(MEANINGS)
-LEFT_OUT = KINDS[: KINDS.index("missing")]
+UNUSABLE = KINDS[: KINDS.index("silent")]
+LEFT_OUT = KINDS[: KINDS.index("leak")]  # of training
 AUDIO = re.compile(r"[^.].*\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE | re.DOTALL)
 BLOCK = 1 << 17  # samples decoded at a time: most utterances whole, 0.5 MiB
-FILES_AT_ONCE = 32  # that a process is given, so that handing over costs little
 MOST_LINES = 1000  # of a kind in check.txt; check.json has all
 QUIET = 10.0 ** (-80 / 20)
 FULL_SCALE = 32_767 / 32_768  # the largest 16-bit sample
@@ -92,28 +88,36 @@ def check(
     paths = list(dict.fromkeys([*listed.train, *listed.trials]))
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
-    if not paths or workers < 0:
-        raise ValueError(f"{root}: expected a listed file and workers >= 0, got {len(paths)} and {workers}")
+    if not paths:
+        raise ValueError(f"{root}: no list names a file in it")
     findings, first, copies = list[Finding](), dict[bytes, str](), dict[str, list[str]]()
-    results = _examined(partial(_examine, root, min_duration_s), paths, workers or os.cpu_count() or 1)
-    bar = tqdm(results, "checking", len(paths), unit="file", disable=None, leave=False)
-    with closing(results), bar:
-        for path, (digest, found) in zip(paths, bar, strict=True):
-            findings += found
-            if digest and first.setdefault(digest, path) != path:
-                copies.setdefault(first[digest], [first[digest]]).append(path)
+    results = in_processes(partial(map, partial(_examine, root, min_duration_s)), paths, workers, "checking")
+    for path, (digest, found) in zip(paths, results, strict=True):
+        findings += found
+        if digest and first.setdefault(digest, path) != path:
+            copies.setdefault(first[digest], [first[digest]]).append(path)
     missing = {finding.path for finding in findings if finding.kind == "missing"}
     if len(missing) == len(paths):
         raise FileNotFoundError(f"{root / paths[0]}: no such file, nor any other listed; is {root} right?")
     findings += [*_duplicates(copies, listed), *_leaks(copies, listed), *_unlisted(root, paths)]
     findings += _counts([s for path, s in listed.train.items() if path not in missing], known or {})
-    return sorted(findings, key=lambda finding: (KINDS.index(finding.kind), *finding))
+    return sorted(findings, key=by_kind)
 
 
-def write_report(findings: Sequence[Finding], folder: Path, num_files: int) -> list[str]:
-    """Findings about so many files -> check.txt, check.json, excluded.txt in folder, and lines to print."""
+def by_kind(finding: Finding) -> tuple[int, str, str]:
+    """Finding -> its place in a report: the worst kind first."""
+    return KINDS.index(finding.kind), finding.path, finding.detail
+
+
+def write_report(findings: Sequence[Finding], folder: Path, listed: Listed) -> list[str]:
+    """Findings about listed files, in any order -> check.txt, check.json, excluded.txt, and lines to print.
+
+    What can't be used is excluded; of the train list, also what training should leave out.
+    """
+    findings, num_files = sorted(findings, key=by_kind), len({*listed.train, *listed.trials})
     counts = {kind: sum(finding.kind == kind for finding in findings) for kind in KINDS}
-    excluded = sorted({finding.path for finding in findings if finding.kind in LEFT_OUT})
+    unfit = (f for f in findings if f.kind in (LEFT_OUT if f.path in listed.train else UNUSABLE))
+    excluded = sorted({finding.path for finding in unfit})
     lines = [f"{num_files:,} files checked: {len(findings):,} findings, {len(excluded):,} files to leave out"]
     lines += [f"{counts[kind]:>9,} {kind}: {MEANINGS[kind]}" for kind in KINDS if counts[kind]]
     text = list(lines)
@@ -126,20 +130,7 @@ def write_report(findings: Sequence[Finding], folder: Path, num_files: int) -> l
     write_text(folder / "check.txt", "".join(f"{line}\n" for line in text))
     write_text(folder / "check.json", json.dumps(machine, indent=1, ensure_ascii=False) + "\n")
     write_text(folder / "excluded.txt", "".join(f"{path}\n" for path in excluded))
-    return [*lines, f"{folder}/check.txt has the findings, excluded.txt what training should leave out"]
-
-
-def _examined(work: partial[Result], paths: list[str], workers: int) -> Generator[Result, None, None]:
-    """Paths -> what came of them, in order."""
-    if workers == 1:
-        yield from map(work, paths)
-        return
-    size = max(1, min(FILES_AT_ONCE, len(paths) // (4 * workers)))
-    with ProcessPoolExecutor(workers, None, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        try:
-            yield from pool.map(work, paths, chunksize=size)
-        except BrokenProcessPool:
-            raise OSError("a process was killed, perhaps for want of memory; use fewer workers") from None
+    return [*lines, f"{folder}/check.txt has the findings, excluded.txt what to leave out"]
 
 
 def _examine(root: Path, min_duration_s: float, path: str) -> Result:
@@ -263,18 +254,11 @@ def _duplicates(copies: dict[str, list[str]], listed: Listed) -> Iterator[Findin
 
 
 def _leaks(copies: dict[str, list[str]], listed: Listed) -> Iterator[Finding]:
-    """Paths, samples and speakers of the trials that are trained on; of a speaker its first path."""
-    same = {path: group[0] for group in copies.values() for path in group}  # train paths come first
-    counts, files = Counter(listed.train.values()), dict[str, list[str]]()
-    for path in listed.trials:
-        files.setdefault(listed.trial_speakers.get(path, ""), []).append(path)
-        if path in listed.train:
-            yield Finding("leak", path, "this file is in the train list and in the trials")
-        elif same.get(path) in listed.train:
-            yield Finding("leak", path, f"the same samples as {same[path]}, which is in the train list")
-    for speaker in files.keys() & counts.keys():
-        detail = f"speaker {speaker}: {counts[speaker]} files to train on, {len(files[speaker])} for trials"
-        yield Finding("leak", files[speaker][0], detail)
+    """Groups of files with the same samples -> those of the trials that are trained on under another path."""
+    for first, *others in copies.values():  # train paths come first
+        for path in others if first in listed.train else ():
+            if path not in listed.train:
+                yield Finding("leak", path, f"the same samples as {first}, which is in the train list")
 
 
 def _unlisted(root: Path, paths: list[str]) -> Iterator[Finding]:

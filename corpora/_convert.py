@@ -4,28 +4,21 @@ import errno
 import functools
 import importlib
 import io
-import multiprocessing
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
-import threading
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import chain
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
 from audio import SAMPLE_RATE, AudioFile, Samples, to_int16
+from corpora._workers import in_processes
 from files import written_whole
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # of what is written
@@ -35,7 +28,6 @@ CONTAINERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,flv,matroska,mov,mp3,mpegts,
 READ = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-i"]
 AS_SAMPLES = ["-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le"]
 TIME_LIMIT_S = 600  # for one call of ffmpeg
-FILES_AT_ONCE = 16  # that a process is given, and ffmpeg, whose start takes longer than a short file
 SHORT = 1 << 19  # bytes of a source that ffmpeg is given together with others
 SPEAKER = re.compile(r"(\[[^]]* @ 0x[0-9a-f]+\] )+")  # part of ffmpeg that complains, and its address
 LONGEST_COMPLAINT = 200  # characters
@@ -78,22 +70,10 @@ def convert(jobs: Sequence[Job], *, workers: int = 0, ffmpeg: str = "") -> Repor
     _check(jobs)
     work = functools.partial(_convert, ffmpeg=_program(jobs, ffmpeg))
     _leftovers.cache_clear()
-    workers = max(1, min(workers or os.cpu_count() or 1, len(jobs)))
-    size = max(1, min(FILES_AT_ONCE, len(jobs) // (4 * workers)))
-    parts = [jobs[i : i + size] for i in range(0, len(jobs), size)]
-    if workers == 1:
-        return _collect(jobs, map(work, parts))
-    stop = multiprocessing.Event()
-    with ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(stop,)) as pool:
-        try:
-            return _collect(jobs, pool.map(work, parts))
-        except BrokenProcessPool:
-            raise OSError(
-                "converting: a process was killed, perhaps for want of memory; what is done is kept: "
-                "start again, with fewer --workers"
-            ) from None
-        finally:
-            stop.set()  # after Ctrl-C, the files that are being converted are finished and no others begun
+    results = in_processes(work, jobs, workers, "converting")
+    failed = [(str(job.source), r.reason) for job, r in zip(jobs, results, strict=True) if r.reason]
+    skipped = sum(result.skipped for result in results)
+    return Report(len(jobs) - skipped - len(failed), skipped, failed)
 
 
 def shard(jobs: Sequence[Job], text: str) -> list[Job]:
@@ -145,40 +125,11 @@ def _program(jobs: Sequence[Job], ffmpeg: str) -> str:
     return ffmpeg
 
 
-def _collect(jobs: Sequence[Job], results: Iterable[list[_Result]]) -> Report:
-    """Results of parts of the jobs, in their order -> their report."""
-    skipped, failed = 0, list[tuple[str, str]]()
-    each = chain.from_iterable(results)
-    progress = tqdm(each, "converting", len(jobs), unit="file", disable=None, leave=False)
-    for job, result in zip(jobs, progress, strict=True):
-        skipped += result.skipped
-        if result.reason:
-            failed.append((str(job.source), result.reason))
-    return Report(len(jobs) - skipped - len(failed), skipped, failed)
-
-
-_stop: Event | threading.Event = threading.Event()  # in a worker process: begin no more files
-
-
-def _start_worker(stop: Event) -> None:
-    """Prepare a worker process: it leaves Ctrl-C to the parent, and ends when the parent is killed."""
-    global _stop
-    _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _convert(jobs: Sequence[Job], ffmpeg: str) -> list[_Result]:
+def _convert(jobs: Sequence[Job], ffmpeg: str) -> Iterator[_Result]:
     """Convert files unless that is done; raises OSError if the disk is full."""
-    decoded = {} if _stop.is_set() else _decode_together(jobs, ffmpeg)
-    return [_convert_one(job, ffmpeg, decoded.get(job.source)) for job in jobs if not _stop.is_set()]
+    decoded = _decode_together(jobs, ffmpeg)  # ffmpeg takes longer to start than for a short file
+    for job in jobs:
+        yield _convert_one(job, ffmpeg, decoded.get(job.source))
 
 
 def _convert_one(job: Job, ffmpeg: str, samples: Samples | None) -> _Result:

@@ -3,13 +3,14 @@
 audio.Pack says how a pack is laid out and reads it. Adding recordings adds a shard.
 """
 
+import errno
 import os
+import shutil
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -17,15 +18,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from audio import SAMPLE_RATE, AudioError, AudioFile, Pack, Samples, to_int16
+from corpora._workers import in_processes
 from files import Paths, written_whole
-
-FILES_AT_ONCE = 16  # that a process is given
 
 
 def damaged(pack: Pack) -> list[str]:
     """Paths of a pack whose samples are not those that were packed."""
     progress = tqdm(range(len(pack.paths)), "verifying", unit="file", disable=None, leave=False)
-    return [pack.paths[row] for row in progress if not _is_whole(pack.samples(row), *pack.places[row, 2:])]
+    return [pack.paths[row] for row in progress if not _is_whole(pack.samples(row), *pack.places[row, 2:4])]
 
 
 def _is_whole(samples: Samples, length: int, crc32: int) -> bool:
@@ -37,27 +37,44 @@ def write_pack(root: Path, paths: Sequence[str], folder: Path, workers: int = 0)
 
     Raises:
         AudioError: a file can't be read, or isn't 16 kHz mono; nothing is written then.
+        ValueError: a file isn't the one that was packed.
     """
     pack = Pack(folder) if (folder / Pack.INDEX).exists() else None
     known = set(pack.paths) if pack else set()
+    if pack and (path := _changed(pack, root, known.intersection(paths))):
+        raise ValueError(f"{root / path}: changed since it was packed; delete {folder} and pack again")
     wanted = [path for path in dict.fromkeys(paths) if path not in known]
     if not wanted:
         return 0
-    workers = workers or os.cpu_count() or 1
-    lengths = np.array(_each(_length, root, wanted, workers, "measuring"))
+    measured = np.array(in_processes(partial(map, partial(_measure, root)), wanted, workers, "measuring"))
+    lengths, sources = measured[:, 0], measured[:, 1:]
     starts = np.cumsum(lengths) - lengths
     number = 1 + int(pack.places[:, 0].max()) if pack else 0
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{number:04d}.npy"
-    temporary = target.with_suffix(".tmp")  # overwritten by the next try if this one is killed
-    array = np.lib.format.open_memmap(temporary, "w+", np.int16, (int(lengths.sum()),))
-    del array
-    slices = [(str(temporary), *each) for each in zip(starts.tolist(), lengths.tolist(), strict=True)]
-    sums = _each(_store, root, wanted, workers, "packing", slices)
-    temporary.replace(target)
-    places = np.stack([np.full(len(wanted), number), starts, lengths, sums], axis=1)
+    slices = list(zip(wanted, starts.tolist(), lengths.tolist(), strict=True))
+    with _new_shard(folder / f"{number:04d}.npy", int(lengths.sum())) as shard:
+        sums = in_processes(partial(map, partial(_store, root, shard)), slices, workers, "packing")
+    places = np.column_stack([np.full(len(wanted), number), starts, lengths, sums, sources])
     _write_index(folder, [*(pack.paths if pack else ()), *wanted], [*([pack.places] if pack else ()), places])
     return len(wanted)
+
+
+@contextmanager
+def _new_shard(target: Path, length: int) -> Iterator[Path]:
+    """A file for so many samples, which gets its name once they are in it; OSError if there is no room."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = 2 * length, shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free", str(target))
+    temporary = target.with_suffix(".tmp")  # overwritten by the next try if this one is killed
+    try:
+        np.lib.format.open_memmap(temporary, "w+", np.int16, (length,)).flush()
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _write_index(folder: Path, paths: Sequence[str], places: Sequence[NDArray[np.int64]]) -> None:
@@ -66,34 +83,43 @@ def _write_index(folder: Path, paths: Sequence[str], places: Sequence[NDArray[np
         np.savez(stream, text=compact.text, ends=compact.ends, places=np.concatenate(places))
 
 
-def _each(
-    work: Callable[..., int], root: Path, paths: list[str], workers: int, name: str, *more: Iterable[Any]
-) -> list[int]:
-    """Call work(root, path, ...) for every path in so many processes -> its results, in order."""
-    with ProcessPoolExecutor(workers) as pool:
-        results = pool.map(work, repeat(root), paths, *more, chunksize=FILES_AT_ONCE)
-        return list(tqdm(results, name, len(paths), unit="file", disable=None, leave=False))
+def _changed(pack: Pack, root: Path, listed: set[str]) -> str | None:
+    """The first of the listed recordings whose file is there and isn't the one that was packed."""
+    for path, *source in zip(pack.paths, *pack.places[:, 4:].T.tolist(), strict=True):
+        with suppress(FileNotFoundError):
+            if path in listed and source != _source(root, path):
+                return path
+    return None
 
 
-def _length(root: Path, path: str) -> int:
-    """Samples of a recording, which must be 16 kHz mono."""
+def _source(root: Path, path: str) -> list[int]:
+    """Size of a file in bytes, its time in ns."""
+    found = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118  (Path is 4 times as slow)
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _measure(root: Path, path: str) -> list[int]:
+    """Samples of a recording, which must be 16 kHz mono; size and time of its file."""
     audio = AudioFile(str(root / path))
     if audio.rate != SAMPLE_RATE or audio.file.channels != 1:
         raise AudioError(
             f"{root / path}: {audio.rate} Hz, {audio.file.channels} channels; a pack holds {SAMPLE_RATE} Hz "
             "mono: use dataprep.py --convert first"
         )
-    return int(audio.num_frames)
+    return [audio.num_frames, *_source(root, path)]
 
 
-def _store(root: Path, path: str, place: tuple[str, int, int]) -> int:
-    """Decode a recording into its place of the shard -> checksum of its samples."""
-    file, start, length = place
+def _store(root: Path, shard: Path, place: tuple[str, int, int]) -> int:
+    """Decode a recording (path, start, length) into its place of the shard -> checksum of its samples."""
+    path, start, length = place
     samples = read_int16(str(root / path))
     if len(samples) != length:
         raise AudioError(f"{root / path}: truncated: {len(samples)} of {length} samples could be read")
-    np.load(file, mmap_mode="r+")[start : start + length] = samples
-    return zlib.crc32(samples.tobytes())
+    content = samples.tobytes()
+    with shard.open("r+b") as stream:  # on a full disk, writing to a memory map would kill the process
+        stream.seek(np.load(shard, mmap_mode="r").offset + samples.itemsize * start)
+        stream.write(content)
+    return zlib.crc32(content)
 
 
 def read_int16(path: str) -> Samples:

@@ -10,11 +10,12 @@ import tracemalloc
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, voice
+from conftest import ROOT, assert_refused, run_here, voice
 
 from audio import AudioFile
 from corpora import _check, _suspects
 from corpora._check import KINDS, Finding, Listed, check, write_report
+from corpora._inspect import overlaps
 from corpora._suspects import Suspect, label_errors, same_speakers
 
 SUFFIXES = ("wav", "flac", "ogg", "opus")
@@ -279,19 +280,76 @@ def test_missing_and_unlisted(copy):
     assert found(root, listed, known=KNOWN) == [*expected[:2], ("counts", ""), *expected[2:]]
 
 
-def test_leaks(copy):
+def test_samples_that_are_trained_on_leak(copy):
     root, listed = copy
-    train, trials = [path for path in listed.train if path.endswith("flac")], listed.trials
-    assert found(root, listed._replace(trials=[*trials, train[0]])) == [("leak", train[0])]
-    knows = listed._replace(trials=[*trials, *train[:2]], trial_speakers=dict.fromkeys(train[:2], "spk0"))
-    details = [finding.detail for finding in check(root, knows, workers=1)]
-    in_both = "this file is in the train list and in the trials"
-    assert sorted(details) == ["speaker spk0: 8 files to train on, 2 for trials", in_both, in_both]
-    moved = {path: "spk3" if path == trials[0] else s for path, s in listed.trial_speakers.items()}
-    assert found(root, listed._replace(trial_speakers=moved)) == [("leak", trials[0])]
-    shutil.copy(root / train[0], root / trials[0])
-    kinds = [kind for kind, path in found(root, listed) if path == trials[0]]
+    train = next(path for path in listed.train if path.endswith("flac"))
+    shutil.copy(root / train, root / listed.trials[0])
+    kinds = [kind for kind, path in found(root, listed) if path == listed.trials[0]]
     assert kinds == ["duplicate of another speaker", "leak"]
+    assert found(root, listed._replace(trials=[*listed.trials, train])) == found(root, listed)
+
+
+def test_files_and_speakers_of_two_lists():
+    train = {f"{s}/v/{take}.wav": s for s in "abcdefg" for take in range(2)}
+    held_out = [f"{speaker}/v/2.wav" for speaker in "abcdefgh"]
+    trials = {"own.txt": held_out, "hard.txt": ["a/v/0.wav", "x/v/0.wav"], "all.txt": ["a/v/0.wav"]}
+    others = {
+        "part/h/v/0.wav": "h",
+        "part/i/v/0.wav": "i",
+    }  # another h: the lists' speakers are first folders
+    assert list(overlaps(trials, {"train.txt": train, "others.txt": others})) == [
+        ("shared speakers", "", "7 of 8 in own.txt are in train.txt: a, b, c, d, e, ..."),
+        ("shared speakers", "", "1 of 2 in hard.txt are in train.txt: a"),
+        ("shared speakers", "", "1 of 1 in all.txt are in train.txt: a"),
+        ("leak", "a/v/0.wav", "this file is in train.txt and in hard.txt, all.txt"),
+    ]
+
+
+@pytest.fixture
+def voxceleb1(tmp_path):
+    """Folder with a development and a test speaker of VoxCeleb1, unpacked -> words of a command for them."""
+    for part, speaker in (("dev", "id10001"), ("test", "id10270")):
+        for take in range(3):
+            path = tmp_path / "voxceleb1" / part / "wav" / speaker / "video" / f"{take}.wav"
+            write(path, voice(int(speaker[2:]) % 7, take, 0.6))
+    return tmp_path, ("--corpus", "voxceleb2", "voxceleb1", "--save_path", tmp_path)
+
+
+@pytest.mark.parametrize("step", ["check", "pack"])
+def test_what_a_corpus_lacks_is_said_and_the_rest_done(voxceleb1, step):
+    save_path, words = voxceleb1
+    nothing = (
+        "voxceleb2: no recordings are there; see --status; voxceleb1: ",
+        "all/wav is missing; use --gen",
+    )
+    assert_refused(run_here("dataprep.py", f"--{step}", *words), *nothing)
+    assert run_here("dataprep.py", "--generate", "--corpus", "voxceleb1", *words[3:]).returncode == 0
+    result = run_here("dataprep.py", f"--{step}", *words)
+    official = "veri_test.txt, veri_test2.txt, list_test_all.txt, list_test_all2.txt, list_test_hard.txt, "
+    assert result.returncode == 0 and result.stdout.splitlines()[:2] == [
+        "voxceleb2: no recordings are there; see --status",
+        f"voxceleb1: {official}list_test_hard2.txt: missing; use --download",
+    ]
+    assert "3 files checked" in result.stdout or "3 recordings added" in result.stdout
+    (save_path / "veri_test.txt").write_text("1 id10270/video/0.wav id10270/video/1.wav\n")
+    (save_path / "voxceleb1_train_list.txt").unlink()
+    result = run_here("dataprep.py", f"--{step}", *words)
+    assert "voxceleb1: voxceleb1_train_list.txt is missing; use --generate" in result.stdout
+    assert "2 files checked" in result.stdout or "2 recordings added" in result.stdout
+
+
+def test_every_official_list_is_compared_with_what_is_trained_on(voxceleb1):
+    save_path, words = voxceleb1
+    assert run_here("dataprep.py", "--generate", "--corpus", "voxceleb1", *words[3:]).returncode == 0
+    (save_path / "veri_test.txt").write_text("1 id10270/video/0.wav id10270/video/1.wav\n")
+    (save_path / "list_test_hard.txt").write_text("0 id10001/video/2.wav id10270/video/2.wav\n")
+    assert run_here("dataprep.py", "--check", *words).returncode == 0
+    report = json.loads((save_path / "check" / "voxceleb1" / "check.json").read_text())
+    details = {(f["kind"], f["path"]): f["detail"] for f in report["findings"] if f["kind"] != "counts"}
+    assert report["num_files"] == 6 and details == {
+        ("leak", "id10001/video/2.wav"): "this file is in voxceleb1_train_list.txt and in list_test_hard.txt",
+        ("shared speakers", ""): "1 of 2 in list_test_hard.txt are in voxceleb1_train_list.txt: id10001",
+    }
 
 
 def test_counts_of_what_is_there(copy):
@@ -318,13 +376,11 @@ def test_wrong_calls_are_one_line(clean, tmp_path):
     for arguments, error, words in (
         ((root / "absent", listed), FileNotFoundError, "absent: no such folder"),
         ((tmp_path, listed), FileNotFoundError, f"is {tmp_path} right?"),
-        ((root, Listed({}, [], {})), ValueError, "expected a listed file"),
+        ((root, Listed({}, [], {})), ValueError, "no list names a file in it"),
     ):
         with pytest.raises(error) as caught:
             check(*arguments, workers=1)
         assert words in str(caught.value) and "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="workers >= 0, got 80 and -1"):
-        check(root, listed, workers=-1)
 
 
 def die(root, min_duration_s, path):
@@ -397,37 +453,39 @@ def test_the_report(tmp_path):
         Finding(kind, "" if kind == "counts" else f"spk/{kind} {i % 2}.wav", f"detail {i}")
         for i, kind in enumerate(kinds)
     ]
-    lines = write_report(findings, tmp_path / "new", 1234)
-    left_out = [
-        "unreadable", "truncated", "not finite", "silent", "constant", "too short",
-        "duplicate of another speaker", "duplicate",
-    ]  # fmt: skip
-    excluded = sorted(f"spk/{kind} {i}.wav" for kind in left_out for i in range(2))
+    train = {f"spk/{kind} 0.wav": "spk" for kind in KINDS} | {f"{i}.wav": "spk" for i in range(1234 - 32)}
+    trials = [f"spk/{kind} 1.wav" for kind in KINDS]
+    lines = write_report(findings[::-1], tmp_path / "new", Listed(train, trials, {}))
+    unusable = ["unreadable", "truncated", "not finite", "missing"]
+    unfit = ["silent", "constant", "too short", "duplicate of another speaker", "duplicate"]
+    excluded = [f"spk/{kind} {i}.wav" for kind in unusable for i in range(2)]
+    excluded = sorted([*excluded, *(f"spk/{kind} 0.wav" for kind in unfit)])
     assert (tmp_path / "new" / "excluded.txt").read_text().splitlines() == excluded
     machine = json.loads((tmp_path / "new" / "check.json").read_text())
     assert machine["num_files"] == 1234 and machine["excluded"] == excluded
     assert machine["counts"] == dict.fromkeys(KINDS, 2)
     assert [Finding(**finding) for finding in machine["findings"]] == findings
     text = (tmp_path / "new" / "check.txt").read_text().splitlines()
-    assert text[0] == lines[0] == "1,234 files checked: 30 findings, 16 files to leave out"
-    assert text[1:16] == lines[1:16] and text[1].split()[:2] == ["2", "unreadable:"]
-    assert text[16:20] == [
+    assert text[0] == lines[0] == "1,234 files checked: 32 findings, 13 files to leave out"
+    assert text[1:17] == lines[1:17] and text[1].split()[:2] == ["2", "unreadable:"]
+    assert text[17:21] == [
         "",
         "unreadable",
         "  spk/unreadable 0.wav: detail 0",
         "  spk/unreadable 1.wav: detail 1",
     ]
-    assert "  detail 20" in text and text[-1] == "  spk/unlisted 1.wav: detail 29"
-    assert str(tmp_path / "new" / "check.txt") in lines[-1] and len(lines) == 17
+    assert "  detail 20" in text and text[-1] == "  spk/unlisted 1.wav: detail 31"
+    assert str(tmp_path / "new" / "check.txt") in lines[-1] and len(lines) == 18
 
 
 def test_the_report_of_nothing_and_of_very_much(tmp_path, monkeypatch):
     monkeypatch.setattr(_check, "MOST_LINES", 3)
-    write_report([Finding("unlisted", f"{i}.wav", "in no list") for i in range(10)], tmp_path, 5)
+    five = Listed(dict.fromkeys("abcde", "spk"), [], {})
+    write_report([Finding("unlisted", f"{i}.wav", "in no list") for i in range(10)], tmp_path, five)
     text = (tmp_path / "check.txt").read_text()
     assert text.endswith("  2.wav: in no list\n  and 7 more, in check.json\n")
     assert len(json.loads((tmp_path / "check.json").read_text())["findings"]) == 10
-    write_report([], tmp_path, 5)
+    write_report([], tmp_path, five)
     assert (tmp_path / "excluded.txt").read_text() == ""
     assert (tmp_path / "check.txt").read_text() == "5 files checked: 0 findings, 0 files to leave out\n"
 

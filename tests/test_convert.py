@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from conftest import ROOT
 
-from corpora import _convert
+from corpora import _convert, _workers
 from corpora._convert import Job, Report, convert, find_ffmpeg, shard
 
 DURATION_S = 1.5
@@ -367,7 +367,7 @@ def test_parallel_equals_sequential(ffmpeg, tmp_path, monkeypatch):
     runs = {"parallel": (2, 16), "sequential": (1, 16), "singly": (1, 1)}
     found = []
     for name, (workers, files_at_once) in runs.items():
-        monkeypatch.setattr(_convert, "FILES_AT_ONCE", files_at_once)
+        monkeypatch.setattr(_workers, "FILES_AT_ONCE", files_at_once)
         folder = tmp_path / name
         report = convert([Job(path, folder / f"{path.stem}.wav") for path in sources], workers=workers)
         contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

@@ -48,11 +48,14 @@ def words(save_path, address):
 
 
 def contents(root):
-    """Path -> digest or link of everything that was made; but for the downloader's own notes."""
+    """Path -> digest or link of everything that was made; but for the downloader's own notes, and times."""
     found = {}
     for path in sorted(root.rglob("*")):
         if path.is_symlink():
             found[path.relative_to(root).as_posix()] = str(path.readlink())
+        elif path.name == Pack.INDEX:
+            pack = Pack(path.parent)
+            found[path.relative_to(root).as_posix()] = str((list(pack.paths), pack.places[:, :-1].tolist()))
         elif path.is_file() and path.suffix != ".json":
             found[path.relative_to(root).as_posix()] = hashlib.md5(path.read_bytes()).hexdigest()
     return found

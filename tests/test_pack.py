@@ -1,14 +1,38 @@
 """Packs: exact samples, added to, damaged, refused."""
 
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 import zlib
 
 import numpy as np
 import pytest
 import soundfile
-from conftest import voice
+from conftest import ROOT, assert_refused, run_here, voice
 
 from audio import AudioError, Pack, Recordings
+from corpora import _pack
 from corpora._pack import damaged, read_int16, write_pack
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from corpora import _pack
+read = _pack.read_int16
+_pack.read_int16 = lambda path: time.sleep(0.2) or read(path)
+root = Path(sys.argv[1])
+try:
+    _pack.write_pack(root, [f"{k}.wav" for k in range(64)], root / "pack", workers=2)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+inherited = pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="workers don't inherit what the test puts in place"
+)
 
 
 @pytest.fixture
@@ -82,11 +106,71 @@ def test_damage_is_found(recordings, tmp_path):
     first.write_bytes(b"x")
     with pytest.raises(ValueError, match=r"0000\.npy: missing or damaged"):
         Pack(tmp_path / "pack").samples(0)
+    with np.load(tmp_path / "pack" / "index.npz") as index:
+        older = dict(index) | {"places": index["places"][:, :4]}
+    np.savez(tmp_path / "pack" / "index.npz", **older)
+    with pytest.raises(ValueError, match=r"damaged: places are \(3, 4\), not \(3, 6\); make the pack again"):
+        Pack(tmp_path / "pack")
     (tmp_path / "pack" / "index.npz").write_text("a b\n")
     with pytest.raises(ValueError, match=r"index\.npz: damaged: .*; make the pack again"):
         Pack(tmp_path / "pack")
     with pytest.raises(FileNotFoundError, match="no pack; make one"):
         Pack(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_recording_that_changed_is_refused(recordings, tmp_path, number):
+    root, paths = recordings
+    write_pack(root, paths, tmp_path / "pack")
+    (root / paths[1]).unlink()  # nobody needs the files once they are packed
+    path, before = root / paths[number], (root / paths[number]).stat()
+    for content, time_ns in ((path.read_bytes(), before.st_mtime_ns + 1), (b"x", before.st_mtime_ns)):
+        path.write_bytes(content)
+        os.utime(path, ns=(time_ns, time_ns))
+        with pytest.raises(
+            ValueError, match=rf"{path.name}: changed since it was packed; delete .* and pack"
+        ):
+            write_pack(root, paths, tmp_path / "pack")
+    assert write_pack(root, paths[1:2], tmp_path / "pack") == 0  # what isn't listed isn't looked at
+
+
+def test_what_is_no_longer_listed_is_counted(recordings, tmp_path):
+    root, paths = recordings
+    words = ("--pack", "--root", root, "--train_list", tmp_path / "list", "--save_path", tmp_path)
+    for listed, expected in (
+        (paths, []),
+        (paths[:1], [f"{tmp_path}/pack/own: 2 of them are no longer listed"]),
+    ):
+        (tmp_path / "list").write_text("".join(f"s {path}\n" for path in listed))
+        result = run_here("dataprep.py", *words)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines()[1:] == expected
+
+
+def test_what_the_check_excludes_is_left_out(recordings, tmp_path):
+    root, short = recordings
+    for name in ("junk.wav", "trial.wav"):
+        (root / name).write_text("no audio")
+    soundfile.write(root / "silent.wav", np.zeros(16_000), 16_000)  # of no use to train on; but trials may
+    (tmp_path / "train").write_text("".join(f"s {path}\n" for path in [*short, "junk.wav", "absent.wav"]))
+    (tmp_path / "test").write_text("1 trial.wav silent.wav\n")
+    lists = ("--root", root, "--train_list", tmp_path / "train", "--test_list", tmp_path / "test")
+    words = ("--pack", *lists, "--save_path", tmp_path)
+    assert_refused(run_here("dataprep.py", *words), "junk.wav: cannot be read")
+    result = run_here("dataprep.py", "--check", *words)
+    assert result.returncode == 0, result.stderr
+    excluded = tmp_path / "check" / "own" / "excluded.txt"
+    assert excluded.read_text().splitlines() == ["absent.wav", "junk.wav", *short, "trial.wav"]
+    assert f"own: 6 recordings left out by {excluded}; train with --exclude {excluded}" in result.stdout
+    assert Pack(tmp_path / "pack" / "own").paths == ["silent.wav"]
+    (tmp_path / "fewer").write_text("junk.wav\nabsent.wav\ntrial.wav\n")
+    result = run_here("dataprep.py", *words, "--exclude", tmp_path / "fewer")
+    assert "own: 3 recordings left out" in result.stdout and "3 recordings added, 4 in all" in result.stdout
+    (tmp_path / "all").write_text(excluded.read_text() + "silent.wav\n")
+    assert_refused(run_here("dataprep.py", *words, "--exclude", tmp_path / "all"), "leaves nothing to pack")
+    assert_refused(run_here("dataprep.py", *words, "--exclude", tmp_path / "no"), "--exclude", "no such file")
+    excluded.write_text("")  # as for a corpus in which nothing was found
+    assert_refused(run_here("dataprep.py", *words), "junk.wav: cannot be read")
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16_000, 2)])
@@ -102,3 +186,36 @@ def test_checksums_are_those_of_the_samples(recordings, tmp_path):
     root, paths = recordings
     write_pack(root, paths, tmp_path / "pack", workers=1)
     assert Pack(tmp_path / "pack").places[0, 3] == zlib.crc32(read_int16(str(root / paths[0])).tobytes())
+
+
+@inherited
+def test_a_killed_process_is_one_line_and_leaves_nothing(recordings, tmp_path, monkeypatch):
+    monkeypatch.setattr(_pack, "read_int16", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(OSError, match=r"^packing: a process was killed[^\n]*with fewer --workers$"):
+        write_pack(*recordings, tmp_path / "pack", workers=2)
+    assert list((tmp_path / "pack").iterdir()) == []
+
+
+def test_too_little_space_is_said_before_anything_is_written(recordings, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=28_799))
+    with pytest.raises(OSError, match=r"28,800 bytes needed, 28,799 free: .*0000\.npy"):  # 0.9 s
+        write_pack(*recordings, tmp_path / "pack")
+    assert list((tmp_path / "pack").iterdir()) == []
+
+
+@inherited
+@pytest.mark.parametrize(("sent", "printed"), [(signal.SIGINT, "interrupted\n"), (signal.SIGKILL, "")])
+def test_stopped_it_is_quick_and_quiet(sent, printed, tmp_path):
+    for number in range(64):  # 6 s of work
+        soundfile.write(tmp_path / f"{number}.wav", voice(0, number, 0.1), 16_000)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    settings = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "start_new_session": True}
+    process = subprocess.Popen(command, text=True, stdout=-1, stderr=-1, **settings)
+    while not (tmp_path / "pack" / "0000.tmp").exists():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    # Ctrl-C goes to all of them, the kill to the parent alone; the pipes close when the last one has ended
+    (os.killpg if sent == signal.SIGINT else os.kill)(process.pid, sent)
+    assert process.communicate(timeout=3) == (printed, "")
+    assert not (tmp_path / "pack" / "0000.npy").exists()

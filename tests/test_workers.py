@@ -1,0 +1,31 @@
+"""The pool of processes: order, parts, errors, and Ctrl-C at a bad moment."""
+
+import os
+import signal
+
+import pytest
+
+from corpora._workers import _ctrl_c_waits, in_processes
+
+
+def square(part):
+    for number in part:
+        if number < 0:
+            raise ValueError(f"{number} is negative")
+        yield number**2
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_come_in_order(workers):
+    assert in_processes(square, range(100), workers, "squaring") == [number**2 for number in range(100)]
+    assert in_processes(square, [], workers, "squaring") == []
+    with pytest.raises(ValueError, match=r"^-1 is negative$"):
+        in_processes(square, [*range(99), -1], workers, "squaring")
+
+
+def test_ctrl_c_comes_after_the_block():
+    done = []
+    with pytest.raises(KeyboardInterrupt), _ctrl_c_waits():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append(True)
+    assert done and signal.getsignal(signal.SIGINT) is signal.default_int_handler
