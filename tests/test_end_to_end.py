@@ -31,20 +31,17 @@ def served(tmp_path_factory):
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("mini") / "served"
     mini_voxceleb.build(folder, ffmpeg, voice)
+    key_file(folder).write_text(f"{mini_voxceleb.KEY}\n")
     return folder
 
 
-def words(save_path, address):
-    return [
-        "--corpus",
-        "voxceleb1",
-        "voxceleb2",
-        *STEPS,
-        "--save_path",
-        str(save_path),
-        "--base_url",
-        address,
-    ]
+def key_file(served):
+    return served.parent / "key.txt"
+
+
+def words(save_path, address, key):
+    places = ["--save_path", str(save_path), "--base_url", address, "--key_file", str(key)]
+    return ["--corpus", "voxceleb1", "voxceleb2", *STEPS, *places]
 
 
 def contents(root):
@@ -65,9 +62,8 @@ def prepared(served, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, mini_voxceleb.server(served) as (address, log):
         made = mini_voxceleb.corpora(served)
         patch.setattr(dataprep, "corpora", lambda: made)
-        patch.setenv("VOXCELEB_KEY", mini_voxceleb.KEY)
-        result = run_here("dataprep.py", *words(save_path, address))
-        again = run_here("dataprep.py", *words(save_path, address))
+        result = run_here("dataprep.py", *words(save_path, address, key_file(served)))
+        again = run_here("dataprep.py", *words(save_path, address, key_file(served)))
         status = run_here("dataprep.py", "--corpus", *made, "--status", "--save_path", save_path)
     assert result.returncode == 0, result.stderr + result.stdout
     return save_path, result, again, status, log
@@ -146,20 +142,18 @@ def test_the_key_is_nowhere(prepared):
 def test_a_wrong_key_is_one_line_without_it(served, tmp_path, monkeypatch):
     made = mini_voxceleb.corpora(served)
     monkeypatch.setattr(dataprep, "corpora", lambda: made)
-    monkeypatch.setenv("VOXCELEB_KEY", "wr0ng-k3y")
+    (tmp_path / "key.txt").write_text("wr0ng-k3y")
     with mini_voxceleb.server(served) as (address, _):
-        result = run_here("dataprep.py", *words(tmp_path / "data", address))
+        result = run_here("dataprep.py", *words(tmp_path / "data", address, tmp_path / "key.txt"))
     assert result.returncode == 2 and "wr0ng-k3y" not in result.stdout + result.stderr
     assert len(result.stderr.splitlines()) == 1 and "403" in result.stderr
 
 
 def test_the_key_is_not_in_the_process_list(served, tmp_path):
     command = [sys.executable, str(ROOT / "tests" / "mini_voxceleb.py"), str(served)]
-    environment = os.environ | {"VOXCELEB_KEY": mini_voxceleb.KEY}
     with mini_voxceleb.server(served) as (address, _):
-        process = subprocess.Popen(
-            [*command, *words(tmp_path / "data", address)], env=environment, stdout=subprocess.DEVNULL
-        )
+        arguments = [*command, *words(tmp_path / "data", address, key_file(served))]
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
         seen = []
         while process.poll() is None:
             listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
@@ -171,14 +165,11 @@ def test_the_key_is_not_in_the_process_list(served, tmp_path):
 def test_killed_at_any_moment_the_result_is_the_same(served, prepared, tmp_path):
     whole, draw = prepared[0], random.Random(3)
     command = [sys.executable, str(ROOT / "tests" / "mini_voxceleb.py"), str(served)]
-    environment = os.environ | {"VOXCELEB_KEY": mini_voxceleb.KEY}
     with mini_voxceleb.server(served) as (address, _):
-        arguments = [*command, *words(tmp_path / "data", address)]
+        arguments = [*command, *words(tmp_path / "data", address, key_file(served))]
         killed = 0
         for _ in range(KILLS):
-            process = subprocess.Popen(
-                arguments, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
-            )
+            process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, start_new_session=True)
             try:
                 process.wait(timeout=draw.uniform(0.6, 2.5))
             except subprocess.TimeoutExpired:
@@ -186,7 +177,7 @@ def test_killed_at_any_moment_the_result_is_the_same(served, prepared, tmp_path)
                 process.wait()
                 killed += 1
         assert killed >= 3  # the later ones may come to their end
-        last = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+        last = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert last.returncode == 0, last.stderr
     mine, theirs = contents(tmp_path / "data"), contents(whole)
     leftovers = {path for path in mine if path.endswith((".tmp", ".part", ".bad"))}
