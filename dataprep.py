@@ -102,8 +102,7 @@ def download(args: argparse.Namespace, names: Names) -> Done:
 
 def concatenate(args: argparse.Namespace, names: Names) -> Done:
     """--concatenate."""
-    told = _steps.concatenate(with_augmentation(args, names), args.save_path, args.source)
-    return told, command(args, "--extract", args.source)
+    return _steps.concatenate(with_augmentation(args, names), args.save_path, args.source), ""
 
 
 def extract(args: argparse.Namespace, names: Names) -> Done:

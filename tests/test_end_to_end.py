@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,56 @@ def test_a_second_run_does_nothing(prepared):
     assert "0 recordings added" in again.stdout and "converted: 0 files" in again.stdout
     table = status.stdout.splitlines()
     assert table[1].split()[:4] == ["voxceleb1", "2", "of", "2"] and "6 of 6" in table[1]
+
+
+def copied(save_path, target, *names):
+    """Some of what was prepared, elsewhere."""
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (save_path / name).is_dir() else shutil.copy)(save_path / name, target / name)
+    return target
+
+
+def test_what_is_there_is_neither_fetched_nor_missing_nor_wants_a_key(
+    served, prepared, tmp_path, monkeypatch
+):
+    made = mini_voxceleb.corpora(served)
+    monkeypatch.setattr(dataprep, "corpora", lambda: made)
+    monkeypatch.delenv("VOXCELEB_KEY", raising=False)
+    whole, words = prepared[0], ["--corpus", *made, "--save_path", tmp_path / "data"]
+    have = copied(whole, tmp_path / "have", "voxceleb1/test/wav", "voxceleb2/dev/wav")
+    copied(whole / "archives", have, *(f"vox1_dev_wav_parta{c}" for c in "abc"))
+    with mini_voxceleb.server(served, misbehave=False) as (address, log):
+        at = [*words, "--base_url", address, "--key_file", key_file(served)]
+        result = run_here("dataprep.py", "--download", *at, "--from", have)
+        assert result.returncode == 0, result.stderr
+        fetched = {name for name, *_ in log if name.startswith("vox")}
+        assert fetched == {"vox1_dev_wav_partad", "vox2_test_aac.zip"}
+        assert (
+            f"vox1_test_wav.zip: not fetched, its recordings are in {have}/voxceleb1/test/wav"
+            in result.stdout
+        )
+        assert f"vox1_dev_wav.zip: 3 of 4 files there already, in {have}" in result.stdout
+        assert "downloaded: 8 files, 0 were there already" in result.stdout  # with the six lists
+        again = run_here("dataprep.py", "--download", *words, "--from", have)  # from the real servers
+    assert again.returncode == 0 and "downloaded: 0 files, 8 were there already" in again.stdout, again.stderr
+    assert "next: python dataprep.py --extract" in again.stdout
+    status = run_here("dataprep.py", "--status", *words, "--from", have).stdout
+    assert "missing" not in status
+    assert "missing vox1_dev_wav_parta" in run_here("dataprep.py", "--status", *words).stdout
+
+
+def test_status_counts_what_is_converted_checked_and_packed(served, prepared, tmp_path, monkeypatch):
+    made = mini_voxceleb.corpora(served)
+    monkeypatch.setattr(dataprep, "corpora", lambda: made)
+    table = [line.split() for line in prepared[3].stdout.splitlines()]
+    assert table[0][:4] == ["corpus", "archives", "extracted", "converted"]
+    assert table[2][7:10] == ["16", "of", "16"] and table[2][-2:] == ["yes", "yes"]
+    data = copied(prepared[0], tmp_path / "data", "voxceleb2/dev/aac")
+    words = ("--corpus", "voxceleb2", "--status", "--save_path", data)
+    assert "0 of 12" in run_here("dataprep.py", *words).stdout
+    copied(prepared[0], tmp_path / "data", "voxceleb2/dev/wav/id00012")
+    assert "4 of 12" in run_here("dataprep.py", *words).stdout
 
 
 def test_check_and_pack(prepared):
