@@ -62,7 +62,8 @@ def chosen(args: argparse.Namespace) -> Names:
         names = DEFAULT_CORPORA
     own = [flag for flag in _flags.OWN if getattr(args, flag) is not None]
     if names and own:
-        raise ValueError(f"--{own[0]} is for your own recordings; without --corpus, or what implies it")
+        others = "--corpus, --download, --concatenate or --extract"
+        raise ValueError(f"--{own[0]} is for your own recordings, without {others}")
     if not (names or own or args.source) and (args.convert or args.generate or args.check or args.pack):
         names = [name for name in DEFAULT_CORPORA if located(corpora()[name], args.save_path, None)]
         if not names:
@@ -121,7 +122,8 @@ def convert(args: argparse.Namespace, names: Names) -> Done:
     else:
         jobs = to_convert(args.save_path, args.source, args.format)
     told = _steps.convert(jobs, args.save_path, args.shard, args.workers) if jobs else told
-    return told, command(args, "--generate", args.source if names else recordings(args))
+    follow = command(args, "--generate", args.source if names else recordings(args))
+    return told, follow if args.shard == "1/1" else "the other shards, then --generate"
 
 
 def generate(args: argparse.Namespace, names: Names) -> Done:

@@ -30,8 +30,8 @@ def download(
     archives = shelf.folder
     places = [(part, archives) for part in (*secret, *plain)] + [(part, save_path) for part in lists]
     there = sum(is_there(part, folder) for part, folder in places)
-    wanted = key() if not all(is_there(part, archives) for part in secret) else ""
-    for parts, folder, sent in ((secret, archives, wanted), (plain, archives, ""), (lists, save_path, "")):
+    found_key = key() if not all(is_there(part, archives) for part in secret) else ""
+    for parts, folder, sent in ((secret, archives, found_key), (plain, archives, ""), (lists, save_path, "")):
         _download.download(parts, folder, base_url=base_url, key=sent, jobs=parallel)
     return [*told, f"downloaded: {len(places) - there} files, {there} were there already"]
 
@@ -193,22 +193,21 @@ def generate(
         genders = _generate.read_genders(corpus.genders, root) if corpus.genders else None
         made = _generate.lists(train, test if test and test.paths else None, split, genders)
         lists = _generate.write(made, save_path, list_name(name, ""), root, kaldi / name if kaldi else None)
-        lists.told.extend([*_against_known(train, corpus), f"their paths start at {root}"])
-        written.append(_official(lists, save_path, source, corpus) if corpus.lists else lists)
+        told = [*lists.told, *_against_known(train, corpus), f"their paths start at {root}"]
+        told += view(save_path, source, corpus) if corpus.lists else []
+        written.append(_with_official(lists, save_path, source, corpus)._replace(told=told))
     return written
 
 
-def _official(
+def _with_official(
     lists: _generate.Lists, save_path: Path, source: Path | None, corpus: Corpus
 ) -> _generate.Lists:
-    """Lists of a corpus -> the same, the first official trial list that is there in the place of none."""
-    assert corpus.test is not None
-    lists.told.extend(view(save_path, source, corpus))
-    there = next((path for part in corpus.lists if (path := save_path / part.name).exists()), None)
-    root = _tree.find_tree(corpus.test, save_path, source)
-    if lists.test_list or there is None or root is None:
+    """Lists of a corpus -> the same, with the first official trial list that is there if they lack one."""
+    official = next((path for part in corpus.lists if (path := save_path / part.name).exists()), None)
+    root = _tree.find_tree(corpus.test, save_path, source) if corpus.test and official else None
+    if lists.test_list or root is None:
         return lists
-    return lists._replace(test_list=there, test_path=root)
+    return lists._replace(test_list=official, test_path=root)
 
 
 def list_name(corpus: str, kind: str) -> str:

@@ -82,6 +82,10 @@ def test_the_lists_are_right(prepared):
     hard = read_trials(str(save_path / "list_test_hard.txt"), "")
     assert any("id10001" in path for path in hard.files)
     assert all((save_path / "voxceleb1/all/wav" / path).is_file() for path in hard.files)
+    train, test = "voxceleb2/dev/wav", "voxceleb1/test/wav"
+    expected = f"--train_list {save_path}/train_list.txt --train_path {save_path / train} "
+    expected += f"--test_list {save_path}/veri_test.txt --test_path {save_path / test}"
+    assert result.stdout.splitlines()[-1].endswith(expected)
     assert "5994 speakers" in result.stdout  # told that this isn't all of VoxCeleb2
 
 
