@@ -27,7 +27,7 @@ from audio import (
     num_samples,
 )
 from augment import Augmenter, Drawn, apply_effects, gather
-from files import Paths, read_lines, read_utterances
+from files import Paths, read_excluded, read_utterances
 from runtime import CPU
 from sampler._batches import Key
 
@@ -73,7 +73,7 @@ def read_train_list(list_path: str, exclude: str = "") -> TrainList:
         if names.setdefault(path, speaker) != speaker:
             raise ValueError(f"{list_path}:{number}: {path} is listed under {names[path]} and {speaker}")
     listed = len(names)
-    for _, path in read_lines(exclude, "--exclude") if exclude else ():
+    for path in read_excluded(exclude) if exclude else ():
         names.pop(path, None)
     if not names:
         raise ValueError(f"{list_path}: --exclude {exclude} leaves nothing of it")

@@ -17,7 +17,7 @@ from files import Paths, require_files
 SAMPLE_RATE = 16_000  # Hz
 SHORTEST = 4_800  # samples that every network can embed, 0.3 s
 UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
-FORMATS = re.compile(r".+\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE)  # of files that libsndfile reads
+FORMATS = re.compile(r".+\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE | re.DOTALL)  # what training reads
 Audio = NDArray[np.float32]
 Samples = NDArray[np.int16]
 FULL_SCALE = 32768.0

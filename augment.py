@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from audio import FORMATS, SAMPLE_RATE, Audio, AudioFile, Pack, Recordings
+from files import walk
 
 MUSAN = ("data/musan", "data/musan_split")  # as dataprep.py lays it out, and as voxceleb_trainer's did
 NOISES = ("noise", "music", "babble")  # kinds that are mixed in at an SNR
@@ -225,13 +226,7 @@ def find_audio(root: str) -> list[str]:
     """Folder or pack -> paths of the recordings in it, sorted."""
     if Path(root, Pack.INDEX).exists():
         return sorted(Pack(Path(root)).paths)
-    walked = ((Path(folder), files) for folder, _, files in os.walk(root, followlinks=True))
-    return sorted(
-        (f / name).relative_to(root).as_posix()
-        for f, names in walked
-        for name in names
-        if FORMATS.fullmatch(name)
-    )
+    return sorted(path for path in walk(Path(root)) if FORMATS.fullmatch(path))
 
 
 def find_noises(root: str) -> dict[str, Recordings]:

@@ -96,6 +96,53 @@ def _fields(path: str, flag: str, form: str) -> Iterator[tuple[int, str, str]]:
         yield number, first, rest.strip()
 
 
+def read_excluded(path: str) -> set[str]:
+    """File of paths, one in a line, as dataprep.py --check writes it -> the paths; it may be empty."""
+    if os.path.isfile(path) and os.path.getsize(path) == 0:  # noqa: PTH113, PTH202
+        return set()
+    return {line for _, line in read_lines(path, "--exclude")}
+
+
+def walk(root: Path, unreadable: list[str] | None = None) -> Iterator[str]:
+    """Folder -> paths of the files under it, relative, with slashes, by name; leaves hidden ones out.
+
+    Links are followed, but none to a folder that it lies in. Folders that can't be read are left out and
+    added to `unreadable`. os.scandir is faster than Path.rglob.
+    """
+    # folder, its path under root, the real folders of the links that led to it
+    waiting: list[tuple[str, str, tuple[str, ...]]] = [(str(root), "", ())]
+    while waiting:
+        folder, prefix, passed = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted((e for e in entries if e.name[0] != "."), key=lambda entry: entry.name)
+        except (FileNotFoundError, PermissionError):
+            if unreadable is not None:
+                unreadable.append(folder)
+            continue
+        folders = list["os.DirEntry[str]"]()
+        for entry in found:
+            if _is_folder(entry):
+                folders.append(entry)
+            else:
+                yield prefix + entry.name
+        for entry in reversed(folders):
+            places = passed
+            if entry.is_symlink():
+                places = (*passed, os.path.realpath(folder))
+                target = os.path.join(os.path.realpath(entry.path), "")  # noqa: PTH118  (ends in a slash)
+                if any(f"{place}/".startswith(target) for place in places):
+                    continue
+            waiting.append((entry.path, f"{prefix}{entry.name}/", places))
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def require_files(root: str, paths: Iterable[str], flag: str) -> None:
     """Raises FileNotFoundError for the first of the paths under root that isn't a file."""
     for path in paths:

@@ -14,9 +14,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audio import SAMPLE_RATE, AudioError, AudioFile
+from audio import FORMATS, SAMPLE_RATE, AudioError, AudioFile
 from corpora._workers import in_processes
-from files import write_text
+from files import walk, write_text
 
 MEANINGS = {  # kinds: first those whose files training should leave out, the worst first in either part
     "unreadable": "cannot be opened, or holds nothing",
@@ -39,7 +39,6 @@ MEANINGS = {  # kinds: first those whose files training should leave out, the wo
 KINDS = tuple(MEANINGS)
 UNUSABLE = KINDS[: KINDS.index("silent")]
 LEFT_OUT = KINDS[: KINDS.index("leak")]  # of training
-AUDIO = re.compile(r"[^.].*\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE | re.DOTALL)
 BLOCK = 1 << 17  # samples decoded at a time: most utterances whole, 0.5 MiB
 MOST_LINES = 1000  # of a kind in check.txt; check.json has all
 QUIET = 10.0 ** (-80 / 20)
@@ -262,16 +261,12 @@ def _leaks(copies: dict[str, list[str]], listed: Listed) -> Iterator[Finding]:
 
 
 def _unlisted(root: Path, paths: list[str]) -> Iterator[Finding]:
-    """Audio files under root that aren't among the paths; follows links, leaves hidden files out."""
-    listed, start = {os.path.normpath(path) for path in paths}, len(str(root)) + 1
-    for folder, folders, names in os.walk(root, followlinks=True):
-        links = [link for name in folders if (link := Path(folder, name)).is_symlink()]
-        loops = {link.name for link in links if Path(folder).resolve().is_relative_to(link.resolve())}
-        folders[:] = [name for name in folders if name[0] != "." and name not in loops]
-        for path in (f"{folder}/{name}"[start:] for name in names if AUDIO.fullmatch(name)):
-            if os.path.normpath(path) not in listed:
-                shown = path.encode(errors="backslashreplace").decode().replace("\n", "\\n")
-                yield Finding("unlisted", shown, "in no list")
+    """Audio files under root that aren't among the paths."""
+    listed = {os.path.normpath(path) for path in paths}
+    for path in walk(root):
+        if FORMATS.fullmatch(path) and os.path.normpath(path) not in listed:
+            shown = path.encode(errors="backslashreplace").decode().replace("\n", "\\n")
+            yield Finding("unlisted", shown, "in no list")
 
 
 def _counts(speakers: list[str], known: dict[str, int]) -> Iterator[Finding]:

@@ -8,25 +8,26 @@ from corpora._verified import Part
 OPENSLR = "https://www.openslr.org/resources"
 
 
+class Tree(NamedTuple):
+    """Recordings on the disk; the pattern's groups `speaker` and `session` match parts of their paths."""
+
+    root: str  # folder under --save_path, where the paths in lists start
+    pattern: str  # of a path under root
+
+
 class Archive(NamedTuple):
     """An archive: the files that it comes in, and where its members go."""
 
     name: str  # of the joined file
     parts: tuple[Part, ...]  # itself, or its pieces in order
     target: str  # folder under --save_path
+    trees: tuple[Tree, ...]  # its recordings, unpacked or converted: one of them there is as good
     md5: str | None = None  # of the pieces joined
     only: tuple[str, ...] = ()  # beginnings of the members that are wanted; () = all
 
     def is_extracted(self, save_path: Path) -> bool:
         """Whether _extract.py has left its mark that all of it is out."""
         return (save_path / self.target / f".extracted-{self.name}.json").exists()
-
-
-class Tree(NamedTuple):
-    """Recordings on the disk; the pattern's groups `speaker` and `session` match parts of their paths."""
-
-    root: str  # folder under --save_path, where the paths in lists start
-    pattern: str  # of a path under root
 
 
 class Corpus(NamedTuple):
@@ -42,10 +43,12 @@ class Corpus(NamedTuple):
     test: Tree | None = None
     known: dict[str, int] | None = None  # speakers and utterances of `train`
     key: bool = False  # whether the server wants a key
-    genders: str = ""  # table under the root of `train`, fields parted by |: speaker, gender
+    genders: str = ""  # table of speakers and genders beside the recordings
 
 
-def single(url: str, target: str, md5: str, size: int | None = None, only: tuple[str, ...] = ()) -> Archive:
+def single(
+    url: str, tree: Tree, target: str, md5: str, size: int | None = None, only: tuple[str, ...] = ()
+) -> Archive:
     """An archive that comes in one file."""
     name = url.rpartition("/")[2]
-    return Archive(name, (Part(name, url, md5, size),), target, None, only)
+    return Archive(name, (Part(name, url, md5, size),), target, (tree,), None, only)

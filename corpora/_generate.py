@@ -1,12 +1,17 @@
 """Train lists and trials of a corpus, split from each other, counted and told."""
 
+import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from corpora._lists import Utterances, train_list, trial_list
+from corpora import _kaldi
+from corpora._lists import Utterances, train_list, trial_list, write_lists
 
+TRAIN, TEST = "train_list.txt", "test_list.txt"
 FILES_HELD_OUT = 3  # of each speaker with a split ratio of -1
 
 
@@ -28,6 +33,26 @@ class Split(NamedTuple):
             raise ValueError(f"--num_trials must be at least 2, got {self.num_trials}")
         if self.min_utterances < 1:
             raise ValueError(f"--min_utterances must be at least 1, got {self.min_utterances}")
+
+
+class Made(NamedTuple):
+    """Lists by name, the utterances in them, and what to tell: of each list, and besides."""
+
+    lists: dict[str, str]
+    train: Utterances
+    test: Utterances | None
+    about: dict[str, str]
+    told: list[str]
+
+
+class Lists(NamedTuple):
+    """Lists on the disk, where their paths start, and what to tell of them."""
+
+    train_list: Path
+    train_path: Path
+    test_list: Path | None
+    test_path: Path
+    told: list[str]
 
 
 def enough(utterances: Utterances, least: int) -> tuple[Utterances, int]:
@@ -58,12 +83,9 @@ def hold_out(
 
 
 def lists(
-    train: Utterances,
-    test: Utterances | None,
-    split: Split,
-    genders: dict[str, str] | None = None,
-) -> tuple[dict[str, str], list[str]]:
-    """Utterances to train on, those of other speakers to test on -> lists by name, lines that tell of them.
+    train: Utterances, test: Utterances | None, split: Split, genders: dict[str, str] | None = None
+) -> Made:
+    """Utterances to train on, those of other speakers to test on -> lists.
 
     Without others, utterances of the same speakers are held out, unless split.split_ratio is 0.
 
@@ -75,35 +97,60 @@ def lists(
     train, left_out = enough(train, split.min_utterances)
     if not train.paths:
         raise ValueError(f"no speaker has {split.min_utterances} utterances (--min_utterances)")
-    who = "other speakers"
+    files, who = "files", "other speakers"
     if test is None and split.split_ratio != 0.0:
         train, test = hold_out(train, split.split_ratio, generator)
-        who = "of these speakers"
-    made = {"train_list.txt": train_list(train)}
-    told = [f"train_list.txt: {len(train.paths)} utterances of {len(set(train.speakers))} speakers"]
-    if left_out:
-        told.append(f"left out: {left_out} speakers with fewer than {split.min_utterances} utterances")
+        files, who = "held-out files", "of these speakers"
+    made = {TRAIN: train_list(train)}
+    about = {TRAIN: f"{len(train.paths)} utterances of {len(set(train.speakers))} speakers"}
+    told = [f"left out: {left_out} speakers with fewer than {split.min_utterances} utterances"]
     if test is not None:
         try:
-            trials = trial_list(test, split.num_trials, generator, genders)
+            made[TEST] = trial_list(test, split.num_trials, generator, genders)
         except ValueError:
             raise ValueError(
                 "too few files to hold any out for trials: two speakers are needed who keep two files for "
                 f"training and hold two out (--split_ratio {split.split_ratio:g})"
             ) from None
-        made["test_list.txt"] = trials
-        files = (
-            f"{len(test.paths)} held-out files" if who == "of these speakers" else f"{len(test.paths)} files"
-        )
-        told.append(
-            f"test_list.txt: {trials.count(chr(10))} trials over {files} of {len(set(test.speakers))} {who}"
-        )
-    return made, told
+        over = f"{len(test.paths)} {files} of {len(set(test.speakers))} {who}"
+        about[TEST] = f"{made[TEST].count(chr(10))} trials over {over}"
+    return Made(made, train, test, about, told if left_out else [])
 
 
-def read_genders(path: Path) -> dict[str, str]:
-    """LibriSpeech's table of `speaker | gender | ...` lines -> gender of each speaker."""
-    rows = (line.split("|") for line in path.read_text(encoding="utf-8").splitlines())
-    return {
-        row[0].strip(): row[1].strip().lower() for row in rows if len(row) > 2 and row[0].strip().isdigit()
-    }
+def write(made: Made, save_path: Path, prefix: str, root: Path, kaldi: Path | None) -> Lists:
+    """Lists -> files under save_path, a prefix before their names; Kaldi directories if kaldi is given."""
+    write_lists(save_path, {f"{prefix}{name}": text for name, text in made.lists.items()})
+    told = [f"{save_path}/{prefix}{name}: {about}" for name, about in made.about.items()] + made.told
+    if kaldi is not None:
+        told.append(_kaldi.write(made.train, root, kaldi / "train"))
+        told += [_kaldi.write(made.test, root, kaldi / "test")] if made.test else []
+    test = save_path / f"{prefix}{TEST}" if TEST in made.lists else None
+    return Lists(save_path / f"{prefix}{TRAIN}", root, test, root, told)
+
+
+def training_command(made: Sequence[Lists]) -> str:
+    """Lists -> what to type to train: the list that the trainer looks for, or the first; first trials."""
+    train = next((each for each in made if each.train_list.name == TRAIN), made[0])
+    test = next((each for each in made if each.test_list), None)
+    words = ["python", "trainSpeakerNet.py", "--model", "ResNetSE34L", "--trainfunc", "angleproto"]
+    words += ["--train_list", str(train.train_list), "--train_path", str(train.train_path)]
+    words += ["--test_list", str(test.test_list) if test else ""]
+    return shlex.join([*words, *(["--test_path", str(test.test_path)] if test else [])])
+
+
+def read_genders(name: str, root: Path) -> dict[str, str] | None:
+    """Name of a corpus's table, its recordings' folder -> gender of each speaker; None where it isn't there.
+
+    The table lies in the folder or in one of the three above it. Lines are `speaker | gender | ...`; commas
+    and tabs part fields too, and others may stand between.
+    """
+    places = (folder / name for folder in (root, *root.parents[:3]))
+    path = next((path for path in places if path.is_file()), None)
+    if path is None:
+        return None
+    found = dict[str, str]()
+    for line in path.read_text(encoding="utf-8").splitlines():
+        speaker, *others = (field.strip() for field in re.split(r"[|,\t]", line))
+        gender = next((field.lower() for field in others if field.lower() in ("m", "f")), "")
+        found |= {speaker: gender} if gender else {}
+    return found

@@ -1,4 +1,4 @@
-"""--check, --pack and --status: which lists and recordings are there, and what is wrong with them."""
+"""--check and --pack: which lists and recordings are there, and what is wrong with them."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,8 +13,8 @@ from audio import Pack
 from corpora import _check, _suspects, _tree
 from corpora._corpus import Corpus
 from corpora._pack import damaged, write_pack
-from corpora._steps import Corpora, Shelf, list_name
-from files import read_lines, read_utterances, write_text
+from corpora._steps import Corpora, list_name
+from files import read_excluded, read_lines, read_utterances, write_text
 
 NAMED = 5  # speakers, of those that two lists share
 
@@ -200,7 +200,7 @@ def pack(found: list[Target], save_path: Path, workers: int, exclude: Path | Non
         if not listed:
             continue
         excluded = exclude or _if_there(save_path / "check" / target.name / "excluded.txt")
-        left_out = _read_excluded(excluded)
+        left_out = read_excluded(str(excluded)) if excluded else set[str]()
         paths = [path for path in listed if path not in left_out]
         if not paths:
             raise ValueError(f"{target.name}: {excluded} leaves nothing to pack")
@@ -211,12 +211,6 @@ def pack(found: list[Target], save_path: Path, workers: int, exclude: Path | Non
             )
         told += _packed(target.root, paths, folder, workers)
     return told
-
-
-def _read_excluded(path: Path | None) -> set[str]:
-    if path is None or (path.is_file() and path.stat().st_size == 0):  # --check found nothing
-        return set()
-    return {line for _, line in read_lines(str(path), "--exclude")}
 
 
 def _packed(root: Path, paths: list[str], folder: Path, workers: int) -> list[str]:
@@ -231,35 +225,3 @@ def _packed(root: Path, paths: list[str], folder: Path, workers: int) -> list[st
     if len(made.paths) > len(paths):
         told.append(f"{folder}: {len(made.paths) - len(paths)} of them are no longer listed")
     return told
-
-
-def status(names: Corpora, save_path: Path, source: Path | None) -> list[str]:
-    """--status: a table of what is done for each corpus."""
-    shelf = Shelf(save_path, source)
-    rows: list[tuple[str, ...]] = [
-        ("corpus", "archives", "extracted", "recordings", "train list", "trial lists")
-    ]
-    for name, corpus in names.items():
-        rows.append((name, *_state(name, corpus, shelf, save_path, source)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
-    for name, corpus in names.items():
-        lacking = [part for a in corpus.archives for part in shelf.missing(a)]
-        if lacking:
-            more = ", ..." if len(lacking) > 4 else ""
-            lines.append(f"{name}: missing {', '.join(lacking[:4])}{more}; {corpus.access}")
-    return lines
-
-
-def _state(name: str, corpus: Corpus, shelf: Shelf, save_path: Path, source: Path | None) -> tuple[str, ...]:
-    total = len(corpus.archives)
-    there = sum(bool(shelf.pieces(archive)) for archive in corpus.archives)
-    out = sum(archive.is_extracted(save_path) for archive in corpus.archives)
-    root = _tree.find_tree(corpus.train, save_path, source) if corpus.train else None
-    listed = sum((save_path / part.name).exists() for part in corpus.lists)
-    own = (save_path / list_name(name, "test_list.txt")).exists()
-    train = (save_path / list_name(name, "train_list.txt")).exists()
-    trials = f"{listed} of {len(corpus.lists)}" if corpus.lists else ("yes" if own else "no")
-    return f"{there} of {total}", f"{out} of {total}", str(root or "no"), "yes" if train else "no", trials

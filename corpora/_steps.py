@@ -1,86 +1,73 @@
 """The steps of dataprep.py over corpora: each finds what is there, does what is missing and tells it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from corpora import _convert, _download, _extract, _generate, _tree
 from corpora._corpus import Archive, Corpus
-from corpora._lists import Utterances, write_lists
-from corpora._verified import Part
-from files import write_text
+from corpora._lists import Utterances
+from corpora._shelf import Shelf, located
+from corpora._verified import Part, is_there, verify
+from files import walk, write_text
 
 Corpora = dict[str, Corpus]
 MAIN = "voxceleb2"  # its lists have the names that trainSpeakerNet.py looks for
 
 
-class Shelf:
-    """Where archives may lie: under --save_path, or anywhere under --from."""
-
-    def __init__(self, save_path: Path, source: Path | None) -> None:
-        self.folder = save_path / "archives"
-        self.known: dict[str, Path] = {}
-        roots = [source] if source is not None and source.is_dir() else []
-        for root in (*roots, save_path, self.folder):  # the later wins
-            paths = _tree.walk(root) if root is source else (e.name for e in _files_of(root))
-            self.known |= {path.rpartition("/")[2]: root / path for path in paths}
-
-    def pieces(self, archive: Archive) -> list[Path]:
-        """The archive's file, or its pieces in order; [] unless all are there."""
-        if archive.name in self.known:
-            return [self.known[archive.name]]
-        found = [self.known.get(part.name) for part in archive.parts]
-        return [path for path in found if path is not None] if all(found) else []
-
-    def missing(self, archive: Archive) -> list[str]:
-        """Names of what is lacking of the archive."""
-        return [] if self.pieces(archive) else [p.name for p in archive.parts if p.name not in self.known]
-
-
-def _files_of(folder: Path) -> list["os.DirEntry[str]"]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return [entry for entry in entries if entry.is_file()]
-
-
 def download(
-    names: Corpora, save_path: Path, source: Path | None, base_url: str, key: str, parallel: int
+    names: Corpora, save_path: Path, source: Path | None, base_url: str, key: Callable[[], str], parallel: int
 ) -> list[str]:
-    """--download: archives and lists that aren't there yet."""
-    shelf = Shelf(save_path, source)
-    wanted = [a for c in names.values() for a in c.archives if not a.is_extracted(save_path)]
-    elsewhere = [a for a in wanted if any(p.parent != shelf.folder for p in shelf.pieces(a))]
-    with_key = {a.name for c in names.values() if c.key for a in c.archives}
-    lists = [part for corpus in names.values() for part in corpus.lists]
+    """--download: archives and lists that aren't there yet; the key is asked for if a server wants it."""
+    shelf, told = Shelf(save_path, source), list[str]()
     secret, plain = list[Part](), list[Part]()
-    for archive in wanted:
-        if archive not in elsewhere:
-            (secret if archive.name in with_key else plain).extend(archive.parts)
-    for parts, folder, sent in (
-        (secret, shelf.folder, key),
-        (plain, shelf.folder, ""),
-        (lists, save_path, ""),
-    ):
+    for corpus in names.values():
+        for archive in corpus.archives:
+            parts = shelf.to_download(archive)
+            (secret if corpus.key else plain).extend(parts)
+            told += _kept(shelf, archive, parts)
+    lists = [part for corpus in names.values() for part in corpus.lists]
+    archives = shelf.folder
+    places = [(part, archives) for part in (*secret, *plain)] + [(part, save_path) for part in lists]
+    there = sum(is_there(part, folder) for part, folder in places)
+    found_key = key() if not all(is_there(part, archives) for part in secret) else ""
+    for parts, folder, sent in ((secret, archives, found_key), (plain, archives, ""), (lists, save_path, "")):
         _download.download(parts, folder, base_url=base_url, key=sent, jobs=parallel)
-    told = [f"{a.name}: there already, in {shelf.pieces(a)[0].parent}" for a in elsewhere]
-    return [
-        *told,
-        f"downloaded: {len(secret) + len(plain)} archive files, {len(lists)} lists; next: --extract",
-    ]
+    return [*told, f"downloaded: {len(places) - there} files, {there} were there already"]
+
+
+def _kept(shelf: Shelf, archive: Archive, parts: Sequence[Part]) -> list[str]:
+    """Parts of an archive that are downloaded -> why the others aren't."""
+    if len(parts) == len(archive.parts):
+        return []
+    if root := shelf.unpacked(archive):
+        return [f"{archive.name}: not fetched, its recordings are in {root}"]
+    place = [*shelf.pieces(archive), *shelf.some(archive).values()][0].parent
+    count = f"{len(archive.parts) - len(parts)} of {len(archive.parts)} files"
+    return [f"{archive.name}: {count if parts else 'all'} there already, in {place}"]
 
 
 def concatenate(names: Corpora, save_path: Path, source: Path | None) -> list[str]:
-    """--concatenate: the checksum of every archive in pieces, read one after the other."""
+    """--concatenate: the checksums of archives in pieces, of the joined bytes or of each piece.
+
+    Raises:
+        ValueError: a wrong checksum.
+    """
     shelf, told = Shelf(save_path, source), []
-    for corpus in names.values():
-        for archive in corpus.archives:
-            pieces = shelf.pieces(archive)
-            if len(archive.parts) == 1 or not pieces or archive.md5 is None:
-                continue
+    for archive in (a for corpus in names.values() for a in corpus.archives if len(a.parts) > 1):
+        pieces, some = shelf.pieces(archive), shelf.some(archive)
+        if pieces and archive.md5 is not None:
             _extract.check_joined(pieces, archive.md5)
+        else:
+            for part, path in some.items():
+                if part.md5 and not verify(path, part.md5, shelf.folder):
+                    raise ValueError(f"{path}: expected md5 {part.md5}, got another; download it again")
+        if pieces:
             told.append(f"{archive.name}: {len(pieces)} files, whole; --extract reads them as they are")
-    return told or ["no archive in pieces is there; next: --download"]
+        elif some:
+            lacking = ", ".join(part.name for part in archive.parts if part not in some)
+            told.append(f"{archive.name}: {len(some)} of {len(archive.parts)} pieces; missing: {lacking}")
+    return told or ["no archive in pieces is there; use --download"]
 
 
 def extract(names: Corpora, save_path: Path, source: Path | None) -> list[str]:
@@ -93,28 +80,24 @@ def extract(names: Corpora, save_path: Path, source: Path | None) -> list[str]:
     for name, corpus in names.items():
         done = 0
         for archive in corpus.archives:
-            if archive.is_extracted(save_path) and not shelf.pieces(archive):
-                done += 1  # the archive was deleted after it was unpacked
-                continue
             pieces = shelf.pieces(archive)
-            if not pieces:
-                told.append(f"{name}: {archive.name} is missing ({', '.join(shelf.missing(archive))})")
+            if pieces:
+                count = _extract.extract(
+                    pieces[0] if len(pieces) == 1 else pieces,
+                    save_path / archive.target,
+                    name=archive.name,
+                    only=_beginning_with(archive.only),
+                )
+                told.append(f"{name}: {archive.name}: {count} files in {save_path / archive.target}")
+            elif root := shelf.unpacked(archive):
+                told.append(f"{name}: {archive.name}: unpacked already, in {root}")
+            else:
+                lacking = ", ".join(part.name for part in shelf.lacking(archive))
+                told.append(f"{name}: {archive.name} is missing ({lacking})")
                 continue
-            count = _extract.extract(
-                pieces[0] if len(pieces) == 1 else pieces,
-                save_path / archive.target,
-                name=archive.name,
-                only=_beginning_with(archive.only),
-            )
-            told.append(f"{name}: {archive.name}: {count} files in {save_path / archive.target}")
             done += 1
-        if not done and not _located(corpus, save_path, source):
-            raise FileNotFoundError(
-                f"{name}: no archive in {shelf.folder}"
-                + (f" or {source}" if source else "")
-                + "; use --download, "
-                f"or --from DIR if you have them elsewhere. {corpus.access}"
-            )
+        if not done and not located(corpus, save_path, source):
+            raise _absent(name, corpus, "archive", shelf.folder, source, "--download")
     return told
 
 
@@ -122,38 +105,55 @@ def _beginning_with(names: tuple[str, ...]) -> Callable[[str], bool] | None:
     return (lambda member: member.startswith(names)) if names else None
 
 
-def _located(corpus: Corpus, save_path: Path, source: Path | None) -> bool:
-    return any(tree and _tree.find_tree(tree, save_path, source) for tree in (corpus.train, corpus.encoded))
+def _absent(
+    name: str, corpus: Corpus, what: str, folder: Path, source: Path | None, steps: str
+) -> FileNotFoundError:
+    """The error that a corpus isn't there, where it was looked for, and what to do."""
+    locked = list[str]()
+    for _ in walk(source, locked) if source is not None else ():
+        pass
+    places = f"{folder} or {source}" if source is not None else str(folder)
+    remark = f" ({_tree.unreadable(locked)})" if locked else ""
+    advice = f"use {steps}, or --from DIR if you have them elsewhere"
+    return FileNotFoundError(f"{name}: no {what} in {places}{remark}; {advice}. {corpus.access}")
 
 
-def convert(
-    names: Corpora, save_path: Path, source: Path | None, suffix: str, part: str, workers: int
-) -> list[str]:
-    """--convert: encoded recordings of the corpora, or those of the user's own tree."""
-    jobs, found = list[_convert.Job](), [c.encoded for c in names.values() if c.encoded]
-    for tree in found:
-        root = _tree.find_tree(tree, save_path, source)
-        if root is not None:
-            paths = _tree.read_tree(root, tree.pattern).paths
-            jobs += [
-                _convert.Job(
-                    root / p,
-                    save_path / tree.root / Path(p.replace("/aac/", "/wav/")).with_suffix(f".{suffix}"),
-                )
-                for p in paths
-            ]
-    if not names and source is not None:
-        paths = sorted(path for path in _tree.walk(source) if _tree.AUDIO.fullmatch(path))
-        jobs = [_convert.Job(source / p, (save_path / p).with_suffix(f".{suffix}")) for p in paths]
-    if not jobs:
-        return ["nothing to convert" if found or names else "nothing to convert; give --corpus or --from"]
+def to_convert(names: Corpora, save_path: Path, source: Path | None, suffix: str) -> list[_convert.Job]:
+    """Encoded recordings of the corpora, what they become under --save_path.
+
+    Raises:
+        FileNotFoundError: of a corpus there are neither encoded nor other recordings.
+    """
+    jobs = list[_convert.Job]()
+    for name, corpus in names.items():
+        tree = corpus.encoded
+        root = _tree.find_tree(tree, save_path, source) if tree else None
+        if tree and root:
+            for path in _tree.read_tree(root, tree.pattern).paths:
+                target = save_path / tree.root / in_wav(path)
+                jobs.append(_convert.Job(root / path, target.with_suffix(f".{suffix}")))
+        elif not located(corpus, save_path, source):
+            folder = save_path / Path((tree or corpus.archives[0].trees[0]).root)
+            raise _absent(name, corpus, "recordings", folder, source, "--download, --extract")
+    return jobs
+
+
+def in_wav(path: str) -> str:
+    """Path of an encoded recording -> that of the converted one, but for its ending."""
+    return path.replace("/aac/", "/wav/")
+
+
+def convert(jobs: Sequence[_convert.Job], save_path: Path, part: str, workers: int) -> list[str]:
+    """--convert: the part i/n of the jobs; those that failed are listed in a file."""
     report = _convert.convert(_convert.shard(jobs, part), workers=workers)
     counts = f"{report.converted} files, {report.skipped} were there already, {len(report.failed)} failed"
     told = [f"converted: {counts}"]
+    shard = "" if part == "1/1" else f".{part.replace('/', 'of')}"
+    failures = save_path / f"convert_failures{shard}.txt"
+    failures.unlink(missing_ok=True)  # of a run before
     if report.failed:
-        failures = save_path / "convert_failures.txt"
         write_text(failures, "".join(f"{path}\t{reason}\n" for path, reason in report.failed))
-        told.append(f"{failures} names the failed ones and why")
+        told.append(f"warning: {failures} names the files that failed, and why; the lists won't have them")
     return told
 
 
@@ -164,9 +164,8 @@ def augment(names: Corpora, save_path: Path, source: Path | None) -> list[str]:
         assert corpus.train is not None
         root = _tree.find_tree(corpus.train, save_path, source)
         if root is None:
-            raise FileNotFoundError(
-                f"{name}: unpacked, but no recordings lie in {save_path / corpus.train.root}"
-            )
+            folder = save_path / corpus.train.root
+            raise FileNotFoundError(f"{name}: unpacked, but no recordings lie in {folder}")
         found = _tree.read_tree(root, corpus.train.pattern)
         lines = (f"{kind} {path}\n" for kind, path in zip(found.speakers, found.paths, strict=True))
         write_text(save_path / f"{name}_list.txt", "".join(lines))
@@ -176,31 +175,39 @@ def augment(names: Corpora, save_path: Path, source: Path | None) -> list[str]:
 
 def generate(
     names: Corpora, save_path: Path, source: Path | None, split: _generate.Split, kaldi: Path | None
-) -> list[str]:
-    """--generate: lists of every corpus whose recordings are there."""
-    told = []
+) -> list[_generate.Lists]:
+    """--generate: lists of every corpus; a corpus's trials are its official ones, where it has any.
+
+    Raises:
+        FileNotFoundError, ValueError: a corpus's recordings aren't there, or are too few.
+    """
+    written = []
     for name, corpus in names.items():
-        root = _tree.find_tree(corpus.train, save_path, source) if corpus.train else None
-        if corpus.train is None or root is None:
-            raise FileNotFoundError(
-                f"{name}: no recordings in {save_path / (corpus.train.root if corpus.train else name)}; use "
-                "--download, --extract" + (" and --convert" if corpus.encoded else "") + f". {corpus.access}"
-            )
-        train, test = _tree.read_tree(root, corpus.train.pattern), None
-        if corpus.test and not corpus.lists:
-            test = _tree.read_tree(root, corpus.test.pattern)
-            test = test if test.paths else None
-        genders = root / corpus.genders if corpus.genders else None
-        known = _generate.read_genders(genders) if genders and genders.exists() else None
-        made, lines = _generate.lists(train, test, split, known)
-        write_lists(save_path, {list_name(name, kind): text for kind, text in made.items()})
-        told += [f"{save_path}/{list_name(name, line)}" if ".txt" in line else line for line in lines]
-        told += [*_against_known(train, corpus), f"their paths start at {root}"]
-        if corpus.lists:
-            told += view(save_path, source, corpus)
-        if kaldi is not None:
-            told += write_kaldi(save_path / list_name(name, "train_list.txt"), root, kaldi / name)
-    return told
+        assert corpus.train is not None
+        root = _tree.find_tree(corpus.train, save_path, source)
+        if root is None:
+            steps = "--download, --extract" + (", --convert" if corpus.encoded else "")
+            raise _absent(name, corpus, "recordings", save_path / corpus.train.root, source, steps)
+        train = _tree.read_tree(root, corpus.train.pattern)
+        test = _tree.read_tree(root, corpus.test.pattern) if corpus.test and not corpus.lists else None
+        genders = _generate.read_genders(corpus.genders, root) if corpus.genders else None
+        made = _generate.lists(train, test if test and test.paths else None, split, genders)
+        lists = _generate.write(made, save_path, list_name(name, ""), root, kaldi / name if kaldi else None)
+        told = [*lists.told, *_against_known(train, corpus), f"their paths start at {root}"]
+        told += view(save_path, source, corpus) if corpus.lists else []
+        written.append(_with_official(lists, save_path, source, corpus)._replace(told=told))
+    return written
+
+
+def _with_official(
+    lists: _generate.Lists, save_path: Path, source: Path | None, corpus: Corpus
+) -> _generate.Lists:
+    """Lists of a corpus -> the same, with the first official trial list that is there if they lack one."""
+    official = next((path for part in corpus.lists if (path := save_path / part.name).exists()), None)
+    root = _tree.find_tree(corpus.test, save_path, source) if corpus.test and official else None
+    if lists.test_list or root is None:
+        return lists
+    return lists._replace(test_list=official, test_path=root)
 
 
 def list_name(corpus: str, kind: str) -> str:
@@ -224,23 +231,23 @@ def view(save_path: Path, source: Path | None, corpus: Corpus) -> list[str]:
     everyone = save_path / Path(corpus.test.root).parts[0] / "all" / "wav"
     for tree in (corpus.train, corpus.test):
         root = _tree.find_tree(tree, save_path, source)
-        for speaker in sorted(
-            {p.split("/")[0] for p in _tree.read_tree(root, tree.pattern).paths} if root else ()
-        ):
+        for speaker in sorted(set(_tree.read_tree(root, tree.pattern).speakers)) if root else ():
             everyone.mkdir(parents=True, exist_ok=True)
-            link = everyone / speaker
-            if root is not None and not link.is_symlink():
-                link.symlink_to(os.path.relpath(root / speaker, everyone), target_is_directory=True)
-    return [f"{everyone}: all speakers of {corpus.title}, where the paths of these lists start:"] + [
-        f"  {save_path / part.name}"
-        + ("" if (save_path / part.name).exists() else " (missing: use --download)")
+            _link(everyone / speaker, (root or everyone) / speaker)
+    missing = {
+        part: "" if (save_path / part.name).exists() else " (missing: use --download)"
         for part in corpus.lists
+    }
+    return [
+        f"{everyone}: all speakers of {corpus.title}, where the paths of these lists start:",
+        *(f"  {save_path / part.name}{remark}" for part, remark in missing.items()),
     ]
 
 
-def write_kaldi(train_list: Path, root: Path, folder: Path) -> list[str]:
-    """Train list -> Kaldi's files in folder."""
-    _, utterances = _tree.read_source(train_list)
-    for name, text in _tree.kaldi_files(utterances, root).items():
-        write_text(folder / name, text)
-    return [f"{folder}: wav.scp, utt2spk and spk2utt of {len(utterances.paths)} utterances"]
+def _link(link: Path, folder: Path) -> None:
+    """Make a relative link to a folder; one to another folder is replaced, a folder in its place stays."""
+    target = os.path.relpath(folder.resolve(), link.parent.resolve())
+    if link.is_symlink() and str(link.readlink()) != target:
+        link.unlink()
+    if not link.is_symlink() and not link.exists():
+        link.symlink_to(target, target_is_directory=True)

@@ -7,6 +7,7 @@ PARTS = {
     "cn-celeb2_v2.tar.gzab": "4ff59a7009b79ef7043498ad3882b81b",
     "cn-celeb2_v2.tar.gzac": "3aa8e6e7f7ec4382f9926b1b31498228",
 }
+FILE = r"(?P<session>[^/]+-\d+)-\d+\.flac"  # genre and number of the session, then of the utterance
 
 CORPUS = Corpus(
     title="CN-Celeb",
@@ -15,6 +16,7 @@ CORPUS = Corpus(
     archives=(
         single(
             f"{OPENSLR}/82/cn-celeb_v2.tar.gz",
+            Tree("cnceleb", rf"CN-Celeb_flac/data/(?P<speaker>id\d+)/{FILE}"),
             "cnceleb",
             "7ab1b214028a7439e26608b2d5a0336c",
             22_264_439_915,
@@ -23,12 +25,10 @@ CORPUS = Corpus(
             "cn-celeb2_v2.tar.gz",
             tuple(Part(name, f"{OPENSLR}/82/{name}", md5) for name, md5 in PARTS.items()),
             "cnceleb",
+            (Tree("cnceleb", rf"CN-Celeb2_flac/data/(?P<speaker>id\d+)/{FILE}"),),
         ),
     ),
     # Speakers id00800 to id00999 of CN-Celeb 1 are its evaluation's.
-    train=Tree(
-        "cnceleb",
-        r"CN-Celeb2?_flac/data/(?P<speaker>id(?!00[89])\d+)/(?P<session>[^/]+?)-\d+-\d+\.flac",
-    ),
-    test=Tree("cnceleb", r"CN-Celeb_flac/data/(?P<speaker>id00[89]\d\d)/(?P<session>[^/]+?)-\d+-\d+\.flac"),
+    train=Tree("cnceleb", rf"CN-Celeb2?_flac/data/(?P<speaker>id(?!00[89])\d+)/{FILE}"),
+    test=Tree("cnceleb", rf"CN-Celeb_flac/data/(?P<speaker>id00[89]\d\d)/{FILE}"),
 )

@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from corpora._generate import Lists
 from corpora._lists import Speakers, Utterances, require_no_others, train_list, trial_list, write_lists
 from corpora._synthesiser import SAMPLE_RATE, draw_speaker, synthesise
 from files import written_whole
@@ -20,7 +21,7 @@ NUM_TRIALS = 2000
 DURATIONS_S = {"train": (2.0, 3.0), "test": (4.0, 5.5)}
 
 
-def prepare(root: Path, *, seed: Annotated[int, "decides every voice and utterance"] = 10) -> list[str]:
+def prepare(root: Path, *, seed: Annotated[int, "decides every voice and utterance"] = 10) -> Lists:
     """Write audio, train_list.txt and test_list.txt under root; the test voices aren't in the train list."""
     train = _files("train", TRAIN_SPEAKERS, TRAIN_UTTERANCES)
     test = _files("test", TEST_SPEAKERS, TEST_UTTERANCES)
@@ -33,10 +34,11 @@ def prepare(root: Path, *, seed: Annotated[int, "decides every voice and utteran
         for _ in tqdm(written, "synthesising", len(voices), unit="voice", disable=None, leave=False):
             pass
     write_lists(root, lists)
-    return [
+    told = [
         f"{root}/train_list.txt: {TRAIN_SPEAKERS * TRAIN_UTTERANCES} utterances of {TRAIN_SPEAKERS} voices",
         f"{root}/test_list.txt: {trials.count(chr(10))} trials of {TEST_SPEAKERS} other voices",
     ]
+    return Lists(root / "train_list.txt", root, root / "test_list.txt", root, told)
 
 
 def _utterances(speakers: Speakers) -> Utterances:

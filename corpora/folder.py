@@ -1,25 +1,30 @@
-"""Your own recordings: any tree `speaker/.../file` of wav or flac, a train list, or a Kaldi directory."""
+"""Your own recordings: any tree `speaker/.../file`, a train list, or a Kaldi directory."""
 
 from pathlib import Path
 
 from corpora import _generate
-from corpora._lists import write_lists
-from corpora._tree import read_source
+from corpora._source import read_source
 
 
-def prepare(root: Path, source: Path, split: _generate.Split) -> tuple[Path, list[str]]:
-    """Write train_list.txt and test_list.txt under root -> where their paths start, lines to print.
+def prepare(
+    save_path: Path,
+    source: Path,
+    split: _generate.Split,
+    start: Path | None = None,
+    kaldi: Path | None = None,
+) -> _generate.Lists:
+    """Write train_list.txt and test_list.txt under save_path; held-out files are in no train line.
 
-    Held-out files are in no train line.
+    start: where a list's paths start; the working folder if None. A tree's start at the tree.
 
     Raises:
         FileNotFoundError, ValueError: no tree, no audio in it, or too little for trials.
     """
     split.check()
-    start, utterances = read_source(source)
+    found = read_source(source, start)
     try:
-        made, told = _generate.lists(utterances, None, split)
+        made = _generate.lists(found.utterances, None, split)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
-    write_lists(root, made)
-    return start, [f"{root}/{line}" if ".txt" in line else line for line in told]
+    written = _generate.write(made, save_path, "", found.start, kaldi)
+    return written._replace(told=[*found.told, *written.told])

@@ -11,6 +11,7 @@ SUBSETS = {
     "test-clean": "32fa31d27d2e1cad72775fee3f4849a9",
     "test-other": "fb5a50374b501bb3bac4815ee91d3135",
 }
+ROOT = "librispeech/LibriSpeech"
 FILE = r"(?P<speaker>\d+)/(?P<session>\d+)/[^/]+\.flac"
 
 CORPUS = Corpus(
@@ -18,10 +19,11 @@ CORPUS = Corpus(
     licence="CC BY 4.0",
     access="open: https://www.openslr.org/12",
     archives=tuple(
-        single(f"{OPENSLR}/12/{name}.tar.gz", "librispeech", md5) for name, md5 in SUBSETS.items()
+        single(f"{OPENSLR}/12/{name}.tar.gz", Tree(ROOT, rf"{name}/{FILE}"), "librispeech", md5)
+        for name, md5 in SUBSETS.items()
     ),
-    train=Tree("librispeech/LibriSpeech", rf"train-[^/]+/{FILE}"),
-    test=Tree("librispeech/LibriSpeech", rf"(dev|test)-[^/]+/{FILE}"),
+    train=Tree(ROOT, rf"train-[^/]+/{FILE}"),
+    test=Tree(ROOT, rf"(dev|test)-[^/]+/{FILE}"),
     known={"speakers": 2338, "utterances": 281_241},
     genders="SPEAKERS.TXT",
 )

@@ -3,11 +3,16 @@
 from corpora._corpus import OPENSLR, Corpus, Tree, single
 
 ROOMS = ("RIRS_NOISES/simulated_rirs/mediumroom", "RIRS_NOISES/simulated_rirs/smallroom")  # as the ancestors
+TREE = Tree(
+    "RIRS_NOISES/simulated_rirs", r"(?P<speaker>(small|medium|large)room)/(?P<session>Room\d+)/[^/]+\.wav"
+)
 
 CORPUS = Corpus(
     title="RIRS_NOISES",
     licence="Apache 2.0",
     access="open: https://www.openslr.org/28",
-    archives=(single(f"{OPENSLR}/28/rirs_noises.zip", ".", "e6f48e257286e05de56413b4779d8ffb", only=ROOMS),),
-    train=Tree("RIRS_NOISES/simulated_rirs", r"(?P<speaker>[^/]+)/(?P<session>[^/]+)/[^/]+\.wav"),
+    archives=(
+        single(f"{OPENSLR}/28/rirs_noises.zip", TREE, ".", "e6f48e257286e05de56413b4779d8ffb", only=ROOMS),
+    ),
+    train=TREE,
 )

@@ -12,6 +12,8 @@ PARTS = {
 }
 TEST_SPEAKERS = r"02[7-9]\d|030\d"  # id10270 to id10309
 FILE = r"(?P<session>[^/]+)/[^/]+\.(wav|flac)"
+TRAIN_TREE = Tree("voxceleb1/dev/wav", rf"(?P<speaker>id1(?!{TEST_SPEAKERS})\d{{4}})/{FILE}")
+TEST_TREE = Tree("voxceleb1/test/wav", rf"(?P<speaker>id1({TEST_SPEAKERS}))/{FILE}")
 TEST = "vox1_test_wav.zip"
 # VoxCeleb1-O, -O cleaned, -E, -E cleaned, -H, -H cleaned
 LISTS = (
@@ -28,13 +30,20 @@ CORPUS = Corpus(
             "vox1_dev_wav.zip",
             tuple(Part(name, SERVER + name, md5) for name, md5 in PARTS.items()),
             "voxceleb1/dev",
+            (TRAIN_TREE,),
             "ae63e55b951748cc486645f532ba230b",
         ),
-        Archive(TEST, (Part(TEST, SERVER + TEST, "185fdc63c3c739954633d50379a3d102"),), "voxceleb1/test"),
+        Archive(
+            TEST,
+            (Part(TEST, SERVER + TEST, "185fdc63c3c739954633d50379a3d102"),),
+            "voxceleb1/test",
+            (TEST_TREE,),
+        ),
     ),
     lists=tuple(Part(name, META + name) for name in LISTS),
-    train=Tree("voxceleb1/dev/wav", rf"(?P<speaker>id1(?!{TEST_SPEAKERS})\d{{4}})/{FILE}"),
-    test=Tree("voxceleb1/test/wav", rf"(?P<speaker>id1({TEST_SPEAKERS}))/{FILE}"),
+    train=TRAIN_TREE,
+    test=TEST_TREE,
     known={"speakers": 1211, "utterances": 148_642},
     key=True,
+    genders="vox1_meta.csv",
 )

@@ -14,6 +14,8 @@ PARTS = {
     "vox2_dev_aac_partah": "6b84a81b9af72a9d9eecbb3b1f602e65",
 }
 TEST = "vox2_test_aac.zip"
+FILE = r"(?P<speaker>id0\d{4})/(?P<session>[^/]+)/[^/]+"
+TRAIN_TREE = Tree("voxceleb2/dev/wav", rf"{FILE}\.(wav|flac)")
 
 CORPUS = Corpus(
     title="VoxCeleb2",
@@ -24,12 +26,19 @@ CORPUS = Corpus(
             "vox2_dev_aac.zip",
             tuple(Part(name, SERVER + name, md5) for name, md5 in PARTS.items()),
             "voxceleb2",
+            (TRAIN_TREE, Tree("voxceleb2", rf"dev/aac/{FILE}\.m4a")),
             "bbc063c46078a602ca71605645c2a402",
         ),
-        Archive(TEST, (Part(TEST, SERVER + TEST, "0d2b3ea430a821c33263b5ea37ede312"),), "voxceleb2/test"),
+        Archive(
+            TEST,
+            (Part(TEST, SERVER + TEST, "0d2b3ea430a821c33263b5ea37ede312"),),
+            "voxceleb2/test",
+            (Tree("voxceleb2", rf"test/(aac|wav)/{FILE}\.(m4a|wav|flac)"),),
+        ),
     ),
-    encoded=Tree("voxceleb2", r"(dev|test)/aac/(?P<speaker>id0\d{4})/(?P<session>[^/]+)/[^/]+\.m4a"),
-    train=Tree("voxceleb2/dev/wav", r"(?P<speaker>id0\d{4})/(?P<session>[^/]+)/[^/]+\.(wav|flac)"),
+    encoded=Tree("voxceleb2", rf"(dev|test)/aac/{FILE}\.m4a"),
+    train=TRAIN_TREE,
     known={"speakers": 5994, "utterances": 1_092_009, "mirror_speakers": 5991},
     key=True,
+    genders="vox2_meta.csv",
 )

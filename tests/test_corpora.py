@@ -1,13 +1,18 @@
 """What the corpora's files say: addresses, checksums, patterns; and how recordings are found on the disk."""
 
+import hashlib
+import os
 import re
 
 import pytest
 import soundfile
-from conftest import run_here, voice
+from conftest import assert_refused, run_here, voice
 
 import dataprep
+from corpora._generate import read_genders
+from corpora._steps import view
 from corpora._tree import find_tree, read_tree
+from files import walk
 
 EXAMPLES = {  # a path under the root -> speaker and session, or None where it isn't of that part
     "voxceleb1": {
@@ -30,10 +35,10 @@ EXAMPLES = {  # a path under the root -> speaker and session, or None where it i
         "dev-clean-2/84/121123/84-121123-0000.flac": ("test", "84", "121123"),
     },
     "cnceleb": {
-        "CN-Celeb_flac/data/id00012/interview-01-002.flac": ("train", "id00012", "interview"),
-        "CN-Celeb2_flac/data/id10001/live_broadcast-01-002.flac": ("train", "id10001", "live_broadcast"),
-        "CN-Celeb_flac/data/id00800/song-01-002.flac": ("test", "id00800", "song"),
-        "CN-Celeb_flac/data/id00999/song-01-002.flac": ("test", "id00999", "song"),
+        "CN-Celeb_flac/data/id00012/interview-01-002.flac": ("train", "id00012", "interview-01"),
+        "CN-Celeb2_flac/data/id10001/live_broadcast-01-002.flac": ("train", "id10001", "live_broadcast-01"),
+        "CN-Celeb_flac/data/id00800/song-01-002.flac": ("test", "id00800", "song-01"),
+        "CN-Celeb_flac/data/id00999/song-01-002.flac": ("test", "id00999", "song-01"),
     },
     "musan": {"noise/free-sound/noise-free-sound-0000.wav": ("train", "noise", "free-sound")},
     "rirs_noises": {"smallroom/Room001/Room001-00001.wav": ("train", "smallroom", "Room001")},
@@ -70,6 +75,107 @@ def test_recordings_are_found_in_any_mirrors_layout(tmp_path):
     assert find_tree(corpus.train, tmp_path / "data", None) is None
     found = read_tree(tmp_path / "mirror/vox1/dev/wav", corpus.train.pattern)
     assert found == (["id10001/video/00001.wav"], ["id10001"], ["video"])
+
+
+def recording(path, seed=1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, voice(seed, 1, 0.1), 16_000)
+    return path
+
+
+@pytest.mark.parametrize("first", ["id00000", "id00900"])
+def test_cnceleb_is_recognised_by_any_of_its_speakers(first, tmp_path):
+    corpus = dataprep.corpora()["cnceleb"]
+    for speaker in (first, "id00500", "id00801"):
+        recording(tmp_path / "have" / "CN-Celeb_flac" / "data" / speaker / "song-01-001.flac")
+    recording(tmp_path / "have" / "CN-Celeb_flac" / "data" / "a" / "song-01-001.flac")
+    for tree in (corpus.train, corpus.test):
+        assert find_tree(tree, tmp_path / "data", tmp_path) == tmp_path / "have"
+
+
+def test_no_file_is_found_twice_through_links(tmp_path):
+    for speaker in "ab":
+        recording(tmp_path / "in" / speaker / "1.wav")
+    (tmp_path / "in" / "a" / "loop").symlink_to("..")
+    (tmp_path / "in" / "a" / "to_b").symlink_to("../b")
+    (tmp_path / "in" / "b" / "to_a").symlink_to("../a")
+    (tmp_path / "in" / "b" / "self").symlink_to("self")
+    found = [path for path in walk(tmp_path / "in") if path.endswith(".wav")]
+    assert found == ["a/1.wav", "a/to_b/1.wav", "b/1.wav", "b/to_a/1.wav"]
+
+
+def test_a_folder_that_cannot_be_read_is_told_if_nothing_is_found(tmp_path, monkeypatch):
+    (tmp_path / "have" / "lost+found").mkdir(parents=True)
+    scandir = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("lost+found"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    words = (
+        "--corpus",
+        "voxceleb1",
+        "--generate",
+        "--from",
+        tmp_path / "have",
+        "--save_path",
+        tmp_path / "x",
+    )
+    assert_refused(run_here("dataprep.py", *words), "no recordings in", "lost+found can't be read")
+    recording(tmp_path / "have" / "wav" / "id10001" / "v" / "1.wav")
+    result = run_here("dataprep.py", *words)
+    assert result.returncode == 0 and "lost+found" not in result.stdout
+
+
+def test_genders_of_both_voxcelebs_and_librispeech(tmp_path):
+    root = tmp_path / "voxceleb1" / "dev" / "wav"
+    root.mkdir(parents=True)
+    for name, text in {
+        "voxceleb1/a.csv": "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\nid10001\tA.J.\tm\tIreland\n",
+        "b.csv": "VoxCeleb2 ID ,VGGFace2 ID ,Gender ,Set \nid10001 ,n000012 ,m ,dev \n",
+        "voxceleb1/dev/wav/c.txt": ";ID  |SEX| SUBSET\nid10001 | M | train-clean-100 | 25.03 | F\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        assert read_genders(name.rpartition("/")[2], root) == {"id10001": "m"}
+    assert read_genders("absent.csv", root) is None
+
+
+def test_links_to_all_speakers_hold_where_save_path_is_one_and_follow_the_source(tmp_path):
+    corpus = dataprep.corpora()["voxceleb1"]
+    for mirror in "ab":
+        for part, speaker in (("dev", "id10001"), ("test", "id10270")):
+            recording(tmp_path / mirror / part / "wav" / speaker / "v" / "1.wav")
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    save_path = tmp_path / "data"
+    save_path.symlink_to("deep/er")
+    for mirror in "ab":
+        view(save_path, tmp_path / mirror, corpus)
+        everyone = save_path / "voxceleb1" / "all" / "wav"
+        assert sorted(link.name for link in everyone.iterdir()) == ["id10001", "id10270"]
+        assert all(
+            (link / "v" / "1.wav").samefile(next(tmp_path.glob(f"{mirror}/*/wav/{link.name}/v/1.wav")))
+            for link in everyone.iterdir()
+        )
+
+
+def test_archives_in_pieces_without_a_joined_checksum(tmp_path, monkeypatch):
+    (archive,) = (a for a in dataprep.corpora()["cnceleb"].archives if len(a.parts) > 1)
+    contents = {part.name: part.name.encode() for part in archive.parts}
+    parts = tuple(p._replace(md5=hashlib.md5(contents[p.name]).hexdigest()) for p in archive.parts)
+    made = {"cnceleb": dataprep.corpora()["cnceleb"]._replace(archives=(archive._replace(parts=parts),))}
+    monkeypatch.setattr(dataprep, "corpora", lambda: made)
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    words = ("--corpus", "cnceleb", "--concatenate", "--save_path", tmp_path)
+    assert "no archive in pieces is there" in run_here("dataprep.py", *words).stdout
+    for count, part in enumerate(parts, start=1):
+        (folder / part.name).write_bytes(contents[part.name])
+        told = run_here("dataprep.py", *words).stdout
+        assert ("3 files, whole" in told) if count == 3 else (f"{count} of 3 pieces; missing" in told)
+    (folder / parts[1].name).write_bytes(b"x")
+    assert_refused(run_here("dataprep.py", *words), "cn-celeb2_v2.tar.gzab: expected md5")
 
 
 def test_librispeech_from_the_disk(tmp_path):

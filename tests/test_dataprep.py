@@ -7,9 +7,11 @@ import pytest
 import soundfile
 from conftest import assert_refused, run_here, run_script, voice
 
-from corpora import _synthesiser, demo, folder
+import dataprep
+from corpora import _kaldi, _keys, _synthesiser, demo, folder
 from corpora._generate import Split
 from corpora._lists import Utterances, trial_list
+from corpora._source import read_source
 from DatasetLoader import read_train_list
 from scoring import read_trials
 
@@ -36,7 +38,7 @@ def test_the_demo_corpus(small_demo, tmp_path):
     assert len(utterances.speakers) == 3 and len(utterances.paths) == 6
     assert Counter(trials.labels.tolist()) == {0: 9, 1: 9}
     assert not set(utterances.paths) & set(trials.files)
-    assert "6 utterances of 3 voices" in first[0]
+    assert "6 utterances of 3 voices" in first.told[0]
     for path in [*utterances.paths, *trials.files]:
         audio, rate = soundfile.read(tmp_path / "a" / path)
         assert rate == 16_000 and 0.25 < len(audio) / rate < 0.55
@@ -167,9 +169,43 @@ def test_wrong_input_is_one_line(tmp_path):
     (blank / "spk0").rename(blank / "spk 0")
     for words, expected in {
         ("--generate", "--from", few): "too few files",
-        ("--generate", "--from", tmp_path / "empty"): "no wav or flac files",
+        ("--generate", "--from", tmp_path / "empty"): "no wav, flac, ogg, opus or mp3 files",
         ("--generate", "--from", tmp_path / "absent"): "absent: no such file or folder",
         ("--generate", "--corpus", "musan", "--from", tmp_path / "absent"): "absent: no such file or folder",
+        ("--generate",): "out; give --corpus NAME or --from DIR",
+        ("--convert",): "give --corpus NAME or --from DIR",
+        (
+            "--generate",
+            "--from",
+            few,
+            "--shard",
+            "1/2",
+        ): "--shard has no effect with --generate; it is for --conv",
+        ("--generate", "--from", few, "--key_file", few): "--key_file has no effect",
+        (
+            "--check",
+            "--corpus",
+            "cnceleb",
+            "--train_list",
+            words_only,
+        ): "--train_list is for your own recordings",
+        ("--extract", "--check", "--root", few): "--root is for your own recordings",
+        ("--generate", "--from", few, "--root", blank): "start at it",
+        ("--demo", "--status"): "--demo makes its audio",
+        ("--convert", "--generate", "--from", few, "--split_ratio", 2): "--split_ratio lies in",
+        ("--convert", "--from", few, "--shard", "3/2"): "--shard 3/2: expected i/n",
+        ("--convert", "--from", words_only): "--convert takes a folder of recordings",
+        ("--convert", "--from", tmp_path / "empty"): "no recordings to convert",
+        ("--convert", "--from", tmp_path): "lies in --from",
+        ("--convert", "--corpus", "voxceleb2"): "voxceleb2: no recordings in",
+        (
+            "--generate",
+            "--check",
+            "--from",
+            few,
+            "--suspects",
+            "nope.model",
+        ): "--suspects nope.model: no such file",
         ("--generate", "--from", words_only): 'words.txt:1: expected "speaker path", got 1 field',
         ("--generate", "--from", blank): "can't hold a blank",
         ("--generate", "--from", few, "--split_ratio", 2): "--split_ratio",
@@ -185,16 +221,13 @@ def test_wrong_input_is_one_line(tmp_path):
         ("--download", "--key", "s3cret"): "--key: put the key into the environment variable VOXCELEB_KEY",
         ("--download", "--user", "a", "--password", "b"): "by a key since 2022",
         ("--download", "--key_file", tmp_path / "absent"): "--key_file",
-        ("--check",): "no list in",
+        ("--check",): "give --corpus NAME or --from DIR, or --train_list or --test_list",
+        ("--check", "--root", few): "no list in",
         ("--pack", "--train_list", "absent.txt", "--root", few): "absent.txt: no such file",
-        ("--convert", "--corpus", "voxceleb2", "--shard", "3/2", "--from", blank): "nothing to convert",
         ("--demo", "--seed", -1): "--seed",
     }.items():
         out = tmp_path / "out"
         result = run_here("dataprep.py", *words, "--save_path", out)
-        if expected == "nothing to convert":
-            assert result.returncode == 0 and expected in result.stdout
-            continue
         assert_refused(result, expected)
         assert not out.exists() and "s3cret" not in result.stderr
 
@@ -211,17 +244,17 @@ def test_kaldi_directories_out_and_in(tmp_path):
     source = tree(tmp_path / "audio", [6, 6])
     words = ("--generate", "--from", source, "--save_path", tmp_path / "a", "--kaldi", tmp_path / "kaldi")
     assert run_here("dataprep.py", *words).returncode == 0
-    scp = (tmp_path / "kaldi" / "wav.scp").read_text().splitlines()
+    scp = (tmp_path / "kaldi" / "train" / "wav.scp").read_text().splitlines()
     assert len(scp) == 6 and scp == sorted(scp)
     name, path = scp[0].split(" ", 1)
     assert name.startswith("spk0-") and path.startswith(str(source)) and path.endswith(".wav")
-    assert (tmp_path / "kaldi" / "utt2spk").read_text().splitlines()[0] == f"{name} spk0"
-    assert len((tmp_path / "kaldi" / "spk2utt").read_text().splitlines()) == 2
+    assert (tmp_path / "kaldi" / "train" / "utt2spk").read_text().splitlines()[0] == f"{name} spk0"
+    assert len((tmp_path / "kaldi" / "train" / "spk2utt").read_text().splitlines()) == 2
     back = run_here(
         "dataprep.py",
         "--generate",
         "--from",
-        tmp_path / "kaldi",
+        tmp_path / "kaldi" / "train",
         "--split_ratio",
         0,
         "--save_path",
@@ -256,3 +289,152 @@ def test_lists_from_a_list(tmp_path):
     assert len(train.paths) == 16 and not set(train.paths) & set(trials.split())
     for label, a, b in trials_of(trials):
         assert not label or a.split("/")[1] != b.split("/")[1]  # across sessions
+
+
+def test_repeated_lines_count_once_and_a_file_has_one_speaker(tmp_path):
+    lines = [f"s{i} s{i}/{k}.wav" for i in range(3) for k in range(8)]
+    (tmp_path / "twice.txt").write_text("\n".join([*lines, *lines, "s0 ./s0/0.wav"]) + "\n")
+    words = ("--generate", "--from", tmp_path / "twice.txt", "--save_path", tmp_path / "out")
+    assert run_here("dataprep.py", *words).returncode == 0
+    train = read_train_list(str(tmp_path / "out" / "train_list.txt"))
+    trials = (tmp_path / "out" / "test_list.txt").read_text()
+    assert len(train.paths) == 15 and not set(train.paths) & set(trials.split())
+    (tmp_path / "twice.txt").write_text("\n".join([*lines, "s1 s0/0.wav"]) + "\n")
+    assert_refused(run_here("dataprep.py", *words), "twice.txt:25: s0/0.wav is s1's here and s0's")
+
+
+@pytest.mark.parametrize(
+    ("path", "session"),
+    [("a/1.wav", ""), ("a/x/1.wav", "x"), ("a/x/y/1.wav", "x"), ("wav/a/x/y/1.wav", "x"), ("v/1.wav", "v")],
+)
+def test_a_list_and_a_tree_have_the_same_sessions(path, session, tmp_path):
+    (tmp_path / "list.txt").write_text(f"a {path}\n")
+    assert read_source(tmp_path / "list.txt").utterances.sessions == [session]
+    if path.startswith("a/"):
+        soundfile.write(_parent(tmp_path / "tree" / path), voice(1, 1, 0.1), 16_000)
+        assert read_source(tmp_path / "tree").utterances.sessions == [session]
+
+
+def _parent(path):
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_all_formats_that_training_reads_are_listed_and_others_told(tmp_path):
+    source = tree(tmp_path / "audio", [6, 6])
+    for number, suffix in enumerate(("flac", "ogg", "mp3")):
+        soundfile.write(source / "spk0" / f"{suffix}.{suffix}", voice(0, number, 0.2), 16_000)
+    for name in ("a.m4a", "b.M4A", "c.aac"):
+        (source / "spk1" / name).write_text("x")
+    words = ("--generate", "--from", source, "--save_path", tmp_path / "out", "--split_ratio", 0)
+    result = run_here("dataprep.py", *words)
+    assert len(read_train_list(str(tmp_path / "out" / "train_list.txt")).paths) == 15
+    assert "skipped: 2 m4a files; --convert takes them" in result.stdout
+    assert "next: python trainSpeakerNet.py" in result.stdout and "--test_list ''" in result.stdout
+    soundfile.write(source / "spk0" / "ogg.flac", voice(0, 1, 0.2), 16_000)
+    assert_refused(run_here("dataprep.py", *words), "spk0/ogg.flac and spk0/ogg.ogg look like one recording")
+
+
+def test_kaldi_names_are_different_and_the_held_out_files_are_there(tmp_path):
+    paths = ["a/x y.wav", "a/x-y.wav", "a/x-y-2.wav", "a/x-y.flac"]
+    _kaldi.write(Utterances(paths, ["a"] * 4, [""] * 4), tmp_path, tmp_path / "k")
+    names = [line.split(" ", 1)[0] for line in (tmp_path / "k" / "wav.scp").read_text().splitlines()]
+    assert names == sorted(set(names)) and len(names) == 4
+    source = tree(tmp_path / "audio", [6, 6])
+    words = ("--generate", "--from", source, "--save_path", tmp_path / "out", "--kaldi", tmp_path / "both")
+    assert run_here("dataprep.py", *words).returncode == 0
+    parts = [
+        {line.split(" ", 1)[1] for line in (tmp_path / "both" / part / "wav.scp").read_text().splitlines()}
+        for part in ("train", "test")
+    ]
+    assert [len(part) for part in parts] == [6, 6] and not parts[0] & parts[1]
+
+
+def test_root_says_where_a_lists_paths_start(tmp_path):
+    source = tree(tmp_path / "my audio", [6, 6])
+    lines = [f"{p.parts[-3]} {p.relative_to(source)}" for p in sorted(source.rglob("*.wav"))]
+    (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
+    words = ["--from", tmp_path / "list.txt", "--root", source, "--save_path", tmp_path / "out"]
+    result = run_here("dataprep.py", "--generate", "--check", *words, "--kaldi", tmp_path / "k")
+    assert result.returncode == 0, result.stderr
+    path = (tmp_path / "k" / "train" / "wav.scp").read_text().splitlines()[0].split(" ", 1)[1]
+    assert path.startswith(str(source)) and "12 files checked" in result.stdout
+    assert f"--train_path '{source}' --test_list" in result.stdout.splitlines()[-1]
+
+
+def test_after_convert_the_converted_files_are_listed(tmp_path):
+    source = tree(tmp_path / "audio", [6, 6], "ogg")
+    (source / "spk0" / "broken.wav").write_text("x")
+    words = ["--from", source, "--save_path", tmp_path / "out", "--workers", 1]
+    result = run_here("dataprep.py", "--convert", "--generate", "--check", *words)
+    assert result.returncode == 0, result.stderr
+    train = read_train_list(str(tmp_path / "out" / "train_list.txt"))
+    assert all((tmp_path / "out" / "converted" / p).is_file() and p.endswith(".wav") for p in train.paths)
+    assert "12 files checked" in result.stdout and f"--train_path {tmp_path}/out/converted" in result.stdout
+    assert "1 failed\nwarning:" in result.stdout
+    failures = tmp_path / "out" / "convert_failures.txt"
+    assert "broken.wav" in failures.read_text()
+    run_here("dataprep.py", "--convert", *words, "--shard", "1/2")
+    assert (tmp_path / "out" / "convert_failures.1of2.txt").exists()
+    (source / "spk0" / "broken.wav").unlink()
+    told = run_here("dataprep.py", "--convert", *words).stdout
+    assert not failures.exists() and "warning" not in told
+    assert f"next: python dataprep.py --generate --from {tmp_path}/out/converted" in told
+
+
+def test_the_same_flags_mean_the_same_recordings(tmp_path):
+    """Without --corpus and --from: VoxCeleb, if it is under --save_path, and never --save_path itself."""
+    source = tree(tmp_path / "data" / "voxceleb1" / "dev" / "wav", [1])
+    words = ("--generate", "--save_path", tmp_path / "data")
+    assert_refused(run_here("dataprep.py", *words), "give --corpus NAME or --from DIR")
+    (source / "spk0").rename(source / "id10001")
+    result = run_here("dataprep.py", *words)
+    train = (tmp_path / "data" / "voxceleb1_train_list.txt").read_text()
+    assert result.returncode == 0 and train == "id10001 id10001/session 1/0.wav\n"
+    assert "--train_path " + str(source) in result.stdout.splitlines()[-1]
+    assert not (tmp_path / "data" / "train_list.txt").exists()
+
+
+def test_augment_changes_nothing_for_the_other_steps(tmp_path):
+    for path in ("musan/noise/free/a.wav", "RIRS_NOISES/simulated_rirs/smallroom/Room001/b.wav"):
+        soundfile.write(_parent(tmp_path / "out" / path), voice(1, 1, 0.1), 16_000)
+    source = tree(tmp_path / "audio", [6, 6])
+    result = run_here(
+        "dataprep.py",
+        "--augment",
+        "--generate",
+        "--status",
+        "--from",
+        source,
+        "--save_path",
+        tmp_path / "out",
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "musan_list.txt").read_text() == "noise noise/free/a.wav\n"
+    assert read_train_list(str(tmp_path / "out" / "train_list.txt")).speakers == ["spk0", "spk1"]
+    args = dataprep.parser().parse_args(["--augment", "--download"])
+    assert list(dataprep.chosen(args)) == ["voxceleb1", "voxceleb2"]
+
+
+def test_the_key_comes_from_where_the_user_says_and_goes_only_there(tmp_path, monkeypatch):
+    key_file, empty = tmp_path / "key", tmp_path / "empty"
+    key_file.write_text("from-file\n")
+    empty.write_text(" \n")
+    monkeypatch.setenv("VOXCELEB_KEY", "from-environment")
+    assert _keys.find_key(None, "") == "from-environment"
+    assert _keys.find_key(key_file, "") == "from-file"
+    assert _keys.find_key(None, "https://mirror.org/vox") == ""
+    for address in ("https://mirror.org/vox", "http://localhost:8000", "http://127.0.0.1"):
+        assert _keys.find_key(key_file, address) == "from-file"
+    with pytest.raises(ValueError, match=r"the way to mirror\.org isn't encrypted"):
+        _keys.find_key(key_file, "http://mirror.org/vox")
+    with pytest.raises(ValueError, match="empty is empty; it should hold"):
+        _keys.find_key(empty, "")
+    monkeypatch.setenv("VOXCELEB_KEY", "")
+    with pytest.raises(ValueError, match="VOXCELEB_KEY is empty"):
+        _keys.find_key(None, "")
+    monkeypatch.delenv("VOXCELEB_KEY")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: exec("raise EOFError"))
+    with pytest.raises(ValueError, match="no key was typed"):
+        _keys.find_key(None, "")

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,20 +32,17 @@ def served(tmp_path_factory):
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("mini") / "served"
     mini_voxceleb.build(folder, ffmpeg, voice)
+    key_file(folder).write_text(f"{mini_voxceleb.KEY}\n")
     return folder
 
 
-def words(save_path, address):
-    return [
-        "--corpus",
-        "voxceleb1",
-        "voxceleb2",
-        *STEPS,
-        "--save_path",
-        str(save_path),
-        "--base_url",
-        address,
-    ]
+def key_file(served):
+    return served.parent / "key.txt"
+
+
+def words(save_path, address, key):
+    places = ["--save_path", str(save_path), "--base_url", address, "--key_file", str(key)]
+    return ["--corpus", "voxceleb1", "voxceleb2", *STEPS, *places]
 
 
 def contents(root):
@@ -68,9 +66,8 @@ def prepared(served, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, mini_voxceleb.server(served) as (address, log):
         made = mini_voxceleb.corpora(served)
         patch.setattr(dataprep, "corpora", lambda: made)
-        patch.setenv("VOXCELEB_KEY", mini_voxceleb.KEY)
-        result = run_here("dataprep.py", *words(save_path, address))
-        again = run_here("dataprep.py", *words(save_path, address))
+        result = run_here("dataprep.py", *words(save_path, address, key_file(served)))
+        again = run_here("dataprep.py", *words(save_path, address, key_file(served)))
         status = run_here("dataprep.py", "--corpus", *made, "--status", "--save_path", save_path)
     assert result.returncode == 0, result.stderr + result.stdout
     return save_path, result, again, status, log
@@ -88,6 +85,10 @@ def test_the_lists_are_right(prepared):
     hard = read_trials(str(save_path / "list_test_hard.txt"), "")
     assert any("id10001" in path for path in hard.files)
     assert all((save_path / "voxceleb1/all/wav" / path).is_file() for path in hard.files)
+    train, test = "voxceleb2/dev/wav", "voxceleb1/test/wav"
+    expected = f"--train_list {save_path}/train_list.txt --train_path {save_path / train} "
+    expected += f"--test_list {save_path}/veri_test.txt --test_path {save_path / test}"
+    assert result.stdout.splitlines()[-1].endswith(expected)
     assert "5994 speakers" in result.stdout  # told that this isn't all of VoxCeleb2
 
 
@@ -107,6 +108,56 @@ def test_a_second_run_does_nothing(prepared):
     assert "0 recordings added" in again.stdout and "converted: 0 files" in again.stdout
     table = status.stdout.splitlines()
     assert table[1].split()[:4] == ["voxceleb1", "2", "of", "2"] and "6 of 6" in table[1]
+
+
+def copied(save_path, target, *names):
+    """Some of what was prepared, elsewhere."""
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (save_path / name).is_dir() else shutil.copy)(save_path / name, target / name)
+    return target
+
+
+def test_what_is_there_is_neither_fetched_nor_missing_nor_wants_a_key(
+    served, prepared, tmp_path, monkeypatch
+):
+    made = mini_voxceleb.corpora(served)
+    monkeypatch.setattr(dataprep, "corpora", lambda: made)
+    monkeypatch.delenv("VOXCELEB_KEY", raising=False)
+    whole, words = prepared[0], ["--corpus", *made, "--save_path", tmp_path / "data"]
+    have = copied(whole, tmp_path / "have", "voxceleb1/test/wav", "voxceleb2/dev/wav")
+    copied(whole / "archives", have, *(f"vox1_dev_wav_parta{c}" for c in "abc"))
+    with mini_voxceleb.server(served, misbehave=False) as (address, log):
+        at = [*words, "--base_url", address, "--key_file", key_file(served)]
+        result = run_here("dataprep.py", "--download", *at, "--from", have)
+        assert result.returncode == 0, result.stderr
+        fetched = {name for name, *_ in log if name.startswith("vox")}
+        assert fetched == {"vox1_dev_wav_partad", "vox2_test_aac.zip"}
+        assert (
+            f"vox1_test_wav.zip: not fetched, its recordings are in {have}/voxceleb1/test/wav"
+            in result.stdout
+        )
+        assert f"vox1_dev_wav.zip: 3 of 4 files there already, in {have}" in result.stdout
+        assert "downloaded: 8 files, 0 were there already" in result.stdout  # with the six lists
+        again = run_here("dataprep.py", "--download", *words, "--from", have)  # from the real servers
+    assert again.returncode == 0 and "downloaded: 0 files, 8 were there already" in again.stdout, again.stderr
+    assert "next: python dataprep.py --extract" in again.stdout
+    status = run_here("dataprep.py", "--status", *words, "--from", have).stdout
+    assert "missing" not in status
+    assert "missing vox1_dev_wav_parta" in run_here("dataprep.py", "--status", *words).stdout
+
+
+def test_status_counts_what_is_converted_checked_and_packed(served, prepared, tmp_path, monkeypatch):
+    made = mini_voxceleb.corpora(served)
+    monkeypatch.setattr(dataprep, "corpora", lambda: made)
+    table = [line.split() for line in prepared[3].stdout.splitlines()]
+    assert table[0][:4] == ["corpus", "archives", "extracted", "converted"]
+    assert table[2][7:10] == ["16", "of", "16"] and table[2][-2:] == ["yes", "yes"]
+    data = copied(prepared[0], tmp_path / "data", "voxceleb2/dev/aac")
+    words = ("--corpus", "voxceleb2", "--status", "--save_path", data)
+    assert "0 of 12" in run_here("dataprep.py", *words).stdout
+    copied(prepared[0], tmp_path / "data", "voxceleb2/dev/wav/id00012")
+    assert "4 of 12" in run_here("dataprep.py", *words).stdout
 
 
 def test_check_and_pack(prepared):
@@ -149,20 +200,18 @@ def test_the_key_is_nowhere(prepared):
 def test_a_wrong_key_is_one_line_without_it(served, tmp_path, monkeypatch):
     made = mini_voxceleb.corpora(served)
     monkeypatch.setattr(dataprep, "corpora", lambda: made)
-    monkeypatch.setenv("VOXCELEB_KEY", "wr0ng-k3y")
+    (tmp_path / "key.txt").write_text("wr0ng-k3y")
     with mini_voxceleb.server(served) as (address, _):
-        result = run_here("dataprep.py", *words(tmp_path / "data", address))
+        result = run_here("dataprep.py", *words(tmp_path / "data", address, tmp_path / "key.txt"))
     assert result.returncode == 2 and "wr0ng-k3y" not in result.stdout + result.stderr
     assert len(result.stderr.splitlines()) == 1 and "403" in result.stderr
 
 
 def test_the_key_is_not_in_the_process_list(served, tmp_path):
     command = [sys.executable, str(ROOT / "tests" / "mini_voxceleb.py"), str(served)]
-    environment = os.environ | {"VOXCELEB_KEY": mini_voxceleb.KEY}
     with mini_voxceleb.server(served) as (address, _):
-        process = subprocess.Popen(
-            [*command, *words(tmp_path / "data", address)], env=environment, stdout=subprocess.DEVNULL
-        )
+        arguments = [*command, *words(tmp_path / "data", address, key_file(served))]
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
         seen = []
         while process.poll() is None:
             listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
@@ -174,14 +223,11 @@ def test_the_key_is_not_in_the_process_list(served, tmp_path):
 def test_killed_at_any_moment_the_result_is_the_same(served, prepared, tmp_path):
     whole, draw = prepared[0], random.Random(3)
     command = [sys.executable, str(ROOT / "tests" / "mini_voxceleb.py"), str(served)]
-    environment = os.environ | {"VOXCELEB_KEY": mini_voxceleb.KEY}
     with mini_voxceleb.server(served) as (address, _):
-        arguments = [*command, *words(tmp_path / "data", address)]
+        arguments = [*command, *words(tmp_path / "data", address, key_file(served))]
         killed = 0
         for _ in range(KILLS):
-            process = subprocess.Popen(
-                arguments, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
-            )
+            process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, start_new_session=True)
             try:
                 process.wait(timeout=draw.uniform(0.6, 2.5))
             except subprocess.TimeoutExpired:
@@ -189,7 +235,7 @@ def test_killed_at_any_moment_the_result_is_the_same(served, prepared, tmp_path)
                 process.wait()
                 killed += 1
         assert killed >= 3  # the later ones may come to their end
-        last = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+        last = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert last.returncode == 0, last.stderr
     mine, theirs = contents(tmp_path / "data"), contents(whole)
     leftovers = {path for path in mine if path.endswith((".tmp", ".part", ".bad"))}
