@@ -88,9 +88,13 @@ class RunFolder:
             known.add(path)
 
     def close(self) -> None:
-        """Say of how many files each remark was made."""
+        """Say of how many files each remark was made, and list the skipped ones in skipped.txt."""
         for kind, paths in self._remarks.items():
-            self.say(f"note: {kind}: {len(paths)} files in all")
+            listed = ""
+            if kind == SKIPPED:
+                write_text(self.result / "skipped.txt", "".join(f"{path}\n" for path in sorted(paths)))
+                listed = f", listed in {self.result / 'skipped.txt'}"
+            self.say(f"note: {kind}: {len(paths)} files in all{listed}")
 
     def write_run(self, options: dict[str, Any], device: str) -> None:
         """run.json: what is needed to do the same again."""

@@ -176,7 +176,7 @@ def make_million(folder: Path, count: int) -> None:
     generator = np.random.default_rng(0)
     lengths = generator.integers(64_000, 128_000, count)
     starts = generator.integers(0, SHARD - 128_000, count)
-    places = np.stack([np.zeros(count, int), starts, lengths, starts], axis=1)
+    places = np.stack([np.zeros(count, int), starts, lengths, starts, lengths, starts], axis=1)
     compact = Paths.of(paths)
     (folder / "pack").mkdir()
     np.savez(folder / "pack" / Pack.INDEX, text=compact.text, ends=compact.ends, places=places)

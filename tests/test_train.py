@@ -23,6 +23,7 @@ import report
 import runtime
 import trainSpeakerNet
 import tuneThreshold
+from corpora._pack import write_pack
 
 SCRIPT = "trainSpeakerNet.py"
 
@@ -218,6 +219,19 @@ def test_a_stop_between_any_two_steps_goes_on_with_the_next_batch(corpus, tmp_pa
         assert figures[0]["loss"] == figures[1]["loss"] and figures[0]["accuracy"] == figures[1]["accuracy"]
 
 
+def test_a_pack_trains_and_scores_as_its_files_do(corpus, tmp_path):
+    paths = [f"spk{speaker}/{take}.wav" for speaker in range(6) for take in range(5)]
+    write_pack(corpus.root, paths, tmp_path / "pack")
+    scores = []
+    for root in (corpus.root, tmp_path / "pack"):
+        words = corpus.options(tmp_path / root.name, train_path=root, test_path=root, max_epoch=1)
+        result = run_here(SCRIPT, *words)
+        assert result.returncode == 0, result.stderr
+        scores.append((tmp_path / root.name / "result" / "eval" / "test.scores.txt").read_text())
+    assert scores[0] == scores[1]
+    assert_same(weights(tmp_path / corpus.root.name, 1), weights(tmp_path / "pack", 1))
+
+
 def test_a_dead_worker_is_reported_with_its_last_file(corpus, tmp_path):
     words = corpus.options(tmp_path / "exp", max_epoch=500, nDataLoaderThread=1, test_list="")
     process = subprocess.Popen(
@@ -374,7 +388,9 @@ def test_bad_audio_is_named_or_skipped(fragile):
     result = run_script(SCRIPT, *corpus.options(save_path, max_epoch=2), "--skip_bad_audio")
     assert result.returncode == 0, result.stderr
     assert "note: skipped: " in result.stdout and "spk2/1.wav: truncated" in result.stdout
-    assert re.search(r"note: skipped: 2 files in all", result.stdout)
+    assert re.search(r"note: skipped: 2 files in all, listed in .*skipped.txt", result.stdout)
+    listed = (save_path / "result" / "skipped.txt").read_text().splitlines()
+    assert len(listed) == 2 and "spk2/1.wav: truncated" in listed[1]
     assert re.search(r"note: [34] trials left out with the skipped files", result.stdout)
 
 
