@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import os
-import signal
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -88,13 +88,14 @@ class TrainBatch(NamedTuple):
 
     crops: Tensor  # float32 in [-1, 1], or int16 straight from a pack
     labels: Tensor
+    masks: Tensor  # numbers in [0, 1) for SpecAugment (S*M, 2, 2): of bands and frames, width and place
     remarks: list[Remark]
     effects: list[Any]
 
     def moved(self, device: torch.device) -> "TrainBatch":
-        """The same, crops and labels on a device."""
-        crops, labels = (tensor.to(device, non_blocking=True) for tensor in (self.crops, self.labels))
-        return self._replace(crops=crops, labels=labels)
+        """The same on a device, but for the effects."""
+        crops, labels, masks = (tensor.to(device, non_blocking=True) for tensor in self[:3])
+        return TrainBatch(crops, labels, masks, self.remarks, self.effects)
 
     def finished(self) -> "TrainBatch":
         """The same, its crops augmented float32 in [-1, 1]."""
@@ -129,9 +130,10 @@ class _Work(NamedTuple):
     speed: float
     remarks: list[Remark]
     drawn: list[list[Drawn]]
+    masks: list[NDArray[np.float64]]
 
 
-class TrainDataset(Dataset[TrainBatch | AudioError]):
+class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
     """(epoch, utterances) -> a batch of crops that depend on nothing but (seed, epoch, utterance)."""
 
     def __init__(
@@ -150,23 +152,28 @@ class TrainDataset(Dataset[TrainBatch | AudioError]):
         self.draws = Draws(seed)
         resamples = augmenter is not None and len(augmenter.speeds) > 1
         self.dtype = np.int16 if recordings.pack and not resamples else np.float32
-        shared = torch.zeros(MOST_WORKERS, 2, dtype=torch.int64).share_memory_()
-        self.reading = shared.numpy()  # what each worker reads, for the case that it dies: (pid, utterance)
+        # what each worker reads, for the case that it dies: (pid, utterance + 1)
+        self.reading = torch.zeros(MOST_WORKERS, 2, dtype=torch.int64).share_memory_()
 
-    def __getitem__(self, key: Key) -> TrainBatch | AudioError:
+    def __getitem__(self, key: Key) -> TrainBatch | ValueError | OSError:
         """Errors travel as values, so that the main process can raise them in one line."""
         epoch, utterances = key  # (S, M)
         crops = np.empty((*utterances.shape, self.length), self.dtype)
         labels = self.labels[utterances[:, 0]]
-        remarks, drawn = list[Remark](), list[list[Drawn]]()
+        remarks, drawn, masks = list[Remark](), list[list[Drawn]](), list[NDArray[np.float64]]()
         try:
             for place, own in enumerate(utterances.tolist()):
                 number, speed = self._speed(epoch, own[0])
                 labels[place] += number * self.speed_classes
-                self._fill(crops[place], own, _Work(epoch, speed, remarks, drawn))
-        except AudioError as error:
+                self._fill(crops[place], own, _Work(epoch, speed, remarks, drawn, masks))
+        except (ValueError, OSError) as error:
             return error
-        batch = TrainBatch(torch.from_numpy(crops), torch.from_numpy(labels), remarks, gather(drawn))
+        if self.augmenter is not None:
+            remarks += self.augmenter.material.taken_remarks()
+        fractions = torch.from_numpy(np.stack(masks).astype(np.float32))
+        batch = TrainBatch(
+            torch.from_numpy(crops), torch.from_numpy(labels), fractions, remarks, gather(drawn)
+        )
         return batch.finished() if batch.effects and self.finish else batch
 
     def _speed(self, epoch: int, utterance: int) -> tuple[int, float]:
@@ -186,35 +193,43 @@ class TrainDataset(Dataset[TrainBatch | AudioError]):
         while waiting and len(good) < len(rows):
             index = waiting.pop(0)
             try:
-                self._crop(rows[len(good)], index, work)
-                good.append(index)
+                generator = self._crop(rows[len(good)], index, work)
             except AudioError as error:
                 if not self.skip_bad:
                     raise
                 waiting += self._others(utterances) if whole else []
                 whole = False
                 work.remarks.append(Remark(SKIPPED, str(error)))
+                continue
+            good.append(index)
+            self._augment(generator, work)
         if not good:
             raise AudioError(
                 f"{self.recordings.paths[utterances[0]]}: no readable utterance of its speaker is left"
             )
         for place in range(len(good), len(rows)):
-            self._crop(rows[place], good[place % len(good)], work, place)
+            self._augment(self._crop(rows[place], good[place % len(good)], work, place), work)
 
     def _others(self, used: list[int]) -> list[int]:
         """The speaker's other utterances."""
         own = np.flatnonzero(self.labels == self.labels[used[0]]).tolist()
         return [index for index in own if index not in used]
 
-    def _crop(self, row: Audio | Samples, index: int, work: _Work, stream: int = 0) -> None:
+    def _crop(self, row: Audio | Samples, index: int, work: _Work, stream: int = 0) -> np.random.Generator:
+        """Fill row (T,) with a crop -> the generator that drew it."""
         worker = get_worker_info()
         if worker is not None:
-            self.reading[worker.id % MOST_WORKERS] = os.getpid(), index
+            self.reading.numpy()[worker.id % MOST_WORKERS] = os.getpid(), index + 1
         recording, generator = self.recordings[index], self.draws.of(work.epoch, index, stream)
         recording.crop_into(row, generator, work.speed)
+        work.remarks.extend(recording.remarks)
+        return generator
+
+    def _augment(self, generator: np.random.Generator, work: _Work) -> None:
+        """Draw what else happens to the crop that the generator drew."""
+        work.masks.append(generator.random((2, 2)))
         if self.augmenter is not None:
             work.drawn.append(self.augmenter.draw(generator, self.length))
-        work.remarks.extend(recording.remarks)
 
 
 class TrainData:
@@ -302,8 +317,9 @@ class TrainData:
     def batches_mb(self) -> float:
         """Size of the batches that the workers may hold in shared memory at a time."""
         samples = self.sampler.batch_size * self.args.nPerSpeaker * self.dataset.length
-        size = np.dtype(self.dataset.dtype).itemsize * samples / 1e6
-        return size * PREFETCHED * self.args.nDataLoaderThread
+        effects = self.augmenter is not None  # finished crops are float32; unfinished ones travel with noises
+        size = 4 + 4 * (not self.dataset.finish) if effects else np.dtype(self.dataset.dtype).itemsize
+        return size * samples / 1e6 * PREFETCHED * self.args.nDataLoaderThread
 
     def shared_memory(self) -> str:
         """What to do where the batches don't fit into it."""
@@ -316,14 +332,15 @@ class TrainData:
     def death(self, error: RuntimeError) -> str:
         """PyTorch's error of a worker process -> what happened, in one line; "" for any other error."""
         text = str(error)
-        if "DataLoader worker" not in text:
-            return ""
-        if "Bus error" in text or "unable to write to file" in text or "shared memory" in text:
+        if "Bus error" in text or "unable to write to file </torch" in text:
             return f"a data worker ran out of memory; {self.shared_memory()}"
-        files = (
-            self.dataset.recordings.paths[i] for pid, i in self.dataset.reading.tolist() if str(pid) in text
-        )
-        return f"{text.splitlines()[0].rstrip('. ')}; its last file was {next(files, 'not yet known')}"
+        dead = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:exited|is killed)", text)
+        if dead is None:
+            return ""
+        pids = {int(pid) for pid in dead[1].split(",")}
+        paths = self.dataset.recordings.paths
+        files = [paths[i - 1] for pid, i in self.dataset.reading.tolist() if pid in pids]
+        return f"{text.splitlines()[0].rstrip('. ')}; its last file was {' or '.join(files) or 'none yet'}"
 
     def advice(self) -> str:
         """What to change where training waits for data."""
@@ -362,11 +379,6 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         return EvaluationItem(index, torch.from_numpy(crops), audio.remarks)
 
 
-def _init_worker(_: int) -> None:
-    """Leave Ctrl-C, which a terminal sends to the whole group, to the main process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _as_it_is(batch: Any) -> Any:
     return batch
 
@@ -383,7 +395,7 @@ def train_loader(
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
-        worker_init_fn=_init_worker,
+        worker_init_fn=runtime.leave_stops_to_parent,
     )
 
 
@@ -394,5 +406,5 @@ def evaluation_loader(dataset: EvaluationDataset, files_per_batch: int, num_work
         batch_size=files_per_batch,
         num_workers=num_workers,
         collate_fn=list,
-        worker_init_fn=_init_worker,
+        worker_init_fn=runtime.leave_stops_to_parent,
     )

@@ -37,11 +37,11 @@ class SpeakerNet(nn.Module):
         model: nn.Module,
         loss: nn.Module | None = None,
         input_scale: float = 1.0,
-        masks: tuple[int, int] = (0, 0),  # widest of bands and of frames, in training
+        widest: tuple[int, int] = (0, 0),  # masks of bands and of frames, in training
     ) -> None:
         super().__init__()
         self.features, self.model, self.loss = features, model, loss
-        self.input_scale, self.masks = input_scale, masks
+        self.input_scale, self.widest = input_scale, widest
 
     @classmethod
     def build(cls, args: argparse.Namespace, num_speakers: int | None = None) -> "SpeakerNet":
@@ -53,8 +53,8 @@ class SpeakerNet(nn.Module):
         features = options.build("features", args)
         model = options.build("models", args, features.num_features, args.nOut, pooling)
         loss = options.build("loss", args, args.nOut, num_speakers) if num_speakers else None
-        masks = (args.mask_bands, args.mask_frames) if loss else (0, 0)
-        network: Any = cls(features, model, loss, args.input_scale, masks)
+        widest = (args.mask_bands, args.mask_frames) if loss else (0, 0)
+        network: Any = cls(features, model, loss, args.input_scale, widest)
         return network.to(memory_format=torch.channels_last)  # a CPU's convolutions gain 5 to 10 %
 
     @property
@@ -67,19 +67,19 @@ class SpeakerNet(nn.Module):
         if hasattr(self.loss, "set_epoch"):
             self.loss.set_epoch(epoch)  # type: ignore[union-attr, operator]
 
-    def embed(self, waveforms: Tensor) -> Tensor:
-        """(B, T) -> (B, D)."""
+    def embed(self, waveforms: Tensor, masks: Tensor | None = None) -> Tensor:
+        """(B, T), numbers in [0, 1) that masks are drawn by (B, 2, 2) -> (B, D)."""
         features = self.features(waveforms * self.input_scale)  # (B, F, L)
-        if self.training:
-            for dim, widest in enumerate(self.masks, start=1):
-                features = mask(features, widest, dim) if widest else features
+        if masks is not None:
+            for i, widest in enumerate(self.widest):
+                features = mask(features, widest, 1 + i, masks[:, i]) if widest else features
         return self.model(features)
 
-    def forward(self, crops: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Crops (S, M, T), labels (S,) -> mean loss (), accuracy (S,) or () in [0, 1]."""
+    def forward(self, crops: Tensor, labels: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Crops (S, M, T), labels (S,), masks (S*M, 2, 2) -> mean loss (), accuracy (S,) or () in [0, 1]."""
         if self.loss is None:
             raise ValueError("a network without a loss can embed but not be trained")
-        embeddings = self.embed(crops.flatten(0, 1))  # (S*M, D)
+        embeddings = self.embed(crops.flatten(0, 1), masks)  # (S*M, D)
         return self.loss(embeddings.unflatten(0, crops.shape[:2]), labels)
 
 
@@ -130,8 +130,8 @@ class ModelTrainer:
         self.network, self.optimizer, self.scheduler = network, optimizer, scheduler
         self.device, self.remark, self.tally, self.profile = device, remark, tally, profile
         if profile is not None:
-            network.features.register_forward_hook(lambda *_: profile.lap("front end"))
-            network.model.register_forward_hook(lambda *_: profile.lap("trunk"))
+            network.features.register_forward_hook(lambda *_: self._lap("front end"))
+            network.model.register_forward_hook(lambda *_: self._lap("trunk"))
         self.step = 0  # done in this epoch
         self.sums = torch.zeros(
             2, device=device
@@ -175,6 +175,8 @@ class ModelTrainer:
             ValueError: the loss is not finite any more.
         """
         self.network.train()
+        if self.profile is not None:
+            self.profile.begin()
         lr, utterances, wait_s, shown = self.optimizer.param_groups[0]["lr"], 0, 0.0, 0.0
         began = asked = time.perf_counter()
         progress = tqdm(loader, name, len(loader), initial=self.step, unit="batch", disable=None, leave=False)
@@ -182,12 +184,12 @@ class ModelTrainer:
             wait_s += time.perf_counter() - asked
             stop.check()
             self._lap("data wait")
-            crops, labels = self._receive(batch)
+            batch = self._receive(batch)
             runtime.seed_everything(*seed, self.step)
-            self._step(crops, labels)
-            utterances += crops.shape[0] * crops.shape[1]
+            self._step(batch)
+            utterances += len(batch.masks)
             if self.profile is not None:
-                self.profile.end_step(crops.shape[0] * crops.shape[1])
+                self.profile.end_step(len(batch.masks))
             asked = time.perf_counter()
             if not progress.disable and asked - shown > DISPLAY_INTERVAL_S:
                 shown = asked
@@ -202,23 +204,23 @@ class ModelTrainer:
         elapsed = time.perf_counter() - began
         return EpochFigures(mean_loss, accuracy, lr, utterances / elapsed, wait_s / elapsed)
 
-    def _receive(self, batch: TrainBatch | AudioError) -> tuple[Tensor, Tensor]:
-        if isinstance(batch, AudioError):
+    def _receive(self, batch: TrainBatch | ValueError | OSError) -> TrainBatch:
+        if isinstance(batch, ValueError | OSError):
             raise batch
         self.remark(batch.remarks)
         batch = batch.moved(self.device)
         self._lap("transfer")
         batch = batch.finished()
         self._lap("augmentation")
-        return batch.crops, batch.labels
+        return batch
 
     def _lap(self, part: str) -> None:
-        if self.profile is not None:
+        if self.profile is not None and self.network.training:
             self.profile.lap(part)
 
-    def _step(self, crops: Tensor, labels: Tensor) -> None:
+    def _step(self, batch: TrainBatch) -> None:
         """One optimizer step."""
-        loss, accuracy = self.network(crops, labels)
+        loss, accuracy = self.network(batch.crops, batch.labels, batch.masks)
         self._lap("loss")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -229,7 +231,7 @@ class ModelTrainer:
         self.step += 1
         self.sums += torch.stack([loss.detach(), accuracy.mean()])
         if self.tally is not None:
-            self.tally.add(labels, accuracy)
+            self.tally.add(batch.labels, accuracy)
 
     @staticmethod
     def _show(progress: Any, means: Tensor, rate: float, data_wait: float) -> None:

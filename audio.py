@@ -6,7 +6,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -212,6 +212,9 @@ class Pack:
                 raise ValueError(f"{path}: missing or damaged: {error}") from None
         return self._shards[number][start : start + length]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_shards": {}}  # another process maps them itself
+
     def shard(self, number: int) -> Path:
         """Where a shard lies."""
         return self.folder / f"{number:04d}.npy"
@@ -232,9 +235,9 @@ class Pack:
 class Recordings:
     """The recordings of a list: files under a folder, or slices of a pack where the folder is one."""
 
-    def __init__(self, root: str, paths: Sequence[str]) -> None:
+    def __init__(self, root: str, paths: Sequence[str], channel: int | None = None) -> None:
         """Raises ValueError if a pack lacks one of them; files are only looked at when they are opened."""
-        self.root, self.paths = root, paths
+        self.root, self.paths, self.channel = root, paths, channel
         self.pack = Pack(Path(root)) if Path(root, Pack.INDEX).exists() else None
         self.rows = self.pack.rows(paths) if self.pack else None
 
@@ -245,7 +248,8 @@ class Recordings:
         """Place in the list -> the recording; raises AudioError if it can't be used."""
         if self.pack is not None and self.rows is not None:
             return PackedRecording(self.pack.samples(self.rows[number]))
-        return AudioFile(os.path.join(self.root, self.paths[number]))  # noqa: PTH118  (Path is 4 times as slow)
+        path = os.path.join(self.root, self.paths[number])  # noqa: PTH118  (Path is 4 times as slow)
+        return AudioFile(path, self.channel)
 
     def require(self, numbers: Iterable[int], flag: str) -> None:
         """Raises FileNotFoundError for the first of the recordings that isn't there."""

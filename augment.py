@@ -5,10 +5,9 @@ arithmetic is batched and the same on any device (`apply_effects`).
 """
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,17 +16,15 @@ import scipy.fft
 import torch
 from torch import Tensor
 
-from audio import FORMATS, SAMPLE_RATE, Audio, AudioFile, Pack, Recordings
-from files import walk
+from audio import SAMPLE_RATE, Audio
+from material import FOLDERS, MUSAN, Material
 
-MUSAN = ("data/musan", "data/musan_split")  # as dataprep.py lays it out, and as voxceleb_trainer's did
-NOISES = ("noise", "music", "babble")  # kinds that are mixed in at an SNR
-FOLDERS = {"noise": "noise", "music": "music", "babble": "speech"}  # kind -> its folder in MUSAN
+NOISES = tuple(FOLDERS)  # kinds that are mixed in at an SNR
 KINDS = (*NOISES, "reverb", "speed", "band", "mulaw", "gain")
-INAUDIBLE = 1e-6  # share of a room response's energy that may be cut off at either end, -60 dB
 LOW_EDGES, HIGH_EDGES = (50.0, 300.0), (3000.0, 7500.0)  # Hz, of telephones, codecs and microphones
 EDGE_WIDTH = 100.0  # Hz from pass band to stop band
 SILENCE = 1e-20  # level of a crop below which nothing is scaled up
+ROOM_STEP = 4096  # samples; few different lengths, as a GPU plans its transforms anew for each
 MU = 255.0  # of 8-bit mu-law, ITU-T G.711
 
 Span = tuple[float, float]
@@ -50,16 +47,16 @@ def read_chain(text: str) -> list[list[Choice]]:
     for stage in stages:
         if sum(choice.probability for choice in stage) > 1.0 + 1e-9:
             raise ValueError(f"--augment_chain {text}: the probabilities of a stage add up to more than 1")
-    speeds = [stage for stage in stages if any("speed" in choice.kinds for choice in stage)]
-    if (
-        not stages
-        or len(speeds) > 1
-        or any(len(stage) > 1 or stage[0].kinds != ("speed",) for stage in speeds)
-    ):
-        raise ValueError(
-            f"--augment_chain {text!r}: expected stages, speed at most once and in one of its own"
-        )
+    speeds = [n for n, stage in enumerate(stages) if any("speed" in choice.kinds for choice in stage)]
+    alone = [choice.kinds for choice in stages[0]] == [("speed",)] if stages else False
+    if not stages or (speeds and not (speeds == [0] and alone)):
+        raise ValueError(f"--augment_chain {text!r}: expected stages; speed is one of its own, the first")
     return stages
+
+
+def kinds_of(stages: list[list[Choice]]) -> set[str]:
+    """Stages -> the kinds in them."""
+    return {kind for stage in stages for choice in stage for kind in choice.kinds}
 
 
 def _read_choice(text: str, word: str) -> Choice:
@@ -113,7 +110,8 @@ class Reverb(NamedTuple):
         """Response (R,) and place of its direct path of each row -> the effect, direct paths aligned."""
         delay = max(direct for _, direct in values)
         ends = [delay - direct + len(response) for response, direct in values]
-        responses = np.zeros((len(values), max(ends)), np.float32)
+        size = -(-max(ends) // ROOM_STEP) * ROOM_STEP
+        responses = np.zeros((len(values), size), np.float32)
         for line, (response, _), end in zip(responses, values, ends, strict=True):
             line[end - len(response) : end] = response
         return cls(rows, torch.from_numpy(responses), delay)
@@ -204,43 +202,6 @@ def _inverse(spectra: Tensor, size: int) -> Tensor:
     return torch.fft.irfft(spectra, size)
 
 
-class Responses:
-    """Room impulse responses below a folder."""
-
-    def __init__(self, root: str) -> None:
-        self.root, self.paths = root, find_audio(root)
-        self.read = lru_cache(maxsize=256)(self._read)
-
-    def _read(self, number: int) -> tuple[Audio, int]:
-        """Number -> response (R,) without its inaudible ends, and where its direct path is.
-
-        The direct path is the largest sample; of several channels the first is taken.
-        """
-        file = AudioFile(os.path.join(self.root, self.paths[number]), channel=0)  # noqa: PTH118
-        response = file.whole()
-        energy = np.cumsum(response.astype(np.float64) ** 2)
-        begin, end = np.searchsorted(energy, np.array([INAUDIBLE, 1.0 - INAUDIBLE]) * energy[-1])
-        return response[begin : end + 1], int(np.abs(response).argmax() - begin)
-
-
-def find_audio(root: str) -> list[str]:
-    """Folder or pack -> paths of the recordings in it, sorted."""
-    if Path(root, Pack.INDEX).exists():
-        return sorted(Pack(Path(root)).paths)
-    return sorted(path for path in walk(Path(root)) if FORMATS.fullmatch(path))
-
-
-def find_noises(root: str) -> dict[str, Recordings]:
-    """MUSAN, whole or split, or any tree with folders noise, music and speech -> recordings of each kind."""
-    paths: dict[str, list[str]] = {kind: [] for kind in NOISES}
-    for path in find_audio(root):
-        for kind in NOISES:
-            if FOLDERS[kind] in path.split("/")[:-1]:
-                paths[kind].append(path)
-                break
-    return {kind: Recordings(root, found) for kind, found in paths.items() if found}
-
-
 class Ranges(NamedTuple):
     """What is drawn uniformly; of babble the number of voices, and the SNR of their sum."""
 
@@ -261,59 +222,37 @@ class Augmenter:
     """Draws what happens to each utterance, and gathers it for a batch."""
 
     def __init__(
-        self,
-        chain: str,
-        musan_path: str,
-        rir_path: str,
-        ranges: Ranges,
-        speeds: Sequence[float],
+        self, stages: list[list[Choice]], material: Material, ranges: Ranges, speeds: Sequence[float]
     ) -> None:
-        """Raises FileNotFoundError or ValueError if the chain can't be, or its recordings aren't there."""
-        self.stages, self.ranges = read_chain(chain), ranges
-        kinds = {kind for stage in self.stages for choice in stage for kind in choice.kinds}
-        self.noises = find_noises(musan_path) if kinds & set(NOISES) else {}
-        for kind in sorted(kinds & set(NOISES) - self.noises.keys()):
-            raise FileNotFoundError(
-                f"--musan_path {musan_path}: no recordings in folders called {FOLDERS[kind]}; get them with "
-                f"dataprep.py --augment, or take {kind} out of --augment_chain"
-            )
-        self.responses = Responses(rir_path) if "reverb" in kinds else None
-        if self.responses and not self.responses.paths:
-            raise FileNotFoundError(
-                f"--rir_path {rir_path}: no recordings there; get them with dataprep.py --augment, or take "
-                "reverb out of --augment_chain"
-            )
-        shares = [choice.probability for stage in self.stages for choice in stage if "speed" in choice.kinds]
-        self.speed_probability = sum(shares)
-        self.speeds = (1.0, *speeds) if shares else (1.0,)
-        self._draw: dict[str, Callable[[np.random.Generator, int], tuple[Any, ...]]] = {
-            "noise": partial(self._mixed, "noise"),
-            "music": partial(self._mixed, "music"),
-            "babble": self._babble,
-            "reverb": self._reverb,
-            "band": lambda generator, _: (generator.uniform(*LOW_EDGES), generator.uniform(*HIGH_EDGES)),
-            "mulaw": lambda generator, _: (),
-            "gain": lambda generator, _: (generator.uniform(*self.ranges.gain_db),),
-        }
+        self.material, self.ranges = material, ranges
+        first = stages[0][0]
+        plays = first.kinds == ("speed",)  # done while reading, before all else
+        self.speed_probability, self.speeds = (first.probability, (1.0, *speeds)) if plays else (0.0, (1.0,))
+        self.stages = stages[1:] if plays else stages
 
     @classmethod
     def build(cls, args: Any) -> "Augmenter | None":
-        """Resolved options -> what they ask for, None without --augment."""
+        """Resolved options -> what they ask for, None without --augment.
+
+        Raises:
+            FileNotFoundError, ValueError: the chain can't be, or its recordings aren't there.
+        """
         if not args.augment:
             return None
+        stages = read_chain(args.augment_chain)
         musan_path = args.musan_path or next((p for p in MUSAN if Path(p).exists()), MUSAN[0])
+        material = Material(kinds_of(stages), musan_path, args.rir_path, args.skip_bad_audio)
         spans = {kind: getattr(args, f"snr_{kind}") for kind in NOISES}
-        ranges = Ranges(spans, args.babble_voices, args.gain_db)
-        return cls(args.augment_chain, musan_path, args.rir_path, ranges, args.speeds)
+        return cls(stages, material, Ranges(spans, args.babble_voices, args.gain_db), args.speeds)
 
     def describe(self) -> str:
         """One line for the log."""
-        stages = (
+        stages = [f"speed {100 * self.speed_probability:.3g} %"] if self.speed_probability else []
+        stages += [
             " or ".join(f"{'+'.join(choice.kinds)} {100 * choice.probability:.3g} %" for choice in stage)
             for stage in self.stages
-        )
-        counts = [f"{len(found)} of {kind}" for kind, found in self.noises.items()]
-        counts += [f"{len(self.responses.paths)} rooms"] if self.responses else []
+        ]
+        counts = self.material.counts()
         return f"augmentation: {', then '.join(stages)}" + (f" ({', '.join(counts)})" if counts else "")
 
     def draw_speed(self, generator: np.random.Generator) -> int:
@@ -330,34 +269,32 @@ class Augmenter:
             for choice in stage:
                 left -= choice.probability
                 if left < 0.0:
-                    drawn += [
-                        Drawn((number, place), kind, self._draw[kind](generator, length))
-                        for place, kind in enumerate(choice.kinds)
-                        if kind != "speed"
-                    ]
+                    for place, kind in enumerate(choice.kinds):
+                        drawn.append(Drawn((number, place), kind, self._draw(kind, generator, length)))
                     break
         return drawn
 
-    def _mixed(self, kind: str, generator: np.random.Generator, length: int) -> tuple[Audio, float]:
-        return self._piece(kind, generator, length), generator.uniform(*self.ranges.snr_db[kind])
+    def _draw(self, kind: str, generator: np.random.Generator, length: int) -> tuple[Any, ...]:
+        """What the effect of a kind is gathered from."""
+        if kind == "reverb":
+            return self.material.room(generator)
+        if kind == "band":
+            return generator.uniform(*LOW_EDGES), generator.uniform(*HIGH_EDGES)
+        if kind == "gain":
+            return (generator.uniform(*self.ranges.gain_db),)
+        if kind == "mulaw":
+            return ()
+        make = self._babble if kind == "babble" else partial(self.material.noise, kind)
+        return make(generator, length), generator.uniform(*self.ranges.snr_db[kind])
 
-    def _babble(self, generator: np.random.Generator, length: int) -> tuple[Audio, float]:
+    def _babble(self, generator: np.random.Generator, length: int) -> Audio:
         """Several voices, equally loud."""
         least, most = map(int, self.ranges.voices)
         together = np.zeros(length, np.float32)
         for _ in range(generator.integers(least, most, endpoint=True)):
-            voice = self._piece("babble", generator, length)
-            level = np.sqrt(voice.dot(voice) / length)
-            together += voice / max(level, SILENCE)
-        return together, generator.uniform(*self.ranges.snr_db["babble"])
-
-    def _piece(self, kind: str, generator: np.random.Generator, length: int) -> Audio:
-        recordings = self.noises[kind]
-        return recordings[int(generator.integers(len(recordings)))].crop(length, generator)
-
-    def _reverb(self, generator: np.random.Generator, _: int) -> tuple[Audio, int]:
-        assert self.responses is not None
-        return self.responses.read(int(generator.integers(len(self.responses.paths))))
+            voice = self.material.noise("babble", generator, length)
+            together += voice / max(np.sqrt(voice.dot(voice) / length), SILENCE)
+        return together
 
 
 def gather(drawn: Sequence[Sequence[Drawn]]) -> list[Any]:
@@ -381,15 +318,15 @@ EFFECTS: dict[str, Callable[[Tensor, Any], Any]] = dict.fromkeys(NOISES, Mix.gat
 }
 
 
-def mask(features: Tensor, widest: int, dim: int) -> Tensor:
+def mask(features: Tensor, widest: int, dim: int, drawn: Tensor) -> Tensor:
     """(B, F, L) -> the same with one stripe of 0 to `widest` bands (dim 1) or frames (dim 2) set to 0.
 
-    One mask of SpecAugment (Park et al. 2019, arXiv:1904.08779, section 2), drawn for each utterance;
-    0 is the mean of normalised features.
+    One mask of SpecAugment (Park et al. 2019, arXiv:1904.08779, section 2); 0 is the mean of normalised
+    features. Width and place come from numbers (B, 2) in [0, 1), drawn for each utterance.
     """
-    count, size = len(features), features.shape[dim]
-    widths = torch.randint(min(widest, size) + 1, (count, 1), device=features.device)
-    starts = (torch.rand(count, 1, device=features.device) * (size - widths + 1)).long()
+    size = features.shape[dim]
+    widths = (drawn[:, :1] * (min(widest, size) + 1)).floor()
+    starts = (drawn[:, 1:] * (size - widths + 1)).floor()
     places = torch.arange(size, device=features.device)
     stripe = (places >= starts) & (places < starts + widths)  # (B, size)
     return features.masked_fill(stripe[:, :, None] if dim == 1 else stripe[:, None, :], 0.0)

@@ -114,8 +114,8 @@ def _save(path: Path, content: dict[str, Any]) -> None:
         with written_whole(path) as stream:
             torch.save(content, stream)
     except RuntimeError as error:  # how torch's zip writer reports a failed write
-        if "DataLoader worker" in str(error):
-            raise  # its death is told wherever the main process is
+        if "DataLoader worker" in f"{error} {error.__context__}":
+            raise error.__context__ or error from None  # its death is told wherever the main process is
         raise OSError(f"{path} could not be written: {str(error).splitlines()[0]}") from None
 
 

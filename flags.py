@@ -1,12 +1,14 @@
 """The flags of training and evaluation, their old spellings, and what must hold between their values."""
 
 import argparse
+import math
 import os
 from typing import Any
 
 import options
-from audio import SHORTEST, num_samples
+from audio import SAMPLE_RATE, SHORTEST, num_samples
 from augment import KINDS as AUGMENTATIONS
+from augment import kinds_of, read_chain
 from options import BOOLEAN, Parser
 
 NSPEAKERS_OF_METRIC_LOSSES = ("proto", "ge2e", "angleproto")  # where --nSpeakers meant --nPerSpeaker ...
@@ -52,6 +54,15 @@ SPELLINGS = {
     "batch-size": "batch_size",
     "gpu-id": "gpu_id",
     "resume": "initial_model",
+}
+AUGMENTATION_OF = {  # flag -> the kinds of augmentation that heed it
+    "snr_noise": {"noise"},
+    "snr_music": {"music"},
+    "snr_babble": {"babble"},
+    "babble_voices": {"babble"},
+    "gain_db": {"gain"},
+    "speeds": {"speed"},
+    "speed_classes": {"speed"},
 }
 MODELS = {"VGGVox40": "VGGVox", "ECAPA_TDNN": "ECAPA"}  # other names of models
 
@@ -232,6 +243,17 @@ def complete_training_options(args: argparse.Namespace, given: set[str]) -> None
     del args.nSpeakers
 
 
+def idle_augmentation(args: argparse.Namespace, given: set[str]) -> list[str]:
+    """Warnings for given flags of augmentation that have no effect; the chain is read in any case."""
+    kinds = kinds_of(read_chain(args.augment_chain)) if args.augment else set[str]()
+    idle = [name for name, users in AUGMENTATION_OF.items() if name in given and not users & kinds]
+    if not args.augment and "augment_chain" in given:
+        read_chain(args.augment_chain)
+        idle.append("augment_chain")
+    why = f"--augment_chain {args.augment_chain}" if args.augment else "training without --augment"
+    return [f"--{name} has no effect with {why}" for name in idle]
+
+
 def check_network_ranges(args: argparse.Namespace) -> None:
     """Raises ValueError for numbers of network_flags and evaluation_flags that can't be."""
     _at_least_one(args, "nOut", "num_eval")
@@ -253,6 +275,8 @@ def check_ranges(args: argparse.Namespace) -> None:
     _check_augmentation(args)
     if not args.save_path:
         raise ValueError("--save_path needs the name of a folder")
+    if args.seed >= 1 << 63:
+        raise ValueError(f"--seed must be below 2**63, got {args.seed}")
     for name in ("seed", "nDataLoaderThread"):
         if getattr(args, name) < 0:
             raise ValueError(f"--{name} must not be negative, got {getattr(args, name)}")
@@ -261,12 +285,13 @@ def check_ranges(args: argparse.Namespace) -> None:
 def _check_augmentation(args: argparse.Namespace) -> None:
     for name in ("snr_noise", "snr_music", "snr_babble", "babble_voices", "gain_db"):
         span = getattr(args, name)
-        if len(span) != 2 or not span[0] <= span[1]:
+        if len(span) != 2 or not -math.inf < span[0] <= span[1] < math.inf:
             raise ValueError(f"--{name}: expected LOW,HIGH, got {','.join(f'{value:g}' for value in span)}")
     if args.babble_voices[0] < 1 or any(voices % 1 for voices in args.babble_voices):
         raise ValueError("--babble_voices: expected whole numbers of at least 1")
-    if not all(0.5 <= speed <= 2.0 and speed != 1.0 for speed in args.speeds):
-        raise ValueError("--speeds: expected factors between 0.5 and 2 other than 1")
+    rates = {round(SAMPLE_RATE * speed) for speed in args.speeds if 0.5 <= speed <= 2.0}
+    if len(rates - {SAMPLE_RATE}) < len(args.speeds):
+        raise ValueError("--speeds: expected different factors between 0.5 and 2, none of them 1")
     if min(args.mask_bands, args.mask_frames) < 0:
         raise ValueError("--mask_bands and --mask_frames must not be negative")
 

@@ -238,9 +238,17 @@ def config_tokens(path: str) -> list[str]:
     if not isinstance(entries, dict):
         raise ValueError(f"--config {path}: expected lines of `option: value`")
     for key, value in entries.items():
-        if key == "config" or not isinstance(value, str | int | float | bool):
-            raise ValueError(f"--config {path}: {key}: expected one value, got {value!r}")
-    return [f"--{key}={value}" for key, value in entries.items()]
+        parts = value if isinstance(value, list) else [value]
+        if key == "config" or not parts or not all(isinstance(p, str | int | float | bool) for p in parts):
+            raise ValueError(f"--config {path}: {key}: expected a value or a list of them, got {value!r}")
+    return [f"--{key}={_joined(value)}" for key, value in entries.items()]
+
+
+def _joined(value: Any) -> str:
+    """A list of numbers as `1,2`, of words as `one two`."""
+    if not isinstance(value, list):
+        return str(value)
+    return (" " if any(isinstance(part, str) for part in value) else ",").join(map(str, value))
 
 
 class Resolved(NamedTuple):

@@ -127,7 +127,12 @@ class Profile:
 
     def __init__(self, device: torch.device, say: Callable[[str], None], advice: str) -> None:
         self.device, self.say, self.advice = device, say, advice  # against waiting for data
-        self.seconds, self.step, self.last = dict[str, float](), 0, time.perf_counter()
+        self.seconds, self.last = dict[str, float](), time.perf_counter()
+        self.step = self.utterances = 0
+
+    def begin(self) -> None:
+        """What was done since the last mark was no training."""
+        self.last = time.perf_counter()
 
     def lap(self, part: str) -> None:
         """The time since the last mark belongs to this part."""
@@ -143,20 +148,26 @@ class Profile:
         self.step += 1
         if self.step == self.WARM_UP:
             self.seconds.clear()
+        self.utterances = utterances
         if self.step == self.WARM_UP + self.STEPS:
-            self._tell(utterances)
+            self.close()
 
-    def _tell(self, utterances: int) -> None:
+    def close(self) -> None:
+        """Say what was found; nothing if no step was measured, or it was said already."""
+        steps = min(self.step - self.WARM_UP, self.STEPS)
+        if steps < 1 or not self.seconds:
+            return
         total = sum(self.seconds.values())
         shares = {part: seconds / total for part, seconds in self.seconds.items()}
-        rate = self.STEPS * utterances / total
+        rate = steps * self.utterances / total
         told = ", ".join(f"{part} {100 * share:.1f} %" for part, share in shares.items())
         slowest = max(shares, key=lambda part: shares[part])
         remedy = self.advice if slowest == "data wait" else REMEDIES.get(slowest, REMEDIES["trunk"])
-        self.say(f"profile of {self.STEPS} steps: {rate:.0f} utterances/s; {told}")
+        self.say(f"profile of {steps} steps: {rate:.0f} utterances/s; {told}")
         self.say(
             f"profile: peak memory {runtime.peak_memory(self.device)}; most goes into {slowest}: {remedy}"
         )
+        self.seconds.clear()
 
 
 def _now() -> str:

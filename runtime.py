@@ -1,5 +1,7 @@
 """Device, precision, seeds and stop signals: the only file that names cuda and autocast."""
 
+import atexit
+import multiprocessing
 import random
 import resource
 import shutil
@@ -98,6 +100,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the device's or the process's memory is used up."""
     text = str(error)
     return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
+
+
+def leave_stops_to_parent(_: int) -> None:
+    """For a data worker to begin with: terminals and batch systems tell all processes of a stop.
+
+    The main process then finishes its step and saves; the workers end with it in any case.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_children() -> None:
+    """When this process ends: Python would ask its children to stop, and wait for those who don't listen."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes their end for a failure
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 class Stopped(Exception):  # noqa: N818  (a request, not an error)

@@ -54,6 +54,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
         flags.complete_evaluation_options(resolved, stored, bool(model_file.origin))
     else:
         flags.complete_training_options(args, given)
+        resolved.warnings.extend(flags.idle_augmentation(args, given))
     flags.check_ranges(args)
     return args, model_file, resolved.warnings
 
@@ -147,7 +148,16 @@ class Run:
         if not self.folder.state.exists():
             return
         state = checkpoint.load_state(self.folder.state)
-        if not state.keys() >= {"trainer", "sampler", "progress", "utterances", "fixed", "test", "max_epoch"}:
+        if not state.keys() >= {
+            "trainer",
+            "sampler",
+            "progress",
+            "utterances",
+            "material",
+            "fixed",
+            "test",
+            "max_epoch",
+        }:
             raise ValueError(f"{self.folder.state} was written by another version; give another --save_path")
         if state["utterances"] != self.digest:
             raise ValueError(f"{self.folder.state} belongs to another train list; give another --save_path")
@@ -157,6 +167,12 @@ class Run:
                     f"{self.folder.state} belongs to a run with --{name} {value}, not "
                     f"{getattr(self.args, name, None)}; give another --save_path, or the old value to go on"
                 )
+        augmenter = self.data.augmenter
+        if augmenter is not None and augmenter.material.digest() != state["material"]:
+            raise ValueError(
+                f"{self.folder.state} belongs to a run with other noises or rooms than those of --musan_path "
+                "and --rir_path now; give another --save_path, or the old ones to go on"
+            )
         self.trainer.load_state_dict(state["trainer"])
         self.sampler.load_state_dict(state["sampler"])
         self.progress = Progress(**state["progress"])
@@ -254,6 +270,7 @@ class Run:
             "sampler": self.sampler.state_dict(),
             "progress": progress._asdict(),
             "utterances": self.digest,
+            "material": self.data.augmenter.material.digest() if self.data.augmenter else "",
             "test": self._test_settings(),
             "max_epoch": self.args.max_epoch,
             "fixed": options.fixed_options(self.args),
@@ -274,6 +291,8 @@ def train(
     try:
         with stop.guard():
             run.fit(stop)
+        if run.trainer.profile is not None:
+            run.trainer.profile.close()
     except runtime.Stopped as stopped:
         saved = folder.state.exists()
         folder.say(f"stopped by {stopped}; {'the same command goes on' if saved else 'nothing is saved yet'}")

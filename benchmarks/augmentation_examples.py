@@ -17,7 +17,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from audio import SAMPLE_RATE, Audio, AudioFile
-from augment import Augmenter, Ranges, apply_effects, gather
+from augment import Augmenter, Ranges, apply_effects, gather, kinds_of, read_chain
+from material import Material
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -40,7 +41,9 @@ EXAMPLES = {  # name -> chain, SNR in dB where there is one
 def example(path: str, chain: str, snr_db: float, musan_path: str, rir_path: str) -> Audio:
     """Recording -> a crop (LENGTH,) with the chain's effects."""
     spans = dict.fromkeys(("noise", "music", "babble"), (snr_db, snr_db))
-    made = Augmenter(chain, musan_path, rir_path, Ranges(spans, (3.0, 7.0), (0.0, 0.0)), (1.1,))
+    stages = read_chain(chain)
+    material = Material(kinds_of(stages), musan_path, rir_path)
+    made = Augmenter(stages, material, Ranges(spans, (3.0, 7.0), (0.0, 0.0)), (1.1,))
     generator = np.random.default_rng(1)
     speed = made.speeds[made.draw_speed(generator)]
     crop = torch.from_numpy(AudioFile(path).crop(LENGTH, np.random.default_rng(0), speed)[None])

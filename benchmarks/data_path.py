@@ -32,10 +32,11 @@ from lists import write_list
 import runtime
 import trainSpeakerNet
 from audio import Pack, Recordings
-from augment import Augmenter, Ranges
+from augment import Augmenter, Ranges, kinds_of, read_chain
 from corpora._pack import write_pack
 from DatasetLoader import TrainData, TrainDataset
 from files import Paths
+from material import Material
 
 LENGTH = 32_240  # samples: --max_frames 200
 BATCH = 64
@@ -131,10 +132,10 @@ def ways(root: Path, count: int) -> dict[str, Callable[[int, list[int]], object]
         made[name] = lambda epoch, numbers: data[epoch, np.array(numbers)[:, None]]
 
     ranges = Ranges(SNR_DB, (3.0, 7.0), (-10.0, 10.0))
-    augmenters = {
-        musan: Augmenter(CHAIN, str(root / musan), str(root / "rirs"), ranges, ())
-        for musan in ("musan", "musan_pack")
-    }
+    stages, augmenters = read_chain(CHAIN), dict[str, Augmenter]()
+    for musan in ("musan", "musan_pack"):
+        material = Material(kinds_of(stages), str(root / musan), str(root / "rirs"))
+        augmenters[musan] = Augmenter(stages, material, ranges, ())
     plain("plain loop", False)
     ours("WAV files", dataset(root, "wav", count))
     ours("pack", dataset(root, "pack", count))

@@ -39,6 +39,7 @@ class SpeakerBatches(Sampler[Key]):
             )
         counts = np.bincount(labels)
         self.labels, self.durations, self.per_speaker, self.seed = labels, durations, per_speaker, seed
+        self.most = max_per_speaker // per_speaker  # tuples of a speaker in an epoch, whoever draws them
         self.epoch, self.first_batch = 0, 0
         self.rank, self.num_ranks = 0, 1
         self.tuples = np.minimum(counts, max_per_speaker) // per_speaker  # that each speaker has
@@ -70,6 +71,11 @@ class SpeakerBatches(Sampler[Key]):
                 "--batch_size"
             )
         self.rank, self.num_ranks = rank, num_ranks
+
+    def share(self, weights: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.int64]:
+        """Weights (speakers,) -> tuples of each in this epoch, in proportion as far as the caps allow."""
+        most = min(self.num_batches, self.most)
+        return apportion(weights * (self.tuples > 0), self.num_batches * self.batch_size, most, generator)
 
     def draws(self, generator: np.random.Generator) -> NDArray[np.int64]:
         """Generator -> tuples of each speaker in this epoch (speakers,)."""

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler._batches import SpeakerBatches, apportion
+from sampler._batches import SpeakerBatches
 
 
 class Sampler(SpeakerBatches):
@@ -11,5 +11,4 @@ class Sampler(SpeakerBatches):
 
     def draws(self, generator: np.random.Generator) -> NDArray[np.int64]:
         """Generator -> tuples of each speaker in this epoch (speakers,)."""
-        weights = (self.tuples > 0).astype(float)
-        return apportion(weights, self.num_batches * self.batch_size, self.num_batches, generator)
+        return self.share(np.ones(len(self.tuples)), generator)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler._batches import SpeakerBatches, apportion
+from sampler._batches import SpeakerBatches
 
 
 class Sampler(SpeakerBatches):
@@ -14,6 +14,4 @@ class Sampler(SpeakerBatches):
     def draws(self, generator: np.random.Generator) -> NDArray[np.int64]:
         """Generator -> tuples of each speaker in this epoch (speakers,)."""
         samples = np.bincount(self.labels, self.durations, minlength=len(self.tuples)).astype(float)
-        return apportion(
-            samples * (self.tuples > 0), self.num_batches * self.batch_size, self.num_batches, generator
-        )
+        return self.share(samples, generator)

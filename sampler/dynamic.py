@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sampler._batches import SpeakerBatches, apportion
+from sampler._batches import SpeakerBatches
 
 
 class Sampler(SpeakerBatches):
@@ -32,8 +32,7 @@ class Sampler(SpeakerBatches):
 
     def draws(self, generator: np.random.Generator) -> NDArray[np.int64]:
         """Generator -> tuples of each speaker in this epoch (speakers,)."""
-        weights = np.maximum(self.errors, self.least_weight) * (self.tuples > 0)
-        return apportion(weights, self.num_batches * self.batch_size, self.num_batches, generator)
+        return self.share(np.maximum(self.errors, self.least_weight), generator)
 
     def learn(self, accuracy: NDArray[np.float64]) -> None:
         """Accuracy (speakers,) of the last epoch in [0, 1], NaN for those that weren't drawn."""

@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -98,6 +99,11 @@ class Corpus:
 def corpus(tmp_path_factory):
     """Read-only: tests that damage files make their own with Corpus."""
     return Corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def heed_ctrl_c() -> None:
+    """For a process to begin with: shells have what they run in the background ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_script(script: str, *arguments: object, **settings: object) -> subprocess.CompletedProcess[str]:

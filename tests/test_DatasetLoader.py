@@ -1,5 +1,9 @@
 """Train lists, the sampler's promises, and epochs that don't depend on the number of workers."""
 
+import re
+import signal
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,9 +11,10 @@ import torch
 from conftest import Corpus, voice
 
 from audio import AudioError, Recordings
-from augment import Augmenter, Ranges
+from augment import Augmenter, Ranges, kinds_of, read_chain
 from corpora._pack import write_pack
 from DatasetLoader import Draws, TrainDataset, read_train_list, train_loader
+from material import Material
 from sampler.random import Sampler
 
 
@@ -66,7 +71,9 @@ def augmenter_of(root, chain):
     for path in root.glob("spk0/*.wav"):
         (root / "musan" / "speech" / path.name).write_bytes(path.read_bytes())
     ranges = Ranges({"babble": (0.0, 5.0)}, (2.0, 3.0), (-6.0, 6.0))
-    return Augmenter(chain, str(root / "musan"), str(root / "spk0"), ranges, (0.9, 1.1))
+    stages = read_chain(chain)
+    material = Material(kinds_of(stages), str(root / "musan"), str(root / "spk0"))
+    return Augmenter(stages, material, ranges, (0.9, 1.1))
 
 
 CHAIN = "reverb:0.4|babble:0.4 gain:0.5"
@@ -90,6 +97,7 @@ def test_an_epoch_is_the_same_for_any_number_of_workers_and_from_a_pack(tmp_path
             assert b.crops.dtype == (torch.int16 if packed and not chain else torch.float32)
             assert not b.effects
             assert torch.equal(a.crops, b.finished().crops) and torch.equal(a.labels, b.labels)
+            assert torch.equal(a.masks, b.masks) and a.masks.shape == (8, 2, 2)
             assert a.crops.shape == (4, 2, 4000)
     assert (alone[0].labels >= 6).any() == chain.startswith("speed")
     later = epoch_of(corpus.root, utterances, 0, epoch=4, **settings)
@@ -144,6 +152,28 @@ def test_a_bad_file_is_an_error_or_is_replaced_by_another_of_its_speaker(damaged
     assert len(alone.remarks) == 4 and alone.crops.shape == (1, 2, 4000)
     assert torch.equal(alone.crops[0, 0], item.crops[1, 0])  # the one good file, and another crop of it
     assert not torch.equal(alone.crops[0, 0], alone.crops[0, 1])
+
+
+def test_workers_leave_stops_to_the_main_process(corpus):
+    utterances = read_train_list(str(corpus.train_list))
+    loader = train_loader(
+        dataset_of(corpus.root, utterances), Sampler(utterances.labels, 4, 2, 500, 1), 1, False
+    )
+    batches = iter(loader)
+    next(batches)
+    (worker,) = batches._workers
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    ignored = int(re.search(r"SigIgn:\s*(\w+)", status)[1], 16)
+    assert all(ignored >> (signum - 1) & 1 for signum in (signal.SIGINT, signal.SIGTERM))
+    assert loader.dataset.reading[0, 0] == worker.pid and loader.dataset.reading[0, 1] > 0
+
+
+def test_a_pack_without_its_shard_is_one_line_from_a_worker_too(corpus, tmp_path):
+    utterances = read_train_list(str(corpus.train_list))
+    write_pack(corpus.root, utterances.paths, tmp_path / "pack")
+    (tmp_path / "pack" / "0000.npy").unlink()
+    first = epoch_of(tmp_path / "pack", utterances, 1)[0]
+    assert isinstance(first, ValueError) and "0000.npy: missing or damaged" in str(first)
 
 
 def test_a_speaker_without_a_good_file_is_an_error(damaged):

@@ -1,6 +1,9 @@
 """Augmentation: exact levels, aligned rooms, drawn as asked, the same batched or alone, here or there."""
 
+import pickle
+import shutil
 from collections import Counter
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -10,8 +13,10 @@ import torch
 from conftest import voice
 
 import augment
-from audio import AudioFile
+from audio import AudioError, AudioFile
 from augment import Augmenter, Band, Gain, Mix, MuLaw, Ranges, Reverb
+from corpora._pack import write_pack
+from material import Material, find_audio, find_noises
 
 RANGES = Ranges(
     {"noise": (0.0, 15.0), "music": (5.0, 15.0), "babble": (13.0, 20.0)}, (3.0, 7.0), (-10.0, 10.0)
@@ -51,8 +56,10 @@ def material(tmp_path_factory):
     return root
 
 
-def augmenter(material, chain, speeds=(0.9, 1.1), ranges=RANGES):
-    return Augmenter(chain, str(material / "musan"), str(material / "rirs"), ranges, speeds)
+def augmenter(root, chain, speeds=(0.9, 1.1), ranges=RANGES, skip_bad=False):
+    stages = augment.read_chain(chain)
+    found = Material(augment.kinds_of(stages), str(root / "musan"), str(root / "rirs"), skip_bad)
+    return Augmenter(stages, found, ranges, speeds)
 
 
 @pytest.mark.parametrize("level", [1e-4, 1e-2, 1.0])
@@ -70,12 +77,12 @@ def test_silence_stays_silent_and_silent_noise_adds_nothing():
 
 
 def test_a_room_is_in_time_with_its_direct_path_and_keeps_the_energy(material):
-    rooms = augment.Responses(str(material / "rirs"))
-    crops, values = speech(), [rooms.read(number) for number in range(3)]
+    rooms = Material({"reverb"}, "", str(material / "rirs"))
+    crops, values = speech(), [rooms._response(rooms.rooms[number], number) for number in range(3)]
     wet = Reverb.gather(ALL(3), values).apply(crops)
     torch.testing.assert_close(decibels(wet), decibels(crops), atol=1e-3, rtol=0.0)
     for row, number in enumerate(range(3)):
-        response, _ = soundfile.read(material / "rirs" / rooms.paths[number])
+        response, _ = soundfile.read(material / "rirs" / rooms.rooms.paths[number])
         direct = np.abs(response).argmax()
         dry = crops[row].double().numpy()
         expected = scipy.signal.convolve(dry, response)[direct : direct + 8000]
@@ -91,7 +98,7 @@ def test_the_first_of_several_channels_is_the_room(tmp_path):
     response = np.zeros((500, 2))
     response[50, 0], response[90, 1] = 1.0, 1.0
     soundfile.write(tmp_path / "a.wav", response, 16_000, subtype="FLOAT")
-    found, direct = augment.Responses(str(tmp_path)).read(0)
+    found, direct = Material({"reverb"}, "", str(tmp_path)).room(np.random.default_rng(0))
     assert found.tolist() == [1.0] and direct == 0
     assert len(AudioFile(str(tmp_path / "a.wav")).remarks) == 1
 
@@ -181,20 +188,67 @@ def test_speed_moves_pitch_and_time(tmp_path):
 
 
 def test_musan_split_and_packs_are_found_too(material, tmp_path):
-    from corpora._pack import write_pack
-
-    paths = augment.find_audio(str(material / "musan"))
+    paths = find_audio(str(material / "musan"))
     assert len(paths) == 12
     write_pack(material / "musan", paths, tmp_path / "pack")
-    files, packed = (augment.find_noises(str(root)) for root in (material / "musan", tmp_path / "pack"))
+    files, packed = (find_noises(str(root)) for root in (material / "musan", tmp_path / "pack"))
     assert {kind: len(found) for kind, found in files.items()} == {"noise": 2, "music": 2, "babble": 8}
     for kind, found in files.items():
         assert found.paths == packed[kind].paths
         assert np.array_equal(found[1].whole(), packed[kind][1].whole())
-    split = tmp_path / "musan_split" / "music" / "fma" / "0" / "00000.wav"
+    split = tmp_path / "noise" / "musan_split" / "music" / "fma" / "0" / "00000.wav"
     split.parent.mkdir(parents=True)
     soundfile.write(split, np.ones(100), 16_000)
-    assert augment.find_noises(str(tmp_path / "musan_split"))["music"].paths == ["music/fma/0/00000.wav"]
+    (found,) = find_noises(str(tmp_path / "noise")).values()
+    assert found.paths == ["musan_split/music/fma/0/00000.wav"]
+    assert find_noises(str(tmp_path))["music"].paths == [
+        "noise/musan_split/music/fma/0/00000.wav"
+    ]  # innermost
+
+
+def test_a_pack_of_rooms_is_one_of_rooms(material, tmp_path):
+    paths = find_audio(str(material / "rirs"))
+    write_pack(material / "rirs", paths, tmp_path / "pack")
+    files, packed = (Material({"reverb"}, "", str(root)) for root in (material / "rirs", tmp_path / "pack"))
+    for seed in range(3):
+        (a, direct), (b, other) = (each.room(np.random.default_rng(seed)) for each in (files, packed))
+        assert direct == other
+        np.testing.assert_allclose(a[direct], np.clip(b[other] * a[direct] / b[other], -4.0, 4.0), rtol=1e-3)
+
+
+def test_bad_noises_and_silent_rooms_are_named_or_replaced(material, tmp_path):
+    shutil.copytree(material, tmp_path / "m")
+    (tmp_path / "m" / "musan" / "noise" / "free-sound" / "0.wav").write_bytes(b"no audio")
+    soundfile.write(tmp_path / "m" / "rirs" / "room" / "1.wav", np.zeros(500), 16_000)
+    for chain, words in {
+        "noise:1": "noise/free-sound/0.wav: cannot",
+        "reverb:1": "1.wav: a room response of",
+    }.items():
+        strict, lenient = (augmenter(tmp_path / "m", chain, skip_bad=skip) for skip in (False, True))
+        with pytest.raises(AudioError, match=f"augmentation: .*{words}"):
+            for seed in range(20):
+                strict.draw(np.random.default_rng(seed), 400)
+        drawn = [lenient.draw(np.random.default_rng(seed), 400) for seed in range(20)]
+        assert all(len(own) == 1 for own in drawn)  # nothing is left undone
+        remarks = lenient.material.taken_remarks()
+        assert remarks and all(words.split(":")[0] in remark.path for remark in remarks)
+        assert not lenient.material.taken_remarks()
+    (tmp_path / "m" / "musan" / "noise" / "free-sound" / "1.wav").write_bytes(b"no audio")
+    with pytest.raises(AudioError, match=r"augmentation: .*cannot be read"):
+        augmenter(tmp_path / "m", "noise:1", skip_bad=True).draw(np.random.default_rng(0), 400)
+
+
+def test_an_augmenter_travels_to_other_processes(material):
+    made = augmenter(material, "speed:0.5 reverb:0.5|noise:0.5 gain:0.5")
+    made.draw(np.random.default_rng(0), 400)
+    again = pickle.loads(ForkingPickler.dumps(made))
+    for seed in range(5):
+        drawn = (augment.gather([each.draw(np.random.default_rng(seed), 400)]) for each in (made, again))
+        for a, b in zip(*drawn, strict=True):
+            assert all(
+                torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y
+                for x, y in zip(a, b, strict=True)
+            )
 
 
 @pytest.mark.parametrize(
@@ -206,8 +260,9 @@ def test_musan_split_and_packs_are_found_too(material, tmp_path):
         ("noise:2", "0 < PROBABILITY <= 1, got noise:2"),
         ("noise", "expected KIND:PROBABILITY"),
         ("noise:1/0", "expected KIND:PROBABILITY"),
-        ("speed:0.5|noise:0.5", "in one of its own"),
-        ("speed:0.5 speed:0.5", "at most once"),
+        ("speed:0.5|noise:0.5", "one of its own, the first"),
+        ("speed:0.5 speed:0.5", "one of its own, the first"),
+        ("gain:0.5 speed:0.5", "one of its own, the first"),
     ],
 )
 def test_wrong_chains_are_refused(chain, words):

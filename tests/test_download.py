@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, heed_ctrl_c
 
 from corpora import _download, _http, _partial, _verified
 from corpora._download import download
@@ -491,7 +491,11 @@ download([Part(n, f"{url}/{n}", m) for n, m in zip(("a.zip", "b.zip"), sums)], P
 def start(server, folder):
     arguments = [server.url, str(folder), md5(DATA), md5(OTHER)]
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", COMMAND, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_ctrl_c,
     )
 
 

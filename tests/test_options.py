@@ -101,8 +101,8 @@ def test_refused(words, message):
         ("n_mels: many\n", r"--config .*c\.yaml: argument --n_mels: invalid int"),
         ("batch_size: 1.5\n", r"c\.yaml: argument --batch_size: invalid int"),
         ("- a\n", r"expected lines of `option: value`"),
-        ("n_mels: [1, 2]\n", r"n_mels: expected one value"),
-        ("n_mels:\n", r"n_mels: expected one value, got None"),
+        ("n_mels: [1, 2]\n", "argument --n_mels: invalid int value: '1,2'"),
+        ("n_mels:\n", r"n_mels: expected a value or a list of them, got None"),
         ("a: b: c\n", r"not YAML"),
     ],
 )

@@ -106,6 +106,15 @@ def test_duration_draws_speakers_in_proportion_to_their_speech():
 
 
 @pytest.mark.parametrize("name", options.available("sampler"))
+def test_the_cap_of_a_speaker_holds_for_every_sampler(name):
+    labels = labels_of(*(50,) * 5, *(3,) * 15)
+    sampler = options.plugin("sampler", name)(labels, 4, 1, 5, 1, 1000 + 9000 * (labels == 0))
+    if sampler.learns:
+        sampler.learn(np.where(np.arange(20) < 2, 0.0, 1.0))
+    assert np.bincount(labels[sampler.plan(1)].ravel()).max() <= 5
+
+
+@pytest.mark.parametrize("name", options.available("sampler"))
 def test_ranks_get_parts_of_the_same_batches(name):
     labels = labels_of(*(9,) * 30)
     whole, *ranks = (options.plugin("sampler", name)(labels, 8, 2, 500, 1, 1 + labels) for _ in range(5))

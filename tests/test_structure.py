@@ -10,7 +10,8 @@ PLUGINS = ["features", "pooling", "loss", "sampler", "optimizer", "scheduler", "
 LAYERS = [
     ["files"],
     ["runtime", "tuneThreshold", "options", "audio"],
-    ["corpora", *PLUGINS, "augment", "report", "checkpoint", "scoring"],
+    ["corpora", *PLUGINS, "material", "report", "checkpoint", "scoring"],
+    ["augment"],
     ["flags"],
     ["DatasetLoader"],
     ["SpeakerNet"],
@@ -18,9 +19,10 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULE_LIMITS = {
-    "augment.py": 400,  # every kind of augmentation, drawn and computed; by design one module
-    "DatasetLoader.py": 400,  # lists, data sets and loaders, of training and of evaluation
+    "augment.py": 350,  # how effects are drawn and how they are computed
+    "DatasetLoader.py": 420,  # lists, data sets and loaders, of training and of evaluation
     "SpeakerNet.py": 350,  # network, trainer and evaluation
+    "flags.py": 330,  # every flag of training and evaluation
     "options.py": 350,  # sources, plug-ins and errors of options belong together
     "trainSpeakerNet.py": 350,  # an epoch's life cycle and the two commands
 }
@@ -71,7 +73,7 @@ def test_sizes(path):
 
 
 def test_few_files_at_the_root():
-    assert len(list(ROOT.glob("*.py"))) <= 15  # the design's 12, and audio, files, flags
+    assert len(list(ROOT.glob("*.py"))) <= 16  # the design's 12, and audio, files, flags, material
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)

@@ -175,7 +175,7 @@ def test_interrupted_and_started_again_equals_uninterrupted(corpus, tmp_path, si
     assert errors == "" and f"stopped by {signum.name}" in output
     assert not (tmp_path / "parts" / "model").exists()
     again = run_script(SCRIPT, *words)
-    assert again.returncode == 0 and "resumed after epoch" in again.stdout, again.stderr
+    assert again.returncode == 0 and "resumed " in again.stdout, again.stderr
     assert_same(weights(tmp_path / "whole", 5), weights(tmp_path / "parts", 5))
     scores = [
         (tmp_path / run / "result" / "eval" / "test.scores.txt").read_text() for run in ("whole", "parts")
@@ -265,6 +265,11 @@ def test_too_little_shared_memory_is_explained(corpus, tmp_path, monkeypatch):
         "Caught RuntimeError in DataLoader worker process 0.\nunable to write to file </torch_1>",
     ):
         assert "docker run --shm-size=8g" in data.death(RuntimeError(text))
+    data.dataset.reading[:2] = torch.tensor([[41, 1], [4110, 3]])
+    killed = "DataLoader worker (pid(s) 4110) exited unexpectedly"
+    assert data.death(RuntimeError(killed)) == f"{killed}; its last file was spk0/2.wav"
+    assert data.death(RuntimeError(killed.replace("4110", "7"))).endswith("its last file was none yet")
+    assert data.death(RuntimeError("Caught RuntimeError in DataLoader worker process 0.")) == ""
     assert data.death(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
 
 
@@ -297,9 +302,44 @@ def test_other_speeds_are_other_speakers_in_training_only(corpus, tmp_path):
     model_file = checkpoint.load_model(str(tmp_path / "exp" / "model" / "best.model"))
     head = {name: len(tensor) for name, tensor in model_file.weights.items() if name.startswith("loss.")}
     assert head and set(head.values()) == {6}
+    state = checkpoint.load_state(tmp_path / "exp" / "state" / "last.state")["trainer"]["network"]
+    assert all(
+        torch.equal(model_file.weights[name], state[name][:6]) and len(state[name]) == 18 for name in head
+    )
     changes |= {"max_epoch": 2, "speed_classes": False}
     other = run_here(SCRIPT, *corpus.options(tmp_path / "exp", **changes))
     assert_refused(other, "belongs to a run with --speed_classes True, not False")
+
+
+def test_options_of_augmentation_without_effect_are_warned_of(corpus, tmp_path):
+    words = corpus.options(tmp_path / "exp")
+    for given, warned in {
+        ("--snr_noise=1,2", "--augment_chain=noise:1"): ("snr_noise", "augment_chain"),
+        ("--augment", "--augment_chain=gain:1", "--snr_noise=1,2", "--speed_classes"): (
+            "snr_noise",
+            "speed_classes",
+        ),
+        ("--augment", "--augment_chain=gain:1", "--gain_db=-1,2"): (),
+    }.items():
+        warnings = trainSpeakerNet.parse([*words, *given])[2]
+        assert sorted(re.findall(r"--(\w+) has no effect", " ".join(warnings))) == sorted(warned)
+    with pytest.raises(ValueError, match="'nonsense' is unknown"):
+        trainSpeakerNet.parse([*words, "--augment_chain=nonsense"])
+
+
+def test_a_run_goes_on_with_the_same_noises_only(corpus, tmp_path):
+    for number in range(2):
+        path = tmp_path / "musan" / "noise" / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((corpus.root / "spk0" / f"{number}.wav").read_bytes())
+    changes = {"augment": True, "augment_chain": "noise:0.5", "test_list": ""}
+    words = [
+        corpus.options(tmp_path / "exp", max_epoch=n, musan_path=tmp_path / "musan", **changes)
+        for n in (1, 2)
+    ]
+    assert run_here(SCRIPT, *words[0]).returncode == 0
+    path.unlink()
+    assert_refused(run_here(SCRIPT, *words[1]), "other noises or rooms")
 
 
 def test_augmentation_without_its_recordings_is_refused(corpus, tmp_path):
@@ -310,6 +350,10 @@ def test_augmentation_without_its_recordings_is_refused(corpus, tmp_path):
     for flag, words in {
         "snr_noise=5,1": "expected LOW,HIGH, got 5,1",
         "speeds=1.1,3": "factors between 0.5 and 2",
+        "speeds=0.9,0.9": "different factors",
+        "speeds=1.00001": "different factors",
+        "snr_noise=0,inf": "expected LOW,HIGH",
+        "seed=9223372036854775808": "below 2**63",
         "babble_voices=0,1": "whole numbers of at least 1",
         "mask_bands=-1": "must not be negative",
         "gain_db=loud": "expected numbers with commas, got 'loud'",
