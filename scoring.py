@@ -111,7 +111,7 @@ def score_trials(vectors: Tensor, trials: Trials, method: str) -> NDArray[np.flo
 
 def _cosine(enrol: Tensor, test: Tensor) -> Tensor:
     """(N, 1, D), (N, 1, D) -> (N,)."""
-    return torch.einsum("nkd,nkd->n", enrol, test)
+    return (enrol * test).sum(dim=(1, 2))  # less than half as long as einsum, which makes N matrix products
 
 
 def _distance(enrol: Tensor, test: Tensor) -> Tensor:

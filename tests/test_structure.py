@@ -6,7 +6,7 @@ import re
 import pytest
 from conftest import ROOT
 
-PLUGINS = ["features", "pooling", "loss", "sampler", "optimizer", "scheduler", "models"]
+PLUGINS = ["features", "pooling", "loss", "sampler", "normalization", "optimizer", "scheduler", "models"]
 LAYERS = [
     ["files"],
     ["runtime", "tuneThreshold", "options", "audio"],
