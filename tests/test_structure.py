@@ -10,7 +10,7 @@ PLUGINS = ["features", "pooling", "loss", "sampler", "optimizer", "scheduler", "
 LAYERS = [
     ["files"],
     ["runtime", "tuneThreshold", "options", "audio"],
-    ["corpora", *PLUGINS, "augment", "report", "checkpoint", "scoring"],
+    ["corpora", *PLUGINS, "augment", "report", "checkpoint", "scoring", "calibration"],
     ["flags"],
     ["DatasetLoader"],
     ["SpeakerNet"],
@@ -21,6 +21,7 @@ MODULE_LIMITS = {
     "augment.py": 400,  # every kind of augmentation, drawn and computed; by design one module
     "DatasetLoader.py": 400,  # lists, data sets and loaders, of training and of evaluation
     "SpeakerNet.py": 350,  # network, trainer and evaluation
+    "calibration.py": 350,  # one regression: its solver, stored form, measures and cross-validation
     "options.py": 350,  # sources, plug-ins and errors of options belong together
     "trainSpeakerNet.py": 350,  # an epoch's life cycle and the two commands
 }
@@ -71,7 +72,7 @@ def test_sizes(path):
 
 
 def test_few_files_at_the_root():
-    assert len(list(ROOT.glob("*.py"))) <= 15  # the design's 12, and audio, files, flags
+    assert len(list(ROOT.glob("*.py"))) <= 16  # the design's 12, and audio, calibration, files, flags
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
