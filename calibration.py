@@ -103,8 +103,8 @@ def fit(
     Minimises p / N_tar sum_tar log(1 + exp(-(llr + logit p))) + (1 - p) / N_non sum_non log(1 + exp(llr +
     logit p)) over llr = w . x + b; p = 0.5 minimises Cllr. The minimum is unique and unregularised, so that
     invertible affine maps of the columns don't change the LLRs. Only where columns separate the classes, and
-    the weights would have no bound, a ridge of 2 min(p, 1 - p) / N on whitened columns keeps LLRs near log N.
-    Columns that are constant or follow from others get the weights of least norm.
+    the weights would have no bound, a ridge of 2 min(p, 1 - p) / N on whitened columns keeps them finite, and
+    the LLRs near log N where p = 0.5. Constant or dependent columns get the weights of least norm.
 
     Raises:
         ValueError: shapes that differ, values that are not finite, other labels, only one class.
