@@ -10,7 +10,7 @@ PLUGINS = ["features", "pooling", "loss", "sampler", "normalization", "optimizer
 LAYERS = [
     ["files"],
     ["runtime", "tuneThreshold", "options", "audio"],
-    ["corpora", *PLUGINS, "material", "report", "checkpoint", "scoring"],
+    ["corpora", *PLUGINS, "material", "report", "checkpoint", "scoring", "calibration"],
     ["augment"],
     ["flags"],
     ["DatasetLoader"],
@@ -23,6 +23,7 @@ MODULE_LIMITS = {
     "DatasetLoader.py": 420,  # lists, data sets and loaders, of training and of evaluation
     "SpeakerNet.py": 350,  # network, trainer and evaluation
     "flags.py": 330,  # every flag of training and evaluation
+    "calibration.py": 350,  # one regression: its solver, stored form, measures and cross-validation
     "options.py": 350,  # sources, plug-ins and errors of options belong together
     "trainSpeakerNet.py": 350,  # an epoch's life cycle and the two commands
 }
@@ -73,7 +74,8 @@ def test_sizes(path):
 
 
 def test_few_files_at_the_root():
-    assert len(list(ROOT.glob("*.py"))) <= 16  # the design's 12, and audio, files, flags, material
+    # the design's 12, and audio, calibration, files, flags, material
+    assert len(list(ROOT.glob("*.py"))) <= 17
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
