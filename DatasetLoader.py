@@ -54,11 +54,12 @@ class TrainList(NamedTuple):
         return made.hexdigest()
 
 
-def read_train_list(list_path: str, exclude: str = "") -> TrainList:
+def read_train_list(list_path: str, exclude: str = "", flag: str = "--train_list") -> TrainList:
     """Train list or Kaldi directory -> utterances; a label is the index among the sorted speakers.
 
     Args:
         list_path: file of `speaker path` lines, or folder with wav.scp and utt2spk.
+        flag: what named the list.
         exclude: file with paths to leave out, one in a line, as dataprep.py --check writes it.
 
     Raises:
@@ -67,7 +68,7 @@ def read_train_list(list_path: str, exclude: str = "") -> TrainList:
     names: dict[str, str] = {}  # path -> speaker
     known: dict[str, str] = {}  # each speaker's name once, however many lines hold it
     num_lines = 0
-    for number, speaker, path in read_utterances(list_path, "--train_list"):
+    for number, speaker, path in read_utterances(list_path, flag):
         num_lines += 1
         speaker = known.setdefault(speaker, speaker)
         if names.setdefault(path, speaker) != speaker:

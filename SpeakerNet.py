@@ -1,9 +1,8 @@
-"""The network (features -> model -> loss), its trainer, and its evaluation on a trial list."""
+"""The network (features -> model -> loss) and its trainer."""
 
 import argparse
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +15,10 @@ from tqdm import tqdm
 
 import options
 import runtime
-import tuneThreshold
-from audio import AudioError, Recordings, Remark, num_samples
+from audio import Remark
 from augment import mask
-from DatasetLoader import EvaluationDataset, EvaluationItem, TrainBatch, evaluation_loader
-from flags import SCORING_OPTIONS
-from report import Profile, RunFolder
-from scoring import Trials, read_trials, score_trials, summarise, write_scores
+from DatasetLoader import TrainBatch
+from report import Profile
 
 FILES_PER_BATCH = 8  # of a trial list, each with --num_eval crops
 DISPLAY_INTERVAL_S = 1.0  # showing figures makes the device wait, so it is done this rarely
@@ -240,111 +236,3 @@ class ModelTrainer:
             f"loss {loss:.4f}, accuracy {100 * accuracy:.1f} %, {rate:.0f} utterances/s, "
             f"data wait {100 * data_wait:.0f} %"
         )
-
-
-class Evaluator:
-    """Scores one trial list with any number of networks."""
-
-    def __init__(
-        self,
-        trials: Trials,
-        loader: DataLoader[Any],
-        method: str,
-        device: torch.device,
-        remark: Callable[[Iterable[Remark]], None],
-        skip_bad: bool = False,
-    ) -> None:
-        self.trials, self.loader, self.method = trials, loader, method
-        self.device, self.remark, self.skip_bad = device, remark, skip_bad
-
-    def scores(
-        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal
-    ) -> tuple[Trials, NDArray[np.float64]]:
-        """Network -> the trials whose files could be used, and their scores (N,).
-
-        Raises:
-            AudioError: a file can't be used, unless skip_bad; or none can.
-            runtime.Stopped: a stop was asked for.
-        """
-        vectors, missing = self.embed(network, normalize, stop)
-        trials = self.trials.without(missing)
-        return trials, score_trials(vectors, trials, self.method)
-
-    @torch.inference_mode()
-    def embed(
-        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal
-    ) -> tuple[Tensor, set[int]]:
-        """Every file -> its summary (U, 1 or K, D), zeros for the missing ones, and their numbers."""
-        network.eval()
-        vectors, missing = torch.empty(0), set[int]()
-        total = len(self.trials.files)
-        with tqdm(total=total, desc="embedding", unit="file", disable=None, leave=False) as progress:
-            for items in self.loader:
-                stop.check()
-                missing.update(item.number for item in items if self._unusable(item))
-                for group in _by_length(item for item in items if item.error is None):
-                    crops = torch.cat([item.crops for item in group]).to(self.device)  # (n*K, T)
-                    embeddings = network.embed(crops).float().unflatten(0, (len(group), -1))
-                    summaries = summarise(embeddings, self.method, normalize).cpu()
-                    if not len(vectors):
-                        vectors = torch.zeros(total, *summaries.shape[1:])
-                    vectors[[item.number for item in group]] = summaries
-                progress.update(len(items))
-        if len(missing) == total:
-            raise AudioError(f"none of the {total} files of the trial list could be read")
-        return vectors, missing
-
-    def _unusable(self, item: EvaluationItem) -> bool:
-        if item.error is not None and not self.skip_bad:
-            raise item.error
-        self.remark(item.remarks)
-        return item.error is not None
-
-
-def _by_length(items: Iterable[EvaluationItem]) -> list[list[EvaluationItem]]:
-    """Files -> groups whose crops can go through the network together."""
-    groups: dict[int, list[EvaluationItem]] = {}
-    for item in items:
-        groups.setdefault(item.crops.shape[1], []).append(item)
-    return list(groups.values())
-
-
-class TrialTest:
-    """A trial list with its files checked, ready to be scored by any number of networks."""
-
-    def __init__(self, args: argparse.Namespace, folder: RunFolder, device: torch.device) -> None:
-        """Reads the list; raises ValueError or FileNotFoundError if it or one of its files is wrong."""
-        self.args, self.folder = args, folder
-        trials = read_trials(args.test_list, args.test_path)
-        recordings = Recordings(args.test_path, trials.files)
-        if not args.skip_bad_audio:
-            recordings.require(range(len(recordings)), "--test_path")
-        length = num_samples(args.eval_frames) if args.eval_frames else 0
-        dataset = EvaluationDataset(recordings, length, args.num_eval)
-        loader = evaluation_loader(dataset, FILES_PER_BATCH, args.nDataLoaderThread)
-        self.has_labels = trials.labels is not None
-        self.evaluator = Evaluator(trials, loader, args.scoring, device, folder.remark, args.skip_bad_audio)
-
-    def run(
-        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, name: str, **event: Any
-    ) -> dict[str, float]:
-        """Score, write the score file, log -> EER and minDCF as fractions; empty without labels."""
-        args, folder = self.args, self.folder
-        trials, scores = self.evaluator.scores(network, normalize, stop)
-        left_out = len(self.evaluator.trials.enrol) - len(scores)
-        figures = dict[str, float]()
-        if trials.labels is not None:
-            rates = tuneThreshold.error_rates(scores, trials.labels)
-            priors = list(dict.fromkeys((args.dcf_p_target, 0.01)))
-            figures = tuneThreshold.figures(rates, priors, args.dcf_c_miss, args.dcf_c_fa)
-        path = folder.evaluation / f"{Path(args.test_list).stem}.scores.txt"
-        write_scores(path, trials, scores)
-        if left_out:
-            folder.say(f"note: {left_out} trials left out with the skipped files")
-        if figures:
-            folder.log_test(name, figures, args.dcf_p_target)
-        folder.say(f"{len(scores)} scores in {path}" + ("" if figures else "; no error rates without labels"))
-        settings = {key: getattr(args, key) for key in ("test_list", *SCORING_OPTIONS)}
-        counts = {"trials": len(scores), "trials_left_out": left_out}
-        folder.record(**event, **settings, **counts, **figures)
-        return figures

@@ -166,9 +166,8 @@ def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32]
     import checkpoint  # with torch behind them these take longer to import than most steps take
     import runtime
     from audio import Recordings
-    from DatasetLoader import EvaluationDataset, evaluation_loader
-    from scoring import Trials
-    from SpeakerNet import Evaluator, SpeakerNet
+    from evaluation import Embedder
+    from SpeakerNet import SpeakerNet
 
     model_file = checkpoint.load_model(model)
     if model_file.origin:
@@ -177,13 +176,12 @@ def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32]
         )
     network = SpeakerNet.build(argparse.Namespace(**model_file.options))
     checkpoint.load_weights(network, checkpoint.split_loss(model_file.weights)[0], model)
-    none = np.zeros(0, dtype=np.int64)
-    loader = evaluation_loader(EvaluationDataset(Recordings(str(root), paths), 0, 1), 8, 0)
     device = runtime.choose_device("auto")
-    evaluator = Evaluator(
-        Trials(paths, none, none, None), loader, "cosine", device, lambda remarks: None, skip_bad=True
+    how = argparse.Namespace(
+        scoring="cosine", eval_frames=0, num_eval=1, nDataLoaderThread=0, skip_bad_audio=True
     )
-    vectors, missing = evaluator.embed(network.to(device), True, runtime.StopSignal())
+    embedder = Embedder(Recordings(str(root), paths), how, device, lambda remarks: None)
+    vectors, missing = embedder.embed(network.to(device), True, runtime.StopSignal())
     kept = [i for i in range(len(paths)) if i not in missing]
     return vectors[kept, 0].numpy(), kept
 

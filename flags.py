@@ -20,9 +20,12 @@ NOT_YET = {
     "port": "training on several GPUs",
 }
 SCORING_OPTIONS = ("eval_frames", "num_eval", "scoring")  # stored with a model: how it was tested
+COHORT_OPTIONS = ("score_norm", "cohort_list", "cohort_path", "cohort_entries", "cohort_utterances")
+TEST_OPTIONS = ("test_list", *SCORING_OPTIONS, *COHORT_OPTIONS)  # what error rates depend on beside a model
 HEEDED_BY_EVAL = (  # beside what is stored with a model
     *("eval", "initial_model", "config", "save_path", "seed", "device", "gpu_id", "nDataLoaderThread"),
     *("skip_bad_audio", "test_list", "test_path", "dcf_p_target", "dcf_c_miss", "dcf_c_fa"),
+    *(*COHORT_OPTIONS, "top_n", "train_list", "train_path", "exclude"),
 )
 # What the ancestors' flags are called here (see docs/migrating.md).
 SPELLINGS = {
@@ -97,6 +100,13 @@ def evaluation_flags(parser: Parser) -> None:
     group.add_argument(
         "--scoring", default="cosine", choices=("cosine", "distance"), help="mean cosine or distance"
     )
+    group.add_argument("--score_norm", default="none", help=options.choices("normalization"))
+    group.add_argument("--cohort_list", default="", help="whom --score_norm goes by; default: --train_list")
+    group.add_argument("--cohort_path", default="", help="where its paths start; default: --train_path")
+    group.add_argument(
+        "--cohort_entries", default="speakers", choices=("speakers", "utterances"), help="means, or all"
+    )
+    group.add_argument("--cohort_utterances", type=int, default=10, help="of each speaker, the first")
     group.add_argument(
         "--dcf_p_target", type=float, default=0.05, help="prior of minDCF; 0.01 comes beside it"
     )
@@ -256,7 +266,9 @@ def idle_augmentation(args: argparse.Namespace, given: set[str]) -> list[str]:
 
 def check_network_ranges(args: argparse.Namespace) -> None:
     """Raises ValueError for numbers of network_flags and evaluation_flags that can't be."""
-    _at_least_one(args, "nOut", "num_eval")
+    _at_least_one(args, "nOut", "num_eval", "cohort_utterances")
+    if args.score_norm != "none" and args.scoring != "cosine":
+        raise ValueError(f"--score_norm {args.score_norm} is for --scoring cosine, not {args.scoring}")
     if not 0.0 < args.input_scale < float("inf"):
         raise ValueError(f"--input_scale must be positive, got {args.input_scale}")
     if args.eval_frames:

@@ -36,7 +36,9 @@ KINDS = {
     "sampler": Kind("sampler", "Sampler"),
     "optimizer": Kind("optimizer", "Optimizer"),
     "scheduler": Kind("scheduler", "Scheduler"),
+    "normalization": Kind("score_norm", "Normalization"),
 }
+TESTING_KINDS = ("normalization",)  # that training doesn't depend on
 NETWORK_KINDS = ("models", "features", "pooling")  # what a stored model can't be changed in
 
 
@@ -101,7 +103,8 @@ def fixed_options(args: argparse.Namespace) -> dict[str, Any]:
         *("augment", "augment_chain", "snr_noise", "snr_music", "snr_babble", "babble_voices", "gain_db"),
         *("speeds", "speed_classes", "mask_bands", "mask_frames"),
     )
-    return network_options(args, KINDS) | {name: getattr(args, name) for name in others}
+    kinds = [kind for kind in KINDS if kind not in TESTING_KINDS]
+    return network_options(args, kinds) | {name: getattr(args, name) for name in others}
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -15,9 +15,10 @@ import options
 import runtime
 from checkpoint import ModelFile
 from DatasetLoader import TrainData
-from flags import SCORING_OPTIONS
+from evaluation import TrialTest
+from flags import SCORING_OPTIONS, TEST_OPTIONS
 from report import Profile, RunFolder
-from SpeakerNet import ModelTrainer, SpeakerNet, SpeakerTally, TrialTest
+from SpeakerNet import ModelTrainer, SpeakerNet, SpeakerTally
 
 
 def core(add_help: bool = True) -> options.Parser:
@@ -262,7 +263,7 @@ class Run:
 
     def _test_settings(self) -> dict[str, Any]:
         """What EERs must have in common to be compared."""
-        return {name: getattr(self.args, name) for name in ("test_list", "test_path", *SCORING_OPTIONS)}
+        return {name: getattr(self.args, name) for name in ("test_path", *TEST_OPTIONS)}
 
     def _advance(self, progress: Progress) -> None:
         state = {
