@@ -292,10 +292,20 @@ def resampled(
         yield weighted_rates(trials, times[enrol] * times[test])
 
 
-def interval(values: Floats) -> tuple[float, float]:
-    """A figure in every replicate (R,) -> the limits that hold the middle 95 % (percentile bootstrap)."""
-    low, high = np.quantile(values, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
-    return float(low), float(high)
+def interval(
+    drawn: Floats, value: float | None = None, least: float = -np.inf, most: float = np.inf
+) -> tuple[float, float]:
+    """A figure in every replicate (R,), on the list -> its 95 % interval within [least, most].
+
+    With a value, quantiles reflected about it (basic bootstrap, Davison & Hinkley 1997, eq. 5.6): minDCF
+    is a minimum over the list and so too low on it, and too low once more in each replicate; reflecting
+    takes that off, where the quantiles as they are double it. Without, the quantiles as they are
+    (eq. 5.18): for the difference of two systems, in which it cancels.
+    """
+    low, high = np.quantile(drawn, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
+    if value is not None:
+        low, high = 2.0 * value - high, 2.0 * value - low
+    return float(np.clip(low, least, most)), float(np.clip(high, least, most))
 
 
 def _lines(path: str) -> list[str]:
@@ -480,9 +490,13 @@ def summary(rates: ErrorRates, args: argparse.Namespace, drawn: dict[str, Floats
     found = _measure(rates, args)
 
     def shown(name: str, form: str, scale: float = 1.0, unit: str = "") -> str:
-        value = f"{scale * found[name]:{form}}{unit}"
-        low, high = interval(scale * drawn[name]) if drawn else (0.0, 0.0)
-        return f"{value} ({low:{form or '.6g'}} to {high:{form or '.6g'}})" if drawn else value
+        text = f"{scale * found[name]:{form}}{unit}"
+        if not drawn:
+            return text
+        least = -np.inf if name.startswith("threshold") else 0.0
+        most = np.inf if name.startswith(("threshold", "act_dcf", "cllr")) else 1.0
+        limits = (f"{scale * x:{form or '.6g'}}" for x in interval(drawn[name], found[name], least, most))
+        return f"{text} ({' to '.join(limits)})"
 
     def percent(name: str) -> str:
         return shown(name, ".4f", 100.0, " %")
@@ -518,12 +532,12 @@ def compare(files: list[ScoreFile], args: argparse.Namespace) -> list[str]:
     first = files[0].path
     for i, other in enumerate((file.path for file in files[1:]), 1):
         for name, label in names.items():
+            change = found[i][name] - found[0][name]
             low, high = interval(drawn[i][name] - drawn[0][name])
             verdict = f"no difference between {first} and {other} beyond what chance explains"
             if low > 0.0 or high < 0.0:
                 better, worse = (first, other) if low > 0.0 else (other, first)
                 verdict = f"{better} is better than {worse}"
-            change = found[i][name] - found[0][name]
             limits = f"({low:+.6f} to {high:+.6f})"
             lines.append(f"{label} of {other} minus {first}: {change:+.6f} {limits}: {verdict}")
     return lines

@@ -22,7 +22,7 @@ MODULE_LIMITS = {
     "DatasetLoader.py": 400,  # lists, data sets and loaders, of training and of evaluation
     "SpeakerNet.py": 350,  # network, trainer and evaluation
     "options.py": 350,  # sources, plug-ins and errors of options belong together
-    "tuneThreshold.py": 620,  # every figure, its interval and the command over score files, NumPy alone
+    "tuneThreshold.py": 620,  # figures, bootstrap, command over score files; imports NumPy alone
     "trainSpeakerNet.py": 350,  # an epoch's life cycle and the two commands
 }
 SOURCES = sorted(

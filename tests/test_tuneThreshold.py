@@ -242,9 +242,16 @@ def test_speakers_that_differ_widen_the_interval():
     alone = np.repeat(np.arange(len(scores))[:, None], 2, axis=1)  # each trial for itself
     widths = [np.diff(tune.interval(eers(scores, labels, u, 200)))[0] for u in (units, alone)]
     assert widths[0] > 1.5 * widths[1]
-    low, high = tune.interval(eers(scores, labels, units, 200))
-    assert low < tune.eer(tune.error_rates(scores, labels)).value < high
+    value = tune.eer(tune.error_rates(scores, labels)).value
+    low, high = tune.interval(eers(scores, labels, units, 200), value)
+    assert low < value < high
+
+
+def test_an_interval_worked_by_hand():
+    # quantiles of 0 ... 1000 are 25 and 975; reflected about 600: 1200 - 975 and 1200 - 25
     assert tune.interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
+    assert tune.interval(np.arange(1001.0), 600.0) == pytest.approx((225.0, 1175.0))
+    assert tune.interval(np.arange(1001.0), 600.0, 300.0, 1000.0) == pytest.approx((300.0, 1000.0))
 
 
 @pytest.mark.parametrize(
