@@ -215,12 +215,9 @@ def min_cllr(rates: ErrorRates) -> float:
     A block with shares t of the targets and n of the nontargets gets the LLR log(t / n).
     """
     hull = roc_hull(rates)
-    shares = np.diff(hull.p_miss), -np.diff(hull.p_fa)
-    bits = 0.0
-    for share in shares:
-        some = share > 0.0
-        bits += float((share[some] * np.log2((shares[0] + shares[1])[some] / share[some])).sum()) / 2.0
-    return bits
+    shares = np.stack([np.diff(hull.p_miss), -np.diff(hull.p_fa)])  # (2, J - 1)
+    ratios = np.divide(shares.sum(axis=0), shares, out=np.ones_like(shares), where=shares > 0.0)
+    return float((shares * np.log2(ratios)).sum() / 2.0)
 
 
 def figures(
@@ -319,7 +316,8 @@ def _read(path: str) -> tuple[Floats, NDArray[np.int8], list[list[str]]]:
     """Score file -> scores (N,), labels (N,), the fields between them."""
     scores, labels, between = [], [], []
     for number, line in enumerate(_lines(path), 1):
-        fields = line.split("\t") if line.count("\t") == 3 else line.split()
+        by_tabs = line.count("\t") == 3
+        fields = [field.strip() for field in line.split("\t")] if by_tabs else line.split()
         if not fields:
             continue
         try:
@@ -571,7 +569,7 @@ def parser() -> argparse.ArgumentParser:
     add("--intervals", action="store_true", help="95 %% intervals of every figure and threshold by bootstrap")
     add("--resample", choices=RESAMPLING, default="speakers", help="what the bootstrap draws")
     add("--replicates", type=int, default=1000, help="how often the bootstrap draws")
-    add("--seed", type=int, default=0, help="of the bootstrap")
+    add("--seed", type=int, default=0, help="of the bootstrap, from 0")
     add("--speaker_folder", type=int, default=0, help="folder of a path that names its speaker, from 0")
     add("--utt2spk", default="", help="file with lines `path speaker`, instead of --speaker_folder")
     add("--conditions", default="", help="table by tabs: header, path, attributes; figures for each group")
@@ -609,7 +607,7 @@ def main(argv: list[str] | None = None) -> int:
             lines = compare(files, args)
     except (OSError, ValueError) as error:
         named = isinstance(error, OSError) or any(path in str(error) for path in args.scores)
-        where = "" if named else f"{command}: "
+        where = "" if named else f"{(paths or [command])[0]}: "
         print(f"tuneThreshold.py: error: {where}{error}", file=sys.stderr)
         return 2
     print(*lines, sep="\n")

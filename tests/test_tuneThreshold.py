@@ -452,6 +452,11 @@ def test_compare_refuses_other_trials_in_one_line(tmp_path):
     assert_refused(run_here("tuneThreshold.py", "compare", path, other), "another label")
     other.write_text("".join([f"nan {enrol} {test} {label}\n", *lines[1:]]))
     assert_refused(run_here("tuneThreshold.py", "compare", path, other), "b.txt: 1 scores are not finite")
+    for one_class in (path, other):
+        one_class.write_text("1 a/1 b/1 0\n2 a/1 c/1 0\n")
+    assert_refused(
+        run_here("tuneThreshold.py", "compare", path, other), "a.txt: no error rates from 2 trials"
+    )
     assert_refused(run_here("tuneThreshold.py", "compare", path), "at least two")
     assert_refused(run_here("tuneThreshold.py", path, other), "one score file")
 
