@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import scorefiles
 import scoring
-import tuneThreshold
 from scoring import Trials, read_trials, score_trials, summarise, write_scores
 
 
@@ -91,7 +91,7 @@ def test_score_files_are_read_back(tmp_path):
     write_scores(tmp_path / "s.txt", trials, scores)
     first = (tmp_path / "s.txt").read_text().splitlines()[0].split()
     assert first[1:] == [f"{trials.enrol[0]}.wav", f"{trials.test[0]}.wav", str(trials.labels[0])]
-    read, labels = tuneThreshold.read_scores(str(tmp_path / "s.txt"))
+    read, labels = scorefiles.read_scores(str(tmp_path / "s.txt"))
     np.testing.assert_allclose(read, scores, rtol=1e-8)
     np.testing.assert_array_equal(labels, trials.labels)
 

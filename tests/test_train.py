@@ -22,6 +22,7 @@ import DatasetLoader
 import evaluation
 import report
 import runtime
+import scorefiles
 import trainSpeakerNet
 import tuneThreshold
 from corpora._pack import write_pack
@@ -111,12 +112,12 @@ def test_eval_needs_nothing_but_the_model_file(trained, corpus, tmp_path):
         (folder / "result" / "eval" / "test.scores.txt").read_text() for folder in (tmp_path, save_path)
     )
     assert ours == theirs
-    scores, labels = tuneThreshold.read_scores(str(tmp_path / "result" / "eval" / "test.scores.txt"))
+    scores, labels = scorefiles.read_scores(str(tmp_path / "result" / "eval" / "test.scores.txt"))
     eer = tuneThreshold.eer(tuneThreshold.error_rates(scores, labels)).value
     assert f"VEER {100 * eer:.4f}" in result.stdout
     distance = run_script(SCRIPT, "--eval", *words, "--save_path", tmp_path, "--scoring", "distance")
     assert distance.returncode == 0
-    scores, _ = tuneThreshold.read_scores(str(tmp_path / "result" / "eval" / "test.scores.txt"))
+    scores, _ = scorefiles.read_scores(str(tmp_path / "result" / "eval" / "test.scores.txt"))
     assert (scores <= 0).all() and (scores >= -2).all()
     refused = run_script(SCRIPT, "--eval", *words, "--save_path", tmp_path, "--n_mels", 64)
     assert_refused(refused, "--n_mels 64 contradicts", "40")
