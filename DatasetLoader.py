@@ -1,7 +1,6 @@
-"""From list files to batches: train lists, data sets, the loaders; the order is made in sampler/."""
+"""From recordings to batches: data sets and loaders; the order is made in sampler/."""
 
 import argparse
-import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -27,61 +26,13 @@ from audio import (
     num_samples,
 )
 from augment import Augmenter, Drawn, apply_effects, gather
-from files import Paths, read_excluded, read_utterances
+from files import read_train_list
 from runtime import CPU
 from sampler._batches import Key
 
 SPEED_STREAM = 1 << 32  # of Draws; smaller ones are of crops
 MOST_WORKERS = 256  # whose last file is known
 PREFETCHED = 2  # batches that PyTorch's loader keeps ready for each worker
-
-
-class TrainList(NamedTuple):
-    """Utterances of a train list: speaker names (sorted), label and path of each, repeated lines left out."""
-
-    speakers: list[str]
-    labels: NDArray[np.int64]
-    paths: Paths
-    num_repeated: int
-    num_excluded: int = 0
-
-    def digest(self) -> str:
-        """A hash of the speakers and paths in their order: what an epoch's draws depend on."""
-        names = Paths.of(self.speakers)
-        made = hashlib.sha256()
-        for part in (names.text, names.ends, self.labels, self.paths.text, self.paths.ends):
-            made.update(part.data)
-        return made.hexdigest()
-
-
-def read_train_list(list_path: str, exclude: str = "", flag: str = "--train_list") -> TrainList:
-    """Train list or Kaldi directory -> utterances; a label is the index among the sorted speakers.
-
-    Args:
-        list_path: file of `speaker path` lines, or folder with wav.scp and utt2spk.
-        flag: what named the list.
-        exclude: file with paths to leave out, one in a line, as dataprep.py --check writes it.
-
-    Raises:
-        ValueError: a line of another form, a path under two speakers, or no line at all.
-    """
-    names: dict[str, str] = {}  # path -> speaker
-    known: dict[str, str] = {}  # each speaker's name once, however many lines hold it
-    num_lines = 0
-    for number, speaker, path in read_utterances(list_path, flag):
-        num_lines += 1
-        speaker = known.setdefault(speaker, speaker)
-        if names.setdefault(path, speaker) != speaker:
-            raise ValueError(f"{list_path}:{number}: {path} is listed under {names[path]} and {speaker}")
-    listed = len(names)
-    for path in read_excluded(exclude) if exclude else ():
-        names.pop(path, None)
-    if not names:
-        raise ValueError(f"{list_path}: --exclude {exclude} leaves nothing of it")
-    speakers = sorted(set(names.values()))
-    index = {speaker: label for label, speaker in enumerate(speakers)}
-    labels = np.fromiter((index[speaker] for speaker in names.values()), np.int64, len(names))
-    return TrainList(speakers, labels, Paths.of(names), num_lines - listed, listed - len(names))
 
 
 class TrainBatch(NamedTuple):

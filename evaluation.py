@@ -15,7 +15,8 @@ import options
 import runtime
 import tuneThreshold
 from audio import AudioError, Recordings, Remark, num_samples
-from DatasetLoader import EvaluationDataset, EvaluationItem, evaluation_loader, read_train_list
+from DatasetLoader import EvaluationDataset, EvaluationItem, evaluation_loader
+from files import read_train_list
 from flags import TEST_OPTIONS
 from normalization._cohort import Ids, speaker_means
 from report import RunFolder

@@ -1,10 +1,11 @@
-"""Text lists in, whole files out: what every part that touches the disk shares."""
+"""Lists in, whole files out: what every part that touches the disk shares."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +95,54 @@ def _fields(path: str, flag: str, form: str) -> Iterator[tuple[int, str, str]]:
         if not rest:
             raise ValueError(f'{path}:{number}: expected "{form}", got 1 field')
         yield number, first, rest.strip()
+
+
+class TrainList(NamedTuple):
+    """Utterances of a train list: speaker names (sorted), label and path of each, repeated lines left out."""
+
+    speakers: list[str]
+    labels: NDArray[np.int64]
+    paths: Paths
+    num_repeated: int
+    num_excluded: int = 0
+
+    def digest(self) -> str:
+        """A hash of the speakers and paths in their order: what an epoch's draws depend on."""
+        names = Paths.of(self.speakers)
+        made = hashlib.sha256()
+        for part in (names.text, names.ends, self.labels, self.paths.text, self.paths.ends):
+            made.update(part.data)
+        return made.hexdigest()
+
+
+def read_train_list(list_path: str, exclude: str = "", flag: str = "--train_list") -> TrainList:
+    """Train list or Kaldi directory -> utterances; a label is the index among the sorted speakers.
+
+    Args:
+        list_path: file of `speaker path` lines, or folder with wav.scp and utt2spk.
+        flag: what named the list.
+        exclude: file with paths to leave out, one in a line, as dataprep.py --check writes it.
+
+    Raises:
+        ValueError: a line of another form, a path under two speakers, or no line at all.
+    """
+    names: dict[str, str] = {}  # path -> speaker
+    known: dict[str, str] = {}  # each speaker's name once, however many lines hold it
+    num_lines = 0
+    for number, speaker, path in read_utterances(list_path, flag):
+        num_lines += 1
+        speaker = known.setdefault(speaker, speaker)
+        if names.setdefault(path, speaker) != speaker:
+            raise ValueError(f"{list_path}:{number}: {path} is listed under {names[path]} and {speaker}")
+    listed = len(names)
+    for path in read_excluded(exclude) if exclude else ():
+        names.pop(path, None)
+    if not names:
+        raise ValueError(f"{list_path}: --exclude {exclude} leaves nothing of it")
+    speakers = sorted(set(names.values()))
+    index = {speaker: label for label, speaker in enumerate(speakers)}
+    labels = np.fromiter((index[speaker] for speaker in names.values()), np.int64, len(names))
+    return TrainList(speakers, labels, Paths.of(names), num_lines - listed, listed - len(names))
 
 
 def read_excluded(path: str) -> set[str]:

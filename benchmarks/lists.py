@@ -18,7 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import dataprep
-from DatasetLoader import read_train_list
+from files import read_train_list
 from scoring import read_trials
 
 

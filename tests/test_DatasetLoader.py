@@ -13,7 +13,8 @@ from conftest import Corpus, voice
 from audio import AudioError, Recordings
 from augment import Augmenter, Ranges, kinds_of, read_chain
 from corpora._pack import write_pack
-from DatasetLoader import Draws, TrainDataset, read_train_list, train_loader
+from DatasetLoader import Draws, TrainDataset, train_loader
+from files import read_train_list
 from material import Material
 from sampler.random import Sampler
 

@@ -12,7 +12,7 @@ from corpora import _kaldi, _keys, _synthesiser, demo, folder
 from corpora._generate import Split
 from corpora._lists import Utterances, trial_list
 from corpora._source import read_source
-from DatasetLoader import read_train_list
+from files import read_train_list
 from scoring import read_trials
 
 

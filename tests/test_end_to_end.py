@@ -16,7 +16,7 @@ from conftest import ROOT, run_here, voice
 import dataprep
 from audio import Pack
 from corpora._convert import find_ffmpeg
-from DatasetLoader import read_train_list
+from files import read_train_list
 from scoring import read_trials
 
 STEPS = ["--download", "--concatenate", "--extract", "--convert", "--generate", "--check", "--pack"]

@@ -21,7 +21,7 @@ LAYERS = [
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULE_LIMITS = {
     "augment.py": 350,  # how effects are drawn and how they are computed
-    "DatasetLoader.py": 420,  # lists, data sets and loaders, of training and of evaluation
+    "DatasetLoader.py": 370,  # data sets and loaders, of training and of evaluation
     "flags.py": 330,  # every flag of training and evaluation
     "calibration.py": 350,  # one regression: its solver, stored form, measures and cross-validation
     "options.py": 350,  # sources, plug-ins and errors of options belong together
