@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT
+from conftest import ROOT, heed_ctrl_c
 
 from corpora import _convert, _workers
 from corpora._convert import Job, Report, convert, find_ffmpeg, shard
@@ -395,7 +395,7 @@ def start(folder):
     settings = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
     command = [sys.executable, "-c", SCRIPT, str(folder)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, text=True, env=environment, **settings)
+    return subprocess.Popen(command, text=True, env=environment, preexec_fn=heed_ctrl_c, **settings)
 
 
 def wait_for(folder, count):

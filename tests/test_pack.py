@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, assert_refused, run_here, voice
+from conftest import ROOT, assert_refused, heed_ctrl_c, run_here, voice
 
 from audio import AudioError, Pack, Recordings
 from corpora import _pack
@@ -211,7 +211,7 @@ def test_stopped_it_is_quick_and_quiet(sent, printed, tmp_path):
         soundfile.write(tmp_path / f"{number}.wav", voice(0, number, 0.1), 16_000)
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     settings = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "start_new_session": True}
-    process = subprocess.Popen(command, text=True, stdout=-1, stderr=-1, **settings)
+    process = subprocess.Popen(command, text=True, stdout=-1, stderr=-1, preexec_fn=heed_ctrl_c, **settings)
     while not (tmp_path / "pack" / "0000.tmp").exists():
         time.sleep(0.01)
     time.sleep(0.5)
