@@ -103,8 +103,9 @@ class Material:
             begin, end = np.searchsorted(energy, np.array([INAUDIBLE, 1.0 - INAUDIBLE]) * energy[-1])
             if len(self._responses) >= MOST_ROOMS:
                 self._responses.pop(next(iter(self._responses)))
-            direct = int(np.abs(samples).argmax() - begin)
-            self._responses[number] = samples[begin : end + 1], direct
+            direct = int(np.abs(samples).argmax())
+            upright = samples[begin : end + 1] * np.sign(samples[direct])  # microphones differ in polarity
+            self._responses[number] = upright, int(direct - begin)
         return self._responses[number]
 
     def taken_remarks(self) -> Sequence[Remark]:
