@@ -117,7 +117,8 @@ def write_report(findings: Sequence[Finding], folder: Path, listed: Listed) -> l
     counts = {kind: sum(finding.kind == kind for finding in findings) for kind in KINDS}
     unfit = (f for f in findings if f.kind in (LEFT_OUT if f.path in listed.train else UNUSABLE))
     excluded = sorted({finding.path for finding in unfit})
-    lines = [f"{num_files:,} files checked: {len(findings):,} findings, {len(excluded):,} files to leave out"]
+    counted = "1 finding" if len(findings) == 1 else f"{len(findings):,} findings"
+    lines = [f"{num_files:,} files checked: {counted}, {len(excluded):,} files to leave out"]
     lines += [f"{counts[kind]:>9,} {kind}: {MEANINGS[kind]}" for kind in KINDS if counts[kind]]
     text = list(lines)
     for kind in (kind for kind in KINDS if counts[kind]):

@@ -232,6 +232,6 @@ def test_check_finds_speakers_of_both_lists_wherever_their_folder_stands(folder,
         words += [f"--{name}_list", tmp_path / f"{name}.txt"]
     result = run_here("dataprep.py", "--check", *words, "--save_path", tmp_path / "out")
     assert result.returncode == 0, result.stderr
-    assert "1 shared speakers" in result.stdout and "1 findings" in result.stdout
+    assert "1 shared speakers" in result.stdout and "1 finding," in result.stdout
     report = (tmp_path / "out" / "check" / "own" / "check.txt").read_text()
     assert "1 of 2 in test.txt are in train.txt: a\n" in report
