@@ -98,9 +98,10 @@ class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
         augmenter: Augmenter | None = None,
         speed_classes: int = 0,  # added to a label for each speed but the first
         finish: bool = True,  # whether effects are applied here, else on the device later
+        masks: bool = False,  # whether to draw numbers for SpecAugment, else they are zeros
     ) -> None:
         self.labels, self.recordings, self.length, self.skip_bad = labels, recordings, length, skip_bad
-        self.augmenter, self.speed_classes, self.finish = augmenter, speed_classes, finish
+        self.augmenter, self.speed_classes, self.finish, self.masks = augmenter, speed_classes, finish, masks
         self.draws = Draws(seed)
         resamples = augmenter is not None and len(augmenter.speeds) > 1
         self.dtype = np.int16 if recordings.pack and not resamples else np.float32
@@ -122,7 +123,9 @@ class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
             return error
         if self.augmenter is not None:
             remarks += self.augmenter.material.taken_remarks()
-        fractions = torch.from_numpy(np.stack(masks).astype(np.float32))
+        fractions = (
+            torch.from_numpy(np.array(masks, np.float32)) if masks else torch.zeros(utterances.size, 2, 2)
+        )
         batch = TrainBatch(
             torch.from_numpy(crops), torch.from_numpy(labels), fractions, remarks, gather(drawn)
         )
@@ -179,7 +182,8 @@ class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
 
     def _augment(self, generator: np.random.Generator, work: _Work) -> None:
         """Draw what else happens to the crop that the generator drew."""
-        work.masks.append(generator.random((2, 2)))
+        if self.masks:
+            work.masks.append(generator.random((2, 2)))
         if self.augmenter is not None:
             work.drawn.append(self.augmenter.draw(generator, self.length))
 
@@ -210,6 +214,7 @@ class TrainData:
             self.augmenter,
             speed_classes=args.nClasses if speeds > 1 else 0,
             finish=device == CPU,
+            masks=args.mask_bands > 0 or args.mask_frames > 0,
         )
         self.loader = train_loader(
             self.dataset, self.sampler, args.nDataLoaderThread, pin_memory=device != CPU

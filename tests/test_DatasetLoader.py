@@ -87,6 +87,7 @@ def test_an_epoch_is_the_same_for_any_number_of_workers_and_from_a_pack(tmp_path
     corpus = Corpus(tmp_path / "corpus")
     utterances, root = read_train_list(str(corpus.train_list)), corpus.root
     settings = {"augmenter": augmenter_of(corpus.root, chain) if chain else None, "speed_classes": 6}
+    settings["masks"] = bool(chain)
     alone = epoch_of(root, utterances, 0, **settings)
     if packed:
         root = tmp_path / "pack"
@@ -99,6 +100,7 @@ def test_an_epoch_is_the_same_for_any_number_of_workers_and_from_a_pack(tmp_path
             assert not b.effects
             assert torch.equal(a.crops, b.finished().crops) and torch.equal(a.labels, b.labels)
             assert torch.equal(a.masks, b.masks) and a.masks.shape == (8, 2, 2)
+            assert (a.masks > 0).all() == bool(chain)
             assert a.crops.shape == (4, 2, 4000)
     assert (alone[0].labels >= 6).any() == chain.startswith("speed")
     later = epoch_of(corpus.root, utterances, 0, epoch=4, **settings)
