@@ -7,7 +7,7 @@ PARTS = {
     "cn-celeb2_v2.tar.gzab": "4ff59a7009b79ef7043498ad3882b81b",
     "cn-celeb2_v2.tar.gzac": "3aa8e6e7f7ec4382f9926b1b31498228",
 }
-FILE = r"(?P<session>[^/]+-\d+)-\d+\.flac"  # genre and number of the session, then of the utterance
+FILE = r"(?P<session>[^/]+-\d+)-\d+\.flac"  # genre and number of the recording, then of the utterance
 
 CORPUS = Corpus(
     title="CN-Celeb",

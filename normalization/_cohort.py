@@ -1,7 +1,7 @@
 """What the score normalisations share: cohorts, and each utterance's mean and deviation of cohort scores."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -31,7 +31,13 @@ class CohortStatistics:
 
     needs_cohort = True
 
-    def __init__(self, cohort: Tensor, speakers: Ids | None = None, top_n: int = 0) -> None:
+    def __init__(
+        self,
+        cohort: Tensor,
+        speakers: Ids | None = None,
+        *,
+        top_n: Annotated[int, "nearest cohort entries that count for an utterance; 0: all"] = 0,
+    ) -> None:
         """Cohort vectors (K, D), their speakers (K,); top_n = 0 for all entries, else at least 2.
 
         Raises:

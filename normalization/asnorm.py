@@ -17,7 +17,7 @@ class Normalization(CohortStatistics):
         *,
         top_n: Annotated[int, "nearest cohort entries that count for an utterance"] = 300,
     ) -> None:
-        super().__init__(cohort, speakers, top_n)
+        super().__init__(cohort, speakers, top_n=top_n)
         if top_n < 2:
             raise ValueError(f"--top_n must be at least 2 with --score_norm asnorm, got {top_n}")
 
