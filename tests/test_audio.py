@@ -1,12 +1,15 @@
 """Reading and cropping: partial reads equal whole reads, other rates and channels, damaged files."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 from conftest import voice
 from scipy.signal import resample_poly
 
-from audio import AudioError, AudioFile, evaluation_crops, num_samples
+from audio import AudioError, AudioFile, Recordings, WaveFile, evaluation_crops, num_samples
 
 
 def write(path, audio, rate=16_000, **settings):
@@ -125,6 +128,40 @@ def test_whole_files_with_untidy_headers_are_read(tmp_path, offset, value):
     content[offset : offset + width] = value.to_bytes(width, "little")
     path.write_bytes(content)
     assert len(AudioFile(str(path)).whole()) == 16_000
+
+
+@pytest.mark.parametrize("padding", [b"", b"LIST\x03\0\0\0abc\0"])
+def test_wav_files_are_read_without_libsndfile_bit_for_bit(tmp_path, padding):
+    path = write(tmp_path / "a.wav", voice(0, 0))
+    content = Path(path).read_bytes()
+    Path(path).write_bytes(content[:36] + padding + content[36:])  # other chunks may come before the samples
+    opened = WaveFile.open(path)
+    np.testing.assert_array_equal(opened.whole(), AudioFile(path).whole())
+    for length, speed in ((4000, 1.0), (40_000, 1.0), (4000, 0.9)):
+        crops = [each.crop(length, generator(7), speed) for each in (opened, AudioFile(path))]
+        np.testing.assert_array_equal(*crops)
+    assert isinstance(Recordings(str(tmp_path), ["a.wav"])[0], WaveFile)
+    stream = opened.stream
+    del opened
+    assert stream.closed
+
+
+def test_other_wav_files_are_left_to_libsndfile(tmp_path):
+    damaged(tmp_path)
+    write(tmp_path / "deep.wav", voice(0, 0), subtype="PCM_24")
+    write(tmp_path / "stereo.wav", np.zeros((100, 2)))
+    write(tmp_path / "slow.wav", voice(0, 0), rate=8000)
+    for path in sorted(tmp_path.glob("*.wav")):
+        assert (WaveFile.open(str(path)) is not None) == (path.name == "good.wav"), path
+    assert isinstance(Recordings(str(tmp_path), ["slow.wav"])[0], AudioFile)
+
+
+def test_a_wav_file_that_shrinks_is_named(tmp_path):
+    path = write(tmp_path / "a.wav", voice(0, 0))
+    opened = WaveFile.open(path)
+    os.truncate(path, 1000)
+    with pytest.raises(AudioError, match=r"a\.wav: truncated: \d+ of 16000 samples"):
+        opened.whole()
 
 
 def test_flac_of_unknown_length_is_named(tmp_path):
