@@ -22,7 +22,6 @@ from audio import (
     Recordings,
     Remark,
     Samples,
-    evaluation_crops,
     num_samples,
 )
 from augment import Augmenter, Drawn, apply_effects, gather
@@ -310,19 +309,19 @@ class TrainData:
 
 
 class EvaluationItem(NamedTuple):
-    """One file of a trial list: its number, crops (K, T) or an error, and what was remarkable."""
+    """One file of a trial list: its number, groups of crops [(k, T)] or an error, and what was remarkable."""
 
     number: int
-    crops: Tensor
+    crops: list[Tensor]
     remarks: list[Remark]
     error: AudioError | None = None
 
 
 class EvaluationDataset(Dataset[EvaluationItem]):
-    """File number -> its evaluation crops; each file is read once and whole."""
+    """File number -> what of it `scoring` embeds; each file is read once and whole."""
 
-    def __init__(self, recordings: Recordings, length: int, num_crops: int) -> None:
-        self.recordings, self.length, self.num_crops = recordings, length, num_crops
+    def __init__(self, recordings: Recordings, scoring: Any) -> None:
+        self.recordings, self.scoring = recordings, scoring
 
     def __len__(self) -> int:
         return len(self.recordings)
@@ -330,10 +329,10 @@ class EvaluationDataset(Dataset[EvaluationItem]):
     def __getitem__(self, index: int) -> EvaluationItem:
         try:
             audio = self.recordings[index]
-            crops = evaluation_crops(audio.whole(), self.length, self.num_crops)
+            crops = self.scoring.crops(audio.whole())
         except AudioError as error:
-            return EvaluationItem(index, torch.empty(0, 0), [Remark(SKIPPED, str(error))], error)
-        return EvaluationItem(index, torch.from_numpy(crops), audio.remarks)
+            return EvaluationItem(index, [], [Remark(SKIPPED, str(error))], error)
+        return EvaluationItem(index, [torch.from_numpy(group) for group in crops], audio.remarks)
 
 
 def _as_it_is(batch: Any) -> Any:

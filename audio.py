@@ -321,17 +321,3 @@ class Recordings:
 def to_int16(audio: Audio) -> Samples:
     """Samples (T,) in [-1, 1] -> 16-bit samples (T,), rounded and clipped."""
     return np.clip(np.rint(audio * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
-
-
-def evaluation_crops(audio: Audio, length: int, count: int) -> Audio:
-    """Audio (T,) -> crops (count, length) spread evenly over it; length 0: the whole, (1, T).
-
-    Audio that is shorter than a crop, or than 0.3 s, is repeated.
-    """
-    least = length or SHORTEST
-    if len(audio) < least:
-        audio = np.resize(audio, least)
-    if length == 0:
-        return audio[None]
-    starts = np.linspace(0, len(audio) - length, num=count).astype(int)
-    return np.stack([audio[start : start + length] for start in starts])

@@ -20,7 +20,8 @@ from files import read_train_list
 from flags import TEST_OPTIONS
 from normalization._cohort import Ids, speaker_means
 from report import RunFolder
-from scoring import Trials, read_trials, score_trials, summarise, write_scores
+from scoring._rates import error_rates
+from scoring._trials import Trials, read_trials, score_trials, write_scores
 from SpeakerNet import SpeakerNet
 
 FILES_PER_BATCH = 8  # each with --num_eval crops
@@ -37,10 +38,11 @@ class Embedder:
         remark: Callable[[Iterable[Remark]], None],
     ) -> None:
         """Options: eval_frames, num_eval, scoring, nDataLoaderThread, skip_bad_audio."""
-        self.recordings, self.method, self.device, self.remark = recordings, args.scoring, device, remark
+        self.recordings, self.device, self.remark = recordings, device, remark
         self.skip_bad = args.skip_bad_audio
         length = num_samples(args.eval_frames) if args.eval_frames else 0
-        dataset = EvaluationDataset(recordings, length, args.num_eval)
+        self.scoring = options.build("scoring", args, length, args.num_eval)
+        dataset = EvaluationDataset(recordings, self.scoring)
         self.loader = evaluation_loader(dataset, FILES_PER_BATCH, args.nDataLoaderThread)
 
     @torch.inference_mode()
@@ -60,9 +62,11 @@ class Embedder:
                 stop.check()
                 missing.update(item.number for item in items if self._unusable(item))
                 for group in _by_length(item for item in items if item.error is None):
-                    crops = torch.cat([item.crops for item in group]).to(self.device)  # (n*K, T)
-                    embeddings = network.embed(crops).float().unflatten(0, (len(group), -1))
-                    summaries = summarise(embeddings, self.method, normalize).cpu()
+                    embeddings = [
+                        network.embed(torch.cat(parts).to(self.device)).float().unflatten(0, (len(group), -1))
+                        for parts in zip(*(item.crops for item in group), strict=True)  # (n*k, T)
+                    ]
+                    summaries = self.scoring.summarise(embeddings, normalize).cpu()
                     if not len(vectors):
                         vectors = torch.zeros(total, *summaries.shape[1:])
                     vectors[[item.number for item in group]] = summaries
@@ -80,9 +84,9 @@ class Embedder:
 
 def _by_length(items: Iterable[EvaluationItem]) -> list[list[EvaluationItem]]:
     """Files -> groups whose crops can go through the network together."""
-    groups: dict[int, list[EvaluationItem]] = {}
+    groups: dict[tuple[int, ...], list[EvaluationItem]] = {}
     for item in items:
-        groups.setdefault(item.crops.shape[1], []).append(item)
+        groups.setdefault(tuple(crops.shape[1] for crops in item.crops), []).append(item)
     return list(groups.values())
 
 
@@ -146,7 +150,7 @@ class TrialTest:
         """Network -> the trials whose files could be used, and their scores (N,)."""
         vectors, missing = self.embedder.embed(network, normalize, stop)
         trials = self.trials.without(missing)
-        scores = score_trials(vectors, trials, self.args.scoring)
+        scores = score_trials(vectors, trials, self.embedder.scoring)
         if self.cohort is None:
             return trials, scores
         by_cohort = self.cohort.normalization(network, normalize, stop)
@@ -162,7 +166,7 @@ class TrialTest:
         left_out = len(self.trials.enrol) - len(scores)
         figures = dict[str, float]()
         if trials.labels is not None:
-            rates = tuneThreshold.error_rates(scores, trials.labels)
+            rates = error_rates(scores, trials.labels)
             priors = list(dict.fromkeys((args.dcf_p_target, 0.01)))
             figures = tuneThreshold.figures(rates, priors, args.dcf_c_miss, args.dcf_c_fa)
         path = folder.evaluation / f"{Path(args.test_list).stem}.scores.txt"

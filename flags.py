@@ -97,9 +97,7 @@ def evaluation_flags(parser: Parser) -> None:
     group.add_argument("--test_path", default="data/voxceleb1/test/wav", help="where its paths start")
     group.add_argument("--eval_frames", type=int, default=300, help="crop, frames of 10 ms; 0 = whole file")
     group.add_argument("--num_eval", type=int, default=10, help="crops, spread evenly over each file")
-    group.add_argument(
-        "--scoring", default="cosine", choices=("cosine", "distance"), help="mean cosine or distance"
-    )
+    group.add_argument("--scoring", default="cosine", help=options.choices("scoring"))
     group.add_argument("--score_norm", default="none", help=options.choices("normalization"))
     group.add_argument("--cohort_list", default="", help="whom --score_norm goes by; default: --train_list")
     group.add_argument("--cohort_path", default="", help="where its paths start; default: --train_path")
@@ -267,8 +265,8 @@ def idle_augmentation(args: argparse.Namespace, given: set[str]) -> list[str]:
 def check_network_ranges(args: argparse.Namespace) -> None:
     """Raises ValueError for numbers of network_flags and evaluation_flags that can't be."""
     _at_least_one(args, "nOut", "num_eval", "cohort_utterances")
-    if args.score_norm != "none" and args.scoring != "cosine":
-        raise ValueError(f"--score_norm {args.score_norm} is for --scoring cosine, not {args.scoring}")
+    if args.score_norm != "none" and not options.plugin("scoring", args.scoring).is_vector:
+        raise ValueError(f"--score_norm {args.score_norm} is not for --scoring {args.scoring}")
     if not 0.0 < args.input_scale < float("inf"):
         raise ValueError(f"--input_scale must be positive, got {args.input_scale}")
     if args.eval_frames:

@@ -36,9 +36,10 @@ KINDS = {
     "sampler": Kind("sampler", "Sampler"),
     "optimizer": Kind("optimizer", "Optimizer"),
     "scheduler": Kind("scheduler", "Scheduler"),
+    "scoring": Kind("scoring", "Scoring"),
     "normalization": Kind("score_norm", "Normalization"),
 }
-TESTING_KINDS = ("normalization",)  # that training doesn't depend on
+TESTING_KINDS = ("scoring", "normalization")  # that training doesn't depend on
 NETWORK_KINDS = ("models", "features", "pooling")  # what a stored model can't be changed in
 
 

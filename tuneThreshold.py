@@ -6,13 +6,13 @@ python tuneThreshold.py compare exps/a/result/eval/trials.scores.txt exps/b/resu
 
 import argparse
 import sys
-from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from scorefiles import (
+from scoring._bootstrap import interval, resampled
+from scoring._costs import act_dcf, cllr, cost, min_cllr
+from scoring._files import (
     RESAMPLING,
     ScoreFile,
     condition_groups,
@@ -22,24 +22,9 @@ from scorefiles import (
     require_same_trials,
     units_of,
 )
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+from scoring._rates import ErrorRates, Floats, error_rates, pick, turns
 
 LOW_P_FA = (0.01, 0.001)  # where P_miss is told
-LEVEL = 0.95  # of every interval
-FINENESS = 20_000  # parts of a list between which a replicate's threshold is found
-
-
-class ErrorRates(NamedTuple):
-    """Operating points in order of rising thresholds (K,): a trial is accepted if score >= threshold.
-
-    The first point accepts all, the last rejects all; tied scores share one point.
-    """
-
-    thresholds: Floats
-    p_miss: Floats  # share of the target trials that are rejected
-    p_fa: Floats  # share of the nontarget trials that are accepted
 
 
 class Eer(NamedTuple):
@@ -54,60 +39,6 @@ class MinDcf(NamedTuple):
 
     value: float
     threshold: float
-
-
-class SortedTrials(NamedTuple):
-    """Trials in order of rising scores: checked and sorted once, for any number of weightings."""
-
-    order: Integers  # (N,) of the trials as they came
-    is_target: NDArray[np.bool_]  # (N,) in that order, as are the weights
-    last: Integers  # (K - 1,) position of the last trial of each tie
-    thresholds: Floats  # (K,)
-
-
-def sort_trials(scores: ArrayLike, labels: ArrayLike) -> SortedTrials:
-    """Scores (N,), labels (N,) with 1 = target and 0 = nontarget -> the trials, sorted.
-
-    Raises:
-        ValueError: shapes that differ, scores that are not finite, other labels, only one class.
-    """
-    scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
-    if scores.ndim != 1 or scores.shape != labels.shape:
-        raise ValueError(f"expected as many labels as scores, got {labels.shape} and {scores.shape}")
-    if not np.isfinite(scores).all():
-        raise ValueError(f"{np.count_nonzero(~np.isfinite(scores))} scores are not finite numbers")
-    if not ((labels == 0) | (labels == 1)).all():
-        raise ValueError("expected labels 1 (target) and 0 (nontarget) only")
-    num_targets = int(np.count_nonzero(labels))
-    if num_targets in (0, len(labels)):
-        missing = "target" if num_targets == 0 else "nontarget"
-        raise ValueError(f"no error rates from {len(labels)} trials without a {missing} trial")
-    order = np.argsort(scores)
-    scores = scores[order]
-    last = np.append(np.flatnonzero(scores[1:] > scores[:-1]), len(scores) - 1)
-    thresholds = np.append(scores[last], np.nextafter(scores[-1], np.inf))
-    return SortedTrials(order, labels[order] != 0, last, thresholds)
-
-
-def weighted_rates(trials: SortedTrials, weights: Integers) -> ErrorRates:
-    """Weights (N,) >= 0 in the sorted order -> operating points, as if each trial were there so often."""
-    rejected = np.append(0, np.cumsum(weights)[trials.last])
-    missed = np.append(0, np.cumsum(weights * trials.is_target)[trials.last])
-    num_targets, num_nontargets = missed[-1], rejected[-1] - missed[-1]
-    if num_targets == 0 or num_nontargets == 0:
-        raise ValueError("too few speakers or trials to resample: a replicate holds one class only")
-    p_fa = (num_nontargets - (rejected - missed)) / num_nontargets
-    return ErrorRates(trials.thresholds, missed / num_targets, p_fa)
-
-
-def error_rates(scores: ArrayLike, labels: ArrayLike) -> ErrorRates:
-    """Scores (N,), labels (N,) with 1 = target and 0 = nontarget -> every operating point.
-
-    Raises:
-        ValueError: see sort_trials.
-    """
-    trials = sort_trials(scores, labels)
-    return weighted_rates(trials, np.ones(len(trials.order), dtype=np.int64))
 
 
 def _crossing(gap: Floats) -> tuple[int, int, float]:
@@ -138,52 +69,9 @@ def min_dcf(rates: ErrorRates, p_target: float = 0.05, c_miss: float = 1.0, c_fa
 
     NIST SRE 2016 evaluation plan, eq. 2 to 4. Accept-all and reject-all are among the thresholds.
     """
-    cost = _cost(rates, p_target, c_miss, c_fa)
-    best = int(np.argmin(cost))
-    return MinDcf(float(cost[best]), float(rates.thresholds[best]))
-
-
-def act_dcf(rates: ErrorRates, p_target: float = 0.05, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
-    """Normalised detection cost of log-likelihood ratios (natural log) at the Bayes threshold.
-
-    Threshold log(C_fa (1 - p) / (C_miss p)): Bruemmer & du Preez 2006, eq. 4. Above 1 if calibrated badly.
-    """
-    cost = _cost(rates, p_target, c_miss, c_fa)
-    bayes = np.log(c_fa * (1.0 - p_target) / (c_miss * p_target))
-    return float(cost[min(int(np.searchsorted(rates.thresholds, bayes)), len(cost) - 1)])
-
-
-def _cost(rates: ErrorRates, p_target: float, c_miss: float, c_fa: float) -> Floats:
-    """Normalised detection cost (K,) of every operating point."""
-    if not 0.0 < p_target < 1.0 or not min(c_miss, c_fa) > 0.0:
-        raise ValueError(f"expected 0 < p_target < 1 and costs > 0, got {p_target}, {c_miss}, {c_fa}")
-    blind = min(c_miss * p_target, c_fa * (1.0 - p_target))
-    return (c_miss * p_target * rates.p_miss + c_fa * (1.0 - p_target) * rates.p_fa) / blind
-
-
-def cllr(rates: ErrorRates) -> float:
-    """Cost of log-likelihood ratios (natural log) over all priors, in bits; 1 for LLRs that are all 0.
-
-    (mean of log2(1 + e^-s) over targets + mean of log2(1 + e^s) over nontargets) / 2:
-    Bruemmer & du Preez 2006, "Application-independent evaluation of speaker detection".
-    """
-    llrs = rates.thresholds[:-1]  # (K - 1,), each with the share of either class that has this score
-    targets, nontargets = np.diff(rates.p_miss), -np.diff(rates.p_fa)
-    bits = targets * np.logaddexp(0.0, -llrs) + nontargets * np.logaddexp(0.0, llrs)
-    return float(bits.sum() / (2.0 * np.log(2.0)))
-
-
-def turns(rates: ErrorRates) -> Integers:
-    """Numbers of the operating points where the ROC turns (J,): no figure's value depends on others."""
-    misses, rejects = rates.p_miss[1:] > rates.p_miss[:-1], rates.p_fa[1:] < rates.p_fa[:-1]
-    steps = np.flatnonzero(misses | rejects)  # weights of 0 don't move the point
-    kind = misses[steps] + 2 * rejects[steps]  # 1 targets only, 2 nontargets only, 3 both
-    bends = (kind[1:] != kind[:-1]) | (kind[1:] == 3)
-    return np.concatenate(([0], steps[:-1][bends] + 1, steps[-1:] + 1))
-
-
-def _pick(rates: ErrorRates, points: Integers) -> ErrorRates:
-    return ErrorRates(*(column[points] for column in rates))
+    costs = cost(rates, p_target, c_miss, c_fa)
+    best = int(np.argmin(costs))
+    return MinDcf(float(costs[best]), float(rates.thresholds[best]))
 
 
 def auc(rates: ErrorRates) -> float:
@@ -192,49 +80,11 @@ def auc(rates: ErrorRates) -> float:
     return float((-np.diff(rates.p_fa) * hits).sum())
 
 
-def roc_hull(rates: ErrorRates) -> ErrorRates:
-    """The vertices of the ROC's convex hull (J,): trials between two of them are a block of PAV.
-
-    Fawcett & Niculescu-Mizil 2007, "PAV and the ROC convex hull". First all points at once that lie on
-    or above the line between their neighbours, while there are many; then Andrew's monotone chain.
-    """
-    hull = _pick(rates, turns(rates))
-    while True:
-        missed, rejected = np.diff(hull.p_miss), -np.diff(hull.p_fa)
-        convex = missed[:-1] * rejected[1:] < missed[1:] * rejected[:-1]
-        kept = np.concatenate(([0], np.flatnonzero(convex) + 1, [len(convex) + 1]))
-        few = len(kept) > 0.9 * len(hull.p_miss)
-        hull = _pick(hull, kept)
-        if few:
-            break
-    x, y = hull.p_fa.tolist(), hull.p_miss.tolist()
-    chain: list[int] = []
-    for k in range(len(x)):
-        while len(chain) > 1:
-            i, j = chain[-2:]
-            if (y[j] - y[i]) * (x[j] - x[k]) < (y[k] - y[j]) * (x[i] - x[j]):
-                break
-            chain.pop()
-        chain.append(k)
-    return _pick(hull, np.array(chain))
-
-
-def min_cllr(rates: ErrorRates) -> float:
-    """Cllr in bits after the best monotonous map of the scores: isotonic regression by PAV, ties merged.
-
-    A block with shares t of the targets and n of the nontargets gets the LLR log(t / n).
-    """
-    hull = roc_hull(rates)
-    shares = np.stack([np.diff(hull.p_miss), -np.diff(hull.p_fa)])  # (2, J - 1)
-    ratios = np.divide(shares.sum(axis=0), shares, out=np.ones_like(shares), where=shares > 0.0)
-    return float((shares * np.log2(ratios)).sum() / 2.0)
-
-
 def figures(
     rates: ErrorRates, p_targets: list[float], c_miss: float, c_fa: float, llr: bool = False
 ) -> dict[str, float]:
     """Operating points -> every figure and its threshold by name, fractions; llr: scores are natural LLRs."""
-    equal, corners = eer(rates), _pick(rates, turns(rates))
+    equal, corners = eer(rates), pick(rates, turns(rates))
     found = {"eer": equal.value, "threshold": equal.threshold}
     for p in p_targets:
         least = min_dcf(corners, p, c_miss, c_fa)
@@ -262,59 +112,6 @@ def _probability(name: str, value: float) -> float:
     return value
 
 
-def resampled(
-    scores: ArrayLike,
-    labels: ArrayLike,
-    units: Integers,
-    replicates: int = 1000,
-    seed: int = 0,
-    every_point: bool = False,
-) -> Iterator[ErrorRates]:
-    """Scores (N,), labels (N,), units of both sides (N, 2) -> operating points of each bootstrap replicate.
-
-    A replicate draws as many units as there are, with replacement. A trial of two units counts as often
-    as the product of how often either was drawn (Owen 2007, "The pigeonhole bootstrap", with the same
-    units on both sides); a trial within one unit, such as a speaker's target trial, as often as it was
-    (speakers as the units: Poh, Martin & Bengio 2007). The same units and seed draw the same replicates,
-    which pairs systems. Memory doesn't grow with R, as replicates are only weights of the sorted trials.
-    The points are those where the list's ROC turns, so that no error rate changes, and every 20,000th
-    part of the list, so that thresholds are as fine; Cllr and actDCF need every point.
-    """
-    trials = sort_trials(scores, labels)
-    if not every_point:
-        whole = weighted_rates(trials, np.ones(len(trials.order), dtype=np.int64))
-        points = len(trials.thresholds)
-        kept = np.union1d(turns(whole), np.arange(0, points, max(1, points // FINENESS)))
-        trials = trials._replace(last=trials.last[kept[1:] - 1], thresholds=trials.thresholds[kept])
-    names, numbers = np.unique(units[trials.order].T, return_inverse=True)
-    count = len(names)
-    if count < 2 or replicates < 2:
-        raise ValueError(f"no interval from {count} units in {replicates} replicates: at least 2 of either")
-    enrol, test = numbers.reshape(2, -1)
-    test = np.where(enrol == test, count, test)  # unit `count` is there once in each replicate
-    generator = np.random.default_rng(seed)
-    for _ in range(replicates):
-        times = np.bincount(generator.integers(count, size=count), minlength=count + 1)
-        times[count] = 1
-        yield weighted_rates(trials, times[enrol] * times[test])
-
-
-def interval(
-    drawn: Floats, value: float | None = None, least: float = -np.inf, most: float = np.inf
-) -> tuple[float, float]:
-    """A figure in every replicate (R,), on the list -> its 95 % interval within [least, most].
-
-    With a value, quantiles reflected about it (basic bootstrap, Davison & Hinkley 1997, eq. 5.6): minDCF
-    is a minimum over the list and so too low on it, and too low once more in each replicate; reflecting
-    takes that off, where the quantiles as they are double it. Without, the quantiles as they are
-    (eq. 5.18): for the difference of two systems, in which it cancels.
-    """
-    low, high = np.quantile(drawn, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0])
-    if value is not None:
-        low, high = 2.0 * value - high, 2.0 * value - low
-    return float(np.clip(low, least, most)), float(np.clip(high, least, most))
-
-
 def breakdown(trials: ScoreFile, args: argparse.Namespace) -> list[str]:
     """Trials -> a line for each group of each attribute."""
     lines, p = [], args.dcf_p_target[0]
@@ -326,8 +123,8 @@ def breakdown(trials: ScoreFile, args: argparse.Namespace) -> list[str]:
                 lines.append(line + "no error rates without both classes")
                 continue
             rates = error_rates(trials.scores[chosen], labels)
-            cost = min_dcf(rates, p, args.dcf_c_miss, args.dcf_c_fa).value
-            lines.append(f"{line}EER {100 * eer(rates).value:.4f} %, minDCF {cost:.5f} (p_target {p:g})")
+            least = min_dcf(rates, p, args.dcf_c_miss, args.dcf_c_fa).value
+            lines.append(f"{line}EER {100 * eer(rates).value:.4f} %, minDCF {least:.5f} (p_target {p:g})")
     return lines
 
 

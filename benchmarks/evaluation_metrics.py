@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import tuneThreshold
+from scoring._bootstrap import interval, resampled
+from scoring._costs import cllr
+from scoring._rates import error_rates
 
 PRIORS = [0.05, 0.01, 0.001]
 NORMAL = statistics.NormalDist()
@@ -87,10 +90,10 @@ def speed(args: argparse.Namespace) -> None:
     times = []
     for _ in range(args.runs):
         began = time.perf_counter()
-        rates = tuneThreshold.error_rates(scores, labels)
+        rates = error_rates(scores, labels)
         [
             tuneThreshold.eer(rates),
-            tuneThreshold.cllr(rates),
+            cllr(rates),
             *(tuneThreshold.min_dcf(rates, p) for p in PRIORS),
         ]
         times.append(time.perf_counter() - began)
@@ -98,15 +101,15 @@ def speed(args: argparse.Namespace) -> None:
     times = []
     for _ in range(args.runs):
         began = time.perf_counter()
-        found = tuneThreshold.figures(tuneThreshold.error_rates(scores, labels), PRIORS, 1.0, 1.0, llr=True)
+        found = tuneThreshold.figures(error_rates(scores, labels), PRIORS, 1.0, 1.0, llr=True)
         times.append(time.perf_counter() - began)
     print(f"every figure: median {statistics.median(times):.3f} s, from {min(times):.3f} s")
     before = peak_mb()
     began = time.perf_counter()
-    replicates = tuneThreshold.resampled(scores, labels, units, args.replicates)
+    replicates = resampled(scores, labels, units, args.replicates)
     drawn = [tuneThreshold.figures(rates, PRIORS, 1.0, 1.0) for rates in replicates]
     took = time.perf_counter() - began
-    low, high = tuneThreshold.interval(np.array([figures["eer"] for figures in drawn]), found["eer"])
+    low, high = interval(np.array([figures["eer"] for figures in drawn]), found["eer"])
     print(f"{args.replicates} replicates of {args.trials} trials, {args.speakers} speakers: {took:.1f} s")
     print(f"peak memory {peak_mb():.0f} MB, {before:.0f} MB of it before the bootstrap")
     print(f"EER {100 * found['eer']:.4f} % ({100 * low:.4f} to {100 * high:.4f})")
@@ -116,8 +119,8 @@ def replicate(
     scores: NDArray[np.float64], labels: NDArray[np.int8], units: NDArray[np.int64], count: int, seed: int
 ) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
     """Trials, units of both sides -> the list's figures, the same in each replicate (R,)."""
-    found = tuneThreshold.figures(tuneThreshold.error_rates(scores, labels), PRIORS, 1.0, 1.0)
-    replicates = tuneThreshold.resampled(scores, labels, units, count, seed)
+    found = tuneThreshold.figures(error_rates(scores, labels), PRIORS, 1.0, 1.0)
+    replicates = resampled(scores, labels, units, count, seed)
     drawn = [tuneThreshold.figures(rates, PRIORS, 1.0, 1.0) for rates in replicates]
     return found, {name: np.array([figures[name] for figures in drawn]) for name in found}
 
@@ -141,8 +144,8 @@ def coverage(args: argparse.Namespace) -> None:
             found, drawn = replicate(scores, labels, units, args.replicates, seed)
             drawn_other = replicate(other, labels, units, args.replicates, seed)[1]
             for name, value in truth.items():
-                low, high = tuneThreshold.interval(drawn[name], found[name])
-                limits = tuneThreshold.interval(drawn_other[name] - drawn[name])
+                low, high = interval(drawn[name], found[name])
+                limits = interval(drawn_other[name] - drawn[name])
                 figure, difference = (way, f"{name} {value:.5f}"), (way, f"difference of {name}")
                 held[figure] = held.get(figure, 0) + (low <= value <= high)
                 held[difference] = held.get(difference, 0) + (limits[0] <= 0.0 <= limits[1])

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import dataprep
 from files import read_train_list
-from scoring import read_trials
+from scoring._trials import read_trials
 
 
 def write_list(path: Path, utterances: int, speakers: int) -> None:

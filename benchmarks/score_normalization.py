@@ -22,7 +22,8 @@ from torch.nn.functional import normalize
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from normalization.asnorm import Normalization
-from scoring import Trials, score_trials
+from scoring._trials import Trials, score_trials
+from scoring.cosine import Scoring
 
 Floats = NDArray[np.floating]
 
@@ -114,7 +115,7 @@ def main() -> None:
     print(f"peak memory with the vectors alone {peak_gb():.2f} GB; {torch.get_num_threads()} threads")
 
     def score() -> NDArray[np.float64]:
-        return score_trials(vectors[:, None], trials, "cosine")
+        return score_trials(vectors[:, None], trials, Scoring(0, 1))
 
     ours = show(f"cosine scores of {args.trials:,} trials", seconds(score, args.runs))
     array = vectors.numpy()

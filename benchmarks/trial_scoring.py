@@ -18,7 +18,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from scoring import METHODS, Trials, score_trials, summarise
+import options
+from scoring._trials import Trials, score_trials
 
 
 def loop(crops: torch.Tensor, trials: Trials, count: int) -> list[float]:
@@ -57,12 +58,13 @@ def main() -> None:
     enrol, test = np.random.default_rng(0).integers(args.files, size=(2, args.trials))
     trials = Trials([str(i) for i in range(args.files)], enrol, test, None)
     tenth = trials._replace(enrol=enrol[: args.trials // 10], test=test[: args.trials // 10])
-    for method in METHODS:
-        vectors = summarise(crops, method, normalize=True)
+    for method in ("cosine", "distance"):
+        scoring = options.plugin("scoring", method)(0, args.crops)
+        vectors = scoring.summarise([crops], normalize=True)
         before = peak_mb()
-        score_trials(vectors, tenth, method)
+        score_trials(vectors, tenth, scoring)
         after_a_tenth = peak_mb()
-        score_trials(vectors, trials, method)
+        score_trials(vectors, trials, scoring)
         print(
             f"{method}: peak memory grows by {after_a_tenth - before:.0f} MB over a tenth of the trials",
             end="",
@@ -70,7 +72,7 @@ def main() -> None:
         print(f" and by {peak_mb() - after_a_tenth:.0f} MB more over all")
         ratios, rates = [], []
         for _ in range(args.runs):
-            ours = args.trials / seconds(lambda v=vectors, m=method: score_trials(v, trials, m))  # type: ignore
+            ours = args.trials / seconds(lambda v=vectors, s=scoring: score_trials(v, trials, s))  # type: ignore
             theirs = args.loop_trials / seconds(lambda: loop(crops, trials, args.loop_trials))
             ratios.append(ours / theirs)
             rates.append(ours)
@@ -79,7 +81,7 @@ def main() -> None:
             f"the loop (runs: {', '.join(f'{ratio:.1f}' for ratio in ratios)})"
         )
     expected = torch.tensor(loop(crops, trials, 1000))
-    error = (expected - torch.tensor(score_trials(crops, trials, "distance")[:1000])).abs().max()
+    error = (expected - torch.tensor(score_trials(crops, trials, scoring)[:1000])).abs().max()
     print(f"distance: largest difference from the loop over 1,000 trials {error:.1e}")
 
 

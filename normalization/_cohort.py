@@ -182,7 +182,7 @@ def _check_vectors(name: str, vectors: Tensor, speakers: Ids | None) -> None:
     if vectors.ndim != 2:
         raise ValueError(
             f"{name}: expected one vector for each, (count, D), got {(*vectors.shape,)}; --score_norm needs "
-            "--scoring cosine"
+            "another --scoring, such as cosine"
         )
     if len(vectors) and not torch.stack(vectors.aminmax()).isfinite().all():  # makes no copy, unlike isfinite
         raise ValueError(f"{name}: some values are not finite numbers")

@@ -9,7 +9,8 @@ import soundfile
 from conftest import voice
 from scipy.signal import resample_poly
 
-from audio import AudioError, AudioFile, Recordings, WaveFile, evaluation_crops, num_samples
+from audio import AudioError, AudioFile, Recordings, WaveFile, num_samples
+from scoring._crops import evaluation_crops
 
 
 def write(path, audio, rate=16_000, **settings):

@@ -10,8 +10,15 @@ from scipy.special import ndtri
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-import calibration
-from calibration import Calibration, cross_validate, fit, probability, refuse_overlap, symmetric_measures
+from scoring import _calibration as calibration
+from scoring._calibration import (
+    Calibration,
+    cross_validate,
+    fit,
+    probability,
+    refuse_overlap,
+    symmetric_measures,
+)
 
 
 def cllr(llr, labels):

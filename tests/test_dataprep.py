@@ -13,7 +13,7 @@ from corpora._generate import Split
 from corpora._lists import Utterances, trial_list
 from corpora._source import read_source
 from files import read_train_list
-from scoring import read_trials
+from scoring._trials import read_trials
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import dataprep
 from audio import Pack
 from corpora._convert import find_ffmpeg
 from files import read_train_list
-from scoring import read_trials
+from scoring._trials import read_trials
 
 STEPS = ["--download", "--concatenate", "--extract", "--convert", "--generate", "--check", "--pack"]
 KILLS = 10

@@ -12,6 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 import options
 import tuneThreshold
 from loss import _pairs
+from scoring._rates import error_rates
 
 
 def test_amsoftmax_takes_the_margin_off_the_true_cosine_only():
@@ -200,7 +201,7 @@ def test_the_batchs_eer_is_that_of_tunethreshold(seed):
     nontarget = np.round(generator.normal(-0.5, 1.0, 53), 1)
     found = _pairs.equal_error_rate(torch.tensor(target), torch.tensor(nontarget))
     scores, labels = np.r_[target, nontarget], np.r_[np.ones(37, int), np.zeros(53, int)]
-    expected = tuneThreshold.eer(tuneThreshold.error_rates(scores, labels)).value
+    expected = tuneThreshold.eer(error_rates(scores, labels)).value
     assert found.item() == pytest.approx(expected, abs=1e-6)
     assert _pairs.equal_error_rate(torch.tensor([2.0, 3.0]), torch.tensor([0.0])) == 0.0
     assert _pairs.equal_error_rate(torch.tensor([0.0]), torch.tensor([2.0, 3.0])) == 1.0

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import scorefiles
-import scoring
-from scoring import Trials, read_trials, score_trials, summarise, write_scores
+import options
+from scoring import _trials
+from scoring._files import read_scores
+from scoring._trials import Trials, read_trials, score_trials, write_scores
 
 
 def trials_of(tmp_path, text):
@@ -61,21 +62,50 @@ def random_trials(num_files=9, num_trials=50):
     return Trials([f"{i}.wav" for i in range(num_files)], *sides, labels)
 
 
+def cosine(a, b):
+    return F.cosine_similarity(a[:, None], b[None], dim=2).mean()  # over all pairs of crops
+
+
+LOOPS = {  # whole recordings (1, D) and crops (K, D) of both sides, normalised or not -> the score
+    "cosine": lambda whole, crops, normalize: cosine(*crops),
+    "mean": lambda whole, crops, normalize: F.cosine_similarity(*(side.mean(0) for side in crops), dim=0),
+    "full_and_crops": lambda whole, crops, normalize: (cosine(*whole) + cosine(*crops)) / 2,
+    "distance": lambda whole, crops, normalize: (
+        -torch.cdist(*(F.normalize(side, dim=1) if normalize else side for side in crops)).mean()
+    ),
+}
+
+
 @pytest.mark.parametrize("block_values", [1, 1000, 1 << 19])
-@pytest.mark.parametrize("method", scoring.METHODS)
+@pytest.mark.parametrize("name", options.available("scoring"))
 @pytest.mark.parametrize("normalize", [True, False])
-def test_scores_equal_the_mean_over_all_pairs_of_crops(method, normalize, block_values, monkeypatch):
-    monkeypatch.setattr(scoring, "BLOCK_VALUES", block_values)
+def test_scores_equal_a_loop_over_trials(name, normalize, block_values, monkeypatch):
+    monkeypatch.setattr(_trials, "BLOCK_VALUES", block_values)
     torch.manual_seed(0)
-    crops, trials = torch.randn(9, 4, 16), random_trials()
-    scores = score_trials(summarise(crops, method, normalize), trials, method)
+    crops, whole, trials = torch.randn(9, 4, 16), torch.randn(9, 1, 16), random_trials()
+    scoring = options.plugin("scoring", name)(4800, 4)
+    groups = [whole, crops] if name == "full_and_crops" else [crops]
+    summaries = scoring.summarise(groups, normalize)
+    scores = score_trials(summaries, trials, scoring)
     for i, (a, b) in enumerate(zip(trials.enrol, trials.test, strict=True)):
-        if method == "cosine":
-            expected = F.cosine_similarity(crops[a][:, None], crops[b][None], dim=2).mean()
-        else:
-            x, y = (F.normalize(crops[k], dim=1) if normalize else crops[k] for k in (a, b))
-            expected = -torch.cdist(x, y).mean()
-        assert scores[i] == pytest.approx(expected.item(), abs=2e-4 if a == b else 1e-5)
+        expected = LOOPS[name]((whole[a], whole[b]), (crops[a], crops[b]), normalize).item()
+        assert scores[i] == pytest.approx(expected, abs=2e-4 if a == b else 1e-5)
+    if scoring.is_vector:
+        assert summaries.shape[1] == 1
+
+
+@pytest.mark.parametrize("name", options.available("scoring"))
+def test_what_is_embedded(name):
+    audio = np.arange(10_000, dtype=np.float32)
+    groups = options.plugin("scoring", name)(4800, 3).crops(audio)
+    assert [group.shape for group in groups][-1] == (3, 4800)
+    assert groups[-1][:, 0].tolist() == [0, 2600, 5200]
+    if name == "full_and_crops":
+        np.testing.assert_array_equal(groups[0], audio[None])
+        with pytest.raises(ValueError, match="--eval_frames"):
+            options.plugin("scoring", name)(0, 3)
+    else:
+        assert options.plugin("scoring", name)(0, 3).crops(audio)[0].shape == (1, 10_000)
 
 
 def test_trials_without_missing_files():
@@ -91,7 +121,7 @@ def test_score_files_are_read_back(tmp_path):
     write_scores(tmp_path / "s.txt", trials, scores)
     first = (tmp_path / "s.txt").read_text().splitlines()[0].split()
     assert first[1:] == [f"{trials.enrol[0]}.wav", f"{trials.test[0]}.wav", str(trials.labels[0])]
-    read, labels = scorefiles.read_scores(str(tmp_path / "s.txt"))
+    read, labels = read_scores(str(tmp_path / "s.txt"))
     np.testing.assert_allclose(read, scores, rtol=1e-8)
     np.testing.assert_array_equal(labels, trials.labels)
 

@@ -22,10 +22,11 @@ import DatasetLoader
 import evaluation
 import report
 import runtime
-import scorefiles
 import trainSpeakerNet
 import tuneThreshold
 from corpora._pack import write_pack
+from scoring import _files as scorefiles
+from scoring._rates import error_rates
 
 SCRIPT = "trainSpeakerNet.py"
 
@@ -113,7 +114,7 @@ def test_eval_needs_nothing_but_the_model_file(trained, corpus, tmp_path):
     )
     assert ours == theirs
     scores, labels = scorefiles.read_scores(str(tmp_path / "result" / "eval" / "test.scores.txt"))
-    eer = tuneThreshold.eer(tuneThreshold.error_rates(scores, labels)).value
+    eer = tuneThreshold.eer(error_rates(scores, labels)).value
     assert f"VEER {100 * eer:.4f}" in result.stdout
     distance = run_script(SCRIPT, "--eval", *words, "--save_path", tmp_path, "--scoring", "distance")
     assert distance.returncode == 0
@@ -266,7 +267,7 @@ def test_scores_are_normalised_by_a_cohort(trained, corpus, tmp_path):
         "--score_norm=znorm",
         "--scoring=distance",
     )
-    assert_refused(refused, "--score_norm znorm is for --scoring cosine")
+    assert_refused(refused, "--score_norm znorm is not for --scoring distance")
 
 
 def test_an_own_speaker_is_known_by_path_or_folder(corpus, tmp_path):

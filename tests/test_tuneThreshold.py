@@ -11,8 +11,12 @@ from conftest import assert_refused, run_here, run_script
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 
-import scorefiles
 import tuneThreshold as tune
+from scoring import _files as scorefiles
+from scoring._bootstrap import interval, resampled
+from scoring._costs import act_dcf, cllr, min_cllr, roc_hull
+from scoring._files import RESAMPLING
+from scoring._rates import error_rates, sort_trials, weighted_rates
 
 
 def brute_force(scores, labels, p_target=0.05):
@@ -33,7 +37,7 @@ def brute_force(scores, labels, p_target=0.05):
 def test_a_list_worked_by_hand():
     # score   .1  .2  .3  .4  .5  .6      thresholds in between:
     # label    0   1   0   1   0   1      at .3: P_miss 1/3, P_fa 2/3; at .4: P_miss 1/3, P_fa 1/3
-    rates = tune.error_rates([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0, 1, 0, 1, 0, 1])
+    rates = error_rates([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0, 1, 0, 1, 0, 1])
     np.testing.assert_allclose(rates.p_miss, np.array([0, 0, 1, 1, 2, 2, 3]) / 3)
     np.testing.assert_allclose(rates.p_fa, np.array([3, 2, 2, 1, 1, 0, 0]) / 3)
     assert tune.eer(rates) == pytest.approx((1 / 3, 0.4))
@@ -46,7 +50,7 @@ def test_a_list_worked_by_hand():
 def test_eer_between_two_operating_points():
     # targets 1, 3; nontargets 0, 1, 2: at 2: (1/2, 1/3), at 1: (0, 2/3); both cross at share
     # (2/3) / (2/3 + 1/6) = 0.8 of the way: EER 0.8 * 1/2 = 0.4, threshold 1 + 0.8
-    rates = tune.error_rates([1, 3, 0, 1, 2], [1, 1, 0, 0, 0])
+    rates = error_rates([1, 3, 0, 1, 2], [1, 1, 0, 0, 0])
     assert tune.eer(rates) == pytest.approx((0.4, 1.8))
 
 
@@ -55,7 +59,7 @@ def test_eer_between_two_operating_points():
     [([1, 2, 3, 4], 0.0, 0.0), ([4, 3, 2, 1], 1.0, 1.0), ([7, 7, 7, 7], 0.5, 1.0)],
 )
 def test_perfect_inverted_and_constant_scores(scores, eer, min_dcf):
-    rates = tune.error_rates(scores, [0, 0, 1, 1])
+    rates = error_rates(scores, [0, 0, 1, 1])
     assert tune.eer(rates).value == pytest.approx(eer)
     for p_target in (0.01, 0.5, 0.9):
         assert tune.min_dcf(rates, p_target).value == pytest.approx(min_dcf)
@@ -68,7 +72,7 @@ def test_equals_brute_force_with_ties_in_any_order(seed):
     scores = generator.integers(0, 8, 40).astype(float)
     labels = (scores + generator.normal(0, 3, 40) > 4).astype(int)
     order = generator.permutation(40)
-    rates, shuffled = tune.error_rates(scores, labels), tune.error_rates(scores[order], labels[order])
+    rates, shuffled = error_rates(scores, labels), error_rates(scores[order], labels[order])
     for a, b in zip(rates, shuffled, strict=True):
         np.testing.assert_array_equal(a, b)
     assert (tune.eer(rates).value, tune.min_dcf(rates).value) == pytest.approx(brute_force(scores, labels))
@@ -77,7 +81,7 @@ def test_equals_brute_force_with_ties_in_any_order(seed):
 def test_agrees_with_voxceleb_trainer_and_scikit_learn():
     scores = np.random.RandomState(3).uniform(-0.5, 0.5, 1000)
     labels = (scores + 0.6 * np.random.RandomState(5).uniform(-0.5, 0.5, 1000) > 0.15).astype(int)
-    rates = tune.error_rates(scores, labels)
+    rates = error_rates(scores, labels)
     assert 100 * tune.eer(rates).value == pytest.approx(14.4186, abs=1e-4)
     assert tune.min_dcf(rates, 0.05).value == pytest.approx(0.74447, abs=1e-5)
     assert tune.min_dcf(rates, 0.01).value == pytest.approx(0.78310, abs=1e-5)
@@ -101,36 +105,36 @@ def test_cllr_worked_by_hand():
     scores, labels = [np.log(3), 0.0, 0.0, -np.log(7)], [1, 1, 0, 0]
     expected = (np.log2(4 / 3) + 1 + 1 + np.log2(8 / 7)) / 4
     assert expected == pytest.approx(0.651921, abs=1e-6)
-    assert tune.cllr(tune.error_rates(scores, labels)) == pytest.approx(expected)
-    assert tune.cllr(tune.error_rates([0, 0, 0], [0, 1, 0])) == pytest.approx(1.0)  # says nothing: 1 bit
-    assert np.isfinite(tune.cllr(tune.error_rates([-5e3, 5e3], [1, 0])))  # no overflow
+    assert cllr(error_rates(scores, labels)) == pytest.approx(expected)
+    assert cllr(error_rates([0, 0, 0], [0, 1, 0])) == pytest.approx(1.0)  # says nothing: 1 bit
+    assert np.isfinite(cllr(error_rates([-5e3, 5e3], [1, 0])))  # no overflow
 
 
 def test_min_cllr_worked_by_hand():
     # scores 1 2 3 4, labels 0 1 0 1. PAV pools 2 and 3: blocks {0}, {1, 0}, {1} with LLRs -inf, 0, inf.
     # Only the middle costs: 1 bit for half of the targets and for half of the nontargets: (0.5 + 0.5) / 2.
-    rates = tune.error_rates([1, 2, 3, 4], [0, 1, 0, 1])
-    assert tune.min_cllr(rates) == pytest.approx(0.5)
+    rates = error_rates([1, 2, 3, 4], [0, 1, 0, 1])
+    assert min_cllr(rates) == pytest.approx(0.5)
     # hull: accept all, above the first nontarget, above the pooled pair, reject all
-    np.testing.assert_allclose(tune.roc_hull(rates).p_fa, [1.0, 0.5, 0.0, 0.0])
-    np.testing.assert_allclose(tune.roc_hull(rates).p_miss, [0.0, 0.0, 0.5, 1.0])
-    assert tune.min_cllr(tune.error_rates([1, 2], [0, 1])) == 0.0
-    assert tune.min_cllr(tune.error_rates([2, 1], [0, 1])) == pytest.approx(1.0)
-    assert tune.min_cllr(tune.error_rates([1, 1, 1], [0, 1, 1])) == pytest.approx(1.0)
+    np.testing.assert_allclose(roc_hull(rates).p_fa, [1.0, 0.5, 0.0, 0.0])
+    np.testing.assert_allclose(roc_hull(rates).p_miss, [0.0, 0.0, 0.5, 1.0])
+    assert min_cllr(error_rates([1, 2], [0, 1])) == 0.0
+    assert min_cllr(error_rates([2, 1], [0, 1])) == pytest.approx(1.0)
+    assert min_cllr(error_rates([1, 1, 1], [0, 1, 1])) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_figures_agree_with_scikit_learn(seed):
     scores, labels = trials_with_ties(seed, values=12 if seed % 2 else 500)
-    rates = tune.error_rates(scores, labels)
+    rates = error_rates(scores, labels)
     assert tune.auc(rates) == pytest.approx(roc_auc_score(labels, scores))
     # classes weighted alike, so that the posterior's odds are the likelihood ratio
     weights = np.where(labels == 1, 1 / labels.sum(), 1 / (1 - labels).sum())
     posterior = IsotonicRegression(out_of_bounds="clip").fit_transform(scores, labels, sample_weight=weights)
     chosen = np.where(labels == 1, posterior, 1.0 - posterior)
-    assert tune.min_cllr(rates) == pytest.approx(-(weights * np.log2(chosen)).sum() / 2, abs=1e-9)
-    assert tune.min_cllr(rates) <= min(1.0, tune.cllr(rates)) + 1e-12
-    assert tune.min_cllr(tune.error_rates(np.exp(scores), labels)) == pytest.approx(tune.min_cllr(rates))
+    assert min_cllr(rates) == pytest.approx(-(weights * np.log2(chosen)).sum() / 2, abs=1e-9)
+    assert min_cllr(rates) <= min(1.0, cllr(rates)) + 1e-12
+    assert min_cllr(error_rates(np.exp(scores), labels)) == pytest.approx(min_cllr(rates))
 
 
 def test_the_hull_of_adversarial_lists_takes_linear_time():
@@ -139,7 +143,7 @@ def test_the_hull_of_adversarial_lists_takes_linear_time():
     sizes = np.arange(1, count + 1)
     labels = np.concatenate([np.repeat([0, 1], [count, size]) for size in sizes] + [np.zeros(10**6, int)])
     began = time.perf_counter()
-    hull = tune.roc_hull(tune.error_rates(np.arange(len(labels)), labels))
+    hull = roc_hull(error_rates(np.arange(len(labels)), labels))
     assert time.perf_counter() - began < 5.0
     slopes = np.diff(hull.p_miss) / np.maximum(-np.diff(hull.p_fa), 1e-300)
     assert (np.diff(slopes) > 0).all()
@@ -148,17 +152,17 @@ def test_the_hull_of_adversarial_lists_takes_linear_time():
 def test_act_dcf_worked_by_hand():
     # p = 0.2: accept from log((1 - 0.2) / 0.2) = log 4 = 1.386 on. The target at 1 is missed (1/2), the
     # nontarget at 2 accepted (1/2): (0.2 * 0.5 + 0.8 * 0.5) / 0.2 = 2.5
-    rates = tune.error_rates([1, 3, 2, -1], [1, 1, 0, 0])
-    assert tune.act_dcf(rates, 0.2) == pytest.approx(2.5)
+    rates = error_rates([1, 3, 2, -1], [1, 1, 0, 0])
+    assert act_dcf(rates, 0.2) == pytest.approx(2.5)
     # c_fa 10: from log 40 = 3.7 on nothing is accepted: 0.2 * 1 / min(0.2, 8) = 1
-    assert tune.act_dcf(rates, 0.2, c_fa=10.0) == pytest.approx(1.0)
+    assert act_dcf(rates, 0.2, c_fa=10.0) == pytest.approx(1.0)
     # a score at the threshold is accepted: p = 0.5, from 0 on
-    assert tune.act_dcf(tune.error_rates([0.0, -1.0], [1, 0]), 0.5) == 0.0
+    assert act_dcf(error_rates([0.0, -1.0], [1, 0]), 0.5) == 0.0
 
 
 def test_p_miss_at_a_p_fa_worked_by_hand():
     # targets 1, 3; nontargets 0, 1, 2: points (P_fa, P_miss) (1, 0), (2/3, 0), (1/3, 1/2), (0, 1/2), (0, 1)
-    rates = tune.error_rates([1, 3, 0, 1, 2], [1, 1, 0, 0, 0])
+    rates = error_rates([1, 3, 0, 1, 2], [1, 1, 0, 0, 0])
     assert tune.p_miss_at(rates, 0.5) == pytest.approx(0.25)  # half of the way from (2/3, 0) to (1/3, 1/2)
     assert tune.p_miss_at(rates, 1 / 3) == pytest.approx(0.5)
     assert tune.p_miss_at(rates, 0.0) == pytest.approx(0.5)
@@ -170,10 +174,10 @@ def test_p_miss_at_a_p_fa_worked_by_hand():
 def test_all_figures_whatever_the_order_and_points(seed):
     scores, labels = trials_with_ties(seed)
     order = np.random.default_rng(seed).permutation(len(scores))
-    found = tune.figures(tune.error_rates(scores, labels), [0.05, 0.5], 1.0, 1.0, llr=True)
-    shuffled = tune.figures(tune.error_rates(scores[order], labels[order]), [0.05, 0.5], 1.0, 1.0, llr=True)
+    found = tune.figures(error_rates(scores, labels), [0.05, 0.5], 1.0, 1.0, llr=True)
+    shuffled = tune.figures(error_rates(scores[order], labels[order]), [0.05, 0.5], 1.0, 1.0, llr=True)
     assert found == shuffled
-    rates = tune.error_rates(scores, labels)
+    rates = error_rates(scores, labels)
     assert (found["eer"], found["threshold"]) == tune.eer(rates)
     for p in (0.05, 0.5):  # turning points alone hold the minimum
         assert (found[f"min_dcf_{p}"], found[f"threshold_min_dcf_{p}"]) == tune.min_dcf(rates, p)
@@ -183,13 +187,13 @@ def test_all_figures_whatever_the_order_and_points(seed):
 def test_weighted_rates_are_those_of_repeated_trials(seed):
     scores, labels = trials_with_ties(seed)
     weights = np.random.default_rng(seed).integers(0, 4, len(scores))
-    trials = tune.sort_trials(scores, labels)
-    weighted = tune.weighted_rates(trials, weights[trials.order])
+    trials = sort_trials(scores, labels)
+    weighted = weighted_rates(trials, weights[trials.order])
     for threshold, p_miss, p_fa in zip(*weighted, strict=True):
         missed, accepted = weights * (scores < threshold), weights * (scores >= threshold)
         assert p_miss == missed[labels == 1].sum() / weights[labels == 1].sum()
         assert p_fa == accepted[labels == 0].sum() / weights[labels == 0].sum()
-    repeated = tune.error_rates(np.repeat(scores, weights), np.repeat(labels, weights))
+    repeated = error_rates(np.repeat(scores, weights), np.repeat(labels, weights))
     found, expected = (tune.figures(rates, [0.05], 1.0, 1.0, llr=True) for rates in (weighted, repeated))
     for name in found:
         if "threshold" not in name:  # a threshold may lie anywhere between two trials that are there
@@ -209,14 +213,14 @@ def speaker_trials(seed, speakers=20, count=800, spread=1.0):
 
 @pytest.mark.parametrize("every_point", [False, True])
 def test_replicates_are_physically_repeated_trials(every_point, monkeypatch):
-    monkeypatch.setattr(tune, "FINENESS", 50)
+    monkeypatch.setattr("scoring._bootstrap.FINENESS", 50)
     scores, labels, units = speaker_trials(0)
     generator = np.random.default_rng(5)
-    for rates in tune.resampled(scores, labels, units, 5, 5, every_point):
+    for rates in resampled(scores, labels, units, 5, 5, every_point):
         drawn = generator.integers(20, size=20)  # the speakers of this replicate
         times = np.array([np.count_nonzero(drawn == speaker) for speaker in range(20)])
         weights = [times[a] if a == b else times[a] * times[b] for a, b in units]
-        repeated = tune.error_rates(np.repeat(scores, weights), np.repeat(labels, weights))
+        repeated = error_rates(np.repeat(scores, weights), np.repeat(labels, weights))
         found, expected = (tune.figures(r, [0.05, 0.01], 1.0, 1.0, every_point) for r in (rates, repeated))
         for name in found:
             if "threshold" not in name:
@@ -225,7 +229,7 @@ def test_replicates_are_physically_repeated_trials(every_point, monkeypatch):
 
 
 def eers(*args):
-    return np.array([tune.eer(rates).value for rates in tune.resampled(*args)])
+    return np.array([tune.eer(rates).value for rates in resampled(*args)])
 
 
 def test_replicates_depend_on_the_seed_alone():
@@ -241,18 +245,18 @@ def test_replicates_depend_on_the_seed_alone():
 def test_speakers_that_differ_widen_the_interval():
     scores, labels, units = speaker_trials(2)
     alone = np.repeat(np.arange(len(scores))[:, None], 2, axis=1)  # each trial for itself
-    widths = [np.diff(tune.interval(eers(scores, labels, u, 200)))[0] for u in (units, alone)]
+    widths = [np.diff(interval(eers(scores, labels, u, 200)))[0] for u in (units, alone)]
     assert widths[0] > 1.5 * widths[1]
-    value = tune.eer(tune.error_rates(scores, labels)).value
-    low, high = tune.interval(eers(scores, labels, units, 200), value)
+    value = tune.eer(error_rates(scores, labels)).value
+    low, high = interval(eers(scores, labels, units, 200), value)
     assert low < value < high
 
 
 def test_an_interval_worked_by_hand():
     # quantiles of 0 ... 1000 are 25 and 975; reflected about 600: 1200 - 975 and 1200 - 25
-    assert tune.interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
-    assert tune.interval(np.arange(1001.0), 600.0) == pytest.approx((225.0, 1175.0))
-    assert tune.interval(np.arange(1001.0), 600.0, 300.0, 1000.0) == pytest.approx((300.0, 1000.0))
+    assert interval(np.arange(1001.0)) == pytest.approx((25.0, 975.0))
+    assert interval(np.arange(1001.0), 600.0) == pytest.approx((225.0, 1175.0))
+    assert interval(np.arange(1001.0), 600.0, 300.0, 1000.0) == pytest.approx((300.0, 1000.0))
 
 
 @pytest.mark.parametrize(
@@ -261,11 +265,11 @@ def test_an_interval_worked_by_hand():
 )
 def test_refuses_to_resample_too_little(units, replicates, words):
     with pytest.raises(ValueError, match=words):
-        list(tune.resampled([1.0, 2.0], [1, 0], np.array(units), replicates))
+        list(resampled([1.0, 2.0], [1, 0], np.array(units), replicates))
 
 
 def test_thresholds_for_wanted_rates():
-    rates = tune.error_rates([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 1, 1])
+    rates = error_rates([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 1, 1])
     at = tune.threshold_for_p_fa(rates, 0.34)  # one false alarm in three: accept from 3 on
     assert (rates.thresholds[at], rates.p_fa[at], rates.p_miss[at]) == pytest.approx((3, 1 / 3, 0))
     at = tune.threshold_for_p_fa(rates, 0.0)
@@ -292,7 +296,7 @@ def test_thresholds_for_wanted_rates():
 )
 def test_refuses_what_has_no_error_rates(scores, labels, words):
     with pytest.raises(ValueError, match=words):
-        tune.error_rates(scores, labels)
+        error_rates(scores, labels)
 
 
 def test_a_million_scores_in_little_time_and_memory():
@@ -301,7 +305,7 @@ def test_a_million_scores_in_little_time_and_memory():
     scores = generator.normal(labels, 1.0)
 
     def all_figures():
-        rates = tune.error_rates(scores, labels)
+        rates = error_rates(scores, labels)
         tune.eer(rates), tune.min_dcf(rates, 0.05), tune.min_dcf(rates, 0.01)
         tune.threshold_for_p_fa(rates, 0.01), tune.threshold_for_p_miss(rates, 0.01)
 
@@ -386,7 +390,7 @@ def test_intervals_of_the_command(tmp_path):
         assert word in result.stdout
     shuffled = np.random.default_rng(3).permutation(800)
     again = write_trials(tmp_path / "shuffled.txt", order=shuffled)
-    for way in tune.RESAMPLING:
+    for way in RESAMPLING:
         words = ("--intervals", "--replicates", 50, "--resample", way)
         assert len({run_here("tuneThreshold.py", p, *words).stdout for p in (path, again)}) == 1
     wide = run_here("tuneThreshold.py", path, "--intervals", "--replicates", 50, "--seed", 1)

@@ -2,17 +2,15 @@
 
 import os.path
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from files import read_lines, write_text
 
-METHODS = ("cosine", "distance")
 BLOCK_VALUES = 1 << 19  # numbers gathered at a time: 2 MiB for either side, which stays in the cache
 
 
@@ -80,24 +78,11 @@ def _split_trial(line: str, root: str, where: str) -> tuple[int | None, str, str
     return found[0]
 
 
-def summarise(crops: Tensor, method: str, normalize: bool) -> Tensor:
-    """Embeddings of one utterance's crops (..., K, D) -> what its scores need, (..., 1 or K, D).
+def score_trials(vectors: Tensor, trials: Trials, scoring: Any) -> NDArray[np.float64]:
+    """Summaries of every file (U, V, D) and N trials -> scores (N,), higher = more alike.
 
-    The mean over all crop pairs of the cosine is the product of the two means of length-normalised
-    embeddings, so that one vector is enough for `cosine`; `distance` needs every crop.
+    Works in blocks, so that memory doesn't grow with N; on the device of the vectors.
     """
-    if method == "cosine":
-        return F.normalize(crops, dim=-1).mean(dim=-2, keepdim=True)
-    return F.normalize(crops, dim=-1) if normalize else crops
-
-
-def score_trials(vectors: Tensor, trials: Trials, method: str) -> NDArray[np.float64]:
-    """Summaries of every file (U, K, D) and N trials -> scores (N,), higher = more alike.
-
-    cosine: the mean cosine of all crop pairs. distance: minus the mean Euclidean distance of all crop
-    pairs, as voxceleb_trainer scores. Works in blocks, so that memory doesn't grow with N.
-    """
-    score = {"cosine": _cosine, "distance": _distance}[method]
     size = max(1, BLOCK_VALUES // vectors[0].numel())
     scores = np.empty(len(trials.enrol))
     for start in range(0, len(scores), size):
@@ -105,21 +90,8 @@ def score_trials(vectors: Tensor, trials: Trials, method: str) -> NDArray[np.flo
         enrol, test = (torch.from_numpy(side[block]).to(vectors.device) for side in trials[1:3])
         # index_select is more than twice as fast as vectors[enrol]
         pair = vectors.index_select(0, enrol), vectors.index_select(0, test)
-        scores[block] = score(*pair).double().cpu().numpy()
+        scores[block] = scoring.score(*pair).double().cpu().numpy()
     return scores
-
-
-def _cosine(enrol: Tensor, test: Tensor) -> Tensor:
-    """(N, 1, D), (N, 1, D) -> (N,)."""
-    return (enrol * test).sum(dim=(1, 2))  # less than half as long as einsum, which makes N matrix products
-
-
-def _distance(enrol: Tensor, test: Tensor) -> Tensor:
-    """(N, K, D), (N, K, D) -> (N,)."""
-    norms = (torch.linalg.vector_norm(side, dim=2).square() for side in (enrol, test))  # (N, K) each
-    squares = next(norms)[:, :, None] + next(norms)[:, None, :]
-    squared = torch.baddbmm(squares, enrol, test.transpose(1, 2), alpha=-2.0)  # (N, K, K)
-    return -squared.clamp(min=0.0).sqrt().mean(dim=(1, 2))
 
 
 def write_scores(path: Path, trials: Trials, scores: NDArray[np.float64]) -> None:
