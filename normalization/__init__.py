@@ -8,8 +8,9 @@ whether it can do without one. Its methods:
     apply(scores, statistics, enrol, test) -> (N,)  scores (N,) of the utterances enrol (N,) and test (N,)
 
 Vectors are such that a score is the dot product of two of them: means of the length-normalised embeddings of
-an utterance's crops. So this is for choices of --scoring whose `is_vector` is true; `distance` has an embedding
-for each crop, (U, crops, D), and is refused. Ids count alike in utterances and cohort, negative = unknown; entries of
-an utterance's own speaker are left out of its cohort. _cohort.py holds the mathematics, and what cohorts are
-made with: `speaker_means`, and for embeddings that aren't vectors yet `mean_embedding` and `subtract_mean`.
+an utterance's crops. So this is for choices of --scoring whose `is_vector` is true; `distance` has an
+embedding for each crop, (U, crops, D), and is refused. Ids count alike in utterances and cohort, negative =
+unknown; entries of an utterance's own speaker are left out of its cohort. _cohort.py holds the mathematics,
+and what cohorts are made with: `speaker_means`, and for embeddings that aren't vectors yet `mean_embedding`
+and `subtract_mean`.
 """
