@@ -3,7 +3,7 @@
 import argparse
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import options
 import runtime
 from audio import (
     FULL_SCALE,
+    SAMPLE_RATE,
     SKIPPED,
     Audio,
     AudioError,
@@ -313,26 +314,29 @@ class EvaluationItem(NamedTuple):
 
     number: int
     crops: list[Tensor]
+    duration_s: float
     remarks: list[Remark]
     error: AudioError | None = None
 
 
 class EvaluationDataset(Dataset[EvaluationItem]):
-    """File number -> what of it `scoring` embeds; each file is read once and whole."""
+    """Place among the numbers of some files -> what `scoring` embeds; each file is read once and whole."""
 
-    def __init__(self, recordings: Recordings, scoring: Any) -> None:
-        self.recordings, self.scoring = recordings, scoring
+    def __init__(self, recordings: Recordings, scoring: Any, numbers: Sequence[int]) -> None:
+        self.recordings, self.scoring, self.numbers = recordings, scoring, np.asarray(numbers)
 
     def __len__(self) -> int:
-        return len(self.recordings)
+        return len(self.numbers)
 
     def __getitem__(self, index: int) -> EvaluationItem:
+        number = int(self.numbers[index])
         try:
-            audio = self.recordings[index]
-            crops = self.scoring.crops(audio.whole())
+            recording = self.recordings[number]
+            audio = recording.whole()
         except AudioError as error:
-            return EvaluationItem(index, [], [Remark(SKIPPED, str(error))], error)
-        return EvaluationItem(index, [torch.from_numpy(group) for group in crops], audio.remarks)
+            return EvaluationItem(number, [], 0.0, [Remark(SKIPPED, str(error))], error)
+        crops = [torch.from_numpy(group) for group in self.scoring.crops(audio)]
+        return EvaluationItem(number, crops, len(audio) / SAMPLE_RATE, recording.remarks)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -13,6 +13,7 @@ import options
 from files import written_whole
 
 MODEL_FORMAT, STATE_FORMAT = "speakernet-model-1", "speakernet-state-1"
+COHORT_FORMAT = "speakernet-cohort-1"
 
 
 class ModelFile(NamedTuple):
@@ -24,6 +25,8 @@ class ModelFile(NamedTuple):
     normalize: bool  # whether `distance` scoring length-normalises
     metrics: dict[str, float]
     origin: str = ""  # of a file of another program: which program, and what the file tells
+    cohort: dict[str, Any] | None = None  # what scores are normalised by, as save_cohort takes it
+    decision: dict[str, Any] | None = None  # threshold, calibration and the options that they are for
 
     def network_options(self) -> dict[str, Any]:
         """What the file says of its network: all that decides it, or what an older file shows."""
@@ -48,9 +51,22 @@ def load_model(path: str) -> ModelFile:
         raise ValueError(f"{path}: a training state, not a model; models lie in the folder model/")
     if content.get("format") != MODEL_FORMAT:
         return _from_older(content, path)
-    if not content.keys() >= set(ModelFile._fields) - {"origin"}:
+    if not content.keys() >= set(ModelFile._fields) - ModelFile._field_defaults.keys():
         raise ValueError(f"{path}: damaged: it lacks parts of a model file")
-    return ModelFile(**{name: content[name] for name in ModelFile._fields if name != "origin"})
+    return ModelFile(**{name: content[name] for name in ModelFile._fields if name in content})
+
+
+def save_cohort(path: Path, cohort: dict[str, Any]) -> None:
+    """Write what embedding.Cohort holds, whole or not at all."""
+    _save(path, {"format": COHORT_FORMAT, **cohort})
+
+
+def load_cohort(path: str) -> dict[str, Any]:
+    """Cohort file -> what save_cohort was given."""
+    content = _load(Path(path), "make it anew with --prepare")
+    if content.pop("format", None) != COHORT_FORMAT:
+        raise ValueError(f"--cohort {path}: not a cohort, as --prepare makes it")
+    return content
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

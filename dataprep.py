@@ -166,7 +166,7 @@ def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32]
     import checkpoint  # with torch behind them these take longer to import than most steps take
     import runtime
     from audio import Recordings
-    from evaluation import Embedder
+    from embedding import Embedder
     from SpeakerNet import SpeakerNet
 
     model_file = checkpoint.load_model(model)
@@ -181,9 +181,9 @@ def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32]
         scoring="cosine", eval_frames=0, num_eval=1, nDataLoaderThread=0, skip_bad_audio=True
     )
     embedder = Embedder(Recordings(str(root), paths), how, device, lambda remarks: None)
-    vectors, missing = embedder.embed(network.to(device), True, runtime.StopSignal())
-    kept = [i for i in range(len(paths)) if i not in missing]
-    return vectors[kept, 0].numpy(), kept
+    embedded = embedder.embed(network.to(device), True, runtime.StopSignal())
+    kept = embedded.there.nonzero()[0].tolist()
+    return embedded.vectors[kept, 0].numpy(), kept
 
 
 def augment(args: argparse.Namespace, names: Names) -> Done:

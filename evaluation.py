@@ -1,182 +1,231 @@
-"""Recordings through a network to embeddings, and a trial list to scores, normalised by a cohort or not."""
+"""Trial lists to scores, normalised by a cohort or not, to error rates and files."""
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+import csv
+import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
+from torch.nn import functional as F
 
+import checkpoint
 import options
 import runtime
 import tuneThreshold
-from audio import AudioError, Recordings, Remark, num_samples
-from DatasetLoader import EvaluationDataset, EvaluationItem, evaluation_loader
-from files import read_train_list
+from audio import Recordings
+from embedding import Cohort, CohortList, Embedded, Embedder, fingerprint
+from files import write_text
 from flags import TEST_OPTIONS
-from normalization._cohort import Ids, speaker_means
 from report import RunFolder
+from scoring._calibration import Calibration, probability
 from scoring._rates import error_rates
-from scoring._trials import Trials, read_trials, score_trials, write_scores
+from scoring._trials import Trials, read_enrolments, read_trials, score_trials, write_scores
 from SpeakerNet import SpeakerNet
 
-FILES_PER_BATCH = 8  # each with --num_eval crops
+Scores = NDArray[np.float64]
+
+MEASURES = ("duration_s", "norm")  # of what a trial compares
 
 
-class Embedder:
-    """Some recordings, to be embedded by any number of networks."""
+class Scored(NamedTuple):
+    """A trial list's trials whose files could be used, their scores (N,), how many were left out."""
 
-    def __init__(
-        self,
-        recordings: Recordings,
-        args: argparse.Namespace,
-        device: torch.device,
-        remark: Callable[[Iterable[Remark]], None],
-    ) -> None:
-        """Options: eval_frames, num_eval, scoring, nDataLoaderThread, skip_bad_audio."""
-        self.recordings, self.device, self.remark = recordings, device, remark
-        self.skip_bad = args.skip_bad_audio
-        length = num_samples(args.eval_frames) if args.eval_frames else 0
-        self.scoring = options.build("scoring", args, length, args.num_eval)
-        dataset = EvaluationDataset(recordings, self.scoring)
-        self.loader = evaluation_loader(dataset, FILES_PER_BATCH, args.nDataLoaderThread)
-
-    @torch.inference_mode()
-    def embed(
-        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, what: str = "embedding"
-    ) -> tuple[Tensor, set[int]]:
-        """Every recording -> its summary (U, 1 or K, D), zeros for the missing ones, and their numbers.
-
-        Raises:
-            AudioError: a recording can't be used, unless skip_bad_audio; or none can.
-            runtime.Stopped: a stop was asked for.
-        """
-        network.eval()
-        vectors, missing, total = torch.empty(0), set[int](), len(self.recordings)
-        with tqdm(total=total, desc=what, unit="file", disable=None, leave=False) as progress:
-            for items in self.loader:
-                stop.check()
-                missing.update(item.number for item in items if self._unusable(item))
-                for group in _by_length(item for item in items if item.error is None):
-                    embeddings = [
-                        network.embed(torch.cat(parts).to(self.device)).float().unflatten(0, (len(group), -1))
-                        for parts in zip(*(item.crops for item in group), strict=True)  # (n*k, T)
-                    ]
-                    summaries = self.scoring.summarise(embeddings, normalize).cpu()
-                    if not len(vectors):
-                        vectors = torch.zeros(total, *summaries.shape[1:])
-                    vectors[[item.number for item in group]] = summaries
-                progress.update(len(items))
-        if len(missing) == total:
-            raise AudioError(f"none of the {total} files could be read")
-        return vectors, missing
-
-    def _unusable(self, item: EvaluationItem) -> bool:
-        if item.error is not None and not self.skip_bad:
-            raise item.error
-        self.remark(item.remarks)
-        return item.error is not None
+    trials: Trials
+    scores: Scores
+    left_out: int
 
 
-def _by_length(items: Iterable[EvaluationItem]) -> list[list[EvaluationItem]]:
-    """Files -> groups whose crops can go through the network together."""
-    groups: dict[tuple[int, ...], list[EvaluationItem]] = {}
-    for item in items:
-        groups.setdefault(tuple(crops.shape[1] for crops in item.crops), []).append(item)
-    return list(groups.values())
+class Sides(NamedTuple):
+    """What the names of trials stand for: vectors (U, V, D), measures (U,) by name, those without any."""
 
-
-class Cohort:
-    """Utterances of many speakers that scores are normalised by."""
-
-    def __init__(
-        self, args: argparse.Namespace, device: torch.device, remark: Callable[[Iterable[Remark]], None]
-    ) -> None:
-        """Reads --cohort_list, of each speaker its first --cohort_utterances."""
-        self.args = args
-        listed = read_train_list(args.cohort_list or args.train_list, args.exclude, "--cohort_list")
-        order = np.argsort(listed.labels, kind="stable")
-        first = np.searchsorted(listed.labels[order], np.arange(len(listed.speakers)))
-        place = np.arange(len(order)) - first[listed.labels[order]]
-        kept = order[place < args.cohort_utterances]
-        root = args.cohort_path or args.train_path
-        recordings = Recordings(root, [listed.paths[i] for i in kept])
-        if not args.skip_bad_audio:
-            recordings.require(range(len(recordings)), "--cohort_path")
-        self.labels, self.speakers = listed.labels[kept], listed.speakers
-        self.numbers = {path: int(label) for path, label in zip(recordings.paths, self.labels, strict=True)}
-        self.embedder = Embedder(recordings, args, device, remark)
-
-    def normalization(self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal) -> Any:
-        """Network -> the --score_norm by this cohort."""
-        vectors, missing = self.embedder.embed(network, normalize, stop, "cohort")
-        kept = np.array([i for i in range(len(vectors)) if i not in missing])
-        entries, labels = vectors[kept, 0], self.labels[kept]
-        if self.args.cohort_entries == "speakers":
-            entries, labels = speaker_means(entries, labels)
-        return options.build("normalization", self.args, entries, labels)
-
-    def speakers_of(self, paths: Sequence[str]) -> Ids:
-        """Paths -> labels of their speakers, by path or by a folder's name; -1 where the cohort has none."""
-        labels = {speaker: label for label, speaker in enumerate(self.speakers)}
-        found = np.full(len(paths), -1)
-        for i, path in enumerate(paths):
-            own = (labels[part] for part in path.split("/")[:-1] if part in labels)
-            found[i] = self.numbers.get(path, next(own, -1))
-        return found
+    vectors: Tensor
+    measures: dict[str, Scores]
+    missing: NDArray[np.int64]
 
 
 class TrialTest:
-    """A trial list with its files checked, ready to be scored by any number of networks."""
+    """Trial lists with their files checked, ready to be scored by any number of networks."""
 
-    def __init__(self, args: argparse.Namespace, folder: RunFolder, device: torch.device) -> None:
-        """Reads the lists; raises ValueError or FileNotFoundError if one of them or of the files is wrong."""
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        folder: RunFolder,
+        device: torch.device,
+        store: Path | None = None,
+        cohort: Cohort | None = None,
+    ) -> None:
+        """Reads the lists; raises ValueError or FileNotFoundError if one of them or of the files is wrong.
+
+        A cohort is made for each network if the options ask for one and none is given; store: a folder for
+        embeddings, so that later runs needn't make them.
+        """
         self.args, self.folder = args, folder
-        self.trials = read_trials(args.test_list, args.test_path)
-        recordings = Recordings(args.test_path, self.trials.files)
+        self.lists = dict(
+            zip(_stems(args.test_list), read_trials(args.test_list, args.test_path), strict=True)
+        )
+        self.names = next(iter(self.lists.values())).names
+        models = read_enrolments(args.enrol_list) if args.enrol_list else {}
+        files = {file for name in self.names for file in models.get(name, [name])}
+        numbers = {file: row for row, file in enumerate(sorted(files))}
+        self.members = [[numbers[file] for file in models.get(name, [name])] for name in self.names]
+        recordings = Recordings(args.test_path, list(numbers))
         if not args.skip_bad_audio:
             recordings.require(range(len(recordings)), "--test_path")
-        self.has_labels = self.trials.labels is not None
-        self.embedder = Embedder(recordings, args, device, folder.remark)
-        self.cohort = Cohort(args, device, folder.remark) if args.score_norm != "none" else None
+        self.paths = recordings.paths
+        self.has_labels = next(iter(self.lists.values())).labels is not None
+        self.embedder = Embedder(recordings, args, device, folder.remark, store)
+        self.cohort, self.cohort_list = cohort, None
+        if cohort is None and (args.score_norm != "none" or args.subtract_mean):
+            self.cohort_list = CohortList(args, device, folder.remark, store)
+        if not self.embedder.scoring.is_vector and max(map(len, self.members)) > 1:
+            raise ValueError(f"--enrol_list averages files, which is not for --scoring {args.scoring}")
 
-    def scores(
+    def score(
         self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal
-    ) -> tuple[Trials, NDArray[np.float64]]:
-        """Network -> the trials whose files could be used, and their scores (N,)."""
-        vectors, missing = self.embedder.embed(network, normalize, stop)
-        trials = self.trials.without(missing)
-        scores = score_trials(vectors, trials, self.embedder.scoring)
-        if self.cohort is None:
-            return trials, scores
-        by_cohort = self.cohort.normalization(network, normalize, stop)
-        statistics = by_cohort.statistics(vectors[:, 0], self.cohort.speakers_of(trials.files))
-        return trials, by_cohort.apply(scores, statistics, trials.enrol, trials.test)
+    ) -> tuple[Cohort | None, Sides, list[Scored]]:
+        """Network -> the cohort, what it made of both sides, the scores of every list."""
+        cohort = self.cohort
+        if self.cohort_list is not None:
+            cohort = self.cohort_list.prepare(network, normalize, stop)
+        elif cohort is not None and cohort.way != fingerprint(network, self.args, normalize):
+            raise ValueError(
+                "the cohort was made with another network or other options of evaluation; make it anew "
+                "with --prepare"
+            )
+        mean = cohort.mean if cohort is not None else None
+        sides = self._sides(self.embedder.embed(network, normalize, stop, mean=mean))
+        apply = self._normalization(cohort, sides)
+        found = []
+        for listed in self.lists.values():
+            trials = listed.without(sides.missing)
+            scores = apply(
+                score_trials(sides.vectors, trials, self.embedder.scoring), trials.enrol, trials.test
+            )
+            found.append(Scored(trials, scores, len(listed.enrol) - len(scores)))
+        return cohort, sides, found
+
+    def _sides(self, embedded: Embedded) -> Sides:
+        """Recordings -> what the names stand for: of several files the mean of their vectors."""
+        members = [[row for row in rows if embedded.there[row]] for rows in self.members]
+        first = np.array(
+            [rows[0] if rows else own[0] for rows, own in zip(members, self.members, strict=True)]
+        )
+        vectors, measures = embedded.vectors[torch.from_numpy(first)], embedded.measures[first]
+        for name, rows in enumerate(members):
+            if len(rows) > 1:
+                vectors[name] = F.normalize(embedded.vectors[rows].mean(dim=0), dim=-1)
+                measures[name] = (
+                    embedded.measures[rows].sum(axis=0)[0],
+                    embedded.measures[rows].mean(axis=0)[1],
+                )
+        missing = np.flatnonzero([not rows for rows in members])
+        return Sides(vectors, dict(zip(MEASURES, measures.T, strict=True)), missing)
+
+    def _normalization(self, cohort: Cohort | None, sides: Sides) -> Callable[..., Scores]:
+        """Cohort, sides -> function of scores and both sides; the cohort's mean becomes a measure."""
+        if cohort is None or self.args.score_norm == "none":
+            return lambda scores, enrol, test: scores
+        made = options.build("normalization", self.args, cohort.entries, cohort.labels.numpy())
+        firsts = [self.paths[rows[0]] for rows in self.members]
+        statistics = made.statistics(sides.vectors[:, 0], cohort.speakers_of(firsts))
+        sides.measures["cohort_mean"] = statistics.mean
+        return lambda scores, enrol, test: made.apply(scores, statistics, enrol, test)
 
     def run(
-        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, name: str, **event: Any
+        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, name: str, epoch: int
     ) -> dict[str, float]:
-        """Score, write the score file, log -> EER and minDCF as fractions; empty without labels."""
-        args, folder = self.args, self.folder
-        trials, scores = self.scores(network, normalize, stop)
-        left_out = len(self.trials.enrol) - len(scores)
+        """Score during training -> figures of the first list, fractions; none without labels."""
+        _, _, found = self.score(network, normalize, stop)
+        return self._tell(found, name, {"event": "test", "epoch": epoch})
+
+    def evaluate(self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, model: str) -> None:
+        """Score with a model of this path: also write down what scores depend on, for later use."""
+        cohort, sides, found = self.score(network, normalize, stop)
+        self._tell(
+            found,
+            model if len(found) > 1 else f"{model} on {self.args.test_list[0]}",
+            {"event": "eval", "model": model},
+        )
+        if cohort is not None and self.cohort is None:
+            save_cohort(self.folder, cohort)
+        columns = [self.names, *(map("{:.4f}".format, values) for values in sides.measures.values())]
+        rows = ["\t".join(row) for row in [("path", *sides.measures), *zip(*columns, strict=True)]]
+        write_text(self.folder.evaluation / "utterances.tsv", "\n".join(rows) + "\n")
+
+    def decide(
+        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, decision: dict[str, Any]
+    ) -> None:
+        """Score, and write each trial's LLR, probability and decision by what a model file holds."""
+        _, _, found = self.score(network, normalize, stop)
+        for stem, scored in zip(self.lists, found, strict=True):
+            path = self.folder.evaluation / f"{stem}.decisions.csv"
+            accepted = write_decisions(path, scored, decision, self.args.prior)
+            self.folder.say(
+                f"{accepted} of {len(scored.scores)} trials accepted ({decision['rule']}): {path}"
+            )
+
+    def _tell(self, found: list[Scored], name: str, event: dict[str, Any]) -> dict[str, float]:
+        """Write score files, log the figures of every list -> those of the first."""
+        told = [
+            self._tell_list(stem, scored, name if len(found) == 1 else f"{name} on {stem}", event)
+            for stem, scored in zip(self.lists, found, strict=True)
+        ]
+        return told[0]
+
+    def _tell_list(self, stem: str, scored: Scored, name: str, event: dict[str, Any]) -> dict[str, float]:
+        """Write a list's score file and log its figures -> these."""
+        args, folder, (trials, scores, left_out) = self.args, self.folder, scored
         figures = dict[str, float]()
         if trials.labels is not None:
             rates = error_rates(scores, trials.labels)
             priors = list(dict.fromkeys((args.dcf_p_target, 0.01)))
             figures = tuneThreshold.figures(rates, priors, args.dcf_c_miss, args.dcf_c_fa)
-        path = folder.evaluation / f"{Path(args.test_list).stem}.scores.txt"
+        path = folder.evaluation / f"{stem}.scores.txt"
         write_scores(path, trials, scores)
         if left_out:
             folder.say(f"note: {left_out} trials left out with the skipped files")
+        if trials.num_repeated:
+            folder.say(f"note: {trials.num_repeated} trials of {stem} repeat others; each counts")
         if figures:
             folder.log_test(name, figures, args.dcf_p_target)
         folder.say(f"{len(scores)} scores in {path}" + ("" if figures else "; no error rates without labels"))
         settings = {key: getattr(args, key) for key in TEST_OPTIONS}
-        counts = {"trials": len(scores), "trials_left_out": left_out}
+        counts = {"trials": len(scores), "trials_left_out": left_out, "list": stem}
         folder.record(**event, **settings, **counts, **figures)
         return figures
+
+
+def save_cohort(folder: RunFolder, cohort: Cohort) -> None:
+    """Write a cohort where --cohort finds it."""
+    checkpoint.save_cohort(folder.cohort, cohort._asdict())
+    folder.say(f"{len(cohort.entries)} cohort entries in {folder.cohort}; --cohort uses them again")
+
+
+def write_decisions(path: Path, scored: Scored, decision: dict[str, Any], prior: float) -> int:
+    """CSV of both sides, score, LLR, probability at a prior, decision -> how many were accepted."""
+    names, trials, scores = scored.trials.names, scored.trials, scored.scores
+    llrs = Calibration.from_dict(decision["calibration"]).apply(scores)
+    columns = [[f"{value:.6g}" for value in each] for each in (scores, llrs, probability(llrs, prior))]
+    accepted = scores >= decision["threshold"]
+    decisions = np.where(accepted, "accept", "reject").tolist()
+    sides = [[names[i] for i in side] for side in (trials.enrol, trials.test)]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("enrol", "test", "score", "llr", "probability", "decision"))
+    writer.writerows(zip(*sides, *columns, decisions, strict=True))
+    write_text(path, text.getvalue())
+    return int(accepted.sum())
+
+
+def _stems(paths: Sequence[str]) -> list[str]:
+    """Paths of trial lists -> names for what is written of them."""
+    stems = [Path(path).stem for path in paths]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice:
+        raise ValueError(f"--test_list: two lists have the name {twice}; their score files would be the same")
+    return stems

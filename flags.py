@@ -20,11 +20,20 @@ NOT_YET = {
     "port": "training on several GPUs",
 }
 SCORING_OPTIONS = ("eval_frames", "num_eval", "scoring")  # stored with a model: how it was tested
-COHORT_OPTIONS = ("score_norm", "cohort_list", "cohort_path", "cohort_entries", "cohort_utterances")
-TEST_OPTIONS = ("test_list", *SCORING_OPTIONS, *COHORT_OPTIONS)  # what error rates depend on beside a model
+COHORT_OPTIONS = (
+    *("score_norm", "subtract_mean", "cohort", "cohort_list", "cohort_path", "cohort_entries"),
+    "cohort_utterances",
+)
+TEST_OPTIONS = (
+    "test_list",
+    "enrol_list",
+    *SCORING_OPTIONS,
+    *COHORT_OPTIONS,
+)  # what error rates depend on beside a model
 HEEDED_BY_EVAL = (  # beside what is stored with a model
-    *("eval", "initial_model", "config", "save_path", "seed", "device", "gpu_id", "nDataLoaderThread"),
-    *("skip_bad_audio", "test_list", "test_path", "dcf_p_target", "dcf_c_miss", "dcf_c_fa"),
+    *("eval", "prepare", "test", "initial_model", "config", "save_path", "seed", "device", "gpu_id"),
+    *("nDataLoaderThread", "skip_bad_audio", "test_list", "enrol_list", "test_path", "reuse_embeddings"),
+    *("dcf_p_target", "dcf_c_miss", "dcf_c_fa", "prior"),
     *(*COHORT_OPTIONS, "top_n", "train_list", "train_path", "exclude"),
 )
 # What the ancestors' flags are called here (see docs/migrating.md).
@@ -93,12 +102,30 @@ def network_flags(parser: Parser) -> None:
 def evaluation_flags(parser: Parser) -> None:
     """Add the options that decide how a trial list is scored."""
     group = parser.add_argument_group("evaluation")
-    group.add_argument("--test_list", default="data/veri_test.txt", help='`label enrol test`; "": none')
-    group.add_argument("--test_path", default="data/voxceleb1/test/wav", help="where its paths start")
+    group.add_argument(
+        "--test_list",
+        nargs="+",
+        default=["data/veri_test.txt"],
+        metavar="LIST",
+        help='lines of `label enrol test`; several lists are embedded at once, the first decides; "": none',
+    )
+    group.add_argument("--test_path", default="data/voxceleb1/test/wav", help="where their paths start")
+    group.add_argument(
+        "--enrol_list",
+        default="",
+        help="lines of `model path path ...`: enrolments of several files, averaged",
+    )
+    group.add_argument(
+        "--reuse_embeddings", **BOOLEAN, default=True, help="with --eval: keep them in result/embeddings"
+    )
     group.add_argument("--eval_frames", type=int, default=300, help="crop, frames of 10 ms; 0 = whole file")
     group.add_argument("--num_eval", type=int, default=10, help="crops, spread evenly over each file")
     group.add_argument("--scoring", default="cosine", help=options.choices("scoring"))
     group.add_argument("--score_norm", default="none", help=options.choices("normalization"))
+    group.add_argument(
+        "--subtract_mean", **BOOLEAN, default=False, help="take the cohort's mean off all embeddings"
+    )
+    group.add_argument("--cohort", default="", help="the cohort's file, from --prepare or --eval, not a list")
     group.add_argument("--cohort_list", default="", help="whom --score_norm goes by; default: --train_list")
     group.add_argument("--cohort_path", default="", help="where its paths start; default: --train_path")
     group.add_argument(
@@ -110,6 +137,7 @@ def evaluation_flags(parser: Parser) -> None:
     )
     group.add_argument("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
     group.add_argument("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")
+    group.add_argument("--prior", type=float, default=0.5, help="of the same speaker, for --test")
 
 
 def training_flags(description: str, add_help: bool) -> Parser:
@@ -118,6 +146,15 @@ def training_flags(description: str, add_help: bool) -> Parser:
     group = parser.add_argument_group("what to do")
     group.add_argument("--config", help="YAML file of `option: value` lines; the command line wins over it")
     group.add_argument("--eval", **BOOLEAN, default=False, help="score --test_list, don't train")
+    group.add_argument(
+        "--prepare", **BOOLEAN, default=False, help="make the file of a cohort for --cohort, don't train"
+    )
+    group.add_argument(
+        "--test",
+        **BOOLEAN,
+        default=False,
+        help="decide on --test_list by what tuneThreshold.py --store put into the model file, don't train",
+    )
     group.add_argument(
         "--initial_model",
         default="",
@@ -271,6 +308,8 @@ def check_network_ranges(args: argparse.Namespace) -> None:
         raise ValueError(f"--input_scale must be positive, got {args.input_scale}")
     if args.eval_frames:
         _long_enough(args, "eval_frames")
+    if not 0.0 < args.prior < 1.0:
+        raise ValueError(f"--prior must lie between 0 and 1, got {args.prior}")
     if not 0.0 < args.dcf_p_target < 1.0 or not min(args.dcf_c_miss, args.dcf_c_fa) > 0.0:
         raise ValueError("expected 0 < --dcf_p_target < 1 and --dcf_c_miss, --dcf_c_fa > 0")
 

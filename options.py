@@ -245,14 +245,16 @@ def config_tokens(path: str) -> list[str]:
         parts = value if isinstance(value, list) else [value]
         if key == "config" or not parts or not all(isinstance(p, str | int | float | bool) for p in parts):
             raise ValueError(f"--config {path}: {key}: expected a value or a list of them, got {value!r}")
-    return [f"--{key}={_joined(value)}" for key, value in entries.items()]
+    return [token for key, value in entries.items() for token in _tokens(key, value)]
 
 
-def _joined(value: Any) -> str:
-    """A list of numbers as `1,2`, of words as `one two`."""
+def _tokens(key: str, value: Any) -> list[str]:
+    """`key: value` -> its tokens; a list of numbers is one, `1,2`, of words each is one."""
     if not isinstance(value, list):
-        return str(value)
-    return (" " if any(isinstance(part, str) for part in value) else ",").join(map(str, value))
+        return [f"--{key}={value}"]
+    if any(isinstance(part, str) for part in value):
+        return [f"--{key}", *map(str, value)]
+    return [f"--{key}={','.join(map(str, value))}"]
 
 
 class Resolved(NamedTuple):

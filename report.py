@@ -34,6 +34,7 @@ class RunFolder:
         self.models, self.state = root / "model", root / "state" / "last.state"
         self.result = root / "result"
         self.evaluation = self.result / "eval"
+        self.embeddings, self.cohort = self.result / "embeddings", self.result / "cohort.pt"
         self.best = self.models / "best.model"
         self._remarks: dict[str, set[str]] = {}
 

@@ -15,7 +15,8 @@ import options
 import runtime
 from checkpoint import ModelFile
 from DatasetLoader import TrainData
-from evaluation import TrialTest
+from embedding import Cohort, CohortList
+from evaluation import TrialTest, save_cohort
 from flags import SCORING_OPTIONS, TEST_OPTIONS
 from report import Profile, RunFolder
 from SpeakerNet import ModelTrainer, SpeakerNet, SpeakerTally
@@ -33,6 +34,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
         ValueError, FileNotFoundError: anything about the options that can't be.
     """
     resolved = options.resolve(core, argv)
+    resolved.args.eval |= resolved.args.prepare or resolved.args.test
     model_file, stored = None, dict[str, Any]()
     source = resolved.args.initial_model
     if resolved.args.eval and not source:
@@ -40,12 +42,15 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
     if source:
         model_file = checkpoint.load_model(source)
         scoring = {name: value for name, value in model_file.options.items() if name in SCORING_OPTIONS}
+        scoring |= model_file.decision["options"] if model_file.decision else {}
         stored = model_file.network_options() | scoring
         resolved = options.resolve(core, argv, stored)
         resolved.args.initial_model = source
+        resolved.args.eval |= resolved.args.prepare or resolved.args.test
         network = {name: value for name, value in stored.items() if name not in scoring}
         options.refuse_contradictions(resolved, network, source)
     args, given = resolved.args, resolved.given
+    args.test_list = [path for path in args.test_list if path]
     for name, what in flags.NOT_YET.items():
         if name in given and getattr(args, name).lower() not in ("false", "0", "no", "off"):
             raise ValueError(f"--{name}: {what} is not part of this version yet")
@@ -63,11 +68,20 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
 def evaluate(
     args: argparse.Namespace, model_file: ModelFile, folder: RunFolder, stop: runtime.StopSignal
 ) -> None:
-    """--eval: the model file alone decides the network."""
-    if not args.test_list:
-        raise ValueError("--eval needs --test_list")
+    """--eval, --prepare and --test: the model file alone decides the network."""
     device = runtime.choose_device(args.device, args.gpu_id)
-    trial_test = TrialTest(args, folder, device)
+    store = folder.embeddings if args.reuse_embeddings else None
+    if args.prepare:
+        cohort_list = CohortList(args, device, folder.remark, store)
+    else:
+        if not args.test_list:
+            raise ValueError("--eval and --test need --test_list")
+        decision = model_file.decision or {}
+        if args.test and not decision:
+            raise ValueError(
+                f"{args.initial_model} holds no threshold; tuneThreshold.py --store puts one into it"
+            )
+        trial_test = TrialTest(args, folder, device, store, stored_cohort(args, model_file))
     network = SpeakerNet.build(args)
     checkpoint.load_weights(network, checkpoint.split_loss(model_file.weights)[0], args.initial_model)
     normalize = model_file.normalize
@@ -75,9 +89,25 @@ def evaluate(
         normalize = options.plugin("loss", args.trainfunc).normalize
     folder.require_writable()
     folder.say(f"{args.model} from {args.initial_model} on {runtime.describe(device)}")
+    network = network.to(device)
     with stop.guard():
-        name = f"{args.initial_model} on {args.test_list}"
-        trial_test.run(network.to(device), normalize, stop, name, event="eval", model=args.initial_model)
+        if args.prepare:
+            save_cohort(folder, cohort_list.prepare(network, normalize, stop))
+        elif args.test:
+            trial_test.decide(network, normalize, stop, decision)
+        else:
+            trial_test.evaluate(network, normalize, stop, args.initial_model)
+
+
+def stored_cohort(args: argparse.Namespace, model_file: ModelFile) -> Cohort | None:
+    """The cohort of --cohort, or of the model file unless a list is given for one."""
+    if args.score_norm == "none" and not args.subtract_mean:
+        return None
+    if args.cohort:
+        return Cohort.of(checkpoint.load_cohort(args.cohort), args.cohort)
+    if model_file.cohort and not args.cohort_list:
+        return Cohort.of(model_file.cohort, args.initial_model)
+    return None
 
 
 LONG_WAIT = 0.2  # share of an epoch that is spent waiting for data, from which on something should change
@@ -245,9 +275,7 @@ class Run:
     def _test_and_save(self, stop: runtime.StopSignal) -> None:
         epoch, metrics = self.progress.epoch, dict[str, float]()
         if self.test is not None:
-            metrics = self.test.run(
-                self.network, self.network.normalize, stop, f"Epoch {epoch}", event="test", epoch=epoch
-            )
+            metrics = self.test.run(self.network, self.network.normalize, stop, f"Epoch {epoch}", epoch)
         best = min(self.progress.best_eer, metrics.get("eer", float("inf")))
         if epoch:
             weights = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}

@@ -1,6 +1,7 @@
 """Trial lists, scores of many trials at once, score files."""
 
 import os.path
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,32 +15,43 @@ from files import read_lines, write_text
 BLOCK_VALUES = 1 << 19  # numbers gathered at a time: 2 MiB for either side, which stays in the cache
 
 
-class Trials(NamedTuple):
-    """Files of a trial list, the file numbers of each trial's sides (N,), labels (N,) or None."""
+LAST = {"0": 0, "nontarget": 0, "1": 1, "target": 1}  # labels in the last place
 
-    files: list[str]
+
+class Trials(NamedTuple):
+    """Names of files or models, the number of each trial's sides among them (N,), labels (N,) or None."""
+
+    names: list[str]
     enrol: NDArray[np.int64]
     test: NDArray[np.int64]
     labels: NDArray[np.int8] | None
+    num_repeated: int = 0  # trials that were there before, in the same or the other order
 
-    def without(self, missing: set[int]) -> "Trials":
-        """The trials that need none of these files."""
-        absent = np.array(sorted(missing), dtype=np.int64)
-        keep = ~(np.isin(self.enrol, absent) | np.isin(self.test, absent))
+    def without(self, missing: NDArray[np.int64]) -> "Trials":
+        """The trials that need none of these names."""
+        keep = ~(np.isin(self.enrol, missing) | np.isin(self.test, missing))
         labels = None if self.labels is None else self.labels[keep]
         return self._replace(enrol=self.enrol[keep], test=self.test[keep], labels=labels)
 
 
-def read_trials(path: str, root: str) -> Trials:
-    """File of `label enrol test` lines (1 = same speaker), or without labels -> trials.
+def read_trials(paths: Sequence[str], root: str) -> list[Trials]:
+    """Files of `label enrol test` lines, label 1 for the same speaker, or without labels -> trials of each.
 
-    Fields are separated by tabs or blanks. Where paths hold blanks themselves, the split is taken that
-    names two files under root.
+    The label may also stand last, as `0` or `nontarget`, `1` or `target` (Kaldi, CN-Celeb). Fields are
+    separated by tabs or blanks. Where paths hold blanks themselves, the split is taken that names two files
+    under root. All lists number the names alike.
 
     Raises:
-        ValueError: a line of another form, labels in some lines only, or trials of one class.
+        ValueError: a line of another form, labels in some lines only, a trial with both labels, or trials of
+            one class.
     """
     numbers: dict[str, int] = {}
+    lists = [_read_list(path, root, numbers) for path in paths]
+    names = list(numbers)
+    return [trials._replace(names=names) for trials in lists]
+
+
+def _read_list(path: str, root: str, numbers: dict[str, int]) -> Trials:
     labels: list[int | None] = []
     sides: list[int] = []
     for line_number, line in read_lines(path, "--test_list"):
@@ -53,7 +65,29 @@ def read_trials(path: str, root: str) -> Trials:
     if known is not None and len(np.unique(known)) == 1:
         missing = "nontarget (0)" if known[0] else "target (1)"
         raise ValueError(f"{path}: all {len(known)} trials are of one class; it has no {missing} trial")
-    return Trials(list(numbers), pairs[:, 0], pairs[:, 1], known)
+    keys = pairs.min(axis=1) * len(numbers) + pairs.max(axis=1)
+    different, first = np.unique(keys, return_index=True)
+    if known is not None:
+        wrong = np.flatnonzero(known != known[first[np.searchsorted(different, keys)]])
+        if len(wrong):
+            enrol, test = (list(numbers)[i] for i in pairs[wrong[0]])
+            raise ValueError(f"{path}: the trial {enrol} {test} is there with both labels")
+    return Trials([], pairs[:, 0], pairs[:, 1], known, len(keys) - len(different))
+
+
+def read_enrolments(path: str) -> dict[str, list[str]]:
+    """File of `model path path ...` lines -> the files of each model, in several lines or one.
+
+    Raises:
+        ValueError: a line without a path.
+    """
+    models: dict[str, list[str]] = {}
+    for number, line in read_lines(path, "--enrol_list"):
+        model, *files = line.split("\t") if "\t" in line else line.split()
+        if not files:
+            raise ValueError(f'{path}:{number}: expected "model path path ...", got 1 field')
+        models.setdefault(model, []).extend(files)
+    return models
 
 
 def _split_trial(line: str, root: str, where: str) -> tuple[int | None, str, str]:
@@ -61,6 +95,8 @@ def _split_trial(line: str, root: str, where: str) -> tuple[int | None, str, str
     fields = line.split("\t") if "\t" in line else line.split()
     if len(fields) == 3 and fields[0] in ("0", "1"):
         return int(fields[0]), fields[1], fields[2]
+    if len(fields) == 3 and fields[2] in LAST:
+        return LAST[fields[2]], fields[0], fields[1]
     short = fields[0] in ("0", "1") and not os.path.isfile(os.path.join(root, fields[0]))  # noqa: PTH113, PTH118
     if len(fields) == 2 and not short:
         return None, fields[0], fields[1]
@@ -72,8 +108,8 @@ def _split_trial(line: str, root: str, where: str) -> tuple[int | None, str, str
                 found.append((int(fields[0]) if start else None, *pair))
     if len(found) != 1:
         raise ValueError(
-            f'{where}: expected "label enrol test" with label 0 or 1, or "enrol test", got {len(fields)} '
-            "fields (separate them by tabs if paths hold blanks)"
+            f'{where}: expected "label enrol test" with label 0 or 1, "enrol test label", or "enrol test", '
+            f"got {len(fields)} fields (separate them by tabs if paths hold blanks)"
         )
     return found[0]
 
@@ -96,10 +132,10 @@ def score_trials(vectors: Tensor, trials: Trials, scoring: Any) -> NDArray[np.fl
 
 def write_scores(path: Path, trials: Trials, scores: NDArray[np.float64]) -> None:
     """Score file of `score enrol test [label]` lines; tab-separated where a path holds a blank."""
-    files = trials.files
-    gap = "\t" if any(" " in name for name in files) else " "
+    names = trials.names
+    gap = "\t" if any(" " in name for name in names) else " "
     columns = [[f"{score:.9g}" for score in scores]]
-    columns += [[files[i] for i in side] for side in (trials.enrol, trials.test)]
+    columns += [[names[i] for i in side] for side in (trials.enrol, trials.test)]
     if trials.labels is not None:
         columns.append([str(label) for label in trials.labels])
     write_text(path, "".join(gap.join(row) + "\n" for row in zip(*columns, strict=True)))

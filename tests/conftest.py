@@ -127,3 +127,13 @@ def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> Non
     assert len(lines) == 1, result.stderr
     for word in words:
         assert word in lines[0], lines[0]
+
+
+@pytest.fixture(scope="session")
+def trained(corpus, tmp_path_factory):
+    """A finished run of four epochs, tested before and after; read-only."""
+    save_path = tmp_path_factory.mktemp("run") / "exp"
+    words = corpus.options(save_path, max_epoch=4, test_interval=2)
+    result = run_script("trainSpeakerNet.py", *words, "--test_at_start")
+    assert result.returncode == 0, result.stderr
+    return save_path, result

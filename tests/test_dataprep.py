@@ -34,12 +34,12 @@ def test_the_demo_corpus(small_demo, tmp_path):
     demo.prepare(tmp_path / "b", seed=3)
     demo.prepare(tmp_path / "c", seed=4)
     utterances = read_train_list(str(tmp_path / "a" / "train_list.txt"))
-    trials = read_trials(str(tmp_path / "a" / "test_list.txt"), str(tmp_path / "a"))
+    [trials] = read_trials([str(tmp_path / "a" / "test_list.txt")], str(tmp_path / "a"))
     assert len(utterances.speakers) == 3 and len(utterances.paths) == 6
     assert Counter(trials.labels.tolist()) == {0: 9, 1: 9}
-    assert not set(utterances.paths) & set(trials.files)
+    assert not set(utterances.paths) & set(trials.names)
     assert "6 utterances of 3 voices" in first.told[0]
-    for path in [*utterances.paths, *trials.files]:
+    for path in [*utterances.paths, *trials.names]:
         audio, rate = soundfile.read(tmp_path / "a" / path)
         assert rate == 16_000 and 0.25 < len(audio) / rate < 0.55
         assert 0.003 < np.sqrt(np.mean(audio**2)) < 0.2
@@ -96,14 +96,14 @@ def test_lists_for_a_tree(tmp_path):
     result = run_script("dataprep.py", "--generate", "--from", source, "--save_path", tmp_path / "lists")
     assert result.returncode == 0, result.stderr
     train = read_train_list(str(tmp_path / "lists" / "train_list.txt"))
-    trials = read_trials(str(tmp_path / "lists" / "test_list.txt"), str(source))
+    [trials] = read_trials([str(tmp_path / "lists" / "test_list.txt")], str(source))
     assert Counter(np.array(train.speakers)[train.labels].tolist()) == {
         "spk0": 5, "spk1": 5, "spk2": 4, "spk3": 1,
     }  # fmt: skip
-    assert len(trials.files) == 6 and not set(trials.files) & set(train.paths)
+    assert len(trials.names) == 6 and not set(trials.names) & set(train.paths)
     assert Counter(trials.labels.tolist()) == {1: 6, 0: 6}  # 3 pairs of each of two speakers
     for enrol, test, label in zip(trials.enrol, trials.test, trials.labels, strict=True):
-        speakers = {trials.files[i].split("/")[0] for i in (enrol, test)}
+        speakers = {trials.names[i].split("/")[0] for i in (enrol, test)}
         assert len(speakers) == 2 - label and enrol != test
     assert "next: python trainSpeakerNet.py" in result.stdout
 

@@ -80,11 +80,11 @@ def test_the_lists_are_right(prepared):
     assert all((save_path / "voxceleb2/dev/wav" / path).is_file() for path in train.paths)
     own = read_train_list(str(save_path / "voxceleb1_train_list.txt"))
     assert own.speakers == sorted(mini_voxceleb.VOX1_DEV)
-    trials = read_trials(str(save_path / "veri_test.txt"), "")
-    assert all((save_path / "voxceleb1/test/wav" / path).is_file() for path in trials.files)
-    hard = read_trials(str(save_path / "list_test_hard.txt"), "")
-    assert any("id10001" in path for path in hard.files)
-    assert all((save_path / "voxceleb1/all/wav" / path).is_file() for path in hard.files)
+    [trials] = read_trials([str(save_path / "veri_test.txt")], "")
+    assert all((save_path / "voxceleb1/test/wav" / path).is_file() for path in trials.names)
+    [hard] = read_trials([str(save_path / "list_test_hard.txt")], "")
+    assert any("id10001" in path for path in hard.names)
+    assert all((save_path / "voxceleb1/all/wav" / path).is_file() for path in hard.names)
     train, test = "voxceleb2/dev/wav", "voxceleb1/test/wav"
     expected = f"--train_list {save_path}/train_list.txt --train_path {save_path / train} "
     expected += f"--test_list {save_path}/veri_test.txt --test_path {save_path / test}"

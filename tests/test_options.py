@@ -184,7 +184,7 @@ COMMANDS = {
     "--model ECAPA_TDNN --trainfunc aamsoftmax --num_frames 300 --n_cpu 2 --test_step 1 --lr_decay .97 "
     "--C 512 --m .2 --s 30 --n_class 5994 --eval_list a --eval_path b": {
         "model": "ECAPA", "max_frames": 300, "nDataLoaderThread": 2, "test_interval": 1, "lr_decay": 0.97,
-        "channels": 512, "margin": 0.2, "scale": 30.0, "nClasses": 5994, "test_list": "a", "test_path": "b",
+        "channels": 512, "margin": 0.2, "scale": 30.0, "nClasses": 5994, "test_list": ["a"], "test_path": "b",
         "encoder_type": "ECA", "nOut": 192, "n_mels": 80, "f_min": 20.0, "f_max": 7600.0,
     },
     # the Voice Verification fork
@@ -196,7 +196,7 @@ COMMANDS = {
     "--min-softmax-epoch 2 --loss-ratio 2 --optimizer adagrad --lr .1 --lr-decay 1e-4 --log-dir x "
     "--test-pairs-path y --batch-size 64": {
         "max_epoch": 50, "nOut": 512, "weight_decay": 0.0, "min_softmax_epoch": 2, "loss_ratio": 2.0,
-        "save_path": "x", "test_list": "y", "features": "psf", "n_mels": 64,
+        "save_path": "x", "test_list": ["y"], "features": "psf", "n_mels": 64,
         "rate_decay": 1e-4, "batch_size": 64,
     },
 }  # fmt: skip

@@ -13,12 +13,12 @@ from scoring._trials import Trials, read_trials, score_trials, write_scores
 
 def trials_of(tmp_path, text):
     (tmp_path / "list.txt").write_text(text)
-    return read_trials(str(tmp_path / "list.txt"), str(tmp_path))
+    return read_trials([str(tmp_path / "list.txt")], str(tmp_path))[0]
 
 
 def test_labelled_trials(tmp_path):
     trials = trials_of(tmp_path, "1 a.wav b.wav\n0 a.wav c.wav\n\n1\tc.wav\tb.wav\n0 a.wav c.wav\n")
-    assert trials.files == ["a.wav", "b.wav", "c.wav"]
+    assert trials.names == ["a.wav", "b.wav", "c.wav"]
     assert trials.enrol.tolist() == [0, 0, 2, 0] and trials.test.tolist() == [1, 2, 1, 2]
     assert trials.labels.tolist() == [1, 0, 1, 0]
 
@@ -26,14 +26,14 @@ def test_labelled_trials(tmp_path):
 def test_trials_without_labels(tmp_path):
     (tmp_path / "0").touch()
     trials = trials_of(tmp_path, "a.wav b.wav\n0 1\n")
-    assert trials.labels is None and trials.files == ["a.wav", "b.wav", "0", "1"]
+    assert trials.labels is None and trials.names == ["a.wav", "b.wav", "0", "1"]
 
 
 def test_paths_with_blanks_are_split_where_two_files_are_or_at_tabs(tmp_path):
     for name in ("my voice.wav", "b.wav"):
         (tmp_path / name).touch()
     trials = trials_of(tmp_path, "1 my voice.wav b.wav\n0\tx y.wav\tb.wav\n")
-    assert trials.files == ["my voice.wav", "b.wav", "x y.wav"]
+    assert trials.names == ["my voice.wav", "b.wav", "x y.wav"]
     assert trials_of(tmp_path, "my voice.wav b.wav\n").labels is None
 
 
@@ -110,9 +110,9 @@ def test_what_is_embedded(name):
 
 def test_trials_without_missing_files():
     trials = Trials(["a", "b", "c"], np.array([0, 1, 2]), np.array([1, 2, 0]), np.array([1, 0, 1]))
-    kept = trials.without({1})
+    kept = trials.without(np.array([1]))
     assert (kept.enrol.tolist(), kept.test.tolist(), kept.labels.tolist()) == ([2], [0], [1])
-    assert trials.without(set()).enrol.tolist() == [0, 1, 2]
+    assert trials.without(np.array([], int)).enrol.tolist() == [0, 1, 2]
 
 
 def test_score_files_are_read_back(tmp_path):

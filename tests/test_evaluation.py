@@ -1,0 +1,278 @@
+"""Evaluation as its user meets it: several lists, kept embeddings, cohorts, enrolments, decisions."""
+
+import csv
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import assert_refused, run_here
+from torch.nn import functional as F
+
+import checkpoint
+import runtime
+import trainSpeakerNet
+from embedding import CohortList, Store
+from scoring._calibration import Calibration
+from SpeakerNet import SpeakerNet
+
+SCRIPT = "trainSpeakerNet.py"
+
+
+@pytest.fixture
+def model(trained):
+    return trained[0] / "model" / "best.model"
+
+
+def evaluate(model, corpus, save_path, *more, mode="--eval"):
+    words = [mode, f"--initial_model={model}", f"--test_path={corpus.root}", "--nDataLoaderThread=0"]
+    return run_here(SCRIPT, *words, f"--save_path={save_path}", *more)
+
+
+def scores_of(save_path, name="test"):
+    lines = (save_path / "result" / "eval" / f"{name}.scores.txt").read_text().splitlines()
+    return np.array([float(line.split()[0]) for line in lines])
+
+
+def records(save_path):
+    return [json.loads(line) for line in (save_path / "result" / "results.jsonl").read_text().splitlines()]
+
+
+def test_several_lists_are_scored_as_each_alone(model, corpus, tmp_path):
+    hard = tmp_path / "hard.txt"
+    hard.write_text("1 spk0/0.wav spk0/3.wav\n0 spk0/0.wav spk5/4.wav\n0 spk1/2.wav spk5/4.wav\n")
+    together = evaluate(model, corpus, tmp_path / "both", "--test_list", corpus.test_list, hard)
+    assert together.returncode == 0, together.stderr
+    assert together.stdout.count(", VEER ") == 2 and f"{model} on hard, VEER" in together.stdout
+    for listed in (corpus.test_list, hard):
+        alone = evaluate(model, corpus, tmp_path / listed.stem, "--test_list", listed)
+        assert alone.returncode == 0, alone.stderr
+        np.testing.assert_array_equal(
+            scores_of(tmp_path / "both", listed.stem), scores_of(tmp_path / listed.stem, listed.stem)
+        )
+    assert [record["list"] for record in records(tmp_path / "both")] == ["test", "hard"]
+    (tmp_path / "other").mkdir()
+    twin = shutil.copy(hard, tmp_path / "other" / "hard.txt")
+    refused = evaluate(model, corpus, tmp_path / "both", "--test_list", hard, twin)
+    assert_refused(refused, "two lists have the name hard")
+
+
+def test_training_is_judged_by_the_first_list(corpus, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("1 spk0/0.wav spk0/3.wav\n0 spk0/0.wav spk5/4.wav\n")
+    (tmp_path / "c.yaml").write_text(f"test_list: [{corpus.test_list}, {other}]\n")
+    words = [w for w in corpus.options(tmp_path / "exp", max_epoch=1) if "test_list" not in w]
+    result = run_here(SCRIPT, *words, f"--config={tmp_path / 'c.yaml'}")
+    assert result.returncode == 0, result.stderr
+    tests = [record for record in records(tmp_path / "exp") if record["event"] == "test"]
+    assert [record["list"] for record in tests] == ["test", "other"]
+    best = checkpoint.load_model(str(tmp_path / "exp" / "model" / "best.model"))
+    assert best.metrics["eer"] == tests[0]["eer"]
+
+
+def test_embeddings_are_kept_until_audio_or_options_change(trained, corpus, tmp_path, monkeypatch):
+    root = shutil.copytree(corpus.root, tmp_path / "audio")
+    model = trained[0] / "model" / "best.model"
+    embedded = []
+    plain = SpeakerNet.embed
+    monkeypatch.setattr(SpeakerNet, "embed", lambda s, x, *a: (embedded.append(len(x)), plain(s, x, *a))[1])
+
+    def count(*more):
+        embedded.clear()
+        words = ["--test_list", corpus.test_list, f"--test_path={root}", *more]
+        result = evaluate(model, corpus, tmp_path / "exp", *words)
+        assert result.returncode == 0, result.stderr
+        return sum(embedded), scores_of(tmp_path / "exp")
+
+    first, scores = count("--eval_frames=0")
+    again, same = count("--eval_frames=0")
+    assert (first, again) == (12, 0)
+    np.testing.assert_array_equal(scores, same)
+    assert count("--eval_frames=0", "--reuse_embeddings=False")[0] == 12
+    assert count("--eval_frames=30", "--num_eval=3")[0] == 36
+    shutil.copy(root / "spk1" / "2.wav", root / "spk0" / "0.wav")  # another recording under the same name
+    os.utime(root / "spk0" / "0.wav", ns=(1, 1))
+    changed, scores = count("--eval_frames=0")
+    assert changed == 1 and scores[0] != same[0]
+    for path in (tmp_path / "exp" / "result" / "embeddings").iterdir():
+        path.write_bytes(path.read_bytes()[:-100])
+    again, rescored = count("--eval_frames=0")
+    assert again == 12  # damaged ones are made anew
+    np.testing.assert_allclose(scores, rescored, atol=1e-6)  # in other batches
+
+
+def test_a_stop_keeps_what_was_embedded(model, corpus, tmp_path):
+    args = trainSpeakerNet.parse(corpus.options(tmp_path, nDataLoaderThread=0))[0]
+    listed = CohortList(args, runtime.CPU, lambda remarks: None, tmp_path)  # 30 recordings
+    network, stop = SpeakerNet.build(args), runtime.StopSignal()
+    calls = []
+    stop.check = lambda: calls.append(1) or (len(calls) > 2 and stop_now())
+
+    def stop_now():
+        raise runtime.Stopped(15)
+
+    with pytest.raises(runtime.Stopped):
+        listed.embedder.embed(network, True, stop)
+    [path] = tmp_path.glob("*.npz")
+    with np.load(path) as content:
+        assert len(content["vectors"]) == 16  # two batches of eight files
+
+
+def test_scores_are_normalised_by_a_cohort(trained, corpus, tmp_path):
+    model = trained[0] / "model" / "best.model"
+    lists = [f"--test_list={corpus.test_list}", f"--test_path={corpus.root}", "--nDataLoaderThread=0"]
+    words = [f"--cohort_list={corpus.train_list}", f"--cohort_path={corpus.root}", "--top_n=3"]
+    scores = {}
+    for name, more in {
+        "none": [],
+        "snorm": words[:2],
+        "asnorm": words,
+        "all": [*words, "--cohort_entries=utterances"],
+    }.items():
+        norm = "asnorm" if name == "all" else name
+        result = run_here(
+            SCRIPT, "--eval", f"--initial_model={model}", *lists, f"--score_norm={norm}", *more,
+            f"--save_path={tmp_path / name}",
+        )  # fmt: skip
+        assert result.returncode == 0 and not result.stderr, result.stderr
+        lines = (tmp_path / name / "result" / "eval" / "test.scores.txt").read_text().splitlines()
+        scores[name] = np.array([float(line.split()[0]) for line in lines])
+        recorded = json.loads((tmp_path / name / "result" / "results.jsonl").read_text().splitlines()[-1])
+        assert recorded["score_norm"] == norm
+    # six speakers, five of them others: the nearest three differ from all five, single utterances from means
+    assert len({tuple(each) for each in scores.values()}) == 4
+    refused = run_here(
+        SCRIPT,
+        "--eval",
+        f"--initial_model={model}",
+        *lists,
+        *words,
+        "--score_norm=znorm",
+        "--scoring=distance",
+    )
+    assert_refused(refused, "--score_norm znorm is not for --scoring distance")
+
+
+def test_an_own_speaker_is_known_by_path_or_folder(corpus, tmp_path):
+    words = corpus.options(tmp_path / "exp", score_norm="snorm", cohort_utterances=2)
+    args = trainSpeakerNet.parse(words)[0]
+    listed = CohortList(args, runtime.CPU, lambda remarks: None)
+    assert len(listed.labels) == 12 and len(listed.embedder.recordings) == 12
+    cohort = listed.prepare(SpeakerNet.build(args), True, runtime.StopSignal())
+    assert cohort.entries.shape == (6, 512) and cohort.mean is None
+    assert cohort.speakers_of(["spk3/0.wav", "x/spk4/new.wav", "other/1.wav"]).tolist() == [3, 4, -1]
+
+
+def test_a_cohort_is_prepared_once(model, corpus, tmp_path):
+    words = [f"--cohort_list={corpus.train_list}", f"--cohort_path={corpus.root}", "--eval_frames=0"]
+    prepared = evaluate(model, corpus, tmp_path / "cohort", *words, "--subtract_mean", mode="--prepare")
+    assert prepared.returncode == 0 and not prepared.stderr, prepared.stderr
+    path = tmp_path / "cohort" / "result" / "cohort.pt"
+    norm = ["--test_list", corpus.test_list, "--score_norm=asnorm", "--top_n=3", "--eval_frames=0"]
+    norm += ["--subtract_mean"]
+    by_file = evaluate(model, corpus, tmp_path / "file", *norm, f"--cohort={path}")
+    assert by_file.returncode == 0 and not by_file.stderr, by_file.stderr
+    by_list = evaluate(model, corpus, tmp_path / "list", *norm, *words)
+    assert by_list.returncode == 0, by_list.stderr
+    np.testing.assert_array_equal(scores_of(tmp_path / "file"), scores_of(tmp_path / "list"))
+    again = tmp_path / "list" / "result" / "cohort.pt"  # --eval writes it too
+    assert evaluate(model, corpus, tmp_path / "again", *norm, f"--cohort={again}").returncode == 0
+    np.testing.assert_array_equal(scores_of(tmp_path / "file"), scores_of(tmp_path / "again"))
+    refused = evaluate(model, corpus, tmp_path / "x", *norm, f"--cohort={path}", "--eval_frames=40")
+    assert_refused(refused, "the cohort was made with another network or other options of evaluation")
+    refused = evaluate(model, corpus, tmp_path / "x", *norm, f"--cohort={model}")
+    assert_refused(refused, "not a cohort, as --prepare makes it")
+
+
+def test_the_mean_is_taken_off_before_length_normalisation(model, corpus, tmp_path):
+    words = [f"--cohort_list={corpus.train_list}", f"--cohort_path={corpus.root}", "--eval_frames=0"]
+    words += ["--test_list", corpus.test_list, "--subtract_mean", "--cohort_utterances=1"]
+    assert evaluate(model, corpus, tmp_path, *words).returncode == 0
+    model_file = checkpoint.load_model(str(model))
+    args = trainSpeakerNet.parse(["--eval", f"--initial_model={model}", "--test_list", "x"])[0]
+    network = SpeakerNet.build(args).eval()
+    checkpoint.load_weights(network, checkpoint.split_loss(model_file.weights)[0], "")
+    from audio import AudioFile
+
+    @torch.no_grad()
+    def embed(name):
+        return network.embed(torch.from_numpy(AudioFile(str(corpus.root / name)).whole())[None])[0]
+
+    mean = torch.stack([embed(f"spk{speaker}/0.wav") for speaker in range(6)]).mean(dim=0)
+    first, second = embed("spk0/0.wav") - mean, embed("spk0/1.wav") - mean
+    expected = F.cosine_similarity(first, second, dim=0).item()
+    assert scores_of(tmp_path)[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_enrolments_of_several_files_are_averaged(model, corpus, tmp_path):
+    (tmp_path / "enrol.txt").write_text("anna spk0/0.wav spk0/1.wav\nanna spk0/2.wav\nben spk1/0.wav\n")
+    trials = tmp_path / "models.txt"
+    trials.write_text("anna spk0/3.wav target\nanna spk1/3.wav nontarget\nben spk1/3.wav target\n")
+    words = ["--test_list", trials, f"--enrol_list={tmp_path / 'enrol.txt'}"]
+    result = evaluate(model, corpus, tmp_path / "exp", *words)
+    assert result.returncode == 0, result.stderr
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text(
+        "".join(f"spk0/{take}.wav spk0/3.wav\n" for take in range(3))
+        + "spk1/0.wav spk1/3.wav\n"
+        + "".join(f"spk0/{a}.wav spk0/{b}.wav\n" for a in range(3) for b in range(3))
+    )
+    assert evaluate(model, corpus, tmp_path / "pairs", "--test_list", pairs).returncode == 0
+    single = scores_of(tmp_path / "pairs", "pairs")
+    # the cosine with a mean is the mean of the cosines over the mean's length
+    length = np.sqrt(single[4:].mean())
+    found = scores_of(tmp_path / "exp", "models")
+    assert found[0] == pytest.approx(single[:3].mean() / length, abs=1e-5)
+    assert found[2] == pytest.approx(single[3], abs=1e-5)
+    table = (tmp_path / "exp" / "result" / "eval" / "utterances.tsv").read_text().splitlines()
+    assert table[0] == "path\tduration_s\tnorm" and table[1].startswith("anna\t3.0000\t")
+    refused = evaluate(model, corpus, tmp_path / "x", *words, "--scoring=distance")
+    assert_refused(refused, "--enrol_list averages files", "--scoring distance")
+    (tmp_path / "enrol.txt").write_text("anna\n")
+    assert_refused(evaluate(model, corpus, tmp_path / "x", *words), "enrol.txt:1", "model path path")
+
+
+def test_repeated_trials_count_and_are_said(model, corpus, tmp_path):
+    trials = tmp_path / "twice.txt"
+    trials.write_text("1 spk0/0.wav spk0/1.wav\n0 spk0/0.wav spk1/1.wav\n1 spk0/1.wav spk0/0.wav\n")
+    result = evaluate(model, corpus, tmp_path / "exp", "--test_list", trials)
+    assert result.returncode == 0 and "note: 1 trials of twice repeat others" in result.stdout
+    assert len(scores_of(tmp_path / "exp", "twice")) == 3
+    trials.write_text("1 spk0/0.wav spk0/1.wav\n0 spk0/1.wav spk0/0.wav\n")
+    refused = evaluate(model, corpus, tmp_path / "exp", "--test_list", trials)
+    assert_refused(refused, "twice.txt: the trial", "both labels")
+
+
+def test_decisions_need_nothing_but_the_model_file(model, corpus, tmp_path):
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("spk0/0.wav spk0/1.wav\nspk0/0.wav spk1/1.wav\n")
+    refused = evaluate(model, corpus, tmp_path / "x", "--test_list", pairs, mode="--test")
+    assert_refused(refused, "holds no threshold", "tuneThreshold.py --store")
+    calibration = Calibration(("score",), (2.0,), -1.0, 0.5, 3, 3, 0.0)
+    assert evaluate(model, corpus, tmp_path / "plain", "--test_list", pairs).returncode == 0
+    scores = scores_of(tmp_path / "plain", "pairs")
+    decision = {
+        "threshold": float(scores.mean()), "rule": "EER", "calibration": calibration.to_dict(), "options": {},
+    }  # fmt: skip
+    checkpoint.save_model(tmp_path / "m.model", checkpoint.load_model(str(model))._replace(decision=decision))
+    words = ["--test_list", pairs, "--prior=0.1"]
+    result = evaluate(tmp_path / "m.model", corpus, tmp_path / "exp", *words, mode="--test")
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    assert "1 of 2 trials accepted (EER)" in result.stdout
+    with (tmp_path / "exp" / "result" / "eval" / "pairs.decisions.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["decision"] for row in rows] == ["accept" if s >= scores.mean() else "reject" for s in scores]
+    llr = 2.0 * scores[0] - 1.0
+    assert float(rows[0]["llr"]) == pytest.approx(llr, abs=1e-5)
+    assert float(rows[0]["probability"]) == pytest.approx(1 / (1 + 9 * np.exp(-llr)), abs=1e-5)
+
+
+def test_a_store_of_another_form_is_not_believed(tmp_path):
+    store = Store(tmp_path, "way", runtime.CPU, None)
+    names = {"text": np.zeros(3, np.uint8), "ends": np.array([3])}
+    np.savez(store.path, **names, vectors=np.zeros((2, 1, 4)), measures=np.zeros((2, 2)))
+    assert not Store(tmp_path, "way", runtime.CPU, None).rows
+    np.savez(store.path, text=np.array([object()]), ends=0, vectors=0, measures=0)
+    assert not Store(tmp_path, "way", runtime.CPU, None).rows
