@@ -108,6 +108,7 @@ class Embedder:
         """Options: those of scoring, nDataLoaderThread, skip_bad_audio; store: where embeddings are kept."""
         self.recordings, self.args, self.device = recordings, args, device
         self.remark, self.store = remark, store
+        self.remarks = list[Remark]()
         length = num_samples(args.eval_frames) if args.eval_frames else 0
         self.scoring = options.build("scoring", args, length, args.num_eval)
 
@@ -122,6 +123,8 @@ class Embedder:
     ) -> Embedded:
         """Every recording -> what its scores need; a mean (D,) is taken off the embeddings first.
 
+        Of several processes each embeds its share; the first one gets all, the others only their own.
+
         Raises:
             AudioError: a recording can't be used, unless skip_bad_audio; or none can.
             runtime.Stopped: a stop was asked for; what was embedded so far stays in the store.
@@ -131,32 +134,44 @@ class Embedder:
             store = Store(self.store, fingerprint(network, self.args, normalize), self.device, mean)
             identities = self.recordings.identities()
             store.fill(embedded, identities)
-        new = np.flatnonzero(~embedded.there).tolist()
+        known = embedded.there.copy()
+        own = runtime.share(np.flatnonzero(~known).tolist())
         try:
-            for items, groups in self._batches(network, new, stop, what):
+            for items, groups in self._batches(network, own, stop, what):
                 norms = torch.cat(groups, dim=1).norm(dim=2).mean(dim=1).cpu().numpy()  # (n,)
                 if mean is not None:
                     groups = [subtract_mean(group, mean) for group in groups]
                 measures = np.stack([[item.duration_s for item in items], norms], axis=1)
                 vectors = self.scoring.summarise(groups, normalize).cpu()
                 embedded.put([item.number for item in items], vectors, measures)
+            self._gather(embedded, known)
         finally:
-            if store is not None:
+            if store is not None and runtime.is_first():
                 store.add(embedded, identities)
-        if not embedded.there.any():
+        if runtime.is_first() and not embedded.there.any():
             raise AudioError(f"none of the {len(self.recordings)} files could be read")
         return embedded
+
+    def _gather(self, embedded: Embedded, known: NDArray[np.bool_]) -> None:
+        """Put what the other processes embedded, in the first one."""
+        numbers = np.flatnonzero(embedded.there & ~known)
+        own = numbers, embedded.vectors[torch.from_numpy(numbers)], embedded.measures[numbers], self.remarks
+        for numbers, vectors, measures, remarks in runtime.gather(own)[1:]:
+            self.remark(remarks)
+            if len(numbers):
+                embedded.put(numbers.tolist(), vectors, measures)
 
     @torch.inference_mode()
     def mean(self, network: SpeakerNet, stop: runtime.StopSignal) -> Tensor:
         """The mean (D,) of the embeddings of all crops, as the network gives them."""
         total, count = torch.zeros(()), 0
-        for _, groups in self._batches(network, range(len(self.recordings)), stop, "mean"):
+        for _, groups in self._batches(network, runtime.share(range(len(self.recordings))), stop, "mean"):
             crops = torch.cat(groups, dim=1).flatten(0, 1)  # (n*K, D)
             total, count = total + crops.double().sum(dim=0).cpu(), count + len(crops)
-        if not count:
+        parts = runtime.gather_everywhere((total, count))
+        if not any(count for _, count in parts):
             raise AudioError(f"none of the {len(self.recordings)} files could be read")
-        return (total / count).float()
+        return (sum(part for part, _ in parts) / sum(count for _, count in parts)).float()
 
     def _batches(
         self, network: SpeakerNet, numbers: Sequence[int], stop: runtime.StopSignal, what: str
@@ -183,6 +198,7 @@ class Embedder:
     def _usable(self, item: EvaluationItem) -> bool:
         if item.error is not None and not self.args.skip_bad_audio:
             raise item.error
+        self.remarks += item.remarks
         self.remark(item.remarks)
         return item.error is None
 
@@ -256,10 +272,17 @@ class CohortList:
         self.labels, self.speakers = listed.labels[kept], listed.speakers
         self.embedder = Embedder(recordings, args, device, remark, store)
 
-    def prepare(self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal) -> Cohort:
-        """Network -> the cohort."""
-        mean = self.embedder.mean(network, stop) if self.args.subtract_mean else None
+    def mean(self, network: SpeakerNet, stop: runtime.StopSignal) -> Tensor | None:
+        """Network -> the mean embedding of the cohort (D,); None without --subtract_mean."""
+        return self.embedder.mean(network, stop) if self.args.subtract_mean else None
+
+    def prepare(
+        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, mean: Tensor | None
+    ) -> Cohort | None:
+        """Network, mean to be taken off -> the cohort; of several processes only the first one has it."""
         embedded = self.embedder.embed(network, normalize, stop, "cohort", mean)
+        if not runtime.is_first():
+            return None
         kept = np.flatnonzero(embedded.there)
         entries, labels = embedded.vectors[torch.from_numpy(kept), 0], self.labels[kept]
         if self.args.cohort_entries == "speakers":

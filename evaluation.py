@@ -48,6 +48,14 @@ class Sides(NamedTuple):
     missing: NDArray[np.int64]
 
 
+class Outcome(NamedTuple):
+    """Scores of every list, and what they come from."""
+
+    cohort: Cohort | None
+    sides: Sides
+    found: list[Scored]
+
+
 class TrialTest:
     """Trial lists with their files checked, ready to be scored by any number of networks."""
 
@@ -85,20 +93,22 @@ class TrialTest:
         if not self.embedder.scoring.is_vector and max(map(len, self.members)) > 1:
             raise ValueError(f"--enrol_list averages files, which is not for --scoring {args.scoring}")
 
-    def score(
-        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal
-    ) -> tuple[Cohort | None, Sides, list[Scored]]:
-        """Network -> the cohort, what it made of both sides, the scores of every list."""
+    def score(self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal) -> Outcome | None:
+        """Network -> the scores of every list and what they come from; None but in the first process."""
         cohort = self.cohort
+        mean = cohort.mean if cohort is not None else None
         if self.cohort_list is not None:
-            cohort = self.cohort_list.prepare(network, normalize, stop)
+            mean = self.cohort_list.mean(network, stop)
+            cohort = self.cohort_list.prepare(network, normalize, stop, mean)
         elif cohort is not None and cohort.way != fingerprint(network, self.args, normalize):
             raise ValueError(
                 "the cohort was made with another network or other options of evaluation; make it anew "
                 "with --prepare"
             )
-        mean = cohort.mean if cohort is not None else None
-        sides = self._sides(self.embedder.embed(network, normalize, stop, mean=mean))
+        embedded = self.embedder.embed(network, normalize, stop, mean=mean)
+        if not runtime.is_first():
+            return None
+        sides = self._sides(embedded)
         apply = self._normalization(cohort, sides)
         found = []
         for listed in self.lists.values():
@@ -107,7 +117,7 @@ class TrialTest:
                 score_trials(sides.vectors, trials, self.embedder.scoring), trials.enrol, trials.test
             )
             found.append(Scored(trials, scores, len(listed.enrol) - len(scores)))
-        return cohort, sides, found
+        return Outcome(cohort, sides, found)
 
     def _sides(self, embedded: Embedded) -> Sides:
         """Recordings -> what the names stand for: of several files the mean of their vectors."""
@@ -140,18 +150,18 @@ class TrialTest:
         self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, name: str, epoch: int
     ) -> dict[str, float]:
         """Score during training -> figures of the first list, fractions; none without labels."""
-        _, _, found = self.score(network, normalize, stop)
-        return self._tell(found, name, {"event": "test", "epoch": epoch})
+        outcome = self.score(network, normalize, stop)
+        return self._tell(outcome.found, name, {"event": "test", "epoch": epoch}) if outcome else {}
 
     def evaluate(self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, model: str) -> None:
         """Score with a model of this path: also write down what scores depend on, for later use."""
-        cohort, sides, found = self.score(network, normalize, stop)
-        self._tell(
-            found,
-            model if len(found) > 1 else f"{model} on {self.args.test_list[0]}",
-            {"event": "eval", "model": model},
-        )
-        if cohort is not None and self.cohort is None:
+        outcome = self.score(network, normalize, stop)
+        if outcome is None:
+            return
+        cohort, sides, found = outcome
+        name = model if len(found) > 1 else f"{model} on {self.args.test_list[0]}"
+        self._tell(found, name, {"event": "eval", "model": model})
+        if self.cohort is None:
             save_cohort(self.folder, cohort)
         columns = [self.names, *(map("{:.4f}".format, values) for values in sides.measures.values())]
         rows = ["\t".join(row) for row in [("path", *sides.measures), *zip(*columns, strict=True)]]
@@ -161,8 +171,10 @@ class TrialTest:
         self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, decision: dict[str, Any]
     ) -> None:
         """Score, and write each trial's LLR, probability and decision by what a model file holds."""
-        _, _, found = self.score(network, normalize, stop)
-        for stem, scored in zip(self.lists, found, strict=True):
+        outcome = self.score(network, normalize, stop)
+        if outcome is None:
+            return
+        for stem, scored in zip(self.lists, outcome.found, strict=True):
             path = self.folder.evaluation / f"{stem}.decisions.csv"
             accepted = write_decisions(path, scored, decision, self.args.prior)
             self.folder.say(
@@ -200,8 +212,10 @@ class TrialTest:
         return figures
 
 
-def save_cohort(folder: RunFolder, cohort: Cohort) -> None:
-    """Write a cohort where --cohort finds it."""
+def save_cohort(folder: RunFolder, cohort: Cohort | None) -> None:
+    """Write a cohort where --cohort finds it; only the first process has one."""
+    if cohort is None:
+        return
     checkpoint.save_cohort(folder.cohort, cohort._asdict())
     folder.say(f"{len(cohort.entries)} cohort entries in {folder.cohort}; --cohort uses them again")
 

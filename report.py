@@ -61,8 +61,9 @@ class RunFolder:
         probe.unlink()
 
     def say(self, text: str) -> None:
-        """Print one line."""
-        print(text, flush=True)
+        """Print one line; of several processes the first one does."""
+        if runtime.is_first():
+            print(text, flush=True)
 
     def log(self, text: str) -> None:
         """Print one line and keep it in scores.txt."""
@@ -93,7 +94,8 @@ class RunFolder:
         for kind, paths in self._remarks.items():
             listed = ""
             if kind == SKIPPED:
-                write_text(self.result / "skipped.txt", "".join(f"{path}\n" for path in sorted(paths)))
+                if runtime.is_first():
+                    write_text(self.result / "skipped.txt", "".join(f"{path}\n" for path in sorted(paths)))
                 listed = f", listed in {self.result / 'skipped.txt'}"
             self.say(f"note: {kind}: {len(paths)} files in all{listed}")
 

@@ -2,12 +2,14 @@
 
 import atexit
 import multiprocessing
+import os
 import random
 import resource
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import wraps
 from pathlib import Path
 from types import FrameType
@@ -24,6 +26,8 @@ SHARED_MEMORY = Path("/dev/shm")
 def choose_device(name: str, gpu_id: int = 0) -> torch.device:
     """--device and --gpu_id -> device; "auto" takes the GPU where there is one, else the CPU.
 
+    Under torchrun each process of a machine takes a GPU of its own.
+
     Raises:
         ValueError: the device that was asked for is not there.
     """
@@ -32,6 +36,7 @@ def choose_device(name: str, gpu_id: int = 0) -> torch.device:
         return CPU
     if count == 0:
         raise ValueError("--device cuda: no usable GPU was found; use --device cpu or auto")
+    gpu_id = int(os.environ.get("LOCAL_RANK", gpu_id))
     if not 0 <= gpu_id < count:
         raise ValueError(f"--gpu_id {gpu_id}: this machine has GPUs 0 to {count - 1}")
     return torch.device("cuda", gpu_id)
@@ -42,6 +47,51 @@ def place() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
+
+
+def is_started_by_torchrun() -> bool:
+    """Whether several processes run this command together."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def join() -> None:
+    """Join the processes that torchrun started for this command; does nothing where it was started alone.
+
+    They exchange embeddings on the CPU only. Ranks that are ready early wait as long as the others need.
+    """
+    if is_started_by_torchrun() and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
+
+
+def is_first() -> bool:
+    """Whether this process, among those of the same command, is the one that speaks and writes."""
+    return place()[0] == 0
+
+
+def share(numbers: Sequence[int]) -> Sequence[int]:
+    """Some work -> the part of it that is this process's."""
+    rank, num_ranks = place()
+    return numbers[rank::num_ranks]
+
+
+def gather(value: Any) -> list[Any]:
+    """A value of each process -> all of them, in the order of ranks, in the first process; else nothing."""
+    rank, num_ranks = place()
+    if num_ranks == 1:
+        return [value]
+    values = [None] * num_ranks if rank == 0 else None
+    torch.distributed.gather_object(value, values)
+    return values or []
+
+
+def gather_everywhere(value: Any) -> list[Any]:
+    """A value of each process -> all of them, in the order of ranks, in every process."""
+    num_ranks = place()[1]
+    if num_ranks == 1:
+        return [value]
+    values = [None] * num_ranks
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def describe(device: torch.device) -> str:

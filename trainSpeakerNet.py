@@ -69,6 +69,7 @@ def evaluate(
     args: argparse.Namespace, model_file: ModelFile, folder: RunFolder, stop: runtime.StopSignal
 ) -> None:
     """--eval, --prepare and --test: the model file alone decides the network."""
+    runtime.join()
     device = runtime.choose_device(args.device, args.gpu_id)
     store = folder.embeddings if args.reuse_embeddings else None
     if args.prepare:
@@ -92,7 +93,8 @@ def evaluate(
     network = network.to(device)
     with stop.guard():
         if args.prepare:
-            save_cohort(folder, cohort_list.prepare(network, normalize, stop))
+            mean = cohort_list.mean(network, stop)
+            save_cohort(folder, cohort_list.prepare(network, normalize, stop, mean))
         elif args.test:
             trial_test.decide(network, normalize, stop, decision)
         else:
@@ -312,6 +314,8 @@ def train(
     args: argparse.Namespace, model_file: ModelFile | None, folder: RunFolder, stop: runtime.StopSignal
 ) -> None:
     """Train from the start or from where the run folder's state is."""
+    if runtime.is_started_by_torchrun():
+        raise ValueError("training under torchrun is not part of this version yet; --eval is")
     run = Run(args, model_file, folder)
     run.resume()
     folder.require_writable()

@@ -4,11 +4,13 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import assert_refused, run_here
+from conftest import ROOT, assert_refused, run_here
 from torch.nn import functional as F
 
 import checkpoint
@@ -160,7 +162,7 @@ def test_an_own_speaker_is_known_by_path_or_folder(corpus, tmp_path):
     args = trainSpeakerNet.parse(words)[0]
     listed = CohortList(args, runtime.CPU, lambda remarks: None)
     assert len(listed.labels) == 12 and len(listed.embedder.recordings) == 12
-    cohort = listed.prepare(SpeakerNet.build(args), True, runtime.StopSignal())
+    cohort = listed.prepare(SpeakerNet.build(args), True, runtime.StopSignal(), None)
     assert cohort.entries.shape == (6, 512) and cohort.mean is None
     assert cohort.speakers_of(["spk3/0.wav", "x/spk4/new.wav", "other/1.wav"]).tolist() == [3, 4, -1]
 
@@ -267,6 +269,36 @@ def test_decisions_need_nothing_but_the_model_file(model, corpus, tmp_path):
     llr = 2.0 * scores[0] - 1.0
     assert float(rows[0]["llr"]) == pytest.approx(llr, abs=1e-5)
     assert float(rows[0]["probability"]) == pytest.approx(1 / (1 + 9 * np.exp(-llr)), abs=1e-5)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_share_the_recordings(model, corpus, tmp_path, count):
+    root = shutil.copytree(corpus.root, tmp_path / "audio")
+    (root / "spk2" / "0.wav").write_bytes(b"damaged")
+    words = [f"--initial_model={model}", f"--test_list={corpus.test_list}", f"--test_path={root}", "--eval"]
+    words += ["--nDataLoaderThread=0", "--eval_frames=0", "--device=cpu", "--skip_bad_audio"]
+    words += [
+        "--score_norm=snorm",
+        "--subtract_mean",
+        f"--cohort_list={corpus.train_list}",
+        f"--cohort_path={root}",
+    ]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+    command = [*torchrun, ROOT / SCRIPT, *words, f"--save_path={tmp_path / 'ranks'}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(", VEER ") == 1 and done.stdout.count("skipped") == 2, done.stdout
+    alone = run_here(SCRIPT, *words, f"--save_path={tmp_path / 'alone'}")
+    assert alone.returncode == 0, alone.stderr
+    np.testing.assert_allclose(scores_of(tmp_path / "ranks"), scores_of(tmp_path / "alone"), atol=2e-5)
+    skipped = [(tmp_path / name / "result" / "skipped.txt").read_text() for name in ("ranks", "alone")]
+    assert skipped[0] == skipped[1] and "spk2/0.wav" in skipped[0]
+
+
+def test_training_under_torchrun_is_refused(corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert_refused(run_here(SCRIPT, *corpus.options(tmp_path)), "training under torchrun")
 
 
 def test_a_store_of_another_form_is_not_believed(tmp_path):
