@@ -51,6 +51,13 @@ def prior(text: str) -> float:
     return float(text)
 
 
+def file_name(text: str) -> str:
+    """An option's text -> the same, unless it is empty, as a variable of a shell may be."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a file, got an empty name")
+    return text
+
+
 def _parser(command: str, description: str) -> Parser:
     """A command's word -> its parser with the options that all commands have."""
     made = Parser(
@@ -117,7 +124,13 @@ def calibrate_parser() -> Parser:
     way("--fit", nargs="+", default=[], metavar="DEV", help="score files of other trials, with labels")
     way("--cross_validate", action="store_true", help="fit on the other speakers of the same trials")
     way("--load", default="", metavar="JSON", help="apply what --save wrote")
-    add("--output", required=True, metavar="FILE", help="score file of the LLRs, natural logarithm")
+    add(
+        "--output",
+        type=file_name,
+        required=True,
+        metavar="FILE",
+        help="score file of the LLRs, natural logarithm",
+    )
     add("--csv", default="", metavar="FILE", help="table enrol,test,llr,probability[,label] by commas")
     add("--prior", type=prior, default=0.5, help="of a target, for the probabilities in --csv")
     add("--save", default="", metavar="JSON", help="weights and offset, for --load")

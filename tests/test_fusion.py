@@ -461,6 +461,7 @@ def test_no_file_is_written_over_another(systems, tmp_path):
     [
         (["a.txt", "--output", "o"], "one of the arguments --fit --cross_validate --load is required"),
         (["a.txt", "--fit", "b", "--cross_validate", "--output", "o"], "not allowed with argument"),
+        (["a.txt", "--fit", "b", "--output", ""], "--output: expected a file, got an empty name"),
         (["a.txt", "--fit", "b"], "the following arguments are required: --output"),
         (["a.txt", "--fit", "b", "--output", "o", "--prior", "1"], "--prior: a prior lies between 0 and 1"),
         (["a.txt", "--fit", "b", "--output", "o", "--p_target", "nan"], "--p_target: a prior lies"),
@@ -483,3 +484,9 @@ def test_help_teaches_each_command():
         assert f"  tuneThreshold.py {word}" in top.stdout or not word
     assert "--fit" in run_script("tuneThreshold.py", "calibrate", "--help").stdout
     assert "--fit" not in top.stdout
+
+
+def test_an_error_names_its_file_once():
+    for message in ("too few", "a.txt: too few"):
+        with pytest.raises(ValueError, match=r"^a\.txt: too few$"), scorefiles.naming("a.txt"):
+            raise ValueError(message)
