@@ -1,115 +1,47 @@
-"""Error rates, costs, thresholds and their intervals: functions over arrays, a command over score files.
+"""Error rates, costs, thresholds and their intervals; LLRs: functions over arrays, commands over files.
 
 python tuneThreshold.py exps/demo/result/eval/trials.scores.txt --p_fa 0.01 --p_miss 0.05 --intervals
 python tuneThreshold.py compare exps/a/result/eval/trials.scores.txt exps/b/result/eval/trials.scores.txt
+python tuneThreshold.py calibrate test.scores.txt --fit dev.scores.txt --output test.llr.txt
 """
 
 import argparse
 import sys
-from typing import NamedTuple, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from files import write_text
 from scoring._bootstrap import interval, resampled
-from scoring._costs import act_dcf, cllr, cost, min_cllr
+from scoring._commands import calibrate_parser, compare_parser, parser
+from scoring._figures import (
+    LOW_P_FA,
+    auc,
+    eer,
+    figures,
+    min_dcf,
+    p_miss_at,
+    threshold_for_p_fa,
+    threshold_for_p_miss,
+)
 from scoring._files import (
-    RESAMPLING,
     ScoreFile,
     condition_groups,
+    naming,
     read_conditions,
     read_score_file,
     read_scores,
     require_same_trials,
+    score_text,
     units_of,
 )
-from scoring._rates import ErrorRates, Floats, error_rates, pick, turns
+from scoring._rates import ErrorRates, Floats, error_rates
 
-LOW_P_FA = (0.01, 0.001)  # where P_miss is told
+if TYPE_CHECKING:
+    from scoring._fusion import Calibrated
 
-
-class Eer(NamedTuple):
-    """Equal error rate, as a fraction, and the threshold it belongs to."""
-
-    value: float
-    threshold: float
-
-
-class MinDcf(NamedTuple):
-    """Least normalised detection cost, at most 1, and the threshold it belongs to."""
-
-    value: float
-    threshold: float
-
-
-def _crossing(gap: Floats) -> tuple[int, int, float]:
-    """Gap (K,) that rises from below 0 -> points around its zero, the zero's share of the way between."""
-    right = int(np.searchsorted(gap, 0.0))
-    left = right - 1
-    return left, right, float(-gap[left] / (gap[right] - gap[left]))
-
-
-def eer(rates: ErrorRates) -> Eer:
-    """Linear interpolation between the two operating points around P_miss = P_fa."""
-    left, right, share = _crossing(rates.p_miss - rates.p_fa)  # rises from -1 to 1
-    value = rates.p_miss[left] + share * (rates.p_miss[right] - rates.p_miss[left])
-    step = rates.thresholds[right] - rates.thresholds[left]
-    return Eer(float(value), float(rates.thresholds[left] + share * step))
-
-
-def p_miss_at(rates: ErrorRates, p_fa: float) -> float:
-    """P_miss at P_fa < 1, interpolated linearly between the two operating points around it, as for EER."""
-    if not 0.0 <= p_fa < 1.0:
-        raise ValueError(f"expected 0 <= P_fa < 1, got {p_fa} (1 % is 0.01)")
-    left, right, share = _crossing(p_fa - rates.p_fa)
-    return float(rates.p_miss[left] + share * (rates.p_miss[right] - rates.p_miss[left]))
-
-
-def min_dcf(rates: ErrorRates, p_target: float = 0.05, c_miss: float = 1.0, c_fa: float = 1.0) -> MinDcf:
-    """Least cost C_miss P_miss p + C_fa P_fa (1 - p), over that of the better blind decision.
-
-    NIST SRE 2016 evaluation plan, eq. 2 to 4. Accept-all and reject-all are among the thresholds.
-    """
-    costs = cost(rates, p_target, c_miss, c_fa)
-    best = int(np.argmin(costs))
-    return MinDcf(float(costs[best]), float(rates.thresholds[best]))
-
-
-def auc(rates: ErrorRates) -> float:
-    """Probability that a target scores above a nontarget, ties counted half: the area under the ROC."""
-    hits = 1.0 - (rates.p_miss[1:] + rates.p_miss[:-1]) / 2.0
-    return float((-np.diff(rates.p_fa) * hits).sum())
-
-
-def figures(
-    rates: ErrorRates, p_targets: list[float], c_miss: float, c_fa: float, llr: bool = False
-) -> dict[str, float]:
-    """Operating points -> every figure and its threshold by name, fractions; llr: scores are natural LLRs."""
-    equal, corners = eer(rates), pick(rates, turns(rates))
-    found = {"eer": equal.value, "threshold": equal.threshold}
-    for p in p_targets:
-        least = min_dcf(corners, p, c_miss, c_fa)
-        found |= {f"min_dcf_{p:g}": least.value, f"threshold_min_dcf_{p:g}": least.threshold}
-        if llr:
-            found[f"act_dcf_{p:g}"] = act_dcf(rates, p, c_miss, c_fa)
-    found |= {f"p_miss_at_p_fa_{p:g}": p_miss_at(rates, p) for p in LOW_P_FA}
-    found |= {"auc": auc(corners), "min_cllr": min_cllr(corners)}
-    return found | {"cllr": cllr(rates)} if llr else found
-
-
-def threshold_for_p_fa(rates: ErrorRates, p_fa: float) -> int:
-    """Largest P_fa allowed -> index of the lowest threshold that keeps it."""
-    return int(np.argmax(rates.p_fa <= _probability("P_fa", p_fa)))
-
-
-def threshold_for_p_miss(rates: ErrorRates, p_miss: float) -> int:
-    """Largest P_miss allowed -> index of the highest threshold that keeps it."""
-    return int(np.searchsorted(rates.p_miss, _probability("P_miss", p_miss), side="right")) - 1
-
-
-def _probability(name: str, value: float) -> float:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} is a fraction from 0 to 1, got {value} (1 % is 0.01)")
-    return value
+__all__ = ["auc", "eer", "figures", "min_dcf", "p_miss_at", "threshold_for_p_fa", "threshold_for_p_miss"]
 
 
 def breakdown(trials: ScoreFile, args: argparse.Namespace) -> list[str]:
@@ -117,7 +49,7 @@ def breakdown(trials: ScoreFile, args: argparse.Namespace) -> list[str]:
     lines, p = [], args.dcf_p_target[0]
     for attribute, values in read_conditions(args.conditions, trials.files).items():
         for name, chosen in condition_groups(values, trials.sides).items():
-            labels = trials.labels[chosen]
+            labels = trials.known_labels()[chosen]
             line = f"{attribute} {name}: {len(labels)} trials, {np.count_nonzero(labels)} of them target: "
             if len(np.unique(labels)) < 2:
                 lines.append(line + "no error rates without both classes")
@@ -139,7 +71,7 @@ def _measure(rates: ErrorRates, args: argparse.Namespace) -> dict[str, float]:
 def bootstrap(trials: ScoreFile, args: argparse.Namespace) -> dict[str, Floats]:
     """Trials, the command's options -> each figure in every replicate (R,)."""
     units = units_of(trials, args.resample, args.speaker_folder, args.utt2spk)
-    rates = resampled(trials.scores, trials.labels, units, args.replicates, args.seed, args.llr)
+    rates = resampled(trials.scores, trials.known_labels(), units, args.replicates, args.seed, args.llr)
     drawn = [_measure(replicate, args) for replicate in rates]
     return {name: np.array([found[name] for found in drawn]) for name in drawn[0]}
 
@@ -179,11 +111,19 @@ def summary(rates: ErrorRates, args: argparse.Namespace, drawn: dict[str, Floats
     return [*lines, f"Cllr {shown('cllr', '.5f')} bit"] if args.llr else lines
 
 
-def compare(files: list[ScoreFile], args: argparse.Namespace) -> list[str]:
-    """Score files of the same trials -> the first against each other one, by a paired bootstrap."""
+def compare(args: argparse.Namespace) -> list[str]:
+    """The command's options -> its first score file against each other one, by a paired bootstrap."""
+    if len(args.scores) < 2:
+        raise ValueError("compare: expected at least two score files of the same trials")
+    files = [read_score_file(path) for path in args.scores]
+    for file in files[1:]:
+        require_same_trials(files[0], file)
     names = {"eer": "EER"} | {f"min_dcf_{p:g}": f"minDCF({p:g})" for p in args.dcf_p_target}
-    found = [_measure(error_rates(file.scores, file.labels), args) for file in files]
-    drawn = [bootstrap(file, args) for file in files]
+    found, drawn = [], []
+    for file in files:
+        with naming(file.path):
+            found.append(_measure(error_rates(file.scores, file.known_labels()), args))
+            drawn.append(bootstrap(file, args))
     lines = []
     for file, point in zip(files, found, strict=True):
         values = (f"{label} {point[name]:.6f}" for name, label in names.items())
@@ -202,74 +142,127 @@ def compare(files: list[ScoreFile], args: argparse.Namespace) -> list[str]:
     return lines
 
 
-class Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exits with 2."""
-        self.exit(2, f"tuneThreshold.py: error: {message}\n")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command's options."""
-    made = Parser(
-        description="EER, minDCF, thresholds and other figures of a score file; or `compare A B [C ...]`: "
-        "is A better than B, given score files of the same trials? A trial is accepted if its score is "
-        "at least the threshold. Probabilities are fractions: 0.01 is 1 %.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = made.add_argument
-    add("scores", nargs="+", help="file with lines `score enrol test label`, as --eval writes it")
-    add("--p_fa", type=float, nargs="+", default=[0.01, 0.001], help="P_fa to find thresholds for")
-    add("--p_miss", type=float, nargs="+", default=[], help="P_miss to find thresholds for")
-    add("--dcf_p_target", type=float, nargs="+", default=[0.05, 0.01, 0.001], help="priors of minDCF")
-    add("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
-    add("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")
-    add("--llr", action="store_true", help="scores are natural log-likelihood ratios: also Cllr and actDCF")
-    add("--intervals", action="store_true", help="95 %% intervals of every figure and threshold by bootstrap")
-    add("--resample", choices=RESAMPLING, default="speakers", help="what the bootstrap draws")
-    add("--replicates", type=int, default=1000, help="how often the bootstrap draws")
-    add("--seed", type=int, default=0, help="of the bootstrap, from 0")
-    add("--speaker_folder", type=int, default=0, help="folder of a path that names its speaker, from 0")
-    add("--utt2spk", default="", help="file with lines `path speaker`, instead of --speaker_folder")
-    add("--conditions", default="", help="table by tabs: header, path, attributes; figures for each group")
-    return made
-
-
-def report(args: argparse.Namespace) -> list[str]:
-    """The command's options -> what it prints of one score file."""
+def show(args: argparse.Namespace) -> list[str]:
+    """The options without a command -> the figures of one score file."""
+    if len(args.scores) > 1:
+        raise ValueError(f"expected one score file, or a command first: {', '.join(filter(None, COMMANDS))}")
     path = args.scores[0]
-    if not (args.intervals or args.conditions):
-        scores, labels = read_scores(path)
-        spread, groups = {}, []
-    else:
-        trials = read_score_file(path)
-        scores, labels = trials.scores, trials.labels
-        spread = bootstrap(trials, args) if args.intervals else {}
-        groups = breakdown(trials, args) if args.conditions else []
-    lines = summary(error_rates(scores, labels), args, spread)
+    with naming(path):
+        if not (args.intervals or args.conditions):
+            scores, labels = read_scores(path)
+            spread, groups = {}, []
+        else:
+            trials = read_score_file(path)
+            scores, labels = trials.scores, trials.known_labels()
+            spread = bootstrap(trials, args) if args.intervals else {}
+            groups = breakdown(trials, args) if args.conditions else []
+        lines = summary(error_rates(scores, labels), args, spread)
     return [f"{len(labels)} trials, {np.count_nonzero(labels)} of them target", *lines, *groups]
 
 
+def calibrate(args: argparse.Namespace) -> list[str]:
+    """The command's options -> files written, lines that say what was fitted and what it brought."""
+    from scoring import _fusion  # here, because SciPy takes longer to start than figures take
+
+    read = [*args.scores, *args.fit, args.load, args.quality, args.utt2spk]
+    _fusion.refuse_overwriting({"--output": args.output, "--csv": args.csv, "--save": args.save}, read)
+    if args.cross_validate:
+        done = _fusion.cross_validated(
+            *(args.scores, args.quality, args.p_target),
+            **{name: getattr(args, name) for name in ("speaker_folder", "utt2spk", "num_groups", "seed")},
+        )
+    elif args.fit:
+        done = _fusion.fitted(args.scores, args.fit, args.quality, args.p_target)
+    else:
+        done = _fusion.loaded(args.scores, args.load, args.quality)
+    first = done.systems[0]
+    lines = [*_told(done), *_gain(done, args), f"{len(done.llr)} LLRs in {args.output}"]
+    write_text(Path(args.output), score_text(first.files, first.sides, done.llr, first.labels))
+    if args.csv:
+        write_text(Path(args.csv), _fusion.csv_text(done, args.prior))
+    if args.save:
+        write_text(Path(args.save), _fusion.saved_text(done.models))
+    return lines
+
+
+def _told(done: "Calibrated") -> list[str]:
+    """What was fitted -> its lines; of several folds the mean, the least and the greatest."""
+    models = done.models
+    counts = [model.num_targets + model.num_nontargets for model in models]
+    fitted = f"fitted on {counts[0]} trials, {models[0].num_targets} of them target"
+    if len(models) > 1:
+        fitted = (
+            f"{len(models)} models, each fitted on {min(counts)} to {max(counts)} trials of other speakers"
+        )
+    named = dict(zip(models[0].names, (f" of {system.path}" for system in done.systems), strict=False))
+    lines = [f"{fitted}, for p_target {models[0].p_target:g}"]
+    values = np.array([[*model.weights, model.offset] for model in models])  # (models, C + 1)
+    labels = [f"weight of {name}{named.get(name, '')}" for name in models[0].names]
+    for label, value in zip([*labels, "offset"], values.T, strict=True):
+        spread = f" ({value.min():.6g} to {value.max():.6g})" if len(models) > 1 else ""
+        lines.append(f"{label}: {value.mean():.6g}{spread}")
+    if ridges := [model.ridge for model in models if model.ridge]:
+        lines.append(
+            f"note: in {len(ridges)} of {len(models)} fits the columns tell trials apart without a mistake, "
+            f"which sets the weights no bound; a ridge of {max(ridges):.3g} keeps them finite"
+        )
+    if done.attributes:
+        lines.append(f"note: no numbers in the table's {', '.join(done.attributes)}: left out")
+    if done.num_unscored:
+        lines.append(
+            f"note: {done.num_unscored} trials left out: without their speakers one class is missing"
+        )
+    return lines
+
+
+def _gain(done: "Calibrated", args: argparse.Namespace) -> list[str]:
+    """LLRs and what they were made from -> the figures of both, or why there are none."""
+    labels = done.systems[0].labels
+    if labels is None or len(np.unique(labels)) < 2:
+        return ["no figures without labels of both classes"]
+    lines = []
+    for path, scores in [*((system.path, system.scores) for system in done.systems), (args.output, done.llr)]:
+        is_llr = scores is done.llr
+        with naming(path):
+            found = figures(
+                error_rates(scores, labels), args.dcf_p_target, args.dcf_c_miss, args.dcf_c_fa, is_llr
+            )
+        line = [f"{path}: EER {100 * found['eer']:.4f} %"]
+        for p in args.dcf_p_target:
+            line.append(f"minDCF({p:g}) {found[f'min_dcf_{p:g}']:.5f}")
+            line += [f"actDCF({p:g}) {found[f'act_dcf_{p:g}']:.5f}"] if is_llr else []
+        lines.append(", ".join([*line, f"minCllr {found['min_cllr']:.5f} bit"]))
+    loss = found["cllr"] - found["min_cllr"]
+    told = f"Cllr {found['cllr']:.5f} bit = minCllr {found['min_cllr']:.5f} + calibration loss {loss:.5f}"
+    return [*lines, f"{args.output}: {told}"]
+
+
+COMMANDS = {
+    "": (parser, show),
+    "compare": (compare_parser, compare),
+    "calibrate": (calibrate_parser, calibrate),
+}
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The words of the command line -> the options, `command` among them; none is the figures' own."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = words[0] if words and words[0] in COMMANDS else ""
+    args = COMMANDS[command][0]().parse_args(words[1:] if command else words)
+    if not command and args.scores[0] in COMMANDS:  # options before the command
+        command = args.scores[0]
+        words.remove(command)
+        args = COMMANDS[command][0]().parse_args(words)
+    return argparse.Namespace(**vars(args), command=command)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Print the figures of one score file, or the difference between several."""
-    args = parser().parse_args(argv)
-    command, *paths = args.scores
+    """Print what the command finds."""
+    args = parse(argv)
     try:
-        if paths and (command != "compare" or len(paths) < 2):
-            raise ValueError('expected one score file, or "compare" and at least two')
-        if not paths:
-            lines = report(args)
-        else:
-            files = [read_score_file(path) for path in paths]
-            for other in files[1:]:
-                require_same_trials(files[0], other)
-            lines = compare(files, args)
+        lines = COMMANDS[args.command][1](args)
     except (OSError, ValueError) as error:
-        named = isinstance(error, OSError) or any(path in str(error) for path in args.scores)
-        where = "" if named else f"{(paths or [command])[0]}: "
-        print(f"tuneThreshold.py: error: {where}{error}", file=sys.stderr)
+        print(f"tuneThreshold.py: error: {error}", file=sys.stderr)
         return 2
     print(*lines, sep="\n")
     return 0

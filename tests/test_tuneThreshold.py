@@ -442,6 +442,9 @@ def test_compare_finds_the_better_system_and_no_difference_between_equals(tmp_pa
     assert re.search(rf"minDCF\(0.05\) of {bad} minus {good}: \S+ \(.*\): {good} is better than {bad}", third)
     reverse = run_here("tuneThreshold.py", "compare", bad, good, "--replicates", 200).stdout
     assert re.search(rf"EER of {good} minus {bad}: -\S+ \(-\S+ to -\S+\): {good} is better", reverse)
+    # options may come first, and those that change no difference are taken
+    first = run_here("tuneThreshold.py", "--replicates", 200, "compare", bad, good, "--intervals", "--llr")
+    assert first.stdout == reverse
     # as good on average, but with other mistakes
     one, two = (write_trials(tmp_path / f"{seed}.txt", seed=0, noise=0.01 * seed) for seed in (1, 2))
     assert "is better" not in run_here("tuneThreshold.py", "compare", one, two, "--replicates", 200).stdout
