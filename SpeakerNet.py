@@ -1,8 +1,9 @@
 """The network (features -> model -> loss) and its trainer."""
 
 import argparse
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ import runtime
 from audio import Remark
 from augment import mask
 from DatasetLoader import TrainBatch
+from models._padded import embed_unequal, fewest_frames
 from report import Profile
 
 FILES_PER_BATCH = 8  # of a trial list, each with --num_eval crops
@@ -70,6 +72,18 @@ class SpeakerNet(nn.Module):
             for i, widest in enumerate(self.widest):
                 features = mask(features, widest, 1 + i, masks[:, i]) if widest else features
         return self.model(features)
+
+    @property
+    def embeds_unequal(self) -> bool:
+        """Whether utterances of unequal lengths share a batch in embed_unequal: the model decides."""
+        return fewest_frames(self.model) < math.inf
+
+    def embed_unequal(self, waveforms: Sequence[Tensor]) -> Tensor:
+        """Waveforms (T_i,) of any lengths -> (B, D), each as embed gives it alone; for evaluation mode."""
+        assert not self.training
+        # front ends treat a recording's end specially, and take little of the time
+        features = [self.features(waveform[None] * self.input_scale) for waveform in waveforms]  # (1, F, L_i)
+        return embed_unequal(self.model, features)
 
     def forward(self, crops: Tensor, labels: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Crops (S, M, T), labels (S,), masks (S*M, 2, 2) -> mean loss (), accuracy (S,) or () in [0, 1]."""

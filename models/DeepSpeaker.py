@@ -18,6 +18,8 @@ LENGTH = 10.0  # of an embedding (Ranjan et al. 2017, arXiv:1703.09507, as in De
 class MainModel(nn.Module):
     """Features (B, F, L) -> speaker embeddings (B, D) of length 10; any F and L from 1 up."""
 
+    unequal_from = 1
+
     def __init__(
         self,
         num_features: int,

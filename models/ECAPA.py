@@ -28,6 +28,8 @@ BOTTLENECK = 128  # of the squeeze-and-excitation
 class MainModel(nn.Module):
     """Features (B, F, L) -> speaker embeddings (B, D); any L from 1 up."""
 
+    unequal_from = 1
+
     def __init__(
         self,
         num_features: int,

@@ -16,6 +16,8 @@ AGGREGATED = 1536  # channels of the three blocks together
 class MainModel(nn.Module):
     """Features (B, F, L) -> speaker embeddings (B, D); L from 15 frames up, which are 25 ms with sinc."""
 
+    unequal_from = 15
+
     def __init__(
         self,
         num_features: int,
@@ -26,6 +28,7 @@ class MainModel(nn.Module):
     ) -> None:
         super().__init__()
         self.layer1 = AFMSRes2Block(num_features, channels, dilation=2, pool=5)
+        self.reduce = nn.MaxPool1d(3)
         self.layer2 = AFMSRes2Block(channels, channels, dilation=3, pool=3)
         self.layer3 = AFMSRes2Block(channels, channels, dilation=4)
         self.layer4 = nn.Conv1d(3 * channels, AGGREGATED, kernel_size=1)
@@ -36,7 +39,7 @@ class MainModel(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         first = self.layer1(features)  # (B, C, L / 5)
         second = self.layer2(first)  # (B, C, L / 15)
-        first = F.max_pool1d(first, 3)
+        first = self.reduce(first)
         third = self.layer3(first + second)
         frames = F.relu(self.layer4(torch.cat([first, second, third], dim=1)))  # (B, 1536, L / 15)
         return self.fc6(self.bn5(self.pooling(frames)))
@@ -50,12 +53,12 @@ class AFMSRes2Block(Res2Block):
         self.residual = nn.Sequential()
         if in_channels != channels:
             self.residual = nn.Sequential(nn.Conv1d(in_channels, channels, kernel_size=1, bias=False))
-        self.pool = pool
+        self.pool = nn.MaxPool1d(pool) if pool > 1 else nn.Identity()
         self.afms = FeatureMapScaling(channels)
 
     def forward(self, frames: Tensor) -> Tensor:
         maps = super().forward(frames) + self.residual(frames)
-        return self.afms(F.max_pool1d(maps, self.pool) if self.pool > 1 else maps)
+        return self.afms(self.pool(maps))
 
 
 class FeatureMapScaling(nn.Module):
@@ -63,9 +66,10 @@ class FeatureMapScaling(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.mean = nn.AdaptiveAvgPool1d(1)
         self.alpha = nn.Parameter(torch.ones(channels, 1))
         self.fc = nn.Linear(channels, channels)
 
     def forward(self, frames: Tensor) -> Tensor:
-        gates = torch.sigmoid(self.fc(frames.mean(dim=2)))  # (B, C)
+        gates = torch.sigmoid(self.fc(self.mean(frames).flatten(1)))  # (B, C)
         return (frames + self.alpha) * gates[:, :, None]

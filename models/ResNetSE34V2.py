@@ -20,6 +20,8 @@ CHANNELS = 32  # of the first stage
 class MainModel(nn.Module):
     """Features (B, F, L), F a multiple of 8 -> speaker embeddings (B, D); any L from 1 up."""
 
+    unequal_from = 1
+
     def __init__(self, num_features: int, embedding_dim: int, pooling: Callable[..., nn.Module]) -> None:
         super().__init__()
         if num_features % 8:

@@ -17,6 +17,8 @@ KERNELS = (5, 5, 7, 7, 1, 1)  # of the residual blocks, frames
 class MainModel(nn.Module):
     """Features (B, F, L) -> speaker embeddings (B, D); any L from 1 up."""
 
+    unequal_from = 1
+
     def __init__(self, num_features: int, embedding_dim: int, pooling: Callable[..., nn.Module]) -> None:
         super().__init__()
         self.layers = nn.Sequential(
@@ -43,6 +45,7 @@ class SELayer(nn.Module):
     def __init__(self, in_channels: int, channels: int, kernel_size: int) -> None:
         super().__init__()
         self.tdnn = nn.Sequential(*tdnn(in_channels, channels, kernel_size))
+        self.mean = nn.AdaptiveAvgPool1d(1)
         self.gate = nn.Sequential(
             nn.Linear(channels, channels // REDUCTION),
             nn.ReLU(inplace=True),
@@ -52,7 +55,7 @@ class SELayer(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         frames = self.tdnn(frames)
-        return frames * self.gate(frames.mean(dim=2))[:, :, None]
+        return frames * self.gate(self.mean(frames).flatten(1))[:, :, None]
 
 
 class Residual(nn.Module):

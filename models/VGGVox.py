@@ -11,6 +11,8 @@ FEWEST_BANDS, FEWEST_FRAMES = 15, 63  # with fewer, nothing is left after the la
 class MainModel(nn.Module):
     """Features (B, F, L), F at least 15 -> speaker embeddings (B, D); any L from 1 up."""
 
+    unequal_from = FEWEST_FRAMES
+
     def __init__(self, num_features: int, embedding_dim: int, pooling: Callable[..., nn.Module]) -> None:
         super().__init__()
         if num_features < FEWEST_BANDS:

@@ -36,6 +36,8 @@ class BasicBlock(nn.Module):
 class FlatResNet(nn.Module):
     """Features (B, F, L) -> speaker embeddings (B, D); any F and L from 1 up."""
 
+    unequal_from = 1
+
     def __init__(
         self,
         num_features: int,

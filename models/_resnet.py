@@ -17,6 +17,7 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
+        self.mean = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Sequential(
             nn.Linear(channels, channels // reduction),
             nn.ReLU(inplace=True),
@@ -25,7 +26,7 @@ class SqueezeExcitation(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
-        gates = self.fc(maps.mean(dim=(2, 3)))  # (B, C)
+        gates = self.fc(self.mean(maps).flatten(1))  # (B, C)
         return maps * gates[:, :, None, None]
 
 
@@ -79,6 +80,8 @@ class ThinResNet(nn.Module):
 
     Nagrani et al. 2020 and Chung et al. 2020 (arXiv:2003.11982, tables 1 and 2).
     """
+
+    unequal_from = 1
 
     def __init__(
         self,

@@ -1,0 +1,126 @@
+"""Utterances of unequal lengths in one padded batch are embedded as each is alone."""
+
+import pytest
+import torch
+from test_models import build
+from torch import nn
+from torch.nn import functional as F
+
+import options
+from models._padded import embed_padded, fewest_frames
+
+DURATIONS_S = (0.77, 0.3, 2.0, 1.31)
+MODELS = [
+    *options.available("models"),
+    "ECAPA --channels 64",
+    "RawNet3 --channels 64",
+    "DeepSpeaker --variant GRU",
+    "SEResNet34 --stages all",
+]
+POOLINGS = [
+    f"{model} --encoder_type {pooling}"
+    for model in ("ResNetSE34L", "ECAPA --channels 64")
+    for pooling in options.available("pooling")
+]
+
+
+def trained(*words):
+    """Words of a command line -> network in evaluation mode, its batch norms and offsets as if trained."""
+    torch.manual_seed(0)
+    network = build("--model", *words).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.running_mean.normal_(0.0, 0.3)
+            module.running_var.uniform_(0.5, 2.0)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0.0, 0.3)
+        elif hasattr(module, "alpha"):
+            nn.init.normal_(module.alpha)
+    return network
+
+
+def utterances():
+    generator = torch.Generator().manual_seed(1)
+    return [0.1 * torch.randn(round(16_000 * s), generator=generator) for s in DURATIONS_S]
+
+
+def one_by_one(network, waveforms):
+    return torch.cat([network.embed(waveform[None]) for waveform in waveforms])
+
+
+def difference(found, expected):
+    """Embeddings (n, D) twice -> distance between each utterance's two, both of length 1 (n,)."""
+    return (F.normalize(found) - F.normalize(expected)).norm(dim=1)
+
+
+@pytest.mark.parametrize("words", MODELS + POOLINGS)
+@torch.inference_mode()
+def test_a_batch_of_unequal_lengths_gives_what_each_utterance_gives_alone(words):
+    network, waveforms = trained(*words.split()), utterances()
+    together = network.embed_unequal(waveforms)
+    assert difference(together, one_by_one(network, waveforms)).max() < 1e-5
+    hooks = [(*m._forward_hooks.values(), *m._forward_pre_hooks.values()) for m in network.modules()]
+    assert not any(hooks)
+
+
+@pytest.mark.parametrize("words", MODELS)
+@torch.inference_mode()
+def test_every_length_is_heeded_at_every_resolution_whatever_pads_it(words):
+    network = trained(*words.split())
+    if not network.embeds_unequal:
+        pytest.skip("a model that takes each utterance alone")
+    model, fewest = network.model, fewest_frames(network.model)
+    lengths = torch.arange(fewest, fewest + 18)
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(len(lengths), network.features.num_features, fewest + 20, generator=generator)
+    alone = torch.cat([model(noise[i : i + 1, :, :length]) for i, length in enumerate(lengths)])
+    zeros = noise * (torch.arange(fewest + 20) < lengths[:, None])[:, None]
+    for padded in (zeros, noise):
+        assert difference(embed_padded(model, padded, lengths), alone).max() < 1e-5
+        assert difference(model(padded), alone).max() > 1e-2  # the masks are what makes them so
+
+
+class OwnModel(nn.Sequential):
+    """A user's own model, whose max-pooling meets maps that are negative throughout."""
+
+    unequal_from = 2
+
+    def __init__(self):
+        convolution = nn.Conv1d(40, 8, 4, stride=2, padding=2, dilation=2)
+        nn.init.constant_(convolution.bias, -100.0)
+        super().__init__(convolution, nn.MaxPool1d(3, 2, padding=1), options.plugin("pooling", "STATS")(8))
+
+
+@torch.inference_mode()
+def test_an_own_model_shares_batches_by_one_attribute():
+    network = trained("ResNetSE34L")
+    network.model = OwnModel()
+    alone = one_by_one(network, utterances())
+    assert network.embeds_unequal
+    assert difference(network.embed_unequal(utterances()), alone).max() < 1e-5
+
+
+class MeanModel(nn.Module):
+    """A user's own model that says nothing of unequal lengths."""
+
+    def forward(self, features):  # noqa: D102
+        return features.mean(dim=2)
+
+
+class Pooling(nn.Module):
+    """A user's own pooling that takes no mask."""
+
+    def forward(self, frames):  # noqa: D102
+        return frames.mean(dim=2)
+
+
+@pytest.mark.parametrize("own", ["model", "pooling"])
+@torch.inference_mode()
+def test_what_knows_no_masks_takes_each_utterance_alone(own):
+    network, waveforms = trained("ResNetSE34L", "--encoder_type", "TAP"), utterances()
+    if own == "model":
+        network.model = MeanModel()
+    else:
+        network.model.pooling = Pooling()
+    assert not network.embeds_unequal
+    assert torch.equal(network.embed_unequal(waveforms), one_by_one(network, waveforms))
