@@ -1,0 +1,257 @@
+"""Figures of the evaluation report: DET curves, scores, training; SVG in the page's colours, and PNG."""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from scoring._rates import ErrorRates, Floats, pick, turns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes  # takes half a second to import: only where something is drawn
+
+# In SVG each colour becomes the CSS variable of its name. The series are told apart by all kinds of colour
+# vision and have a contrast of at least 3 to 1 on their paper.
+LIGHT = {
+    "ink": "#18202b",
+    "muted": "#586373",
+    "grid": "#dde2e8",
+    "paper": "#ffffff",
+    "s0": "#0068ad",
+    "s1": "#cf5a00",
+    "s2": "#00805a",
+    "s3": "#a83279",
+    "s4": "#856900",
+    "s5": "#4a5565",
+}
+DARK = {
+    "ink": "#e6eaf0",
+    "muted": "#9da8b6",
+    "grid": "#303947",
+    "paper": "#161b22",
+    "s0": "#5ab4f0",
+    "s1": "#ff9248",
+    "s2": "#3ecf9e",
+    "s3": "#ee86bd",
+    "s4": "#e3c54a",
+    "s5": "#b8c2cf",
+}
+STYLE = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "report",  # the same figures give the same bytes
+    "text.parse_math": False,  # names may hold dollars
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.linewidth": 0.8,
+    "grid.linewidth": 0.6,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "text.color": LIGHT["ink"],
+    "axes.labelcolor": LIGHT["muted"],
+    "axes.edgecolor": LIGHT["muted"],
+    "xtick.color": LIGHT["muted"],
+    "ytick.color": LIGHT["muted"],
+    "grid.color": LIGHT["grid"],
+    "figure.facecolor": LIGHT["paper"],
+    "axes.facecolor": LIGHT["paper"],
+    "savefig.facecolor": LIGHT["paper"],
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
+LINES = ("-", "--", "-.", ":")
+MARKS = ("o", "v", "s", "D", "^", "P", "X", "*")
+TICKS = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99]
+POINTS = 500  # of a drawn curve
+BINS = 60
+
+
+class Curve(NamedTuple):
+    """What the DET plot shows of one system."""
+
+    name: str
+    rates: ErrorRates
+    band: Floats | None  # (3, G): P_fa, the lowest and the highest P_miss there
+    marks: dict[str, tuple[float, float]]  # label -> (P_fa, P_miss)
+
+
+def series(number: int) -> str:
+    """Number of a system -> the name of its colour."""
+    return f"s{number % 6}"
+
+
+def probit(probabilities: ArrayLike) -> Floats:
+    """Probabilities (K,) -> standard normal quantiles (K,), finite also for 0 and 1."""
+    clipped = np.clip(np.asarray(probabilities, dtype=np.float64), 1e-9, 1.0 - 1e-9)
+    return np.array([NormalDist().inv_cdf(p) for p in clipped.ravel().tolist()]).reshape(clipped.shape)
+
+
+def thinned(rates: ErrorRates, points: int = POINTS) -> ErrorRates:
+    """Operating points -> those where the ROC turns; of many turns about so many, evenly along the curve."""
+    corners = pick(rates, turns(rates))
+    if len(corners.p_fa) <= points:
+        return corners
+    steps = np.abs(np.diff(probit(corners.p_fa))) + np.abs(np.diff(probit(corners.p_miss)))
+    lengths = np.append(0.0, np.cumsum(steps))
+    kept = np.searchsorted(lengths, np.linspace(0.0, lengths[-1], points))
+    return pick(corners, np.unique(kept))
+
+
+def det_svg(curves: Sequence[Curve]) -> str:
+    """DET curves with their bands and marks -> SVG for a page."""
+    return _svg((4.6, 4.4), lambda axes: _det(axes, curves), "DET curves: misses over false alarms")
+
+
+def det_png(curves: Sequence[Curve]) -> bytes:
+    """The same -> PNG on white."""
+    return _rendered("png", (6.0, 5.6), lambda axes: _det(axes, curves))
+
+
+def _det(axes: "Axes", curves: Sequence[Curve]) -> None:
+    (left, right), (bottom, top) = _det_limits(curves)
+    handles, labels = [], []
+    for i, curve in enumerate(curves):
+        colour, line = LIGHT[series(i)], LINES[i % len(LINES)]
+        if curve.band is not None:
+            axes.fill_between(*probit(curve.band), color=colour, alpha=0.16, linewidth=0)
+        points = thinned(curve.rates)
+        handles += axes.plot(probit(points.p_fa), probit(points.p_miss), color=colour, linestyle=line)
+        labels.append(_short(curve.name))
+        for mark, (p_fa, p_miss) in zip(MARKS, curve.marks.values(), strict=False):
+            look = {"marker": mark, "color": colour, "markeredgecolor": LIGHT["paper"], "zorder": 3}
+            axes.plot(probit([p_fa]), probit([p_miss]), markersize=6, linestyle="none", **look)
+    for mark, label in zip(MARKS, curves[0].marks, strict=False):
+        handles += axes.plot([], [], marker=mark, color=LIGHT["muted"], markersize=5, linestyle="none")
+        labels.append(label)
+    axes.axline((0.0, 0.0), slope=1.0, color=LIGHT["grid"], linewidth=0.8, zorder=0)  # P_miss = P_fa
+    ticks = probit(TICKS)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(ticks.tolist(), [f"{100 * tick:g}" for tick in TICKS])
+    axes.set(xlim=probit([left, right]), ylim=probit([bottom, top]))
+    axes.set(xlabel="P_fa: nontargets accepted, %", ylabel="P_miss: targets rejected, %")
+    axes.grid(True)
+    legend = axes.legend(handles, ["-"] * len(handles), loc="upper right", borderaxespad=0.2)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)  # here, as legend() leaves out labels that begin with "_"
+
+
+def _det_limits(curves: Sequence[Curve]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where the curves have at least one error of either kind, up to 50 % of false alarms or more."""
+    left = min(float(curve.rates.p_fa[curve.rates.p_fa > 0.0].min()) for curve in curves)
+    left = min(max(left, 1e-6), 0.02)
+    crossings = [float(np.minimum(curve.rates.p_miss, curve.rates.p_fa).max()) for curve in curves]
+    right = min(max(0.5, 2.0 * max(crossings)), 0.95)
+    lows, highs = [], []
+    for curve in curves:
+        within = curve.rates.p_miss[(curve.rates.p_fa >= left) & (curve.rates.p_fa <= right)]
+        within = within[(within > 0.0) & (within < 1.0)]
+        lows.append(float(within.min(initial=0.1)))
+        highs.append(float(within.max(initial=0.5)))
+    return (left, right), (max(min(lows), 1e-6), min(max(highs), 0.99))
+
+
+def scores_svg(targets: Floats, nontargets: Floats, thresholds: dict[str, float]) -> str:
+    """Scores of either class, thresholds by label -> SVG: histograms of equal area, a line per threshold."""
+
+    def paint(axes: "Axes") -> None:
+        low, high = float(min(targets.min(), nontargets.min())), float(max(targets.max(), nontargets.max()))
+        pad = 0.5 if low == high else 0.0
+        edges = np.linspace(low - pad, high + pad, BINS + 1)
+        peak = 0.0
+        for scores, name, colour in ((nontargets, "nontargets", "s1"), (targets, "targets", "s0")):
+            shares = np.histogram(scores, edges)[0] / len(scores)
+            peak = max(peak, float(shares.max()))
+            axes.stairs(shares, edges, fill=True, color=LIGHT[colour], alpha=0.25, linewidth=0)
+            axes.stairs(shares, edges, color=LIGHT[colour], linewidth=1.4, label=name)
+        row = 0.1 * peak
+        for i, (label, value) in enumerate(sorted(thresholds.items(), key=lambda item: -item[1])):
+            # labels stand in rows of their own above the histograms, as thresholds lie close together
+            height = 1.1 * peak + i * row
+            style = (0, (4, 2)) if i % 2 else "-"
+            axes.vlines(value, 0.0, height + 0.6 * row, color=LIGHT["ink"], linewidth=0.8, linestyle=style)
+            is_right = value > (low + high) / 2.0
+            place, side = ((-3, 0), "right") if is_right else ((3, 0), "left")
+            axes.annotate(label, (value, height), place, textcoords="offset points", ha=side, fontsize=7.5)
+        axes.set_ylim(0.0, peak * 1.15 + row * len(thresholds))
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("score")
+        axes.legend(loc="upper left" if _median_right(thresholds, low, high) else "upper right")
+
+    return _svg((4.6, 2.6), paint, "Histograms of target and nontarget scores")
+
+
+def _median_right(thresholds: dict[str, float], low: float, high: float) -> bool:
+    return not thresholds or float(np.median(list(thresholds.values()))) > (low + high) / 2.0
+
+
+def epochs_svg(label: str, lines: dict[str, tuple[list[float], list[float]]], scale: float = 1.0) -> str:
+    """Label, name -> (epochs, values) -> SVG of values times scale; a name of each line if several."""
+
+    def paint(axes: "Axes") -> None:
+        for i, (name, (epochs, values)) in enumerate(lines.items()):
+            marker = "o" if len(epochs) <= 20 else ""
+            axes.plot(
+                epochs,
+                scale * np.asarray(values, dtype=np.float64),
+                color=LIGHT[series(i)],
+                linestyle=LINES[i % len(LINES)],
+                marker=marker,
+                markersize=3,
+                label=_short(name).lstrip("_"),
+            )
+        axes.set(xlabel="epoch", title=label)
+        axes.title.set(fontsize=9, fontweight="bold")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(True, axis="y")
+        if len(lines) > 1:
+            axes.legend()
+
+    return _svg((3.6, 2.2), paint, f"{label} over the epochs")
+
+
+def _short(name: str, length: int = 34) -> str:
+    return name if len(name) <= length else f"{name[: length // 2]}…{name[-length // 2 + 1 :]}"
+
+
+def _rendered(form: str, size: tuple[float, float], paint: Callable[["Axes"], None]) -> bytes:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    stream = io.BytesIO()
+    metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has other fonts
+        figure = Figure(figsize=size, layout="constrained")
+        paint(figure.add_subplot())
+        figure.savefig(stream, format=form, dpi=200, metadata=metadata)
+    return stream.getvalue()
+
+
+def _svg(size: tuple[float, float], paint: Callable[["Axes"], None], title: str) -> str:
+    """Drawing, what it is -> an <svg> to stand in HTML: in the page's colours and font, without ids unused."""
+    text = _rendered("svg", size, paint).decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<(metadata|style).*?</\1>|<!--.*?-->", "", text, flags=re.DOTALL)
+    head = re.search(r'viewBox="[^"]*"', text)
+    assert head is not None
+    text = f'<svg role="img" aria-label="{title}" {head[0]}>' + text[text.index(">") + 1 :]
+    text = text.replace("xlink:href", "href").replace(f"fill: {LIGHT['paper']}; opacity: 0", "fill: none")
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r" font-family: [^;\"]*;", "", text)
+    for name, colour in LIGHT.items():
+        text = text.replace(colour, f"var(--{name})")
+    return re.sub(r"\n\s*", "\n", text)
