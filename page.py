@@ -1,4 +1,4 @@
-"""The evaluation report: a page that holds all it shows, with figures, curves and the worst trials to hear."""
+"""The evaluation report: one page that holds all it shows, from error rates to the worst trials to listen to."""
 
 import base64
 import io
@@ -6,153 +6,154 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
 import plots
 from audio import SAMPLE_RATE, Audio
 from files import write_text, written_whole
-from scoring._bootstrap import interval, resampled
-from scoring._files import ScoreFile, condition_groups
-from scoring._rates import ErrorRates, Floats, Integers, error_rates, pick, turns
-from tuneThreshold import LOW_P_FA, eer, figures, min_dcf, threshold_for_p_fa, threshold_for_p_miss
+from measured import Measured
+from scoring._rates import pick
+from tuneThreshold import LOW_P_FA
 
-BAND_POINTS = 100
-WORST = 50  # trials of either kind that can be heard
+WORST = 50  # trials of either kind that can be listened to
 HEARD_S = 10  # of each recording
-SECRET = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
-LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
+SECRET = re.compile(r"(?:^|[-_.])(?:api)?(?:key|token|secret|passw\w*|credentials?)$", re.IGNORECASE)
+LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
+HIDDEN = "(not shown)"
+DRAWN = {"speakers": "speakers", "utterances": "recordings", "trials": "trials"}
 
 
-class Costs(NamedTuple):
-    """Of what minDCF and actDCF are computed."""
-
-    p_targets: tuple[float, ...] = (0.05, 0.01, 0.001)
-    c_miss: float = 1.0
-    c_fa: float = 1.0
-
-
-class Condition(NamedTuple):
-    """Figures of the trials of one group; None where a class is missing."""
-
-    attribute: str
-    group: str
-    trials: int
-    targets: int
-    eer: float | None
-    min_dcf: float | None  # of the first prior
-
-
-class Measured(NamedTuple):
-    """A system on a list: all that the page shows of it."""
-
-    name: str
-    trials: ScoreFile
-    rates: ErrorRates
-    figures: dict[str, float]  # those of tuneThreshold.figures, and the chosen thresholds
-    intervals: dict[str, tuple[float, float]]  # of each figure; {} without units
-    band: Floats | None  # (3, G): P_fa, ends of the interval of P_miss there
-    resample: str  # what was drawn: speakers, utterances or trials
-    num_units: int
-    replicates: int
-    thresholds: dict[str, float]  # label -> threshold
-    conditions: list[Condition]
-    llr: bool
-    costs: Costs
-
-
-def measure(
-    name: str,
-    trials: ScoreFile,
-    units: Integers | None,
-    resample: str = "speakers",
-    *,
-    replicates: int = 1000,
-    seed: int = 0,
-    llr: bool = False,
-    p_fa: Sequence[float] = (0.01, 0.001),
-    p_miss: Sequence[float] = (),
-    costs: Costs | None = None,
-    conditions: Mapping[str, list[str]] | None = None,
-) -> Measured:
-    """Name, trials, units of both sides (N, 2) or None -> figures, their intervals, the DET curve's band.
+def write(
+    folder: Path,
+    measured: Sequence[Measured],
+    audio: Callable[[str], Audio | None],
+    link: Callable[[str], str],
+    run: Mapping[str, Any] | None,
+    results: Sequence[Mapping[str, Any]],
+    limit_mb: float = 10.0,
+) -> Path:
+    """Systems on lists, what trained them -> the path of report.html in the folder, beside it det.png.
 
     Args:
-        resample: what the units are, as --resample names it.
-        conditions: attribute -> its value for each of the trials' files, as read_conditions returns it.
+        audio: path in a trial -> its samples (T,) at 16 kHz, None where there are none to be had.
+        link: path in a trial -> URL by which the page finds it, see `linker`.
+        run: what run.json holds.
+        results: objects of results.jsonl.
+        limit_mb: how much sound the page holds; the players of further recordings read the disk.
     """
-    costs = costs or Costs()
-
-    def found(rates: ErrorRates) -> dict[str, float]:
-        points = {f"threshold_p_fa_{p}": threshold_for_p_fa(rates, p) for p in p_fa}
-        points |= {f"threshold_p_miss_{p}": threshold_for_p_miss(rates, p) for p in p_miss}
-        values = figures(rates, [*costs.p_targets], costs.c_miss, costs.c_fa, llr)
-        return values | {key: float(rates.thresholds[i]) for key, i in points.items()}
-
-    rates = error_rates(trials.scores, trials.labels)
-    values, spread, band = found(rates), dict[str, tuple[float, float]](), None
-    if units is not None:
-        drawn, misses, grid = [], [], _band_grid(rates)
-        for replicate in resampled(trials.scores, trials.labels, units, replicates, seed, llr):
-            drawn.append(list(found(replicate).values()))
-            misses.append(misses_at(replicate, grid))
-        columns = np.array(drawn).T
-        spread = {key: _limits(key, column, values[key]) for key, column in zip(values, columns, strict=True)}
-        centre = misses_at(rates, grid)
-        ends = [interval(m, c, 0.0, 1.0) for m, c in zip(np.array(misses).T, centre.tolist(), strict=True)]
-        band = np.vstack([grid, np.array(ends).T])
-    chosen = {"EER": values["threshold"]}
-    chosen |= {f"P_fa ≤ {100 * p:g} %": values[f"threshold_p_fa_{p}"] for p in p_fa}
-    chosen |= {f"P_miss ≤ {100 * p:g} %": values[f"threshold_p_miss_{p}"] for p in p_miss}
-    groups = [
-        _condition(trials, attribute, group, picked, costs)
-        for attribute, held in (conditions or {}).items()
-        for group, picked in condition_groups(held, trials.sides).items()
+    if not measured:
+        raise ValueError("a report needs at least one score file")
+    players = Players(audio, link, limit_mb)
+    curves = [_curve(system) for system in measured]
+    names = ", ".join(system.name for system in measured)
+    sections = [
+        f'<h1>Speaker verification</h1><p class="note">{escape(names)}</p>',
+        _cards(measured),
+        _figures(measured),
+        _det(measured, curves),
+        _histograms(measured),
+        _conditions(measured),
+        _training(results),
+        _worst(measured, players),
+        _environment(run),
     ]
-    num_units = 0 if units is None else len(np.unique(units))
-    return Measured(
-        name, trials, rates, values, spread, band, resample, num_units, replicates, chosen, groups, llr, costs
-    )
+    colours = {
+        key: "; ".join(f"--{name}: {colour}" for name, colour in palette.items())
+        for key, palette in (("light", plots.LIGHT), ("dark", plots.DARK))
+    }
+    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    text = template.substitute(colours, title=escape(names), body="\n".join(filter(None, sections)))
+    with written_whole(folder / "det.png") as stream:
+        stream.write(plots.det_png(curves))
+    write_text(folder / "report.html", text)
+    return folder / "report.html"
 
 
-def _limits(name: str, drawn: Floats, value: float) -> tuple[float, float]:
-    """A figure in every replicate, on the list -> its interval, clipped as tuneThreshold.py does."""
-    least = -np.inf if name.startswith("threshold") else 0.0
-    most = np.inf if name.startswith(("threshold", "act_dcf", "cllr")) else 1.0
-    return interval(drawn, value, least, most)
+def linker(folder: Path, root: str) -> Callable[[str], str]:
+    """The report's folder, where the trials' paths start -> path -> its URL, relative if that is possible."""
+
+    def link(path: str) -> str:
+        place = Path(root, path).absolute()
+        try:
+            return quote(Path(os.path.relpath(place, folder.absolute())).as_posix())
+        except ValueError:  # on another drive
+            return place.as_uri()
+
+    return link
 
 
-def _band_grid(rates: ErrorRates) -> Floats:
-    """P_fa (G,), even on the DET plot's axis, from one false alarm to nearly all."""
-    least = float(rates.p_fa[rates.p_fa > 0.0].min())
-    low, high = plots.probit([min(least, 0.5), 0.98]).tolist()
-    normal = plots.NormalDist()
-    return np.array([normal.cdf(x) for x in np.linspace(low, high, BAND_POINTS).tolist()])
+class Players:
+    """Recordings of the trials as <audio>: each once within the page while it has room, else by a link."""
+
+    def __init__(
+        self, audio: Callable[[str], Audio | None], link: Callable[[str], str], limit_mb: float
+    ) -> None:
+        self.audio, self.link, self.room = audio, link, limit_mb * 1e6  # bytes
+        self.numbers = dict[str, int | None]()  # of the players that hold a sound
+
+    def html(self, path: str) -> str:
+        """Path -> its name and its player."""
+        url, known = escape(self.link(path)), path in self.numbers
+        sound = None if known else self._sound(path)
+        number = self.numbers.setdefault(path, None if sound is None else len(self.numbers))
+        label = f'preload="none" controls aria-label="{escape(path)}"'
+        if sound is not None:
+            player = f'<audio {label} id="a{number}" src="data:audio/mpeg;base64,{sound}"></audio>'
+        else:
+            same = "" if number is None else f' data-same="a{number}"'
+            player = f'<audio {label} src="{url}"{same}></audio>'
+        return f'<div><a class="path" href="{url}">{escape(path)}</a>{player}</div>'
+
+    def _sound(self, path: str) -> str | None:
+        """Path -> MP3 of its beginning in base64; None if there is none or no room is left."""
+        if self.room <= 0.0 or (samples := self.audio(path)) is None:
+            return None
+        stream = io.BytesIO()
+        soundfile.write(stream, samples[: HEARD_S * SAMPLE_RATE], SAMPLE_RATE, format="MP3")
+        sound = base64.b64encode(stream.getvalue()).decode()
+        if len(sound) > self.room:
+            self.room = 0.0  # else only short recordings would follow
+            return None
+        self.room -= len(sound)
+        return sound
 
 
-def misses_at(rates: ErrorRates, p_fa: Floats) -> Floats:
-    """P_fa (G,) in (0, 1) -> P_miss (G,), as tuneThreshold.p_miss_at interpolates it."""
-    right = np.searchsorted(-rates.p_fa, -p_fa)
-    left = right - 1
-    share = (rates.p_fa[left] - p_fa) / (rates.p_fa[left] - rates.p_fa[right])
-    return rates.p_miss[left] + share * (rates.p_miss[right] - rates.p_miss[left])
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
 
 
-def _condition(
-    trials: ScoreFile, attribute: str, group: str, picked: NDArray[np.bool_], costs: Costs
-) -> Condition:
-    labels = trials.labels[picked]
-    count, targets = len(labels), int(np.count_nonzero(labels))
-    if targets in (0, count):
-        return Condition(attribute, group, count, targets, None, None)
-    rates = error_rates(trials.scores[picked], labels)
-    least = min_dcf(rates, costs.p_targets[0], costs.c_miss, costs.c_fa).value
-    return Condition(attribute, group, count, targets, eer(rates).value, least)
+def _cost(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _rows(system: Measured) -> dict[str, tuple[str, str, Callable[[float], str]]]:
+    """Figures by name -> what they are called, what they mean, how they are written."""
+    rows = {"eer": ("EER", "both kinds of error are equally frequent", _percent)}
+    for p in system.costs.p_targets:
+        meaning = f"least cost where {100 * p:g} % of trials are targets; 1 is as good as no system"
+        rows[f"min_dcf_{p:g}"] = (f"minDCF, p {p:g}", meaning, _cost)
+        if system.llr:
+            meaning = "the same cost, by the threshold that the scores themselves ask for"
+            rows[f"act_dcf_{p:g}"] = (f"actDCF, p {p:g}", meaning, _cost)
+    for p in LOW_P_FA:
+        meaning = f"targets rejected where {100 * p:g} % of nontargets are accepted"
+        rows[f"p_miss_at_p_fa_{p:g}"] = (f"P_miss at P_fa {100 * p:g} %", meaning, _percent)
+    rows["auc"] = ("AUC", "how often a target scores higher than a nontarget", _percent)
+    rows["min_cllr"] = ("minCllr, bit", "what the scores fail to tell, of 1 bit, calibrated at best", _cost)
+    if system.llr:
+        rows["cllr"] = ("Cllr, bit", "the same with the scores as they are", _cost)
+    return rows
+
+
+def _of(value: float) -> str:
+    """Share -> "16 of 100", with as many in all that the number is at least one."""
+    total = next((n for n in (100, 1_000, 10_000, 100_000) if n * value >= 1.5), 100_000)
+    return f"{round(total * value):,} of {total:,}"
