@@ -1,6 +1,6 @@
-"""A system on a trial list: figures, intervals, thresholds and conditions, as the evaluation report shows them."""
+"""A system on a trial list, as the evaluation report shows it: figures, intervals, thresholds, conditions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scoring._bootstrap import interval, resampled
 from scoring._files import ScoreFile, condition_groups
 from scoring._rates import ErrorRates, Floats, Integers, error_rates
-from tuneThreshold import eer, figures, min_dcf, threshold_for_p_fa, threshold_for_p_miss
+from tuneThreshold import LOW_P_FA, eer, figures, min_dcf, threshold_for_p_fa, threshold_for_p_miss
 
 BAND_POINTS = 100  # at which the DET curve's interval is computed
 
@@ -46,7 +46,7 @@ class Measured(NamedTuple):
     resample: str  # what was drawn: speakers, utterances or trials
     num_units: int
     replicates: int
-    thresholds: dict[str, float]  # label -> threshold
+    thresholds: dict[str, str]  # what it is chosen for -> the threshold's name among the figures
     conditions: list[Condition]
     llr: bool
     costs: Costs
@@ -68,9 +68,8 @@ def measure(
 ) -> Measured:
     """Name, trials, units of both sides (N, 2) or None -> figures, their intervals, the DET curve's band.
 
-    Args:
-        resample: what the units are, as --resample names it.
-        conditions: attribute -> its value for each of the trials' files, as read_conditions returns it.
+    `resample` says what the units are; `conditions` are each attribute's values for the trials' files, as
+    scoring._files.read_conditions returns them.
     """
     costs = costs or Costs()
 
@@ -92,9 +91,10 @@ def measure(
         centre = misses_at(rates, grid)
         ends = [interval(m, c, 0.0, 1.0) for m, c in zip(np.array(misses).T, centre.tolist(), strict=True)]
         band = np.vstack([grid, np.array(ends).T])
-    chosen = {"EER": values["threshold"]}
-    chosen |= {f"P_fa ≤ {100 * p:g} %": values[f"threshold_p_fa_{p}"] for p in p_fa}
-    chosen |= {f"P_miss ≤ {100 * p:g} %": values[f"threshold_p_miss_{p}"] for p in p_miss}
+    chosen = {"EER": "threshold"}
+    chosen |= {f"P_fa ≤ {100 * p:g} %": f"threshold_p_fa_{p}" for p in p_fa}
+    chosen |= {f"P_miss ≤ {100 * p:g} %": f"threshold_p_miss_{p}" for p in p_miss}
+    chosen |= {f"minDCF, p {p:g}": f"threshold_min_dcf_{p:g}" for p in costs.p_targets}
     groups = [
         _condition(trials, attribute, group, picked, costs)
         for attribute, held in (conditions or {}).items()
@@ -139,3 +139,65 @@ def _condition(
     rates = error_rates(trials.scores[picked], labels)
     least = min_dcf(rates, costs.p_targets[0], costs.c_miss, costs.c_fa).value
     return Condition(attribute, group, count, targets, eer(rates).value, least)
+
+
+def errors_at(system: Measured, threshold: float) -> tuple[float, float]:
+    """Threshold -> P_fa and P_miss."""
+    thresholds = system.rates.thresholds
+    i = min(int(np.searchsorted(thresholds, threshold)), len(thresholds) - 1)
+    return float(system.rates.p_fa[i]), float(system.rates.p_miss[i])
+
+
+def marks(system: Measured) -> dict[str, tuple[float, float]]:
+    """EER and the costs' decisions by label -> P_fa and P_miss."""
+    equal, costs = system.figures["eer"], system.costs
+    found = {"EER": (equal, equal)}
+    for p in costs.p_targets:
+        found[f"minDCF, p {p:g}"] = errors_at(system, system.figures[f"threshold_min_dcf_{p:g}"])
+        if system.llr:
+            bayes = float(np.log(costs.c_fa * (1.0 - p) / (costs.c_miss * p)))
+            found[f"actDCF, p {p:g}"] = errors_at(system, bayes)
+    return found
+
+
+def worst(system: Measured, label: int, count: int) -> Integers:
+    """Label -> numbers of its trials whose scores speak most against it, the worst first."""
+    picked = np.flatnonzero(system.trials.labels == label)
+    wrong = system.trials.scores[picked] * (1 if label else -1)
+    return picked[np.argsort(wrong, kind="stable")[:count]]
+
+
+def percent(value: float) -> str:
+    """Fraction -> percent to be read."""
+    return f"{100 * value:.2f} %"
+
+
+def cost(value: float) -> str:
+    """Cost or bits -> to be read."""
+    return f"{value:.3f}"
+
+
+def meanings(system: Measured) -> dict[str, tuple[str, str, Callable[[float], str]]]:
+    """Figures by name -> what they are called, what they mean, how they are written."""
+    rows: dict[str, tuple[str, str, Callable[[float], str]]]
+    rows = {"eer": ("EER", "both kinds of error are equally frequent", percent)}
+    for p in system.costs.p_targets:
+        meaning = f"least cost where {100 * p:g} % of trials are targets; 1 is as good as no system"
+        rows[f"min_dcf_{p:g}"] = (f"minDCF, p {p:g}", meaning, cost)
+        if system.llr:
+            meaning = "the same cost, by the threshold that the scores themselves ask for"
+            rows[f"act_dcf_{p:g}"] = (f"actDCF, p {p:g}", meaning, cost)
+    for p in LOW_P_FA:
+        meaning = f"targets rejected where {100 * p:g} % of nontargets are accepted"
+        rows[f"p_miss_at_p_fa_{p:g}"] = (f"P_miss at P_fa {100 * p:g} %", meaning, percent)
+    rows["auc"] = ("AUC", "how often a target scores higher than a nontarget", percent)
+    rows["min_cllr"] = ("minCllr, bit", "what the scores fail to tell, of 1 bit, calibrated at best", cost)
+    if system.llr:
+        rows["cllr"] = ("Cllr, bit", "the same with the scores as they are", cost)
+    return rows
+
+
+def share(value: float) -> str:
+    """Fraction -> "about 16 of 100", of as many that the number is at least 1."""
+    total = next((n for n in (100, 1_000, 10_000, 100_000, 1_000_000) if n * value > 0.995), 0)
+    return f"about {round(total * value):,} of {total:,}" if total else "none"

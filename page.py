@@ -1,4 +1,4 @@
-"""The evaluation report: one page that holds all it shows, from error rates to the worst trials to listen to."""
+"""The evaluation report: one page that holds all it shows, from error rates to trials to listen to."""
 
 import base64
 import io
@@ -19,9 +19,7 @@ import soundfile
 import plots
 from audio import SAMPLE_RATE, Audio
 from files import write_text, written_whole
-from measured import Measured
-from scoring._rates import pick
-from tuneThreshold import LOW_P_FA
+from measured import Measured, cost, errors_at, marks, meanings, percent, share, worst
 
 WORST = 50  # trials of either kind that can be listened to
 HEARD_S = 10  # of each recording
@@ -40,41 +38,40 @@ def write(
     results: Sequence[Mapping[str, Any]],
     limit_mb: float = 10.0,
 ) -> Path:
-    """Systems on lists, what trained them -> the path of report.html in the folder, beside it det.png.
+    """Folder, systems on lists -> the path of report.html in the folder; writes det.png beside it.
 
-    Args:
-        audio: path in a trial -> its samples (T,) at 16 kHz, None where there are none to be had.
-        link: path in a trial -> URL by which the page finds it, see `linker`.
-        run: what run.json holds.
-        results: objects of results.jsonl.
-        limit_mb: how much sound the page holds; the players of further recordings read the disk.
+    `audio` reads a path of the trials: samples (T,) at 16 kHz, or None; `link` makes a URL of it, see linker.
+    `run` is what run.json holds, `results` are the objects of results.jsonl. The page holds recordings of up to
+    `limit_mb`; further players read them from the disk.
     """
     if not measured:
         raise ValueError("a report needs at least one score file")
-    players = Players(audio, link, limit_mb)
-    curves = [_curve(system) for system in measured]
-    names = ", ".join(system.name for system in measured)
-    sections = [
-        f'<h1>Speaker verification</h1><p class="note">{escape(names)}</p>',
-        _cards(measured),
-        _figures(measured),
-        _det(measured, curves),
-        _histograms(measured),
-        _conditions(measured),
-        _training(results),
-        _worst(measured, players),
-        _environment(run),
-    ]
-    colours = {
-        key: "; ".join(f"--{name}: {colour}" for name, colour in palette.items())
-        for key, palette in (("light", plots.LIGHT), ("dark", plots.DARK))
+    curves = [plots.Curve(system.name, system.rates, system.band, marks(system)) for system in measured]
+    parts = {
+        "title": escape(", ".join(system.name for system in measured)),
+        "light": _variables(plots.LIGHT),
+        "dark": _variables(plots.DARK),
+        "cards": _cards(measured),
+        "sure": _how_sure(measured),
+        "figures": _figures(measured),
+        "conditions": _conditions(measured),
+        "det": plots.det_svg(curves),
+        "histograms": _histograms(measured),
+        "thresholds": _thresholds(measured),
+        "heard": HEARD_S,
+        "worst": _worst(measured, Players(audio, link, limit_mb)),
+        "made": _made(run, results),
     }
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    text = template.substitute(colours, title=escape(names), body="\n".join(filter(None, sections)))
+    text, picture = template.substitute(parts), plots.det_png(curves)
     with written_whole(folder / "det.png") as stream:
-        stream.write(plots.det_png(curves))
+        stream.write(picture)
     write_text(folder / "report.html", text)
     return folder / "report.html"
+
+
+def _variables(palette: Mapping[str, str]) -> str:
+    return "; ".join(f"--{name}: {colour}" for name, colour in palette.items())
 
 
 def linker(folder: Path, root: str) -> Callable[[str], str]:
@@ -126,34 +123,187 @@ class Players:
         return sound
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f} %"
+def _swatch(number: int) -> str:
+    return f'<span class="swatch" style="background: var(--{plots.series(number)})"></span>'
 
 
-def _cost(value: float) -> str:
-    return f"{value:.3f}"
+def _cards(measured: Sequence[Measured]) -> str:
+    """What the figures mean, for everybody."""
+    cards = []
+    for i, system in enumerate(measured):
+        found, often = system.figures, share(system.figures["eer"])
+        limits = _between(system, "eer", percent)
+        cards.append(
+            f'<article class="card"><h3>{_swatch(i)}{escape(system.name)}</h3>'
+            f'<data class="big" value="{found["eer"]!r}">{percent(found["eer"])}</data>'
+            f'<p class="key">equal error rate (EER){limits and ", 95 % interval " + limits}</p>'
+            f"<p>With the threshold at {found['threshold']:.4g}, {often} pairs of recordings of the same speaker "
+            f"are rejected, and {often} pairs of different speakers accepted.</p><p>If only 1 of 100 pairs of "
+            f"different speakers may be accepted, {share(found['p_miss_at_p_fa_0.01'])} of the same speaker are "
+            "rejected.</p></article>"
+        )
+    return "".join(cards)
 
 
-def _rows(system: Measured) -> dict[str, tuple[str, str, Callable[[float], str]]]:
-    """Figures by name -> what they are called, what they mean, how they are written."""
-    rows = {"eer": ("EER", "both kinds of error are equally frequent", _percent)}
-    for p in system.costs.p_targets:
-        meaning = f"least cost where {100 * p:g} % of trials are targets; 1 is as good as no system"
-        rows[f"min_dcf_{p:g}"] = (f"minDCF, p {p:g}", meaning, _cost)
-        if system.llr:
-            meaning = "the same cost, by the threshold that the scores themselves ask for"
-            rows[f"act_dcf_{p:g}"] = (f"actDCF, p {p:g}", meaning, _cost)
-    for p in LOW_P_FA:
-        meaning = f"targets rejected where {100 * p:g} % of nontargets are accepted"
-        rows[f"p_miss_at_p_fa_{p:g}"] = (f"P_miss at P_fa {100 * p:g} %", meaning, _percent)
-    rows["auc"] = ("AUC", "how often a target scores higher than a nontarget", _percent)
-    rows["min_cllr"] = ("minCllr, bit", "what the scores fail to tell, of 1 bit, calibrated at best", _cost)
-    if system.llr:
-        rows["cllr"] = ("Cllr, bit", "the same with the scores as they are", _cost)
-    return rows
+def _between(system: Measured, name: str, form: Callable[[float], str]) -> str:
+    """A figure's interval, or nothing."""
+    if name not in system.intervals:
+        return ""
+    low, high = map(form, system.intervals[name])
+    return f"{low.removesuffix(' %')} to {high}"
 
 
-def _of(value: float) -> str:
-    """Share -> "16 of 100", with as many in all that the number is at least one."""
-    total = next((n for n in (100, 1_000, 10_000, 100_000) if n * value >= 1.5), 100_000)
-    return f"{round(total * value):,} of {total:,}"
+def _number(system: Measured, name: str, form: Callable[[float], str]) -> str:
+    """A cell with a figure and its interval."""
+    if name not in system.figures:
+        return "<td></td>"
+    value, limits = system.figures[name], _between(system, name, form)
+    small = f"<small>{limits}</small>" if limits else ""
+    key = f'data-name="{escape(name)}" value="{value!r}"'
+    return f'<td class="number"><data {key}>{form(value)}</data>{small}</td>'
+
+
+def _table(head: Iterable[str], rows: Iterable[str], first: int = 1) -> str:
+    """Heads, of which the first are of text, and the rows' cells -> a table that scrolls within its frame."""
+    cells = (f"<th{' class=number' * (i >= first)}>{escape(text)}</th>" for i, text in enumerate(head))
+    body = "".join(row if row.startswith("<tr") else f"<tr>{row}</tr>" for row in rows)
+    table = f"<table><thead><tr>{''.join(cells)}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide">{table}</div>'
+
+
+def _figures(measured: Sequence[Measured]) -> str:
+    """Every figure of every system."""
+    counts: dict[str, list[int | None]] = {
+        "Trials": [len(system.trials.labels) for system in measured],
+        "Target trials": [int(np.count_nonzero(system.trials.labels)) for system in measured],
+        "Recordings": [len(system.trials.files) for system in measured],
+        "Speakers": [s.num_units if s.num_units and s.resample == "speakers" else None for s in measured],
+    }
+    rows = []
+    for label, numbers in counts.items():
+        if any(numbers):
+            cells = (f'<td class="number">{"" if n is None else f"{n:,}"}</td>' for n in numbers)
+            rows.append(f'<tr class="count"><th>{label}</th>{"".join(cells)}</tr>')
+    named = {key: row for system in measured for key, row in meanings(system).items()}
+    for key, (label, meaning, form) in named.items():
+        cells = (_number(system, key, form) for system in measured)
+        rows.append(f"<th>{label}<small>{meaning}</small></th>{''.join(cells)}")
+    return _table(["", *(system.name for system in measured)], rows)
+
+
+def _how_sure(measured: Sequence[Measured]) -> str:
+    """What the intervals are, in words."""
+    drawn = {(s.resample, s.replicates): s.num_units for s in measured if s.num_units}
+    if not drawn:
+        return ""
+    told = " and ".join(
+        f"{units:,} {DRAWN[kind]} were drawn {times:,} times" for (kind, times), units in drawn.items()
+    )
+    text = f"Below each figure its 95 % interval by bootstrap: {told}, with replacement."
+    if any(kind != "speakers" for kind, _ in drawn):
+        text += " Where a speaker has several of these, the intervals are too narrow."
+    return text
+
+
+def _histograms(measured: Sequence[Measured]) -> str:
+    drawn = []
+    for i, system in enumerate(measured):
+        scores, is_target = system.trials.scores, system.trials.labels == 1
+        lines = {k: system.figures[v] for k, v in system.thresholds.items() if "dcf" not in v}
+        picture = plots.scores_svg(scores[is_target], scores[~is_target], lines)
+        drawn.append(f"<figure><h3>{_swatch(i)}{escape(system.name)}</h3>{picture}</figure>")
+    return "".join(drawn)
+
+
+def _thresholds(measured: Sequence[Measured]) -> str:
+    tables = []
+    for system in measured:
+        rows = []
+        for label, name in system.thresholds.items():
+            errors = (f"<td class=number>{percent(x)}</td>" for x in errors_at(system, system.figures[name]))
+            cell = _number(system, name, lambda value: f"{value:.6g}")
+            rows.append(f"<th>{escape(label)}</th>{cell}{''.join(errors)}")
+        tables.append(f"<h3>{escape(system.name)}</h3>{_table(['', 'threshold', 'P_fa', 'P_miss'], rows)}")
+    return "".join(tables)
+
+
+def _conditions(measured: Sequence[Measured]) -> str:
+    tables = []
+    for system in measured:
+        if not system.conditions:
+            continue
+        rows = []
+        for row in system.conditions:
+            rates = "<td class=number>-</td>" * 2
+            if row.eer is not None and row.min_dcf is not None:
+                rates = f"<td class=number>{percent(row.eer)}</td><td class=number>{cost(row.min_dcf)}</td>"
+            counts = f"<td class=number>{row.trials:,}</td><td class=number>{row.targets:,}</td>"
+            rows.append(f"<th>{escape(row.attribute)}</th><td>{escape(row.group)}</td>{counts}{rates}")
+        costs = f"minDCF, p {system.costs.p_targets[0]:g}"
+        table = _table(["attribute", "group", "trials", "targets", "EER", costs], rows, 2)
+        tables.append(f"<h3>{escape(system.name)}</h3>{table}")
+    inside = f"<details><summary>By condition</summary>{''.join(tables)}</details>"
+    return inside if tables else ""
+
+
+def _worst(measured: Sequence[Measured], players: Players) -> str:
+    """The trials that the systems got most wrong, to listen to."""
+    parts = []
+    for system in measured:
+        trials, named = system.trials, f": {escape(system.name)}" if len(measured) > 1 else ""
+        for label, title in (
+            (1, "Same speaker, lowest scores"),
+            (0, "Different speakers, highest scores"),
+        ):
+            items = []
+            for i in worst(system, label, WORST).tolist():
+                pair = "".join(players.html(trials.files[j]) for j in trials.sides[i].tolist())
+                score = float(trials.scores[i])
+                items.append(f'<li><data value="{score!r}">{score:.4f}</data>{pair}</li>')
+            parts.append(
+                f'<details><summary>{title}{named} <span class="note">{len(items)} trials</span></summary>'
+                f"<ol>{''.join(items)}</ol></details>"
+            )
+    return "".join(parts)
+
+
+def _made(run: Mapping[str, Any] | None, results: Sequence[Mapping[str, Any]]) -> str:
+    """Training curves, command and environment, as far as they are known."""
+    folds = []
+    if drawn := "".join(f"<figure>{picture}</figure>" for picture in plots.training_svgs(results)):
+        folds.append(f'<details><summary>Training</summary><div class="grid">{drawn}</div></details>')
+    if run:
+        rest, command = dict(run), run.get("command", "")
+        rest.pop("command", None)
+        words = command if isinstance(command, str) else shlex.join(_without_secrets([*map(str, command)]))
+        line = f"<pre><code>{escape(LOGIN.sub(f'{HIDDEN}@', words))}</code></pre>"
+        folds.append(
+            f"<details><summary>Command, options, versions</summary>{line}{_described(rest)}</details>"
+        )
+    return f"<h2>How it was made</h2>{''.join(folds)}" if folds else ""
+
+
+def _without_secrets(words: Sequence[str]) -> list[str]:
+    """Command line -> the same with the values of options left out whose names say that they are secret."""
+    shown, hide = list[str](), False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        secret = SECRET.search(name) is not None
+        shown.append(HIDDEN if hide else f"{name}={HIDDEN}" if secret and equals else word)
+        hide = secret and not equals and name.startswith("-")
+    return shown
+
+
+def _described(values: Mapping[str, Any]) -> str:
+    """What run.json holds -> a list of names and values, nested as it is."""
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            text = _described(value)
+        elif SECRET.search(str(key)) and value:
+            text = HIDDEN
+        else:
+            told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            text = escape(LOGIN.sub(f"{HIDDEN}@", told)) or "-"
+        lines.append(f"<dt>{escape(str(key))}</dt><dd>{text}</dd>")
+    return f"<dl>{''.join(lines)}</dl>"

@@ -3,9 +3,11 @@
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +15,7 @@ from numpy.typing import ArrayLike
 from scoring._rates import ErrorRates, Floats, pick, turns
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes  # takes half a second to import: only where something is drawn
 
 # In SVG each colour becomes the CSS variable of its name. The series are told apart by all kinds of colour
@@ -41,7 +44,7 @@ DARK = {
     "s4": "#e3c54a",
     "s5": "#b8c2cf",
 }
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "report",  # the same figures give the same bytes
     "text.parse_math": False,  # names may hold dollars
@@ -121,19 +124,20 @@ def det_png(curves: Sequence[Curve]) -> bytes:
 
 def _det(axes: "Axes", curves: Sequence[Curve]) -> None:
     (left, right), (bottom, top) = _det_limits(curves)
-    handles, labels = [], []
+    handles, labels = list["Artist"](), list[str]()
+    marks = dict(zip(dict.fromkeys(label for curve in curves for label in curve.marks), cycle(MARKS)))
+    edge: dict[str, Any] = {"edgecolors": LIGHT["paper"], "linewidths": 0.7}
     for i, curve in enumerate(curves):
         colour, line = LIGHT[series(i)], LINES[i % len(LINES)]
         if curve.band is not None:
             axes.fill_between(*probit(curve.band), color=colour, alpha=0.16, linewidth=0)
         points = thinned(curve.rates)
         handles += axes.plot(probit(points.p_fa), probit(points.p_miss), color=colour, linestyle=line)
-        labels.append(_short(curve.name))
-        for mark, (p_fa, p_miss) in zip(MARKS, curve.marks.values(), strict=False):
-            look = {"marker": mark, "color": colour, "markeredgecolor": LIGHT["paper"], "zorder": 3}
-            axes.plot(probit([p_fa]), probit([p_miss]), markersize=6, linestyle="none", **look)
-    for mark, label in zip(MARKS, curves[0].marks, strict=False):
-        handles += axes.plot([], [], marker=mark, color=LIGHT["muted"], markersize=5, linestyle="none")
+        labels.append(curve.name)
+        for label, (p_fa, p_miss) in curve.marks.items():
+            axes.scatter(probit([p_fa]), probit([p_miss]), 34, colour, marker=marks[label], zorder=3, **edge)
+    for label, mark in marks.items():
+        handles.append(axes.scatter([], [], 26, LIGHT["muted"], marker=mark))
         labels.append(label)
     axes.axline((0.0, 0.0), slope=1.0, color=LIGHT["grid"], linewidth=0.8, zorder=0)  # P_miss = P_fa
     ticks = probit(TICKS)
@@ -142,9 +146,7 @@ def _det(axes: "Axes", curves: Sequence[Curve]) -> None:
     axes.set(xlim=probit([left, right]), ylim=probit([bottom, top]))
     axes.set(xlabel="P_fa: nontargets accepted, %", ylabel="P_miss: targets rejected, %")
     axes.grid(True)
-    legend = axes.legend(handles, ["-"] * len(handles), loc="upper right", borderaxespad=0.2)
-    for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_text(label)  # here, as legend() leaves out labels that begin with "_"
+    _legend(axes, handles, labels, "upper right")
 
 
 def _det_limits(curves: Sequence[Curve]) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -197,29 +199,51 @@ def _median_right(thresholds: dict[str, float], low: float, high: float) -> bool
     return not thresholds or float(np.median(list(thresholds.values()))) > (low + high) / 2.0
 
 
-def epochs_svg(label: str, lines: dict[str, tuple[list[float], list[float]]], scale: float = 1.0) -> str:
-    """Label, name -> (epochs, values) -> SVG of values times scale; a name of each line if several."""
+def training_svgs(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Objects of results.jsonl -> an SVG of each figure that at least two epochs have.
+
+    Of an epoch that was done again the last figure counts; tests have a line for each list.
+    """
+    titles = {"loss": "Loss", "accuracy": "Accuracy, %", "lr": "Learning rate", "eer": "EER of tests, %"}
+    found: dict[str, dict[str, dict[int, float]]] = {key: {} for key in titles}
+    for row in results:
+        for key in titles:
+            if isinstance(row.get("epoch"), int) and isinstance(row.get(key), int | float):
+                line = Path(str(row.get("test_list", ""))).stem
+                found[key].setdefault(line, {})[row["epoch"]] = row[key]
+    drawn = []
+    for key, title in titles.items():
+        lines = {name: dict(sorted(points.items())) for name, points in found[key].items() if len(points) > 1}
+        if lines:
+            drawn.append(_epochs(title, lines, 100.0 if "%" in title else 1.0))
+    return drawn
+
+
+def _epochs(title: str, lines: dict[str, dict[int, float]], scale: float) -> str:
+    """Title, name -> epoch -> value -> SVG of values times scale; a name of each line if several."""
 
     def paint(axes: "Axes") -> None:
-        for i, (name, (epochs, values)) in enumerate(lines.items()):
-            marker = "o" if len(epochs) <= 20 else ""
-            axes.plot(
-                epochs,
-                scale * np.asarray(values, dtype=np.float64),
-                color=LIGHT[series(i)],
-                linestyle=LINES[i % len(LINES)],
-                marker=marker,
-                markersize=3,
-                label=_short(name).lstrip("_"),
+        handles = list["Artist"]()
+        for i, points in enumerate(lines.values()):
+            look: dict[str, Any] = {"color": LIGHT[series(i)], "linestyle": LINES[i % len(LINES)]}
+            values = [scale * value for value in points.values()]
+            handles += axes.plot(
+                [*points], values, marker="o" if len(points) <= 20 else "", markersize=3.0, **look
             )
-        axes.set(xlabel="epoch", title=label)
+        axes.set(xlabel="epoch", title=title)
         axes.title.set(fontsize=9, fontweight="bold")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.grid(True, axis="y")
         if len(lines) > 1:
-            axes.legend()
+            _legend(axes, handles, [*lines], "best")
 
-    return _svg((3.6, 2.2), paint, f"{label} over the epochs")
+    return _svg((3.6, 2.2), paint, f"{title}, over the epochs")
+
+
+def _legend(axes: "Axes", handles: Sequence["Artist"], labels: Sequence[str], place: Any) -> None:
+    legend = axes.legend(handles, ["-"] * len(handles), loc=place, borderaxespad=0.2)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(_short(label))  # here, as legend() leaves out labels that begin with "_"
 
 
 def _short(name: str, length: int = 34) -> str:
@@ -241,7 +265,7 @@ def _rendered(form: str, size: tuple[float, float], paint: Callable[["Axes"], No
 
 
 def _svg(size: tuple[float, float], paint: Callable[["Axes"], None], title: str) -> str:
-    """Drawing, what it is -> an <svg> to stand in HTML: in the page's colours and font, without ids unused."""
+    """Drawing, what it is -> an <svg> within HTML: in the page's colours and font, without unused ids."""
     text = _rendered("svg", size, paint).decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<(metadata|style).*?</\1>|<!--.*?-->", "", text, flags=re.DOTALL)
