@@ -41,23 +41,24 @@ def write(
     """Folder, systems on lists -> the path of report.html in the folder; writes det.png beside it.
 
     `audio` reads a path of the trials: samples (T,) at 16 kHz, or None; `link` makes a URL of it, see linker.
-    `run` is what run.json holds, `results` are the objects of results.jsonl. The page holds recordings of up to
-    `limit_mb`; further players read them from the disk.
+    `run` is what run.json holds, `results` are the objects of results.jsonl. The page holds recordings of up
+    to `limit_mb`; further players read them from the disk.
     """
     if not measured:
         raise ValueError("a report needs at least one score file")
     curves = [plots.Curve(system.name, system.rates, system.band, marks(system)) for system in measured]
+    themes = {"light": plots.LIGHT, "dark": plots.DARK}
     parts = {
         "title": escape(", ".join(system.name for system in measured)),
-        "light": _variables(plots.LIGHT),
-        "dark": _variables(plots.DARK),
+        **{
+            key: "; ".join(f"--{name}: {colour}" for name, colour in of.items()) for key, of in themes.items()
+        },
         "cards": _cards(measured),
         "sure": _how_sure(measured),
         "figures": _figures(measured),
         "conditions": _conditions(measured),
         "det": plots.det_svg(curves),
         "histograms": _histograms(measured),
-        "thresholds": _thresholds(measured),
         "heard": HEARD_S,
         "worst": _worst(measured, Players(audio, link, limit_mb)),
         "made": _made(run, results),
@@ -68,10 +69,6 @@ def write(
         stream.write(picture)
     write_text(folder / "report.html", text)
     return folder / "report.html"
-
-
-def _variables(palette: Mapping[str, str]) -> str:
-    return "; ".join(f"--{name}: {colour}" for name, colour in palette.items())
 
 
 def linker(folder: Path, root: str) -> Callable[[str], str]:
@@ -136,11 +133,11 @@ def _cards(measured: Sequence[Measured]) -> str:
         cards.append(
             f'<article class="card"><h3>{_swatch(i)}{escape(system.name)}</h3>'
             f'<data class="big" value="{found["eer"]!r}">{percent(found["eer"])}</data>'
-            f'<p class="key">equal error rate (EER){limits and ", 95 % interval " + limits}</p>'
-            f"<p>With the threshold at {found['threshold']:.4g}, {often} pairs of recordings of the same speaker "
-            f"are rejected, and {often} pairs of different speakers accepted.</p><p>If only 1 of 100 pairs of "
-            f"different speakers may be accepted, {share(found['p_miss_at_p_fa_0.01'])} of the same speaker are "
-            "rejected.</p></article>"
+            f'<p class="key">equal error rate (EER){limits and "<br>95 % interval " + limits}</p>'
+            f"<p>With the threshold at {found['threshold']:.4g}, {often} pairs of recordings of the same "
+            f"speaker are rejected, and {often} pairs of different speakers accepted.</p><p>If only 1 of 100 "
+            f"pairs of different speakers may be accepted, {share(found['p_miss_at_p_fa_0.01'])} of the same "
+            "speaker are rejected.</p></article>"
         )
     return "".join(cards)
 
@@ -186,8 +183,9 @@ def _figures(measured: Sequence[Measured]) -> str:
             rows.append(f'<tr class="count"><th>{label}</th>{"".join(cells)}</tr>')
     named = {key: row for system in measured for key, row in meanings(system).items()}
     for key, (label, meaning, form) in named.items():
+        words = f"{label}<small>{meaning}</small>".replace(" %", "&nbsp;%")
         cells = (_number(system, key, form) for system in measured)
-        rows.append(f"<th>{label}<small>{meaning}</small></th>{''.join(cells)}")
+        rows.append(f"<th>{words}</th>{''.join(cells)}")
     return _table(["", *(system.name for system in measured)], rows)
 
 
@@ -199,10 +197,10 @@ def _how_sure(measured: Sequence[Measured]) -> str:
     told = " and ".join(
         f"{units:,} {DRAWN[kind]} were drawn {times:,} times" for (kind, times), units in drawn.items()
     )
-    text = f"Below each figure its 95 % interval by bootstrap: {told}, with replacement."
-    if any(kind != "speakers" for kind, _ in drawn):
-        text += " Where a speaker has several of these, the intervals are too narrow."
-    return text
+    narrow = " Where a speaker has several of these, the intervals are too narrow."
+    return f"Below each figure its 95 % interval by bootstrap: {told}, with replacement." + narrow * any(
+        kind != "speakers" for kind, _ in drawn
+    )
 
 
 def _histograms(measured: Sequence[Measured]) -> str:
@@ -211,20 +209,17 @@ def _histograms(measured: Sequence[Measured]) -> str:
         scores, is_target = system.trials.scores, system.trials.labels == 1
         lines = {k: system.figures[v] for k, v in system.thresholds.items() if "dcf" not in v}
         picture = plots.scores_svg(scores[is_target], scores[~is_target], lines)
-        drawn.append(f"<figure><h3>{_swatch(i)}{escape(system.name)}</h3>{picture}</figure>")
-    return "".join(drawn)
-
-
-def _thresholds(measured: Sequence[Measured]) -> str:
-    tables = []
-    for system in measured:
         rows = []
         for label, name in system.thresholds.items():
             errors = (f"<td class=number>{percent(x)}</td>" for x in errors_at(system, system.figures[name]))
             cell = _number(system, name, lambda value: f"{value:.6g}")
             rows.append(f"<th>{escape(label)}</th>{cell}{''.join(errors)}")
-        tables.append(f"<h3>{escape(system.name)}</h3>{_table(['', 'threshold', 'P_fa', 'P_miss'], rows)}")
-    return "".join(tables)
+        table = _table(["", "threshold", "P_fa", "P_miss"], rows)
+        drawn.append(
+            f"<figure><h3>{_swatch(i)}Scores of {escape(system.name)}</h3>{picture}"
+            f"<details{' open' * (len(measured) == 1)}><summary>Thresholds</summary>{table}</details></figure>"
+        )
+    return "".join(drawn)
 
 
 def _conditions(measured: Sequence[Measured]) -> str:

@@ -25,6 +25,8 @@ LIGHT = {
     "muted": "#586373",
     "grid": "#dde2e8",
     "paper": "#ffffff",
+    "violet": "#6a4cc2",
+    "grey": "#6b7480",
     "s0": "#0068ad",
     "s1": "#cf5a00",
     "s2": "#00805a",
@@ -37,6 +39,8 @@ DARK = {
     "muted": "#9da8b6",
     "grid": "#303947",
     "paper": "#161b22",
+    "violet": "#b7a2ff",
+    "grey": "#95a0ae",
     "s0": "#5ab4f0",
     "s1": "#ff9248",
     "s2": "#3ecf9e",
@@ -114,7 +118,7 @@ def thinned(rates: ErrorRates, points: int = POINTS) -> ErrorRates:
 
 def det_svg(curves: Sequence[Curve]) -> str:
     """DET curves with their bands and marks -> SVG for a page."""
-    return _svg((4.6, 4.4), lambda axes: _det(axes, curves), "DET curves: misses over false alarms")
+    return _svg((3.9, 3.9), lambda axes: _det(axes, curves), "DET curves: misses over false alarms")
 
 
 def det_png(curves: Sequence[Curve]) -> bytes:
@@ -135,7 +139,8 @@ def _det(axes: "Axes", curves: Sequence[Curve]) -> None:
         handles += axes.plot(probit(points.p_fa), probit(points.p_miss), color=colour, linestyle=line)
         labels.append(curve.name)
         for label, (p_fa, p_miss) in curve.marks.items():
-            axes.scatter(probit([p_fa]), probit([p_miss]), 34, colour, marker=marks[label], zorder=3, **edge)
+            x, y = probit(np.clip([p_fa, p_miss], [left, bottom], [right, top]))  # beyond: at the edge
+            axes.scatter(x, y, 34, colour, marker=marks[label], zorder=3, clip_on=False, **edge)
     for label, mark in marks.items():
         handles.append(axes.scatter([], [], 26, LIGHT["muted"], marker=mark))
         labels.append(label)
@@ -172,31 +177,28 @@ def scores_svg(targets: Floats, nontargets: Floats, thresholds: dict[str, float]
         pad = 0.5 if low == high else 0.0
         edges = np.linspace(low - pad, high + pad, BINS + 1)
         peak = 0.0
-        for scores, name, colour in ((nontargets, "nontargets", "s1"), (targets, "targets", "s0")):
+        for scores, name, colour in ((nontargets, "nontargets", "grey"), (targets, "targets", "violet")):
             shares = np.histogram(scores, edges)[0] / len(scores)
             peak = max(peak, float(shares.max()))
             axes.stairs(shares, edges, fill=True, color=LIGHT[colour], alpha=0.25, linewidth=0)
             axes.stairs(shares, edges, color=LIGHT[colour], linewidth=1.4, label=name)
-        row = 0.1 * peak
-        for i, (label, value) in enumerate(sorted(thresholds.items(), key=lambda item: -item[1])):
-            # labels stand in rows of their own above the histograms, as thresholds lie close together
-            height = 1.1 * peak + i * row
-            style = (0, (4, 2)) if i % 2 else "-"
-            axes.vlines(value, 0.0, height + 0.6 * row, color=LIGHT["ink"], linewidth=0.8, linestyle=style)
-            is_right = value > (low + high) / 2.0
-            place, side = ((-3, 0), "right") if is_right else ((3, 0), "left")
-            axes.annotate(label, (value, height), place, textcoords="offset points", ha=side, fontsize=7.5)
+        # Labels stand in rows above the histograms, as thresholds lie close together; all on the side where
+        # there is room, and in such an order that none crosses another threshold's line.
+        row = 0.13 * peak
+        to_left = not thresholds or 2.0 * float(np.mean([*thresholds.values()])) > low + high
+        place, side = ((-3, 0), "right") if to_left else ((3, 0), "left")
+        ordered = sorted(thresholds.items(), key=lambda item: item[1], reverse=not to_left)
+        for i, (label, value) in enumerate(ordered):
+            height = 1.08 * peak + i * row
+            axes.vlines(value, 0.0, height + 0.7 * row, color=LIGHT["ink"], linewidth=0.8)
+            axes.annotate(label, (value, height), place, textcoords="offset points", ha=side)
         axes.set_ylim(0.0, peak * 1.15 + row * len(thresholds))
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("score")
-        axes.legend(loc="upper left" if _median_right(thresholds, low, high) else "upper right")
+        axes.legend(loc="upper left" if to_left else "upper right")
 
-    return _svg((4.6, 2.6), paint, "Histograms of target and nontarget scores")
-
-
-def _median_right(thresholds: dict[str, float], low: float, high: float) -> bool:
-    return not thresholds or float(np.median(list(thresholds.values()))) > (low + high) / 2.0
+    return _svg((3.9, 2.2), paint, "Histograms of target and nontarget scores")
 
 
 def training_svgs(results: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -237,7 +239,7 @@ def _epochs(title: str, lines: dict[str, dict[int, float]], scale: float) -> str
         if len(lines) > 1:
             _legend(axes, handles, [*lines], "best")
 
-    return _svg((3.6, 2.2), paint, f"{title}, over the epochs")
+    return _svg((3.4, 2.2), paint, f"{title}, over the epochs")
 
 
 def _legend(axes: "Axes", handles: Sequence["Artist"], labels: Sequence[str], place: Any) -> None:
