@@ -91,33 +91,31 @@ class Players:
         self, audio: Callable[[str], Audio | None], link: Callable[[str], str], limit_mb: float
     ) -> None:
         self.audio, self.link, self.room = audio, link, limit_mb * 1e6  # bytes
-        self.numbers = dict[str, int | None]()  # of the players that hold a sound
+        self.sources = dict[str, str]()  # of each path, for its further players
 
     def html(self, path: str) -> str:
-        """Path -> its name and its player."""
-        url, known = escape(self.link(path)), path in self.numbers
-        sound = None if known else self._sound(path)
-        number = self.numbers.setdefault(path, None if sound is None else len(self.numbers))
-        label = f'preload="none" controls aria-label="{escape(path)}"'
-        if sound is not None:
-            player = f'<audio {label} id="a{number}" src="data:audio/mpeg;base64,{sound}"></audio>'
-        else:
-            same = "" if number is None else f' data-same="a{number}"'
-            player = f'<audio {label} src="{url}"{same}></audio>'
-        return f'<div><a class="path" href="{url}">{escape(path)}</a>{player}</div>'
+        """Path -> its name, and its player if there is a recording."""
+        url = escape(self.link(path))
+        source = self.sources.get(path)
+        if source is None:
+            sound = self._sound(path) if self.room > 0.0 else None
+            source = self.sources[path] = "" if sound == "" else f'src="{url}"'
+            if sound:
+                name = f"a{len(self.sources)}"
+                self.sources[path] += f' data-same="{name}"'
+                source = f'id="{name}" src="data:audio/mpeg;base64,{sound}"'
+        player = f'<audio controls preload="none" aria-label="{escape(path)}" {source}></audio>'
+        return f'<div><a class="path" href="{url}">{escape(path)}</a>{player if source else ""}</div>'
 
     def _sound(self, path: str) -> str | None:
-        """Path -> MP3 of its beginning in base64; None if there is none or no room is left."""
-        if self.room <= 0.0 or (samples := self.audio(path)) is None:
-            return None
+        """Path -> MP3 of its beginning in base64; "" if there is none, None if no room is left."""
+        if (samples := self.audio(path)) is None:
+            return ""
         stream = io.BytesIO()
         soundfile.write(stream, samples[: HEARD_S * SAMPLE_RATE], SAMPLE_RATE, format="MP3")
         sound = base64.b64encode(stream.getvalue()).decode()
-        if len(sound) > self.room:
-            self.room = 0.0  # else only short recordings would follow
-            return None
-        self.room -= len(sound)
-        return sound
+        self.room -= len(sound)  # the first that doesn't fit ends it, else only short ones would follow
+        return sound if self.room >= 0.0 else None
 
 
 def _swatch(number: int) -> str:
@@ -211,13 +209,14 @@ def _histograms(measured: Sequence[Measured]) -> str:
         picture = plots.scores_svg(scores[is_target], scores[~is_target], lines)
         rows = []
         for label, name in system.thresholds.items():
-            errors = (f"<td class=number>{percent(x)}</td>" for x in errors_at(system, system.figures[name]))
+            p_fa, p_miss = map(percent, errors_at(system, system.figures[name]))
             cell = _number(system, name, lambda value: f"{value:.6g}")
-            rows.append(f"<th>{escape(label)}</th>{cell}{''.join(errors)}")
-        table = _table(["", "threshold", "P_fa", "P_miss"], rows)
+            errors = f"<td class=number>{p_fa}</td><td class=number>{p_miss}</td>"
+            rows.append(f"<th>{escape(label)}</th>{cell}{errors}")
+        table, shown = _table(["", "threshold", "P_fa", "P_miss"], rows), " open" * (len(measured) == 1)
         drawn.append(
             f"<figure><h3>{_swatch(i)}Scores of {escape(system.name)}</h3>{picture}"
-            f"<details{' open' * (len(measured) == 1)}><summary>Thresholds</summary>{table}</details></figure>"
+            f"<details{shown}><summary>Thresholds</summary>{table}</details></figure>"
         )
     return "".join(drawn)
 
@@ -236,7 +235,7 @@ def _conditions(measured: Sequence[Measured]) -> str:
             rows.append(f"<th>{escape(row.attribute)}</th><td>{escape(row.group)}</td>{counts}{rates}")
         costs = f"minDCF, p {system.costs.p_targets[0]:g}"
         table = _table(["attribute", "group", "trials", "targets", "EER", costs], rows, 2)
-        tables.append(f"<h3>{escape(system.name)}</h3>{table}")
+        tables.append(f"<h3>{escape(system.name)}</h3>{table}" if len(measured) > 1 else table)
     inside = f"<details><summary>By condition</summary>{''.join(tables)}</details>"
     return inside if tables else ""
 
@@ -246,10 +245,7 @@ def _worst(measured: Sequence[Measured], players: Players) -> str:
     parts = []
     for system in measured:
         trials, named = system.trials, f": {escape(system.name)}" if len(measured) > 1 else ""
-        for label, title in (
-            (1, "Same speaker, lowest scores"),
-            (0, "Different speakers, highest scores"),
-        ):
+        for label, title in ((1, "Same speaker, lowest scores"), (0, "Different speakers, highest scores")):
             items = []
             for i in worst(system, label, WORST).tolist():
                 pair = "".join(players.html(trials.files[j]) for j in trials.sides[i].tolist())
@@ -272,9 +268,7 @@ def _made(run: Mapping[str, Any] | None, results: Sequence[Mapping[str, Any]]) -
         rest.pop("command", None)
         words = command if isinstance(command, str) else shlex.join(_without_secrets([*map(str, command)]))
         line = f"<pre><code>{escape(LOGIN.sub(f'{HIDDEN}@', words))}</code></pre>"
-        folds.append(
-            f"<details><summary>Command, options, versions</summary>{line}{_described(rest)}</details>"
-        )
+        folds.append(f"<details><summary>Command and versions</summary>{line}{_described(rest)}</details>")
     return f"<h2>How it was made</h2>{''.join(folds)}" if folds else ""
 
 

@@ -110,8 +110,10 @@ def thinned(rates: ErrorRates, points: int = POINTS) -> ErrorRates:
     corners = pick(rates, turns(rates))
     if len(corners.p_fa) <= points:
         return corners
-    steps = np.abs(np.diff(probit(corners.p_fa))) + np.abs(np.diff(probit(corners.p_miss)))
-    lengths = np.append(0.0, np.cumsum(steps))
+    lengths = np.zeros(len(corners.p_fa))
+    for errors in (corners.p_fa, corners.p_miss):
+        half = errors[errors > 0.0].min() / 2.0  # of an error: 0 lies infinitely far away
+        lengths[1:] += np.cumsum(np.abs(np.diff(probit(np.clip(errors, half, 1.0 - half)))))
     kept = np.searchsorted(lengths, np.linspace(0.0, lengths[-1], points))
     return pick(corners, np.unique(kept))
 

@@ -24,6 +24,8 @@ LAYERS = [
     ["runtime", "options", "audio"],
     ["corpora", *PLUGINS, "material", "report", "checkpoint"],
     ["augment", "tuneThreshold"],
+    ["measured", "plots"],
+    ["page"],
     ["flags"],
     ["DatasetLoader"],
     ["SpeakerNet"],
@@ -88,8 +90,8 @@ def test_sizes(path):
 
 
 def test_few_files_at_the_root():
-    # the design's 12 without scoring, and audio, evaluation, files, flags, material
-    assert len(list(ROOT.glob("*.py"))) <= 16
+    # the design's 12 without scoring, and audio, evaluation, files, flags, material, measured, page, plots
+    assert len(list(ROOT.glob("*.py"))) <= 19
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
