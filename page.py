@@ -189,15 +189,13 @@ def _figures(measured: Sequence[Measured]) -> str:
 
 def _how_sure(measured: Sequence[Measured]) -> str:
     """What the intervals are, in words."""
-    drawn = {(s.resample, s.replicates): s.num_units for s in measured if s.num_units}
+    drawn = {(s.num_units, s.resample, s.replicates): None for s in measured if s.num_units}
     if not drawn:
         return ""
-    told = " and ".join(
-        f"{units:,} {DRAWN[kind]} were drawn {times:,} times" for (kind, times), units in drawn.items()
-    )
+    told = " and ".join(f"{units:,} {DRAWN[kind]} were drawn {times:,} times" for units, kind, times in drawn)
     narrow = " Where a speaker has several of these, the intervals are too narrow."
     return f"Below each figure its 95 % interval by bootstrap: {told}, with replacement." + narrow * any(
-        kind != "speakers" for kind, _ in drawn
+        kind != "speakers" for _, kind, _ in drawn
     )
 
 
@@ -266,8 +264,9 @@ def _made(run: Mapping[str, Any] | None, results: Sequence[Mapping[str, Any]]) -
     if run:
         rest, command = dict(run), run.get("command", "")
         rest.pop("command", None)
-        words = command if isinstance(command, str) else shlex.join(_without_secrets([*map(str, command)]))
-        line = f"<pre><code>{escape(LOGIN.sub(f'{HIDDEN}@', words))}</code></pre>"
+        words = command.split() if isinstance(command, str) else [*map(str, command)]
+        shown = LOGIN.sub(f"{HIDDEN}@", shlex.join(_without_secrets(words)))
+        line = f"<pre><code>{escape(shown)}</code></pre>"
         folds.append(f"<details><summary>Command and versions</summary>{line}{_described(rest)}</details>")
     return f"<h2>How it was made</h2>{''.join(folds)}" if folds else ""
 
