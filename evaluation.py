@@ -16,13 +16,13 @@ from torch.nn import functional as F
 import checkpoint
 import options
 import runtime
-import tuneThreshold
 from audio import Recordings
 from embedding import Cohort, CohortList, Embedded, Embedder, fingerprint
 from files import write_text
 from flags import TEST_OPTIONS
 from report import RunFolder
 from scoring._calibration import Calibration, probability
+from scoring._figures import figures
 from scoring._rates import error_rates
 from scoring._trials import Trials, read_enrolments, read_trials, score_trials, write_scores
 from SpeakerNet import SpeakerNet
@@ -192,24 +192,24 @@ class TrialTest:
     def _tell_list(self, stem: str, scored: Scored, name: str, event: dict[str, Any]) -> dict[str, float]:
         """Write a list's score file and log its figures -> these."""
         args, folder, (trials, scores, left_out) = self.args, self.folder, scored
-        figures = dict[str, float]()
+        found = dict[str, float]()
         if trials.labels is not None:
             rates = error_rates(scores, trials.labels)
             priors = list(dict.fromkeys((args.dcf_p_target, 0.01)))
-            figures = tuneThreshold.figures(rates, priors, args.dcf_c_miss, args.dcf_c_fa)
+            found = figures(rates, priors, args.dcf_c_miss, args.dcf_c_fa)
         path = folder.evaluation / f"{stem}.scores.txt"
         write_scores(path, trials, scores)
         if left_out:
             folder.say(f"note: {left_out} trials left out with the skipped files")
         if trials.num_repeated:
             folder.say(f"note: {trials.num_repeated} trials of {stem} repeat others; each counts")
-        if figures:
-            folder.log_test(name, figures, args.dcf_p_target)
-        folder.say(f"{len(scores)} scores in {path}" + ("" if figures else "; no error rates without labels"))
+        if found:
+            folder.log_test(name, found, args.dcf_p_target)
+        folder.say(f"{len(scores)} scores in {path}" + ("" if found else "; no error rates without labels"))
         settings = {key: getattr(args, key) for key in TEST_OPTIONS}
         counts = {"trials": len(scores), "trials_left_out": left_out, "list": stem}
-        folder.record(**event, **settings, **counts, **figures)
-        return figures
+        folder.record(**event, **settings, **counts, **found)
+        return found
 
 
 def save_cohort(folder: RunFolder, cohort: Cohort | None) -> None:

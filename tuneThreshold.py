@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from files import write_text
-from scoring._bootstrap import interval, resampled
+from scoring._bootstrap import interval
 from scoring._commands import calibrate_parser, compare_parser, parser
 from scoring._figures import (
     LOW_P_FA,
@@ -27,7 +27,6 @@ from scoring._figures import (
 )
 from scoring._files import (
     ScoreFile,
-    condition_groups,
     naming,
     read_conditions,
     read_score_file,
@@ -36,7 +35,8 @@ from scoring._files import (
     score_text,
     units_of,
 )
-from scoring._rates import ErrorRates, Floats, error_rates
+from scoring._measured import Measured, Resampling, Wanted, measure, replicates
+from scoring._rates import error_rates
 
 if TYPE_CHECKING:
     from scoring._fusion import Calibrated
@@ -44,63 +44,47 @@ if TYPE_CHECKING:
 __all__ = ["auc", "eer", "figures", "min_dcf", "p_miss_at", "threshold_for_p_fa", "threshold_for_p_miss"]
 
 
-def breakdown(trials: ScoreFile, args: argparse.Namespace) -> list[str]:
-    """Trials -> a line for each group of each attribute."""
-    lines, p = [], args.dcf_p_target[0]
-    for attribute, values in read_conditions(args.conditions, trials.files).items():
-        for name, chosen in condition_groups(values, trials.sides).items():
-            labels = trials.known_labels()[chosen]
-            line = f"{attribute} {name}: {len(labels)} trials, {np.count_nonzero(labels)} of them target: "
-            if len(np.unique(labels)) < 2:
-                lines.append(line + "no error rates without both classes")
-                continue
-            rates = error_rates(trials.scores[chosen], labels)
-            least = min_dcf(rates, p, args.dcf_c_miss, args.dcf_c_fa).value
-            lines.append(f"{line}EER {100 * eer(rates).value:.4f} %, minDCF {least:.5f} (p_target {p:g})")
-    return lines
+def wanted(args: argparse.Namespace) -> Wanted:
+    """The command's options -> which figures it finds."""
+    return Wanted(
+        tuple(args.dcf_p_target),
+        args.dcf_c_miss,
+        args.dcf_c_fa,
+        tuple(args.p_fa),
+        tuple(args.p_miss),
+        args.llr,
+    )
 
 
-def _measure(rates: ErrorRates, args: argparse.Namespace) -> dict[str, float]:
-    """Operating points, the command's options -> every figure and every threshold that it finds, by name."""
-    found = figures(rates, args.dcf_p_target, args.dcf_c_miss, args.dcf_c_fa, args.llr)
-    points = {f"threshold_p_fa_{p}": threshold_for_p_fa(rates, p) for p in args.p_fa}
-    points |= {f"threshold_p_miss_{p}": threshold_for_p_miss(rates, p) for p in args.p_miss}
-    return found | {name: float(rates.thresholds[i]) for name, i in points.items()}
-
-
-def bootstrap(trials: ScoreFile, args: argparse.Namespace) -> dict[str, Floats]:
-    """Trials, the command's options -> each figure in every replicate (R,)."""
+def drawing(trials: ScoreFile, args: argparse.Namespace) -> Resampling:
+    """Trials, the command's options -> the bootstrap."""
     units = units_of(trials, args.resample, args.speaker_folder, args.utt2spk)
-    rates = resampled(trials.scores, trials.known_labels(), units, args.replicates, args.seed, args.llr)
-    drawn = [_measure(replicate, args) for replicate in rates]
-    return {name: np.array([found[name] for found in drawn]) for name in drawn[0]}
+    return Resampling(units, args.resample, args.replicates, args.seed)
 
 
-def summary(rates: ErrorRates, args: argparse.Namespace, drawn: dict[str, Floats]) -> list[str]:
-    """Operating points, options, replicates or {} -> the lines to print; thresholds to the last digit."""
-    found = _measure(rates, args)
+def summary(found: Measured) -> list[str]:
+    """What was measured -> the lines to print; thresholds to the last digit."""
+    rates, wants = found.rates, found.wanted
 
     def shown(name: str, form: str, scale: float = 1.0, unit: str = "") -> str:
-        text = f"{scale * found[name]:{form}}{unit}"
-        if not drawn:
+        text = f"{scale * found.figures[name]:{form}}{unit}"
+        if not found.intervals:
             return text
-        least = -np.inf if name.startswith("threshold") else 0.0
-        most = np.inf if name.startswith(("threshold", "act_dcf", "cllr")) else 1.0
-        limits = (f"{scale * x:{form or '.6g'}}" for x in interval(drawn[name], found[name], least, most))
+        limits = (f"{scale * end:{form or '.6g'}}" for end in found.intervals[name])
         return f"{text} ({' to '.join(limits)})"
 
     def percent(name: str) -> str:
         return shown(name, ".4f", 100.0, " %")
 
     lines = [f"EER {percent('eer')} at threshold {shown('threshold', '')}"]
-    for p in args.dcf_p_target:
-        costs = f"(p_target {p:g}, c_miss {args.dcf_c_miss:g}, c_fa {args.dcf_c_fa:g})"
+    for p in wants.p_targets:
+        costs = f"(p_target {p:g}, c_miss {wants.c_miss:g}, c_fa {wants.c_fa:g})"
         least, threshold = shown(f"min_dcf_{p:g}", ".5f"), shown(f"threshold_min_dcf_{p:g}", "")
         lines.append(f"minDCF {least} at threshold {threshold} {costs}")
-        if args.llr:
+        if wants.llr:
             lines.append(f"actDCF {shown(f'act_dcf_{p:g}', '.5f')} {costs}")
-    points = [("P_fa", p, threshold_for_p_fa(rates, p)) for p in args.p_fa]
-    points += [("P_miss", p, threshold_for_p_miss(rates, p)) for p in args.p_miss]
+    points = [("P_fa", p, threshold_for_p_fa(rates, p)) for p in wants.p_fa]
+    points += [("P_miss", p, threshold_for_p_miss(rates, p)) for p in wants.p_miss]
     for kind, p, i in points:
         lines.append(
             f"{kind} <= {100 * p:g} %: threshold {shown(f'threshold_{kind.lower()}_{p}', '')} gives "
@@ -108,7 +92,19 @@ def summary(rates: ErrorRates, args: argparse.Namespace, drawn: dict[str, Floats
         )
     lines += [f"P_miss {percent(f'p_miss_at_p_fa_{p:g}')} at P_fa {100 * p:g} %" for p in LOW_P_FA]
     lines += [f"AUC {percent('auc')}", f"minCllr {shown('min_cllr', '.5f')} bit"]
-    return [*lines, f"Cllr {shown('cllr', '.5f')} bit"] if args.llr else lines
+    return [*lines, f"Cllr {shown('cllr', '.5f')} bit"] if wants.llr else lines
+
+
+def breakdown(found: Measured) -> list[str]:
+    """What was measured -> a line for each group of each attribute."""
+    lines, p = [], found.wanted.p_targets[0]
+    for row in found.conditions:
+        told = "no error rates without both classes"
+        if row.eer is not None:
+            told = f"EER {100 * row.eer:.4f} %, minDCF {row.min_dcf:.5f} (p_target {p:g})"
+        counts = f"{row.trials} trials, {row.targets} of them target"
+        lines.append(f"{row.attribute} {row.group}: {counts}: {told}")
+    return lines
 
 
 def compare(args: argparse.Namespace) -> list[str]:
@@ -119,11 +115,12 @@ def compare(args: argparse.Namespace) -> list[str]:
     for file in files[1:]:
         require_same_trials(files[0], file)
     names = {"eer": "EER"} | {f"min_dcf_{p:g}": f"minDCF({p:g})" for p in args.dcf_p_target}
-    found, drawn = [], []
+    wants, found, drawn = wanted(args), [], []
     for file in files:
         with naming(file.path):
-            found.append(_measure(error_rates(file.scores, file.known_labels()), args))
-            drawn.append(bootstrap(file, args))
+            found.append(wants.find(error_rates(file.scores, file.known_labels())))
+            rows = [wants.find(rates) for rates in replicates(file, drawing(file, args), wants.llr)]
+            drawn.append({name: np.array([row[name] for row in rows]) for name in rows[0]})
     lines = []
     for file, point in zip(files, found, strict=True):
         values = (f"{label} {point[name]:.6f}" for name, label in names.items())
@@ -148,16 +145,16 @@ def show(args: argparse.Namespace) -> list[str]:
         raise ValueError(f"expected one score file, or a command first: {', '.join(filter(None, COMMANDS))}")
     path = args.scores[0]
     with naming(path):
-        if not (args.intervals or args.conditions):
-            scores, labels = read_scores(path)
-            spread, groups = {}, []
-        else:
+        if args.intervals or args.conditions:
             trials = read_score_file(path)
-            scores, labels = trials.scores, trials.known_labels()
-            spread = bootstrap(trials, args) if args.intervals else {}
-            groups = breakdown(trials, args) if args.conditions else []
-        lines = summary(error_rates(scores, labels), args, spread)
-    return [f"{len(labels)} trials, {np.count_nonzero(labels)} of them target", *lines, *groups]
+        else:  # paths with blanks don't matter
+            trials = ScoreFile(path, *read_scores(path), [], np.empty((0, 2), dtype=np.int64))
+        drawn = drawing(trials, args) if args.intervals else None
+        groups = read_conditions(args.conditions, trials.files) if args.conditions else None
+        found = measure(path, trials, wanted(args), drawn, groups)
+    labels = trials.known_labels()
+    counts = f"{len(labels)} trials, {np.count_nonzero(labels)} of them target"
+    return [counts, *summary(found), *breakdown(found)]
 
 
 def calibrate(args: argparse.Namespace) -> list[str]:

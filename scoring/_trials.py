@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from files import read_lines, write_text
+from scoring._files import score_text
 
 BLOCK_VALUES = 1 << 19  # numbers gathered at a time: 2 MiB for either side, which stays in the cache
 
@@ -132,10 +133,5 @@ def score_trials(vectors: Tensor, trials: Trials, scoring: Any) -> NDArray[np.fl
 
 def write_scores(path: Path, trials: Trials, scores: NDArray[np.float64]) -> None:
     """Score file of `score enrol test [label]` lines; tab-separated where a path holds a blank."""
-    names = trials.names
-    gap = "\t" if any(" " in name for name in names) else " "
-    columns = [[f"{score:.9g}" for score in scores]]
-    columns += [[names[i] for i in side] for side in (trials.enrol, trials.test)]
-    if trials.labels is not None:
-        columns.append([str(label) for label in trials.labels])
-    write_text(path, "".join(gap.join(row) + "\n" for row in zip(*columns, strict=True)))
+    sides = np.stack([trials.enrol, trials.test], axis=1)
+    write_text(path, score_text(trials.names, sides, scores, trials.labels))

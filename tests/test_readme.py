@@ -64,7 +64,7 @@ PARSERS = {
     "inferSpeakerNet.py": parse_inference,
     "trainSpeakerNet.py": parse_training,
     "dataprep.py": parse_dataprep,
-    "tuneThreshold.py": lambda words: tuneThreshold.parser().parse_args(words),
+    "tuneThreshold.py": tuneThreshold.parse,
 }
 
 

@@ -23,7 +23,9 @@ LAYERS = [
     ["files"],
     ["runtime", "options", "audio"],
     ["corpora", *PLUGINS, "material", "report", "checkpoint"],
-    ["augment", "tuneThreshold"],
+    ["augment", "plots"],
+    ["page"],
+    ["tuneThreshold"],
     ["flags"],
     ["DatasetLoader"],
     ["SpeakerNet"],
@@ -40,7 +42,7 @@ MODULE_LIMITS = {
     "flags.py": 360,  # every flag of training and evaluation
     "scoring/_calibration.py": 350,  # one regression: its solver, stored form, measures and cross-validation
     "options.py": 350,  # sources, plug-ins and errors of options belong together
-    "trainSpeakerNet.py": 370,  # an epoch's life cycle and the two commands
+    "trainSpeakerNet.py": 375,  # an epoch's life cycle and the two commands
 }
 SOURCES = sorted(
     path
@@ -90,8 +92,8 @@ def test_sizes(path):
 
 
 def test_few_files_at_the_root():
-    # the design's 12 without scoring, and audio, embedding, evaluation, files, flags, material
-    assert len(list(ROOT.glob("*.py"))) <= 17
+    # the design's 12 without scoring, and audio, embedding, evaluation, files, flags, material, page, plots
+    assert len(list(ROOT.glob("*.py"))) <= 19
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
