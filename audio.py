@@ -324,6 +324,13 @@ class Recordings:
         files = [os.path.join(self.root, path) for path in self.paths]  # noqa: PTH118
         return [f"{os.path.abspath(file)} {self.channel} {_stamp(file)}" for file in files]  # noqa: PTH100
 
+    def sizes(self) -> list[int]:
+        """Of each recording a number that grows with its length: samples, or bytes of the file."""
+        if (durations := self.durations()) is not None:
+            return durations.tolist()
+        files = (os.path.join(self.root, path) for path in self.paths)  # noqa: PTH118
+        return [os.path.getsize(file) if os.path.exists(file) else 0 for file in files]  # noqa: PTH110, PTH202
+
     def durations(self) -> NDArray[np.int64] | None:
         """Length of each in samples; None where that would take opening every file."""
         return None if self.pack is None else self.pack.places[self.rows, 2]

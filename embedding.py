@@ -109,6 +109,7 @@ class Embedder:
         self.recordings, self.args, self.device = recordings, args, device
         self.remark, self.store = remark, store
         self.remarks = list[Remark]()
+        self.pads = device.type != "cpu"  # a CPU is at work with one recording
         length = num_samples(args.eval_frames) if args.eval_frames else 0
         self.scoring = options.build("scoring", args, length, args.num_eval)
 
@@ -135,7 +136,11 @@ class Embedder:
             identities = self.recordings.identities()
             store.fill(embedded, identities)
         known = embedded.there.copy()
-        own = runtime.share(np.flatnonzero(~known).tolist())
+        new = np.flatnonzero(~known).tolist()
+        if self.pads:
+            sizes = self.recordings.sizes()  # so that a batch needs little padding
+            new.sort(key=lambda number: sizes[number])
+        own = runtime.share(new)
         try:
             for items, groups in self._batches(network, own, stop, what):
                 norms = torch.cat(groups, dim=1).norm(dim=2).mean(dim=1).cpu().numpy()  # (n,)
@@ -183,17 +188,27 @@ class Embedder:
         with tqdm(total=len(numbers), desc=what, unit="file", disable=None, leave=False) as progress:
             for items in loader:
                 stop.check()
-                for group in _by_length(item for item in items if self._usable(item)):
-                    yield (
-                        group,
-                        [
-                            network.embed(torch.cat(crops).to(self.device))
-                            .float()
-                            .unflatten(0, (len(group), -1))
-                            for crops in zip(*(item.crops for item in group), strict=True)  # (n*k, T)
-                        ],
-                    )
+                usable = [item for item in items if self._usable(item)]
+                for group in self._groups(network, usable):
+                    parts = zip(*(item.crops for item in group), strict=True)
+                    yield group, [self._embed(network, crops) for crops in parts]
                 progress.update(len(items))
+
+    def _groups(self, network: SpeakerNet, items: list[EvaluationItem]) -> list[list[EvaluationItem]]:
+        """Files -> those whose crops go through the network together."""
+        if self.pads and network.embeds_unequal:
+            return [items] if items else []
+        groups: dict[tuple[int, ...], list[EvaluationItem]] = {}
+        for item in items:
+            groups.setdefault(tuple(crops.shape[1] for crops in item.crops), []).append(item)
+        return list(groups.values())
+
+    def _embed(self, network: SpeakerNet, crops: Sequence[Tensor]) -> Tensor:
+        """Crops of n files [(k, T), ...], or n whole files [(1, T_i), ...] -> embeddings (n, k, D)."""
+        if len({each.shape[1] for each in crops}) > 1:
+            waveforms = [each[0].to(self.device) for each in crops]
+            return network.embed_unequal(waveforms).float()[:, None]
+        return network.embed(torch.cat(list(crops)).to(self.device)).float().unflatten(0, (len(crops), -1))
 
     def _usable(self, item: EvaluationItem) -> bool:
         if item.error is not None and not self.args.skip_bad_audio:
@@ -201,14 +216,6 @@ class Embedder:
         self.remarks += item.remarks
         self.remark(item.remarks)
         return item.error is None
-
-
-def _by_length(items: Iterable[EvaluationItem]) -> list[list[EvaluationItem]]:
-    """Files -> groups whose crops can go through the network together."""
-    groups: dict[tuple[int, ...], list[EvaluationItem]] = {}
-    for item in items:
-        groups.setdefault(tuple(crops.shape[1] for crops in item.crops), []).append(item)
-    return list(groups.values())
 
 
 class Cohort(NamedTuple):

@@ -16,13 +16,15 @@ from torch.nn import functional as F
 import checkpoint
 import options
 import runtime
-from audio import Recordings
+from audio import Audio, AudioError, Recordings
 from embedding import Cohort, CohortList, Embedded, Embedder, fingerprint
 from files import write_text
 from flags import TEST_OPTIONS
 from report import RunFolder
 from scoring._calibration import Calibration, probability
 from scoring._figures import figures
+from scoring._files import read_conditions, read_score_file
+from scoring._measured import Wanted, measure_freely
 from scoring._rates import error_rates
 from scoring._trials import Trials, read_enrolments, read_trials, score_trials, write_scores
 from SpeakerNet import SpeakerNet
@@ -84,7 +86,7 @@ class TrialTest:
         recordings = Recordings(args.test_path, list(numbers))
         if not args.skip_bad_audio:
             recordings.require(range(len(recordings)), "--test_path")
-        self.paths = recordings.paths
+        self.paths, self.numbers = recordings.paths, {name: i for i, name in enumerate(self.names)}
         self.has_labels = next(iter(self.lists.values())).labels is not None
         self.embedder = Embedder(recordings, args, device, folder.remark, store)
         self.cohort, self.cohort_list = cohort, None
@@ -166,6 +168,37 @@ class TrialTest:
         columns = [self.names, *(map("{:.4f}".format, values) for values in sides.measures.values())]
         rows = ["\t".join(row) for row in [("path", *sides.measures), *zip(*columns, strict=True)]]
         write_text(self.folder.evaluation / "utterances.tsv", "\n".join(rows) + "\n")
+        if self.args.report:
+            self._report()
+
+    def _report(self) -> None:
+        """Write report.html and det.png of the lists that have labels."""
+        try:
+            import page  # draws with Matplotlib
+        except ModuleNotFoundError as error:
+            self.folder.say(f"note: no report without {error.name}: pip install -r requirements.txt")
+            return
+        folder, measured = self.folder, []
+        table = str(folder.evaluation / "utterances.tsv")
+        wanted = Wanted(c_miss=self.args.dcf_c_miss, c_fa=self.args.dcf_c_fa)
+        for stem, trials in self.lists.items():
+            if trials.labels is not None:
+                held = read_score_file(str(folder.evaluation / f"{stem}.scores.txt"))
+                durations = {"duration_s": read_conditions(table, held.files)["duration_s"]}
+                measured.append(measure_freely(stem, held, wanted, durations))
+        if not measured:
+            return
+        made = folder.describe_run(vars(self.args), runtime.describe(self.embedder.device))
+        links = page.linker(folder.evaluation, self.args.test_path)
+        path = page.write(folder.evaluation, measured, self._listen, links, made, folder.records())
+        folder.say(f"report: {path}")
+
+    def _listen(self, name: str) -> Audio | None:
+        """A name of the trials -> its recording, of several the first; None if it can't be read."""
+        try:
+            return self.embedder.recordings[self.members[self.numbers[name]][0]].whole()
+        except AudioError:
+            return None
 
     def decide(
         self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, decision: dict[str, Any]

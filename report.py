@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,9 @@ class RunFolder:
                 listed = f", listed in {self.result / 'skipped.txt'}"
             self.say(f"note: {kind}: {len(paths)} files in all{listed}")
 
-    def write_run(self, options: dict[str, Any], device: str) -> None:
-        """run.json: what is needed to do the same again."""
-        run = {
+    def describe_run(self, options: dict[str, Any], device: str) -> dict[str, Any]:
+        """What is needed to do the same again."""
+        return {
             "time": _now(),
             "command": sys.argv,
             "options": options,
@@ -111,7 +112,19 @@ class RunFolder:
             "platform": platform.platform(),
             "packages": {name: _version(name) for name in PACKAGES},
         }
-        write_text(self.result / "run.json", json.dumps(run, indent=2) + "\n")
+
+    def write_run(self, options: dict[str, Any], device: str) -> None:
+        """run.json: what is needed to train the same again."""
+        text = json.dumps(self.describe_run(options, device), indent=2)
+        write_text(self.result / "run.json", text + "\n")
+
+    def records(self) -> list[dict[str, Any]]:
+        """What results.jsonl holds, but for a line that a full disk cut off."""
+        path, found = self.result / "results.jsonl", []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            with suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+        return found
 
     def _append(self, name: str, line: str) -> None:
         path = self.result / name

@@ -1,6 +1,7 @@
 """A system on a trial list: its figures, how sure they are, thresholds, conditions; and how to say it."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from scoring._bootstrap import interval, resampled
 from scoring._figures import LOW_P_FA, eer, figures, min_dcf, threshold_for_p_fa, threshold_for_p_miss
-from scoring._files import ScoreFile, condition_groups
+from scoring._files import ScoreFile, condition_groups, units_of
 from scoring._rates import ErrorRates, Floats, Integers, error_rates
 
 BAND_POINTS = 100  # at which the DET curve's interval is computed
@@ -112,6 +113,22 @@ def measure(
         for group, picked in condition_groups(held, trials.sides).items()
     ]
     return Measured(name, trials, rates, values, spread, band, bootstrap, groups, wanted)
+
+
+def measure_freely(
+    name: str, trials: ScoreFile, wanted: Wanted, conditions: Mapping[str, list[str]] | None = None
+) -> Measured:
+    """As measure, with a bootstrap over speakers if a folder of the paths names them, else over recordings.
+
+    Such a folder is the same on both sides of every target trial, and of no other. Lists that are too small
+    get no intervals.
+    """
+    ways = [("speakers", folder) for folder in range(trials.files[0].count("/"))]
+    for what, folder in [*ways, ("utterances", 0)]:
+        with suppress(ValueError):
+            bootstrap = Resampling(units_of(trials, what, folder, ""), what)
+            return measure(name, trials, wanted, bootstrap, conditions)
+    return measure(name, trials, wanted, None, conditions)
 
 
 def replicates(trials: ScoreFile, bootstrap: Resampling, every_point: bool) -> Iterator[ErrorRates]:

@@ -1,6 +1,7 @@
 """Evaluation as its user meets it: several lists, kept embeddings, cohorts, enrolments, decisions."""
 
 import csv
+import itertools
 import json
 import os
 import shutil
@@ -9,14 +10,16 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 import torch
-from conftest import ROOT, assert_refused, run_here
+from conftest import ROOT, assert_refused, run_here, voice
 from torch.nn import functional as F
 
 import checkpoint
 import runtime
 import trainSpeakerNet
-from embedding import CohortList, Store
+from audio import AudioFile, Recordings
+from embedding import CohortList, Embedder, Store
 from scoring._calibration import Calibration
 from SpeakerNet import SpeakerNet
 
@@ -103,6 +106,48 @@ def test_embeddings_are_kept_until_audio_or_options_change(trained, corpus, tmp_
     again, rescored = count("--eval_frames=0")
     assert again == 12  # damaged ones are made anew
     np.testing.assert_allclose(scores, rescored, atol=1e-6)  # in other batches
+
+
+def test_whole_recordings_share_padded_batches_where_that_pays(corpus, tmp_path):
+    for number, seconds in enumerate((2.0, 0.5, 1.1, 0.7, 1.6)):
+        soundfile.write(tmp_path / f"{number}.wav", voice(number, 0, seconds), 16_000)
+    args = trainSpeakerNet.parse(corpus.options(tmp_path, nDataLoaderThread=0, eval_frames=0))[0]
+    recordings = Recordings(str(tmp_path), [f"{number}.wav" for number in range(5)])
+    embedder = Embedder(recordings, args, runtime.CPU, lambda remarks: None)
+    network = SpeakerNet.build(args)
+    alone = embedder.embed(network, True, runtime.StopSignal()).vectors
+    batches = []
+    plain = network.embed_unequal
+    network.embed_unequal = lambda waves: (batches.append([len(wave) for wave in waves]), plain(waves))[1]
+    embedder.pads = True
+    together = embedder.embed(network, True, runtime.StopSignal()).vectors
+    assert batches == [[8000, 11200, 17600, 25600, 32000]]
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_the_report_shows_what_was_found(trained, model, corpus, tmp_path):
+    paths = [f"spk{speaker}/{take}.wav" for speaker in range(6) for take in range(2)]
+    pairs = itertools.combinations(paths, 2)
+    trials = tmp_path / "all.txt"
+    trials.write_text("".join(f"{int(a[:4] == b[:4])} {a} {b}\n" for a, b in pairs))
+    result = evaluate(model, corpus, tmp_path, "--test_list", trials)
+    assert result.returncode == 0, result.stderr
+    path = tmp_path / "result" / "eval" / "report.html"
+    assert f"report: {path}" in result.stdout and path.with_name("det.png").stat().st_size > 5000
+    text, [figures] = path.read_text(), records(tmp_path)
+    assert f"{100 * figures['eer']:.2f} %" in text and "6 speakers were drawn" in text
+    assert "--eval" in text and "duration_s" in text and text.count("data:audio/mpeg") == 12
+    unlabelled = tmp_path / "pairs.txt"
+    unlabelled.write_text("spk0/0.wav spk1/0.wav\n")
+    assert "report:" not in evaluate(model, corpus, tmp_path, "--test_list", unlabelled).stdout
+    off = evaluate(model, corpus, tmp_path, "--test_list", corpus.test_list, "--report=False")
+    assert off.returncode == 0 and "report:" not in off.stdout
+
+
+def test_without_matplotlib_there_is_a_note(model, corpus, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "page", None)
+    result = evaluate(model, corpus, tmp_path, "--test_list", corpus.test_list)
+    assert result.returncode == 0 and "note: no report without page" in result.stdout
 
 
 def test_a_stop_keeps_what_was_embedded(model, corpus, tmp_path):
@@ -196,7 +241,6 @@ def test_the_mean_is_taken_off_before_length_normalisation(model, corpus, tmp_pa
     args = trainSpeakerNet.parse(["--eval", f"--initial_model={model}", "--test_list", "x"])[0]
     network = SpeakerNet.build(args).eval()
     checkpoint.load_weights(network, checkpoint.split_loss(model_file.weights)[0], "")
-    from audio import AudioFile
 
     @torch.no_grad()
     def embed(name):
