@@ -3,6 +3,7 @@
 import argparse
 import csv
 import io
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ import runtime
 from audio import Audio, AudioError, Recordings
 from embedding import Cohort, CohortList, Embedded, Embedder, fingerprint
 from files import write_text
-from flags import TEST_OPTIONS
+from flags import SCORING_OPTIONS, TEST_OPTIONS
 from report import RunFolder
 from scoring._calibration import Calibration, probability
 from scoring._figures import figures
@@ -168,8 +169,18 @@ class TrialTest:
         columns = [self.names, *(map("{:.4f}".format, values) for values in sides.measures.values())]
         rows = ["\t".join(row) for row in [("path", *sides.measures), *zip(*columns, strict=True)]]
         write_text(self.folder.evaluation / "utterances.tsv", "\n".join(rows) + "\n")
+        self._write_origin(fingerprint(network, self.args, normalize))
         if self.args.report:
             self._report()
+
+    def _write_origin(self, way: str) -> None:
+        """scores.json: which model and options made the score files, and the cohort; for --store."""
+        given = self.cohort is not None and self.args.cohort
+        cohort = self.args.cohort if given else str(self.folder.cohort) if self.cohort_list else ""
+        names = ("score_norm", "subtract_mean", "top_n", *SCORING_OPTIONS)
+        held = {name: getattr(self.args, name) for name in names if hasattr(self.args, name)}
+        origin = {"model": self.args.initial_model, "way": way, "cohort": cohort, "options": held}
+        write_text(self.folder.evaluation / "scores.json", json.dumps(origin, indent=2) + "\n")
 
     def _report(self) -> None:
         """Write report.html and det.png of the lists that have labels."""

@@ -250,6 +250,9 @@ def _schedule_flags(parser: Parser) -> None:
         help="stop when --es_patience tests brought no better EER",
     )
     group.add_argument("--es_patience", type=int, default=15, help="tests without a better EER to wait for")
+    group.add_argument(
+        "--tensorboard", **BOOLEAN, default=False, help="write curves of loss, EER, rate and speed for it"
+    )
     group.add_argument("--optimizer", default="adam", help=options.choices("optimizer"))
     group.add_argument("--scheduler", default="steplr", help=options.choices("scheduler"))
 

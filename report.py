@@ -24,6 +24,7 @@ REMEDIES = {
     "optimizer": "larger batches",
     "trunk": "the network limits, as it should; a GPU, a smaller model or shorter crops help",
 }
+CURVES = {"loss", "accuracy", "lr", "utterances_per_s", "data_wait", "eer"}  # for TensorBoard
 PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "soundfile")
 
 
@@ -38,6 +39,7 @@ class RunFolder:
         self.embeddings, self.cohort = self.result / "embeddings", self.result / "cohort.pt"
         self.best = self.models / "best.model"
         self._remarks: dict[str, set[str]] = {}
+        self._board: Any = None
 
     def model(self, epoch: int) -> Path:
         """Epoch -> the model file's path, as voxceleb_trainer names it."""
@@ -61,6 +63,18 @@ class RunFolder:
         write_text(probe, "x")
         probe.unlink()
 
+    def open_board(self) -> None:
+        """Write curves for TensorBoard too, from now on, beside results.jsonl.
+
+        Raises:
+            ValueError: the package isn't there.
+        """
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ModuleNotFoundError:
+            raise ValueError("--tensorboard needs a package: pip install tensorboard") from None
+        self._board = SummaryWriter(str(self.result / "tensorboard"))
+
     def say(self, text: str) -> None:
         """Print one line; of several processes the first one does."""
         if runtime.is_first():
@@ -79,8 +93,13 @@ class RunFolder:
         self.log(f"{line}, threshold {figures['threshold']:.9g}")
 
     def record(self, **figures: Any) -> None:
-        """Append one object to results.jsonl."""
+        """Append one object to results.jsonl; figures of an epoch are points of TensorBoard's curves."""
         self._append("results.jsonl", json.dumps({"time": _now(), **figures}))
+        if self._board is not None and "epoch" in figures:
+            curve = f"{figures['event']} {figures['list']}" if "list" in figures else figures["event"]
+            for name in CURVES & figures.keys():
+                self._board.add_scalar(f"{name}/{curve}", figures[name], figures["epoch"])
+            self._board.flush()
 
     def remark(self, remarks: Iterable[Remark]) -> None:
         """Say the first remark of a kind and count the others; of skipped files each is said once."""
@@ -92,6 +111,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Say of how many files each remark was made, and list the skipped ones in skipped.txt."""
+        if self._board is not None:
+            self._board.close()
         for kind, paths in self._remarks.items():
             listed = ""
             if kind == SKIPPED:

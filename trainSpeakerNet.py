@@ -320,6 +320,8 @@ def train(
     run.resume()
     folder.require_writable()
     folder.write_run(vars(args), runtime.describe(run.device))
+    if args.tensorboard:
+        folder.open_board()
     run.describe()
     try:
         with stop.guard():

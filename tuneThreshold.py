@@ -3,6 +3,7 @@
 python tuneThreshold.py exps/demo/result/eval/trials.scores.txt --p_fa 0.01 --p_miss 0.05 --intervals
 python tuneThreshold.py compare exps/a/result/eval/trials.scores.txt exps/b/result/eval/trials.scores.txt
 python tuneThreshold.py calibrate test.scores.txt --fit dev.scores.txt --output test.llr.txt
+python tuneThreshold.py report a.scores.txt b.scores.txt --output report
 """
 
 import argparse
@@ -14,7 +15,7 @@ import numpy as np
 
 from files import write_text
 from scoring._bootstrap import interval
-from scoring._commands import calibrate_parser, compare_parser, parser
+from scoring._commands import calibrate_parser, compare_parser, parser, report_parser
 from scoring._figures import (
     LOW_P_FA,
     auc,
@@ -29,6 +30,7 @@ from scoring._files import (
     ScoreFile,
     naming,
     read_conditions,
+    read_origin,
     read_score_file,
     read_scores,
     require_same_trials,
@@ -39,7 +41,7 @@ from scoring._measured import Measured, Resampling, Wanted, measure, replicates
 from scoring._rates import error_rates
 
 if TYPE_CHECKING:
-    from scoring._fusion import Calibrated
+    from audio import Audio
 
 __all__ = ["auc", "eer", "figures", "min_dcf", "p_miss_at", "threshold_for_p_fa", "threshold_for_p_miss"]
 
@@ -154,7 +156,8 @@ def show(args: argparse.Namespace) -> list[str]:
         found = measure(path, trials, wanted(args), drawn, groups)
     labels = trials.known_labels()
     counts = f"{len(labels)} trials, {np.count_nonzero(labels)} of them target"
-    return [counts, *summary(found), *breakdown(found)]
+    stored = store(args, found) if args.store else []
+    return [counts, *summary(found), *breakdown(found), *stored]
 
 
 def calibrate(args: argparse.Namespace) -> list[str]:
@@ -173,71 +176,70 @@ def calibrate(args: argparse.Namespace) -> list[str]:
     else:
         done = _fusion.loaded(args.scores, args.load, args.quality)
     first = done.systems[0]
-    lines = [*_told(done), *_gain(done, args), f"{len(done.llr)} LLRs in {args.output}"]
+    wants = Wanted(tuple(args.dcf_p_target), args.dcf_c_miss, args.dcf_c_fa)
+    lines = [*_fusion.told(done), *_fusion.gain(done, args.output, wants)]
     write_text(Path(args.output), score_text(first.files, first.sides, done.llr, first.labels))
     if args.csv:
         write_text(Path(args.csv), _fusion.csv_text(done, args.prior))
     if args.save:
         write_text(Path(args.save), _fusion.saved_text(done.models))
-    return lines
+    return [*lines, f"{len(done.llr)} LLRs in {args.output}"]
 
 
-def _told(done: "Calibrated") -> list[str]:
-    """What was fitted -> its lines; of several folds the mean, the least and the greatest."""
-    models = done.models
-    counts = [model.num_targets + model.num_nontargets for model in models]
-    fitted = f"fitted on {counts[0]} trials, {models[0].num_targets} of them target"
-    if len(models) > 1:
-        fitted = (
-            f"{len(models)} models, each fitted on {min(counts)} to {max(counts)} trials of other speakers"
-        )
-    named = dict(zip(models[0].names, (f" of {system.path}" for system in done.systems), strict=False))
-    lines = [f"{fitted}, for p_target {models[0].p_target:g}"]
-    values = np.array([[*model.weights, model.offset] for model in models])  # (models, C + 1)
-    labels = [f"weight of {name}{named.get(name, '')}" for name in models[0].names]
-    for label, value in zip([*labels, "offset"], values.T, strict=True):
-        spread = f" ({value.min():.6g} to {value.max():.6g})" if len(models) > 1 else ""
-        lines.append(f"{label}: {value.mean():.6g}{spread}")
-    if ridges := [model.ridge for model in models if model.ridge]:
-        lines.append(
-            f"note: in {len(ridges)} of {len(models)} fits the columns tell trials apart without a mistake, "
-            f"which sets the weights no bound; a ridge of {max(ridges):.3g} keeps them finite"
-        )
-    if done.attributes:
-        lines.append(f"note: no numbers in the table's {', '.join(done.attributes)}: left out")
-    if done.num_unscored:
-        lines.append(
-            f"note: {done.num_unscored} trials left out: without their speakers one class is missing"
-        )
-    return lines
+def report(args: argparse.Namespace) -> list[str]:
+    """The command's options -> report.html and det.png of one or several score files."""
+    import page  # here, because drawing takes longer to start than figures take
+    from audio import AudioError, Recordings
 
-
-def _gain(done: "Calibrated", args: argparse.Namespace) -> list[str]:
-    """LLRs and what they were made from -> the figures of both, or why there are none."""
-    labels = done.systems[0].labels
-    if labels is None or len(np.unique(labels)) < 2:
-        return ["no figures without labels of both classes"]
-    lines = []
-    for path, scores in [*((system.path, system.scores) for system in done.systems), (args.output, done.llr)]:
-        is_llr = scores is done.llr
+    found = []
+    for path in args.scores:
+        trials = read_score_file(path)
         with naming(path):
-            found = figures(
-                error_rates(scores, labels), args.dcf_p_target, args.dcf_c_miss, args.dcf_c_fa, is_llr
-            )
-        line = [f"{path}: EER {100 * found['eer']:.4f} %"]
-        for p in args.dcf_p_target:
-            line.append(f"minDCF({p:g}) {found[f'min_dcf_{p:g}']:.5f}")
-            line += [f"actDCF({p:g}) {found[f'act_dcf_{p:g}']:.5f}"] if is_llr else []
-        lines.append(", ".join([*line, f"minCllr {found['min_cllr']:.5f} bit"]))
-    loss = found["cllr"] - found["min_cllr"]
-    told = f"Cllr {found['cllr']:.5f} bit = minCllr {found['min_cllr']:.5f} + calibration loss {loss:.5f}"
-    return [*lines, f"{args.output}: {told}"]
+            groups = read_conditions(args.conditions, trials.files) if args.conditions else None
+            found.append(measure(path, trials, wanted(args), drawing(trials, args), groups))
+
+    def listen(path: str) -> "Audio | None":
+        try:
+            return Recordings(args.audio, [path])[0].whole()
+        except (AudioError, ValueError):
+            return None
+
+    folder = Path(args.output)
+    written = page.write(folder, found, listen, page.linker(folder, args.audio), None, [])
+    return [str(written)]
+
+
+def store(args: argparse.Namespace, found: Measured) -> list[str]:
+    """Put the rule's threshold, a calibration and what made the scores into a model file -> what to say."""
+    import checkpoint  # here, because PyTorch and SciPy take longer to start than figures take
+    from scoring._calibration import fit
+
+    names = {"eer": "EER", "p_fa": "P_fa", "p_miss": "P_miss", "cost": "minDCF"}
+    rules = found.wanted.rules()
+    rule = next((rule for rule in rules if rule.startswith(names[args.rule])), None)
+    if rule is None:
+        raise ValueError(f"--rule {args.rule} needs --{args.rule}")
+    model, origin = checkpoint.load_model(args.store), read_origin(args.scores[0])
+    if model.origin:
+        raise ValueError(f"--store {args.store}: turn it into this trainer's by inferSpeakerNet.py convert")
+    if Path(origin["model"]).resolve() != Path(args.store).resolve():
+        raise ValueError(f"--store {args.store}: {args.scores[0]} was made with {origin['model']}")
+    decision = {
+        "threshold": found.figures[rules[rule]],
+        "rule": rule,
+        "calibration": fit(found.trials.scores, found.trials.known_labels(), names=["score"]).to_dict(),
+        "options": origin["options"],
+    }
+    cohort = checkpoint.load_cohort(origin["cohort"]) if origin["cohort"] else None
+    checkpoint.save_model(Path(args.store), model._replace(cohort=cohort, decision=decision))
+    return [f"{args.store} now decides at {decision['threshold']:.6g} ({rule}): trainSpeakerNet.py --test"]
 
 
 COMMANDS = {
     "": (parser, show),
     "compare": (compare_parser, compare),
     "calibrate": (calibrate_parser, calibrate),
+    "report": (report_parser, report),
 }
 
 

@@ -10,7 +10,12 @@ score is at least the threshold. Probabilities are fractions: 0.01 is 1 %.
 
 commands, each with its own --help:
   tuneThreshold.py compare A B [C ...]    is A better than B? By score files of the same trials
-  tuneThreshold.py calibrate A [B ...]    scores of one or several systems -> log-likelihood ratios"""
+  tuneThreshold.py calibrate A [B ...]    scores of one or several systems -> log-likelihood ratios
+  tuneThreshold.py report A [B ...]       a page to read, look at and listen to"""
+REPORT = """A page with figures and their intervals, DET curves, scores, conditions, and the trials that went
+wrong most to listen to, of one or several score files; and det.png.
+
+  tuneThreshold.py report a.scores.txt b.scores.txt --audio data/voxceleb1/test/wav --output report"""
 COMPARE = """Is the first better than each other one? The difference of EER and minDCF with its 95 %
 interval, by a bootstrap over the speakers that both have. The score files hold the same trials.
 
@@ -104,6 +109,15 @@ def parser() -> Parser:
     """The options without a command."""
     made = _parser("", FIGURES)
     _figure_flags(made)
+    made.add_argument(
+        "--store", default="", metavar="MODEL", help="put a threshold and a calibration into this model file"
+    )
+    made.add_argument(
+        "--rule",
+        choices=("eer", "p_fa", "p_miss", "cost"),
+        default="eer",
+        help="which threshold to store: the first --p_fa, --p_miss or --dcf_p_target, or the EER's",
+    )
     _bootstrap_flags(made)
     return made
 
@@ -114,6 +128,16 @@ def compare_parser() -> Parser:
     _bootstrap_flags(made)
     for action in _figure_flags(made):  # taken as ever, but they change nothing here
         action.help = argparse.SUPPRESS
+    return made
+
+
+def report_parser() -> Parser:
+    """The options of `report`."""
+    made = _parser("report", REPORT)
+    made.add_argument("--output", type=file_name, required=True, metavar="FOLDER", help="for the report")
+    made.add_argument("--audio", default=".", metavar="FOLDER", help="where the paths of the trials start")
+    _bootstrap_flags(made)
+    _figure_flags(made)
     return made
 
 

@@ -1,9 +1,10 @@
 """Score files: their trials, whose they are, and the conditions they were recorded in; NumPy only."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +116,20 @@ def score_text(files: Sequence[str], sides: Integers, scores: Floats, labels: La
     if labels is not None:
         columns.append([str(label) for label in labels])
     return "".join(gap.join(row) + "\n" for row in zip(*columns, strict=True))
+
+
+def read_origin(scores: str) -> dict[str, Any]:
+    """Score file of --eval -> the model, options and cohort that made it, out of scores.json beside it."""
+    path = Path(scores).with_name("scores.json")
+    try:
+        origin = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"--store needs {path}, which --eval writes beside the scores") from None
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        origin = None
+    if not isinstance(origin, dict) or not origin.keys() >= {"model", "cohort", "options"}:
+        raise ValueError(f"{path}: damaged; run --eval again")
+    return origin
 
 
 def require_same_trials(first: ScoreFile, other: ScoreFile) -> None:

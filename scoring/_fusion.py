@@ -30,6 +30,8 @@ from scoring._files import (
     require_same_trials,
     units_of,
 )
+from scoring._measured import Wanted
+from scoring._rates import error_rates
 
 
 class Quality(NamedTuple):
@@ -228,3 +230,53 @@ def refuse_overwriting(written: Mapping[str, str], read: Sequence[str]) -> None:
     for flag, path in written.items():
         if path and taken.setdefault(Path(path).resolve(), flag) != flag:
             raise ValueError(f"{flag} {path}: another name, please; this file is read or written already")
+
+
+def told(done: Calibrated) -> list[str]:
+    """What was fitted -> its lines; of several folds the mean, the least and the greatest."""
+    models = done.models
+    counts = [model.num_targets + model.num_nontargets for model in models]
+    fitted = f"fitted on {counts[0]} trials, {models[0].num_targets} of them target"
+    if len(models) > 1:
+        fitted = (
+            f"{len(models)} models, each fitted on {min(counts)} to {max(counts)} trials of other speakers"
+        )
+    named = dict(zip(models[0].names, (f" of {system.path}" for system in done.systems), strict=False))
+    lines = [f"{fitted}, for p_target {models[0].p_target:g}"]
+    values = np.array([[*model.weights, model.offset] for model in models])  # (models, C + 1)
+    labels = [f"weight of {name}{named.get(name, '')}" for name in models[0].names]
+    for label, value in zip([*labels, "offset"], values.T, strict=True):
+        spread = f" ({value.min():.6g} to {value.max():.6g})" if len(models) > 1 else ""
+        lines.append(f"{label}: {value.mean():.6g}{spread}")
+    if ridges := [model.ridge for model in models if model.ridge]:
+        lines.append(
+            f"note: in {len(ridges)} of {len(models)} fits the columns tell trials apart without a mistake, "
+            f"which sets the weights no bound; a ridge of {max(ridges):.3g} keeps them finite"
+        )
+    if done.attributes:
+        lines.append(f"note: no numbers in the table's {', '.join(done.attributes)}: left out")
+    if done.num_unscored:
+        lines.append(
+            f"note: {done.num_unscored} trials left out: without their speakers one class is missing"
+        )
+    return lines
+
+
+def gain(done: Calibrated, output: str, wanted: Wanted) -> list[str]:
+    """LLRs and what they were made from -> the figures of both, or why there are none."""
+    labels = done.systems[0].labels
+    if labels is None or len(np.unique(labels)) < 2:
+        return ["no figures without labels of both classes"]
+    lines = []
+    for path, scores in [*((system.path, system.scores) for system in done.systems), (output, done.llr)]:
+        is_llr = scores is done.llr
+        with naming(path):
+            found = wanted._replace(llr=is_llr).find(error_rates(scores, labels))
+        line = [f"{path}: EER {100 * found['eer']:.4f} %"]
+        for p in wanted.p_targets:
+            line.append(f"minDCF({p:g}) {found[f'min_dcf_{p:g}']:.5f}")
+            line += [f"actDCF({p:g}) {found[f'act_dcf_{p:g}']:.5f}"] if is_llr else []
+        lines.append(", ".join([*line, f"minCllr {found['min_cllr']:.5f} bit"]))
+    loss = found["cllr"] - found["min_cllr"]
+    words = f"Cllr {found['cllr']:.5f} bit = minCllr {found['min_cllr']:.5f} + calibration loss {loss:.5f}"
+    return [*lines, f"{output}: {words}"]

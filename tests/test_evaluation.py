@@ -18,6 +18,7 @@ from torch.nn import functional as F
 import checkpoint
 import runtime
 import trainSpeakerNet
+import tuneThreshold
 from audio import AudioFile, Recordings
 from embedding import CohortList, Embedder, Store
 from scoring._calibration import Calibration
@@ -136,7 +137,7 @@ def test_the_report_shows_what_was_found(trained, model, corpus, tmp_path):
     assert f"report: {path}" in result.stdout and path.with_name("det.png").stat().st_size > 5000
     text, [figures] = path.read_text(), records(tmp_path)
     assert f"{100 * figures['eer']:.2f} %" in text and "6 speakers were drawn" in text
-    assert "--eval" in text and "duration_s" in text and text.count("data:audio/mpeg") == 12
+    assert "<dt>test_path</dt>" in text and "duration_s" in text and text.count("data:audio/mpeg") == 12
     unlabelled = tmp_path / "pairs.txt"
     unlabelled.write_text("spk0/0.wav spk1/0.wav\n")
     assert "report:" not in evaluate(model, corpus, tmp_path, "--test_list", unlabelled).stdout
@@ -343,6 +344,65 @@ def test_several_processes_share_the_recordings(model, corpus, tmp_path, count):
 def test_training_under_torchrun_is_refused(corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert_refused(run_here(SCRIPT, *corpus.options(tmp_path)), "training under torchrun")
+
+
+def test_a_stored_threshold_decides_as_the_list_it_was_found_on(trained, corpus, tmp_path, capsys):
+    model = tmp_path / "m.model"
+    shutil.copy(trained[0] / "model" / "best.model", model)
+    paths = [f"spk{speaker}/{take}.wav" for speaker in range(6) for take in range(2)]
+    trials = [(int(a[:4] == b[:4]), a, b) for a, b in itertools.combinations(paths, 2)]
+    labelled, pairs = tmp_path / "all.txt", tmp_path / "pairs.txt"
+    labelled.write_text("".join(f"{label} {a} {b}\n" for label, a, b in trials))
+    pairs.write_text("".join(f"{a} {b}\n" for _, a, b in trials))
+    norm = ["--score_norm=asnorm", "--top_n=3", "--eval_frames=0", "--report=False"]
+    norm += [f"--cohort_list={corpus.train_list}", f"--cohort_path={corpus.root}"]
+    assert evaluate(model, corpus, tmp_path / "dev", "--test_list", labelled, *norm).returncode == 0
+    scores = tmp_path / "dev" / "result" / "eval" / "all.scores.txt"
+    words = [scores, "--p_fa", "0.1", "--rule", "p_fa", "--store", model]
+    assert tuneThreshold.main([*map(str, words)]) == 0
+    assert "now decides at" in capsys.readouterr().out
+    result = evaluate(model, corpus, tmp_path / "exp", "--test_list", pairs, mode="--test")
+    assert result.returncode == 0 and not result.stderr, result.stderr
+    with (tmp_path / "exp" / "result" / "eval" / "pairs.decisions.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    np.testing.assert_allclose(
+        [float(row["score"]) for row in rows], scores_of(tmp_path / "dev", "all"), rtol=1e-5
+    )
+    accepted = [row["decision"] == "accept" for row in rows]
+    false = [taken for taken, (label, *_) in zip(accepted, trials, strict=True) if not label]
+    assert 0 < sum(false) <= 0.1 * len(false)
+    # --eval goes by the same options, from the model file alone
+    assert (
+        evaluate(model, corpus, tmp_path / "again", "--test_list", labelled, "--report=False").returncode == 0
+    )
+    np.testing.assert_allclose(
+        scores_of(tmp_path / "again", "all"), scores_of(tmp_path / "dev", "all"), atol=1e-6
+    )
+    refused = run_here("tuneThreshold.py", scores, "--store", trained[0] / "model" / "best.model")
+    assert_refused(refused, "was made with", "m.model")
+    refused = run_here("tuneThreshold.py", scores, "--store", model, "--rule", "p_miss")
+    assert_refused(refused, "--rule p_miss needs --p_miss")
+    scores.with_name("scores.json").write_text("[]")
+    assert_refused(run_here("tuneThreshold.py", scores, "--store", model), "scores.json: damaged")
+    scores.with_name("scores.json").unlink()
+    assert_refused(run_here("tuneThreshold.py", scores, "--store", model), "scores.json, which --eval writes")
+
+
+def test_a_report_of_two_systems(model, corpus, tmp_path):
+    paths = [f"spk{speaker}/{take}.wav" for speaker in range(6) for take in range(2)]
+    pairs = itertools.combinations(paths, 2)
+    trials = tmp_path / "all.txt"
+    trials.write_text("".join(f"{int(a[:4] == b[:4])} {a} {b}\n" for a, b in pairs))
+    files = []
+    for frames in (0, 40):
+        more = ["--test_list", trials, f"--eval_frames={frames}", "--report=False"]
+        assert evaluate(model, corpus, tmp_path / str(frames), *more).returncode == 0
+        files.append(tmp_path / str(frames) / "result" / "eval" / "all.scores.txt")
+    words = [*files, f"--output={tmp_path / 'report'}", f"--audio={corpus.root}", "--replicates=20"]
+    result = run_here("tuneThreshold.py", "report", *words)
+    assert result.returncode == 0, result.stderr
+    text = (tmp_path / "report" / "report.html").read_text()
+    assert str(files[0]) in text and str(files[1]) in text and "data:audio/mpeg" in text
 
 
 def test_a_store_of_another_form_is_not_believed(tmp_path):

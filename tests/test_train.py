@@ -511,6 +511,27 @@ def test_real_speech_trains_and_scores(real_data, tmp_path):
     assert re.search(r"Epoch 1, VEER \d+\.\d{4}, MinDCF", result.stdout)
 
 
+def test_curves_for_tensorboard(corpus, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    for epochs in (1, 2):  # resumed in between
+        words = corpus.options(tmp_path / "exp", max_epoch=epochs)
+        result = run_here(SCRIPT, *words, "--tensorboard")
+        assert result.returncode == 0, result.stderr
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(tmp_path / "exp" / "result" / "tensorboard"))
+    board.Reload()
+    path = tmp_path / "exp" / "result" / "results.jsonl"
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    for curve, event, name in (("loss/train", "train", "loss"), ("eer/test test", "test", "eer")):
+        points = [(point.step, point.value) for point in board.Scalars(curve)]
+        expected = [(line["epoch"], pytest.approx(line[name])) for line in told if line["event"] == event]
+        assert points == expected and len(points) == 2
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    words = corpus.options(tmp_path / "other", max_epoch=1)
+    assert_refused(run_here(SCRIPT, *words, "--tensorboard"), "pip install tensorboard")
+
+
 def test_early_stopping_waits_for_its_patience_and_resumes_to_the_same_end(corpus, tmp_path):
     words = corpus.options(tmp_path, max_epoch=50, lr=1e-9, es_patience=2)  # so slow that the EER stays
     result = run_here(SCRIPT, *words, "--early_stopping")
