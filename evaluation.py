@@ -22,9 +22,10 @@ from embedding import Cohort, CohortList, Embedded, Embedder, fingerprint
 from files import write_text
 from flags import SCORING_OPTIONS, TEST_OPTIONS
 from report import RunFolder
+from scoring import _fusion
 from scoring._calibration import Calibration, probability
 from scoring._figures import figures
-from scoring._files import read_conditions, read_score_file
+from scoring._files import find_speaker_folder, read_conditions, read_score_file, score_text
 from scoring._measured import Wanted, measure_freely
 from scoring._rates import error_rates
 from scoring._trials import Trials, read_enrolments, read_trials, score_trials, write_scores
@@ -168,10 +169,32 @@ class TrialTest:
             save_cohort(self.folder, cohort)
         columns = [self.names, *(map("{:.4f}".format, values) for values in sides.measures.values())]
         rows = ["\t".join(row) for row in [("path", *sides.measures), *zip(*columns, strict=True)]]
-        write_text(self.folder.evaluation / "utterances.tsv", "\n".join(rows) + "\n")
+        folder = self.folder
+        write_text(folder.evaluation / "utterances.tsv", "\n".join(rows) + "\n")
         self._write_origin(fingerprint(network, self.args, normalize))
-        if self.args.report:
-            self._report()
+        labelled = {
+            stem: folder.evaluation / f"{stem}.scores.txt"
+            for stem, trials in self.lists.items()
+            if trials.labels is not None
+        }
+        if self.args.calibrate:
+            labelled = {stem: self._calibrate(path) for stem, path in labelled.items()}
+        if self.args.report and labelled:
+            self._report(labelled)
+
+    def _calibrate(self, scores: Path) -> Path:
+        """Score file -> the path of its LLRs, each by models of other speakers."""
+        folder = find_speaker_folder(read_score_file(str(scores)))
+        if folder is None:
+            raise ValueError(f"--calibrate: no folder of the paths in {scores} names the speaker")
+        done = _fusion.cross_validated([str(scores)], speaker_folder=folder)
+        path = scores.with_name(scores.name.replace(".scores.", ".llr."))
+        wanted = Wanted((self.args.dcf_p_target,), self.args.dcf_c_miss, self.args.dcf_c_fa)
+        first = done.systems[0]
+        write_text(path, score_text(first.files, first.sides, done.llr, first.labels))
+        for line in _fusion.gain(done, str(path), wanted)[1:]:
+            self.folder.say(line)
+        return path
 
     def _write_origin(self, way: str) -> None:
         """scores.json: which model and options made the score files, and the cohort; for --store."""
@@ -182,8 +205,8 @@ class TrialTest:
         origin = {"model": self.args.initial_model, "way": way, "cohort": cohort, "options": held}
         write_text(self.folder.evaluation / "scores.json", json.dumps(origin, indent=2) + "\n")
 
-    def _report(self) -> None:
-        """Write report.html and det.png of the lists that have labels."""
+    def _report(self, labelled: dict[str, Path]) -> None:
+        """Score files of lists, LLRs or not -> report.html and det.png."""
         try:
             import page  # draws with Matplotlib
         except ModuleNotFoundError as error:
@@ -191,18 +214,15 @@ class TrialTest:
             return
         folder, measured = self.folder, []
         table = str(folder.evaluation / "utterances.tsv")
-        wanted = Wanted(c_miss=self.args.dcf_c_miss, c_fa=self.args.dcf_c_fa)
-        for stem, trials in self.lists.items():
-            if trials.labels is not None:
-                held = read_score_file(str(folder.evaluation / f"{stem}.scores.txt"))
-                durations = {"duration_s": read_conditions(table, held.files)["duration_s"]}
-                measured.append(measure_freely(stem, held, wanted, durations))
-        if not measured:
-            return
+        wanted = Wanted(c_miss=self.args.dcf_c_miss, c_fa=self.args.dcf_c_fa, llr=self.args.calibrate)
+        for stem, path in labelled.items():
+            held = read_score_file(str(path))
+            durations = {"duration_s": read_conditions(table, held.files)["duration_s"]}
+            measured.append(measure_freely(stem, held, wanted, durations))
         made = folder.describe_run(vars(self.args), runtime.describe(self.embedder.device))
         links = page.linker(folder.evaluation, self.args.test_path)
-        path = page.write(folder.evaluation, measured, self._listen, links, made, folder.records())
-        folder.say(f"report: {path}")
+        written = page.write(folder.evaluation, measured, self._listen, links, made, folder.records())
+        folder.say(f"report: {written}")
 
     def _listen(self, name: str) -> Audio | None:
         """A name of the trials -> its recording, of several the first; None if it can't be read."""

@@ -33,7 +33,7 @@ TEST_OPTIONS = (
 HEEDED_BY_EVAL = (  # beside what is stored with a model
     *("eval", "prepare", "test", "initial_model", "config", "save_path", "seed", "device", "gpu_id"),
     *("nDataLoaderThread", "skip_bad_audio", "test_list", "enrol_list", "test_path", "reuse_embeddings"),
-    *("dcf_p_target", "dcf_c_miss", "dcf_c_fa", "prior", "report"),
+    *("dcf_p_target", "dcf_c_miss", "dcf_c_fa", "prior", "report", "calibrate"),
     *(*COHORT_OPTIONS, "top_n", "train_list", "train_path", "exclude"),
 )
 # What the ancestors' flags are called here (see docs/migrating.md).
@@ -137,6 +137,12 @@ def evaluation_flags(parser: Parser) -> None:
     )
     group.add_argument("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
     group.add_argument("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")
+    group.add_argument(
+        "--calibrate",
+        **BOOLEAN,
+        default=False,
+        help="with --eval: also log-likelihood ratios, each by a calibration on other speakers' trials",
+    )
     group.add_argument(
         "--report", **BOOLEAN, default=True, help="with --eval: det.png and report.html beside the scores"
     )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -187,6 +187,15 @@ def units_of(trials: ScoreFile, resample: str, speaker_folder: int, utt2spk: str
             f"--utt2spk says {'one speaker' if units[i, 0] == units[i, 1] else 'two speakers'}"
         )
     return units
+
+
+def find_speaker_folder(trials: ScoreFile) -> int | None:
+    """Which folder of the paths names the speaker: the first that target trials share, and no others do."""
+    for folder in range(min(name.count("/") for name in trials.files)):
+        with suppress(ValueError):
+            units_of(trials, "speakers", folder, "")
+            return folder
+    return None
 
 
 def read_conditions(path: str, files: list[str]) -> dict[str, list[str]]:

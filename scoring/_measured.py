@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scoring._bootstrap import interval, resampled
 from scoring._figures import LOW_P_FA, eer, figures, min_dcf, threshold_for_p_fa, threshold_for_p_miss
-from scoring._files import ScoreFile, condition_groups, units_of
+from scoring._files import ScoreFile, condition_groups, find_speaker_folder, units_of
 from scoring._rates import ErrorRates, Floats, Integers, error_rates
 
 BAND_POINTS = 100  # at which the DET curve's interval is computed
@@ -120,13 +120,12 @@ def measure_freely(
 ) -> Measured:
     """As measure, with a bootstrap over speakers if a folder of the paths names them, else over recordings.
 
-    Such a folder is the same on both sides of every target trial, and of no other. Lists that are too small
-    get no intervals.
+    Lists that are too small get no intervals.
     """
-    ways = [("speakers", folder) for folder in range(trials.files[0].count("/"))]
-    for what, folder in [*ways, ("utterances", 0)]:
+    folder = find_speaker_folder(trials)
+    for what in ("speakers", "utterances") if folder is not None else ("utterances",):
         with suppress(ValueError):
-            bootstrap = Resampling(units_of(trials, what, folder, ""), what)
+            bootstrap = Resampling(units_of(trials, what, folder or 0, ""), what)
             return measure(name, trials, wanted, bootstrap, conditions)
     return measure(name, trials, wanted, None, conditions)
 

@@ -21,7 +21,11 @@ import trainSpeakerNet
 import tuneThreshold
 from audio import AudioFile, Recordings
 from embedding import CohortList, Embedder, Store
+from scoring import _fusion
 from scoring._calibration import Calibration
+from scoring._figures import eer
+from scoring._files import read_score_file
+from scoring._rates import error_rates
 from SpeakerNet import SpeakerNet
 
 SCRIPT = "trainSpeakerNet.py"
@@ -131,12 +135,17 @@ def test_the_report_shows_what_was_found(trained, model, corpus, tmp_path):
     pairs = itertools.combinations(paths, 2)
     trials = tmp_path / "all.txt"
     trials.write_text("".join(f"{int(a[:4] == b[:4])} {a} {b}\n" for a, b in pairs))
-    result = evaluate(model, corpus, tmp_path, "--test_list", trials)
+    result = evaluate(model, corpus, tmp_path, "--test_list", trials, "--calibrate")
     assert result.returncode == 0, result.stderr
+    llrs = read_score_file(str(tmp_path / "result" / "eval" / "all.llr.txt"))
+    plain = _fusion.cross_validated([str(tmp_path / "result" / "eval" / "all.scores.txt")])
+    np.testing.assert_allclose(llrs.scores, plain.llr, rtol=1e-6)
+    assert "calibration loss" in result.stdout
     path = tmp_path / "result" / "eval" / "report.html"
     assert f"report: {path}" in result.stdout and path.with_name("det.png").stat().st_size > 5000
     text, [figures] = path.read_text(), records(tmp_path)
-    assert f"{100 * figures['eer']:.2f} %" in text and "6 speakers were drawn" in text
+    assert "Cllr" in text and "6 speakers were drawn" in text and figures["eer"] <= 1.0
+    assert f"{100 * eer(error_rates(llrs.scores, llrs.labels)).value:.2f} %" in text
     assert "<dt>test_path</dt>" in text and "duration_s" in text and text.count("data:audio/mpeg") == 12
     unlabelled = tmp_path / "pairs.txt"
     unlabelled.write_text("spk0/0.wav spk1/0.wav\n")
