@@ -13,10 +13,11 @@ import trainSpeakerNet
 import tuneThreshold
 
 README = (ROOT / "README.md").read_text()
+EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 MIGRATING = (ROOT / "docs" / "migrating.md").read_text()
 COMMANDS = [
     line
-    for block in re.findall(r"```bash\n(.*?)```", README + MIGRATING, re.DOTALL)
+    for block in re.findall(r"```bash\n(.*?)```", README + EVALUATION + MIGRATING, re.DOTALL)
     for line in block.splitlines()
     if line
 ]
