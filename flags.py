@@ -54,6 +54,7 @@ SPELLINGS = {
     "early_stop": "early_stopping",
     "number_of_epochs": "max_epoch",
     "initial_model_infer": "initial_model",
+    "cohorts_path": "cohort",
     # DeepSpeaker-pytorch
     "epochs": "max_epoch",
     "embedding-size": "nOut",
