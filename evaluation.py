@@ -138,6 +138,7 @@ class TrialTest:
                     embedded.measures[rows].mean(axis=0)[1],
                 )
         missing = np.flatnonzero([not rows for rows in members])
+        vectors = vectors.to(self.embedder.device)  # where trials and cohort are compared
         return Sides(vectors, dict(zip(MEASURES, measures.T, strict=True)), missing)
 
     def _normalization(self, cohort: Cohort | None, sides: Sides) -> Callable[..., Scores]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 CPU = torch.device("cpu")
 SHARED_MEMORY = Path("/dev/shm")
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Slurm sends the last before a job's time is up
 
 
 def choose_device(name: str, gpu_id: int = 0) -> torch.device:
@@ -157,7 +158,7 @@ def leave_stops_to_parent(_: int) -> None:
 
     The main process then finishes its step and saves; the workers end with it in any case.
     """
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in STOPS:
         signal.signal(signum, signal.SIG_IGN)
 
 
@@ -178,19 +179,19 @@ class Stopped(Exception):  # noqa: N818  (a request, not an error)
 
 
 class StopSignal:
-    """Turns the first Ctrl-C or SIGTERM into a request that is checked where stopping is safe."""
+    """Turns the first Ctrl-C, SIGTERM or SIGUSR1 into a request that is checked where stopping is safe."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
 
     def install(self) -> None:
         """Listen from now on; the second signal ends the process at once."""
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in STOPS:
             signal.signal(signum, self._request)
 
     def _request(self, signum: int, _: FrameType | None) -> None:
         self.signum = signum
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in STOPS:
             signal.signal(each, signal.SIG_DFL)
 
     def check(self) -> None:
