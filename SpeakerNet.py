@@ -175,9 +175,17 @@ class ModelTrainer:
             self.tally.sums.zero_()
 
     def train_epoch(
-        self, loader: DataLoader[Any], name: str, seed: tuple[int, int], stop: runtime.StopSignal
+        self,
+        loader: DataLoader[Any],
+        name: str,
+        seed: tuple[int, int],
+        stop: runtime.StopSignal,
+        save: Callable[[], None],
+        save_interval_s: float,
     ) -> EpochFigures:
         """The rest of an epoch, from self.step on; seed: of the run, and the epoch.
+
+        `save` is called between two steps whenever so much time has passed, but never if that is 0.
 
         Raises:
             AudioError: a file could not be used.
@@ -188,7 +196,7 @@ class ModelTrainer:
         if self.profile is not None:
             self.profile.begin()
         lr, utterances, wait_s, shown = self.optimizer.param_groups[0]["lr"], 0, 0.0, 0.0
-        began = asked = time.perf_counter()
+        began = asked = saved = time.perf_counter()
         progress = tqdm(loader, name, len(loader), initial=self.step, unit="batch", disable=None, leave=False)
         for batch in progress:
             wait_s += time.perf_counter() - asked
@@ -200,6 +208,9 @@ class ModelTrainer:
             utterances += len(batch.masks)
             if self.profile is not None:
                 self.profile.end_step(len(batch.masks))
+            if 0.0 < save_interval_s < time.perf_counter() - saved:
+                save()
+                saved = time.perf_counter()
             asked = time.perf_counter()
             if not progress.disable and asked - shown > DISPLAY_INTERVAL_S:
                 shown = asked

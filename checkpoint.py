@@ -70,8 +70,33 @@ def load_cohort(path: str) -> dict[str, Any]:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a training state; the one before stays until this one is whole."""
-    _save(path, {"format": STATE_FORMAT, **state})
+    """Write a training state; the one before is kept beside it."""
+    new = path.with_name(f"{path.name}.new")
+    _save(new, {"format": STATE_FORMAT, **state})
+    if path.exists():
+        path.replace(before(path))
+    new.replace(path)
+
+
+def before(path: Path) -> Path:
+    """State file -> the file of the state before it."""
+    return path.with_name(f"{path.name}.before")
+
+
+def load_last_state(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """State file -> the newest whole state, None if there is none, and why it isn't the file's own.
+
+    Raises:
+        ValueError: neither the state nor the one before it is whole.
+    """
+    if not path.exists() and not before(path).exists():
+        return None, ""
+    try:
+        return load_state(path), ""
+    except (ValueError, FileNotFoundError) as error:
+        if not before(path).exists():
+            raise
+        return load_state(before(path)), f"{error}; going on from {before(path)}"
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """Lists in, whole files out: what every part that touches the disk shares."""
 
+import errno
+import fcntl
 import hashlib
 import os
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,6 +200,29 @@ def require_files(root: str, paths: Iterable[str], flag: str) -> None:
     for path in paths:
         if not os.path.isfile(os.path.join(root, path)):  # noqa: PTH113, PTH118  (Path is 4 times as slow)
             raise FileNotFoundError(f"{Path(root) / path}: no such file; is {flag} {root} right?")
+
+
+def lock(path: Path) -> TextIO:
+    """Hold a file until this process ends, however it ends -> the file, to be kept.
+
+    The kernel holds the lock, so none is ever left behind; worker processes don't inherit it. Who holds it
+    stands in the file. File systems without locks are trusted.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            stream.seek(0)
+            raise ValueError(f"{path} is held by {stream.read().strip() or 'another process'}") from None
+    stream.truncate(0)
+    stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    stream.flush()
+    return stream
 
 
 @contextmanager

@@ -249,6 +249,12 @@ def _schedule_flags(parser: Parser) -> None:
     group = parser.add_argument_group("training")
     group.add_argument("--max_epoch", type=int, default=500, help="passes over the training data")
     group.add_argument("--test_interval", type=int, default=10, help="epochs between tests and saved models")
+    group.add_argument(
+        "--save_interval",
+        type=float,
+        default=10.0,
+        help="minutes between saved states; 0: after epochs only",
+    )
     group.add_argument("--test_at_start", **BOOLEAN, default=False, help="also test the untrained network")
     group.add_argument(
         "--early_stopping",
@@ -335,6 +341,8 @@ def check_ranges(args: argparse.Namespace) -> None:
     if args.nClasses is not None:
         _at_least_one(args, "nClasses")
     _check_augmentation(args)
+    if not 0.0 <= args.save_interval < math.inf:
+        raise ValueError(f"--save_interval must not be negative, got {args.save_interval}")
     if not args.save_path:
         raise ValueError("--save_path needs the name of a folder")
     if args.seed >= 1 << 63:

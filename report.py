@@ -15,7 +15,7 @@ import torch
 
 import runtime
 from audio import SKIPPED, Remark
-from files import write_text
+from files import lock, write_text
 
 REMEDIES = {
     "transfer": "crops of a pack are half the size (dataprep.py --pack)",
@@ -56,6 +56,17 @@ class RunFolder:
         if not found:
             raise ValueError(f"--eval needs --initial_model FILE; {self.models} has no model either")
         return str(found[-1])
+
+    def hold(self) -> None:
+        """Keep other runs out of this folder until the process ends.
+
+        Raises:
+            ValueError: another run is at work in it.
+        """
+        try:
+            self._lock = lock(self.state.with_name("lock"))
+        except ValueError as error:
+            raise ValueError(f"another run trains in this --save_path: {error}") from None
 
     def require_writable(self) -> None:
         """Raises OSError with the path if files can't be written here."""

@@ -31,20 +31,20 @@ LAYERS = [
     ["SpeakerNet"],
     ["embedding"],
     ["evaluation"],
+    ["training"],
     ["trainSpeakerNet", "inferSpeakerNet", "dataprep"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULE_LIMITS = {
     "audio.py": 350,  # every way to read a recording, behind one interface
     "augment.py": 350,  # how effects are drawn and how they are computed
-    "checkpoint.py": 310,  # model files, states and cohorts, and model files of the ancestors
+    "checkpoint.py": 330,  # model files, states and cohorts, and model files of the ancestors
     "DatasetLoader.py": 370,  # data sets and loaders, of training and of evaluation
     "embedding.py": 310,  # recordings to embeddings, and cohorts of them
     "evaluation.py": 320,  # scores of lists, and what is written of them
-    "flags.py": 375,  # every flag of training and evaluation
+    "flags.py": 385,  # every flag of training and evaluation
     "scoring/_calibration.py": 350,  # one regression: its solver, stored form, measures and cross-validation
     "options.py": 350,  # sources, plug-ins and errors of options belong together
-    "trainSpeakerNet.py": 375,  # an epoch's life cycle and the two commands
 }
 SOURCES = sorted(
     path
@@ -94,8 +94,9 @@ def test_sizes(path):
 
 
 def test_few_files_at_the_root():
-    # the design's 12 without scoring, and audio, embedding, evaluation, files, flags, material, page, plots
-    assert len(list(ROOT.glob("*.py"))) <= 19
+    # the design's 12 without scoring; audio, embedding, evaluation, files, flags, material, page, plots,
+    # training
+    assert len(list(ROOT.glob("*.py"))) <= 20
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)

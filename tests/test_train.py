@@ -47,6 +47,8 @@ def test_the_run_folder(trained, corpus):
         "model/model000000004.model",
         "model/best.model",
         "state/last.state",
+        "state/last.state.before",
+        "state/lock",
         "result/scores.txt",
         "result/results.jsonl",
         "result/run.json",
@@ -268,7 +270,7 @@ def test_too_little_shared_memory_is_explained(corpus, tmp_path, monkeypatch):
 
 def test_the_profile_says_where_the_time_goes(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(report.Profile, "STEPS", 4)
-    monkeypatch.setattr(trainSpeakerNet, "LONG_WAIT", -1.0)
+    monkeypatch.setattr("training.LONG_WAIT", -1.0)
     changes = {
         "max_epoch": 2,
         "test_list": "",
@@ -421,7 +423,7 @@ def test_bad_audio_is_named_or_skipped(fragile):
     assert "spk1/0.wav: holds samples that are not finite" in result.stderr or (
         "spk2/1.wav: truncated" in result.stderr
     )
-    assert not (save_path / "model").exists() and not (save_path / "state").exists()
+    assert not (save_path / "model").exists() and not (save_path / "state" / "last.state").exists()
     result = run_script(SCRIPT, *corpus.options(save_path, max_epoch=2), "--skip_bad_audio")
     assert result.returncode == 0, result.stderr
     assert "note: skipped: " in result.stdout and "spk2/1.wav: truncated" in result.stdout
@@ -509,6 +511,46 @@ def test_real_speech_trains_and_scores(real_data, tmp_path):
     result = run_script(SCRIPT, *words)
     assert result.returncode == 0, result.stderr
     assert re.search(r"Epoch 1, VEER \d+\.\d{4}, MinDCF", result.stdout)
+
+
+def test_a_damaged_state_falls_back_to_the_one_before(corpus, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert run_here(SCRIPT, *corpus.options(whole, max_epoch=4)).returncode == 0
+    assert run_here(SCRIPT, *corpus.options(parts, max_epoch=3)).returncode == 0
+    state = parts / "state" / "last.state"
+    state.write_bytes(state.read_bytes()[:-1000])
+    result = run_here(SCRIPT, *corpus.options(parts, max_epoch=4))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("last.state: damaged") == 1 and "going on from" in result.stdout
+    assert_same(weights(whole, 4), weights(parts, 4))
+    for path in (state, state.with_name("last.state.before")):
+        path.write_bytes(b"damaged")
+    refused = run_here(SCRIPT, *corpus.options(parts, max_epoch=5))
+    assert_refused(refused, "last.state.before: damaged, delete it to start anew")
+
+
+def test_states_are_saved_within_an_epoch(corpus, tmp_path, monkeypatch):
+    saved = []
+    plain = checkpoint.save_state
+    monkeypatch.setattr(
+        checkpoint, "save_state", lambda p, s: (saved.append(s["trainer"]["step"]), plain(p, s))
+    )
+    words = corpus.options(tmp_path / "exp", max_epoch=1, test_list="", batch_size=2)
+    assert run_here(SCRIPT, *words, "--save_interval=1e-9").returncode == 0
+    assert saved[:-2] == list(range(1, len(saved) - 1)) and len(saved) > 4  # then the epoch's and the model's
+    assert_refused(run_here(SCRIPT, *words, "--save_interval=-1"), "--save_interval must not be negative")
+
+
+def test_two_runs_in_a_folder_are_refused(corpus, tmp_path):
+    words = corpus.options(tmp_path, max_epoch=500, test_list="")
+    process = subprocess.Popen([sys.executable, ROOT / SCRIPT, *words], stdout=subprocess.DEVNULL)
+    wait_for(tmp_path / "result" / "scores.txt", "Epoch 1,", process)
+    second = run_here(SCRIPT, *words)
+    assert_refused(second, "another run trains in this --save_path", f"process {process.pid} on")
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(timeout=60) == 128 + signal.SIGUSR1
+    words = corpus.options(tmp_path, max_epoch=1, test_list="")
+    assert run_here(SCRIPT, *words).returncode == 0  # the lock went with the process
 
 
 def test_curves_for_tensorboard(corpus, tmp_path, monkeypatch):
