@@ -22,7 +22,6 @@ from DatasetLoader import TrainBatch
 from models._padded import embed_unequal, fewest_frames
 from report import Profile
 
-FILES_PER_BATCH = 8  # of a trial list, each with --num_eval crops
 DISPLAY_INTERVAL_S = 1.0  # showing figures makes the device wait, so it is done this rarely
 
 
@@ -133,12 +132,14 @@ class ModelTrainer:
         optimizer: torch.optim.Optimizer,
         scheduler: LRScheduler,
         device: torch.device,
+        precision: runtime.Precision,
         remark: Callable[[Iterable[Remark]], None],
         tally: SpeakerTally | None = None,
         profile: Profile | None = None,
     ) -> None:
         self.network, self.optimizer, self.scheduler = network, optimizer, scheduler
-        self.device, self.remark, self.tally, self.profile = device, remark, tally, profile
+        self.device, self.precision = device, precision
+        self.remark, self.tally, self.profile = remark, tally, profile
         if profile is not None:
             network.features.register_forward_hook(lambda *_: self._lap("front end"))
             network.model.register_forward_hook(lambda *_: self._lap("trunk"))
@@ -153,6 +154,7 @@ class ModelTrainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
             "step": self.step,
             "sums": self.sums,
             "tally": self.tally.sums if self.tally else None,
@@ -163,6 +165,7 @@ class ModelTrainer:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        self.precision.scaler.load_state_dict(state["scaler"])
         self.step, self.sums = state["step"], state["sums"].to(self.device)
         if self.tally is not None:
             self.tally.sums = state["tally"].to(self.device)
@@ -241,12 +244,13 @@ class ModelTrainer:
 
     def _step(self, batch: TrainBatch) -> None:
         """One optimizer step."""
-        loss, accuracy = self.network(batch.crops, batch.labels, batch.masks)
+        with self.precision.autocast():
+            loss, accuracy = self.network(batch.crops, batch.labels, batch.masks)
         self._lap("loss")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        self.precision.backward(loss)
         self._lap("backward")
-        self.optimizer.step()
+        self.precision.step(self.optimizer)
         self.scheduler.step()
         self._lap("optimizer")
         self.step += 1

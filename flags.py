@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import options
+import runtime
 from audio import SAMPLE_RATE, SHORTEST, num_samples
 from augment import KINDS as AUGMENTATIONS
 from augment import kinds_of, read_chain
@@ -15,7 +16,6 @@ NSPEAKERS_OF_METRIC_LOSSES = ("proto", "ge2e", "angleproto")  # where --nSpeaker
 LARGEST_NPERSPEAKER = 100  # ... up to this value; all else are classes
 # Flags of voxceleb_trainer for parts that this version doesn't have: refused, never ignored.
 NOT_YET = {
-    "mixedprec": "mixed precision",
     "distributed": "training on several GPUs",
     "port": "training on several GPUs",
 }
@@ -266,6 +266,13 @@ def _schedule_flags(parser: Parser) -> None:
     group.add_argument(
         "--tensorboard", **BOOLEAN, default=False, help="write curves of loss, EER, rate and speed for it"
     )
+    group.add_argument(
+        "--precision",
+        choices=runtime.Precision.NAMES,
+        default="fp32",
+        help="of the network in training; front end, margins and losses stay in float32",
+    )
+    group.add_argument("--mixedprec", **BOOLEAN, default=False, help="the same as --precision fp16")
     group.add_argument("--optimizer", default="adam", help=options.choices("optimizer"))
     group.add_argument("--scheduler", default="steplr", help=options.choices("scheduler"))
 
@@ -290,6 +297,11 @@ def complete_training_options(args: argparse.Namespace, given: set[str]) -> None
     for kind in ("models", "loss"):
         if not getattr(args, options.KINDS[kind].flag):
             raise ValueError(f"--{options.KINDS[kind].flag} is needed: {options.choices(kind)}")
+    if args.mixedprec:
+        if "precision" in given and args.precision != "fp16":
+            raise ValueError(f"--mixedprec is --precision fp16, not {args.precision}; give one of them")
+        args.precision = "fp16"
+    del args.mixedprec
     needed = options.plugin("loss", args.trainfunc).min_utterances
     if args.nSpeakers is not None:
         per_speaker = args.trainfunc in NSPEAKERS_OF_METRIC_LOSSES and args.nSpeakers <= LARGEST_NPERSPEAKER

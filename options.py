@@ -101,6 +101,7 @@ def fixed_options(args: argparse.Namespace) -> dict[str, Any]:
         "batch_size",
         "max_frames",
         "max_seg_per_spk",
+        "precision",
         *("augment", "augment_chain", "snr_noise", "snr_music", "snr_babble", "babble_voices", "gain_db"),
         *("speeds", "speed_classes", "mask_bands", "mask_frames"),
     )

@@ -71,8 +71,9 @@ class RunFolder:
     def require_writable(self) -> None:
         """Raises OSError with the path if files can't be written here."""
         probe = self.result / ".probe"
-        write_text(probe, "x")
-        probe.unlink()
+        if runtime.is_first():
+            write_text(probe, "x")
+            probe.unlink()
 
     def open_board(self) -> None:
         """Write curves for TensorBoard too, from now on, beside results.jsonl.
@@ -156,7 +157,7 @@ class RunFolder:
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             with suppress(json.JSONDecodeError):
                 found.append(json.loads(line))
-        return found
+        return [record for record in found if isinstance(record, dict)]
 
     def _append(self, name: str, line: str) -> None:
         path = self.result / name

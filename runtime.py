@@ -135,6 +135,37 @@ def seed_everything(*seed: int) -> None:
     torch.backends.cudnn.deterministic = True
 
 
+class Precision:
+    """How convolutions and matrix products of training are computed; all else stays in float32.
+
+    fp32: exact. tf32: their inputs rounded to 10 bits where a GPU can do that. bf16, fp16: mixed precision,
+    the latter with a scale on the loss that is halved where gradients overflow (Micikevicius et al. 2018,
+    arXiv:1710.03740, section 3.2).
+    """
+
+    NAMES = ("fp32", "tf32", "bf16", "fp16")
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.device = device
+        self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+        if device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name != "fp32"
+
+    def autocast(self) -> Any:
+        """Context in which the network is called."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of the loss, scaled as step expects them."""
+        self.scaler.scale(loss).backward()
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """One step, or none where fp16 gradients have overflowed."""
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+
 def float32(forward: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator for `forward(self, *tensors)`: float32 arguments and no autocast inside it."""
 

@@ -49,7 +49,8 @@ class Run:
         tally = SpeakerTally(args.nClasses, self.device) if self.sampler.learns else None
         profile = Profile(self.device, folder.say, self.data.advice()) if args.profile else None
         self.trainer = ModelTrainer(
-            self.network, optimizer, scheduler, self.device, folder.remark, tally, profile
+            *(self.network, optimizer, scheduler, self.device),
+            *(runtime.Precision(args.precision, self.device), folder.remark, tally, profile),
         )
         self.progress, self.warned = Progress(), False
 

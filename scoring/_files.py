@@ -111,7 +111,7 @@ def score_text(files: Sequence[str], sides: Integers, scores: Floats, labels: La
 
     Lines `score enrol test [label]`, separated by tabs where a path holds a blank.
     """
-    gap = "\t" if any(" " in name for name in files) else " "
+    gap = "\t" if any(name.split() != [name] for name in files) else " "
     columns = [[f"{score:.9g}" for score in scores], *([files[i] for i in side] for side in sides.T)]
     if labels is not None:
         columns.append([str(label) for label in labels])

@@ -124,7 +124,7 @@ def test_refused_config_files(tmp_path, text, message):
         (["--trainfunc", "softmax", "--nSpeakers", 50], {"nPerSpeaker": 1, "nClasses": 50}),
         (["--trainfunc", "amsoftmax", "--margin", 0.3, "--scale", 30], {"margin": 0.3, "scale": 30.0}),
         ([], {"nPerSpeaker": 2}),
-        (["--augment", "False", "--mixedprec", 0], {}),
+        (["--augment", "False", "--distributed", 0], {}),
     ],
 )
 def test_old_spellings(words, expected):

@@ -553,6 +553,49 @@ def test_two_runs_in_a_folder_are_refused(corpus, tmp_path):
     assert run_here(SCRIPT, *words).returncode == 0  # the lock went with the process
 
 
+def losses(save_path):
+    lines = (save_path / "result" / "results.jsonl").read_text().splitlines()
+    return [line["loss"] for line in map(json.loads, lines) if line["event"] == "train"]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "tf32"])
+def test_mixed_precision_trains_nearly_the_same_and_resumes_bit_for_bit(corpus, tmp_path, precision):
+    settings = {"test_list": "", "trainfunc": "amsoftmax", "precision": precision, "lr": 1e-4}
+    assert (
+        run_here(SCRIPT, *corpus.options(tmp_path / "fp32", **settings | {"precision": "fp32"})).returncode
+        == 0
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder, epochs in ((whole, 2), (parts, 1), (parts, 2)):
+        result = run_here(SCRIPT, *corpus.options(folder, max_epoch=epochs, **settings))
+        assert result.returncode == 0, result.stderr
+    assert_same(weights(whole, 2), weights(parts, 2))
+    exact, rounded = losses(tmp_path / "fp32"), losses(whole)
+    assert rounded == pytest.approx(exact, rel=0.02)
+    assert (rounded == exact) == (precision == "tf32")  # which only GPUs have
+    other = corpus.options(parts, max_epoch=3, **settings | {"precision": "fp32"})
+    assert_refused(run_here(SCRIPT, *other), f"belongs to a run with --precision {precision}")
+
+
+def test_mixedprec_is_fp16(corpus, tmp_path):
+    assert trainSpeakerNet.parse([*corpus.options(tmp_path), "--mixedprec"])[0].precision == "fp16"
+    both = [*corpus.options(tmp_path), "--mixedprec", "--precision=bf16"]
+    assert_refused(run_here(SCRIPT, *both), "--mixedprec is --precision fp16, not bf16")
+
+
+def test_overflowing_gradients_skip_the_step_and_lower_the_scale():
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    precision = runtime.Precision("fp16", runtime.CPU)
+    for gradient, expected in ((float("inf"), 1.0), (1.0, 0.9)):
+        before = precision.scaler.get_scale()
+        precision.backward((weight * gradient).sum() if gradient == 1.0 else (weight * 1e38).sum())
+        precision.step(optimizer)
+        optimizer.zero_grad()
+        torch.testing.assert_close(weight.detach(), torch.full((3,), expected))
+        assert precision.scaler.get_scale() == (before / 2 if gradient != 1.0 else before)
+
+
 def test_curves_for_tensorboard(corpus, tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     for epochs in (1, 2):  # resumed in between
