@@ -316,7 +316,7 @@ class EvaluationItem(NamedTuple):
     crops: list[Tensor]
     duration_s: float
     remarks: list[Remark]
-    error: AudioError | None = None
+    error: ValueError | OSError | None = None  # AudioError if the recording is to blame
 
 
 class EvaluationDataset(Dataset[EvaluationItem]):
@@ -333,7 +333,7 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         try:
             recording = self.recordings[number]
             audio = recording.whole()
-        except AudioError as error:
+        except (ValueError, OSError) as error:  # as a value, because workers wrap what they raise
             return EvaluationItem(number, [], 0.0, [Remark(SKIPPED, str(error))], error)
         crops = [torch.from_numpy(group) for group in self.scoring.crops(audio)]
         return EvaluationItem(number, crops, len(audio) / SAMPLE_RATE, recording.remarks)

@@ -244,7 +244,7 @@ class ModelTrainer:
 
     def _step(self, batch: TrainBatch) -> None:
         """One optimizer step."""
-        with self.precision.autocast():
+        with self.precision.context():
             loss, accuracy = self.network(batch.crops, batch.labels, batch.masks)
         self._lap("loss")
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,6 +1,7 @@
 """Model files and training states, older formats too: the only file that calls torch.load."""
 
 import argparse
+import hashlib
 import pickle
 import re
 from pathlib import Path
@@ -54,6 +55,14 @@ def load_model(path: str) -> ModelFile:
     if not content.keys() >= set(ModelFile._fields) - ModelFile._field_defaults.keys():
         raise ValueError(f"{path}: damaged: it lacks parts of a model file")
     return ModelFile(**{name: content[name] for name in ModelFile._fields if name in content})
+
+
+def digest(weights: dict[str, Tensor]) -> str:
+    """A hash of weights and their names."""
+    made = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        made.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return made.hexdigest()
 
 
 def save_cohort(path: Path, cohort: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -26,6 +25,7 @@ from SpeakerNet import SpeakerNet
 Floats = NDArray[np.float64]
 
 FILES_PER_BATCH = 8  # each with --num_eval crops
+MOST_PADDED = 16_000 * 600  # samples of a padded batch: ten minutes
 FORMAT = "embeddings-1"  # to be changed when the same options make other embeddings
 
 
@@ -46,10 +46,15 @@ class Embedded:
 
 
 def fingerprint(network: SpeakerNet, args: argparse.Namespace, normalize: bool) -> str:
-    """A text that is another one when the network, or what of a recording goes through it, is another."""
-    settings = options.network_options(args) | {"normalize": normalize}
+    """A text that is another one when the network, or what of a recording goes through it, is another.
+
+    It depends on the weights, the options and the code of the chosen plug-ins, and on PyTorch's version.
+    """
+    kinds = (*options.NETWORK_KINDS, "scoring")
+    settings = options.network_options(args, kinds) | {"normalize": normalize, "torch": torch.__version__}
     settings |= {name: getattr(args, name) for name in ("input_scale", *SCORING_OPTIONS)}
     made = hashlib.sha256(json.dumps([FORMAT, settings], sort_keys=True, default=str).encode())
+    made.update(options.sources(args, kinds))
     for name, tensor in network.state_dict().items():
         if not name.startswith("loss."):
             made.update(f"{name} {tuple(tensor.shape)}".encode())
@@ -58,22 +63,31 @@ def fingerprint(network: SpeakerNet, args: argparse.Namespace, normalize: bool) 
 
 
 class Store:
-    """Embeddings by one network in one way, of any recordings: a file that grows with each run."""
+    """Embeddings by one network in one way, of any recordings: a file that grows with each run.
+
+    Two runs that write at the same time may each lose what the other added: it is then made anew.
+    """
 
     def __init__(self, folder: Path, way: str, device: torch.device, mean: Tensor | None) -> None:
         """A fingerprint, and what else decides an embedding: rounding, and a mean that is taken off."""
         own = "" if mean is None else mean.cpu().numpy().tobytes().hex()
         self.path = folder / f"{hashlib.sha256(f'{way} {device.type} {own}'.encode()).hexdigest()[:20]}.npz"
+        self._read()
+
+    def _read(self) -> None:
         self.rows, self.vectors, self.measures = dict[str, int](), torch.empty(0), np.empty((0, 2))
         try:
             with np.load(self.path, allow_pickle=False) as content:
                 names = list(Paths(content["text"], content["ends"]))
                 vectors, measures = torch.from_numpy(content["vectors"]), content["measures"]
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-            return  # absent or damaged: made anew
-        if len(names) == len(vectors) == len(measures):
-            self.rows = {name: row for row, name in enumerate(names)}
-            self.vectors, self.measures = vectors, measures
+            if vectors.ndim != 3 or measures.shape != (len(names), 2) or len(vectors) != len(names):
+                return
+            if not (vectors.isfinite().all() and np.isfinite(measures).all()):
+                return
+        except Exception:  # absent or damaged, which shows in many ways: made anew
+            return
+        self.rows = {name: row for row, name in enumerate(names)}
+        self.vectors, self.measures = vectors, measures
 
     def fill(self, embedded: Embedded, identities: Sequence[str]) -> None:
         """Put what is known of the recordings with these identities (U,)."""
@@ -83,10 +97,11 @@ class Store:
             embedded.put(numbers, self.vectors[rows], self.measures[rows])
 
     def add(self, embedded: Embedded, identities: Sequence[str]) -> None:
-        """Write what was known and what has come to it."""
-        new = [i for i in np.flatnonzero(embedded.there).tolist() if identities[i] not in self.rows]
-        if not new:
+        """Write what is known and what has come to it; another run may have added to the file meanwhile."""
+        if all(identities[i] in self.rows for i in np.flatnonzero(embedded.there).tolist()):
             return
+        self._read()
+        new = [i for i in np.flatnonzero(embedded.there).tolist() if identities[i] not in self.rows]
         names = Paths.of([*self.rows, *(identities[i] for i in new)])
         vectors = torch.cat([self.vectors, embedded.vectors[new]]) if self.rows else embedded.vectors[new]
         measures = np.concatenate([self.measures, embedded.measures[new]])
@@ -128,51 +143,68 @@ class Embedder:
 
         Raises:
             AudioError: a recording can't be used, unless skip_bad_audio; or none can.
+            ValueError: an embedding isn't finite.
             runtime.Stopped: a stop was asked for; what was embedded so far stays in the store.
         """
         embedded, store, identities = Embedded(len(self.recordings)), None, list[str]()
-        if self.store is not None:
-            store = Store(self.store, fingerprint(network, self.args, normalize), self.device, mean)
-            identities = self.recordings.identities()
+        if self.store is not None and runtime.is_first():
+            way = fingerprint(network, self.args, normalize)
+            store, identities = Store(self.store, way, self.device, mean), self.recordings.identities()
             store.fill(embedded, identities)
-        known = embedded.there.copy()
-        new = np.flatnonzero(~known).tolist()
+        new = np.flatnonzero(~embedded.there).tolist()
         if self.pads:
             sizes = self.recordings.sizes()  # so that a batch needs little padding
             new.sort(key=lambda number: sizes[number])
-        own = runtime.share(new)
+        own = Embedded(len(self.recordings))
+        error = None
         try:
-            for items, groups in self._batches(network, own, stop, what):
+            for items, groups in self._batches(network, runtime.share(runtime.broadcast(new)), stop, what):
                 norms = torch.cat(groups, dim=1).norm(dim=2).mean(dim=1).cpu().numpy()  # (n,)
+                if not np.isfinite(norms).all():
+                    path = self.recordings.paths[items[int(np.argmin(np.isfinite(norms)))].number]
+                    raise ValueError(f"{path}: the network's embedding is not finite; is the model damaged?")
                 if mean is not None:
                     groups = [subtract_mean(group, mean) for group in groups]
                 measures = np.stack([[item.duration_s for item in items], norms], axis=1)
                 vectors = self.scoring.summarise(groups, normalize).cpu()
-                embedded.put([item.number for item in items], vectors, measures)
-            self._gather(embedded, known)
-        finally:
-            if store is not None and runtime.is_first():
-                store.add(embedded, identities)
+                own.put([item.number for item in items], vectors, measures)
+        except (ValueError, OSError, runtime.Stopped) as caught:
+            error = caught  # told to the other processes first, who would wait for this one
+        self._gather(embedded, own)
+        if store is not None:
+            self._keep(store, embedded, identities)
+        runtime.raise_anyones(error)
         if runtime.is_first() and not embedded.there.any():
             raise AudioError(f"none of the {len(self.recordings)} files could be read")
         return embedded
 
-    def _gather(self, embedded: Embedded, known: NDArray[np.bool_]) -> None:
-        """Put what the other processes embedded, in the first one."""
-        numbers = np.flatnonzero(embedded.there & ~known)
-        own = numbers, embedded.vectors[torch.from_numpy(numbers)], embedded.measures[numbers], self.remarks
-        for numbers, vectors, measures, remarks in runtime.gather(own)[1:]:
-            self.remark(remarks)
+    def _gather(self, embedded: Embedded, own: Embedded) -> None:
+        """Put what every process embedded, in the first one."""
+        numbers = np.flatnonzero(own.there)
+        told = numbers, own.vectors[torch.from_numpy(numbers)], own.measures[numbers], self.remarks
+        for i, (numbers, vectors, measures, remarks) in enumerate(runtime.gather(told)):
+            self.remark(remarks if i else [])  # its own it has told already
             if len(numbers):
                 embedded.put(numbers.tolist(), vectors, measures)
+        self.remarks = []
+
+    def _keep(self, store: Store, embedded: Embedded, identities: Sequence[str]) -> None:
+        try:
+            store.add(embedded, identities)
+        except OSError as error:
+            self.remark([Remark(f"embeddings aren't kept: {error.strerror}", str(store.path))])
 
     @torch.inference_mode()
     def mean(self, network: SpeakerNet, stop: runtime.StopSignal) -> Tensor:
         """The mean (D,) of the embeddings of all crops, as the network gives them."""
-        total, count = torch.zeros(()), 0
-        for _, groups in self._batches(network, runtime.share(range(len(self.recordings))), stop, "mean"):
-            crops = torch.cat(groups, dim=1).flatten(0, 1)  # (n*K, D)
-            total, count = total + crops.double().sum(dim=0).cpu(), count + len(crops)
+        total, count, error = torch.zeros(()), 0, None
+        try:
+            for _, groups in self._batches(network, runtime.share(range(len(self.recordings))), stop, "mean"):
+                crops = torch.cat(groups, dim=1).flatten(0, 1)  # (n*K, D)
+                total, count = total + crops.double().sum(dim=0).cpu(), count + len(crops)
+        except (ValueError, OSError, runtime.Stopped) as caught:
+            error = caught
+        runtime.raise_anyones(error)
         parts = runtime.gather_everywhere((total, count))
         if not any(count for _, count in parts):
             raise AudioError(f"none of the {len(self.recordings)} files could be read")
@@ -197,7 +229,9 @@ class Embedder:
     def _groups(self, network: SpeakerNet, items: list[EvaluationItem]) -> list[list[EvaluationItem]]:
         """Files -> those whose crops go through the network together."""
         if self.pads and network.embeds_unequal:
-            return [items] if items else []
+            longest = max((crops.numel() for item in items for crops in item.crops), default=0)
+            alone = longest * len(items) > MOST_PADDED
+            return [[item] for item in items] if alone else [items] if items else []
         groups: dict[tuple[int, ...], list[EvaluationItem]] = {}
         for item in items:
             groups.setdefault(tuple(crops.shape[1] for crops in item.crops), []).append(item)
@@ -211,7 +245,7 @@ class Embedder:
         return network.embed(torch.cat(list(crops)).to(self.device)).float().unflatten(0, (len(crops), -1))
 
     def _usable(self, item: EvaluationItem) -> bool:
-        if item.error is not None and not self.args.skip_bad_audio:
+        if item.error is not None and not (self.args.skip_bad_audio and isinstance(item.error, AudioError)):
             raise item.error
         self.remarks += item.remarks
         self.remark(item.remarks)
@@ -287,12 +321,14 @@ class CohortList:
         self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, mean: Tensor | None
     ) -> Cohort | None:
         """Network, mean to be taken off -> the cohort; of several processes only the first one has it."""
-        embedded = self.embedder.embed(network, normalize, stop, "cohort", mean)
-        if not runtime.is_first():
-            return None
-        kept = np.flatnonzero(embedded.there)
-        entries, labels = embedded.vectors[torch.from_numpy(kept), 0], self.labels[kept]
-        if self.args.cohort_entries == "speakers":
+        entries, labels = torch.zeros(0, 0), self.labels[:0]
+        if self.embedder.scoring.is_vector:  # else there is only a mean
+            embedded = self.embedder.embed(network, normalize, stop, "cohort", mean)
+            if not runtime.is_first():
+                return None
+            kept = np.flatnonzero(embedded.there)
+            entries, labels = embedded.vectors[torch.from_numpy(kept), 0], self.labels[kept]
+        if len(entries) and self.args.cohort_entries == "speakers":
             entries, labels = speaker_means(entries, labels)
         owners = torch.from_numpy(self.labels)
         way = fingerprint(network, self.args, normalize)

@@ -1,9 +1,6 @@
 """Trial lists to scores, normalised by a cohort or not, to error rates and files."""
 
 import argparse
-import csv
-import io
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +19,9 @@ from embedding import Cohort, CohortList, Embedded, Embedder, fingerprint
 from files import write_text
 from flags import SCORING_OPTIONS, TEST_OPTIONS
 from report import RunFolder
-from scoring import _fusion
-from scoring._calibration import Calibration, probability
+from scoring import _decisions, _fusion
 from scoring._figures import figures
-from scoring._files import find_speaker_folder, read_conditions, read_score_file, score_text
+from scoring._files import read_conditions, read_score_file, score_text
 from scoring._measured import Wanted, measure_freely
 from scoring._rates import error_rates
 from scoring._trials import Trials, read_enrolments, read_trials, score_trials, write_scores
@@ -84,6 +80,7 @@ class TrialTest:
         models = read_enrolments(args.enrol_list) if args.enrol_list else {}
         files = {file for name in self.names for file in models.get(name, [name])}
         numbers = {file: row for row, file in enumerate(sorted(files))}
+        self.models = np.array([name in models for name in self.names])
         self.members = [[numbers[file] for file in models.get(name, [name])] for name in self.names]
         recordings = Recordings(args.test_path, list(numbers))
         if not args.skip_bad_audio:
@@ -94,7 +91,7 @@ class TrialTest:
         self.cohort, self.cohort_list = cohort, None
         if cohort is None and (args.score_norm != "none" or args.subtract_mean):
             self.cohort_list = CohortList(args, device, folder.remark, store)
-        if not self.embedder.scoring.is_vector and max(map(len, self.members)) > 1:
+        if not self.embedder.scoring.is_vector and self.models.any():
             raise ValueError(f"--enrol_list averages files, which is not for --scoring {args.scoring}")
 
     def score(self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal) -> Outcome | None:
@@ -104,11 +101,8 @@ class TrialTest:
         if self.cohort_list is not None:
             mean = self.cohort_list.mean(network, stop)
             cohort = self.cohort_list.prepare(network, normalize, stop, mean)
-        elif cohort is not None and cohort.way != fingerprint(network, self.args, normalize):
-            raise ValueError(
-                "the cohort was made with another network or other options of evaluation; make it anew "
-                "with --prepare"
-            )
+        elif cohort is not None:
+            self._check(cohort, fingerprint(network, self.args, normalize))
         embedded = self.embedder.embed(network, normalize, stop, mean=mean)
         if not runtime.is_first():
             return None
@@ -123,6 +117,23 @@ class TrialTest:
             found.append(Scored(trials, scores, len(listed.enrol) - len(scores)))
         return Outcome(cohort, sides, found)
 
+    def _check(self, cohort: Cohort, way: str) -> None:
+        """Raises ValueError unless a given cohort is one for this network and these options."""
+        if cohort.way != way:
+            raise ValueError(
+                "the cohort was made with another network or other options of evaluation; make it anew "
+                "with --prepare"
+            )
+        if (cohort.mean is not None) != self.args.subtract_mean:
+            wrong = "has no mean; make it anew with" if cohort.mean is None else "was made with"
+            raise ValueError(
+                f"the cohort {wrong} --prepare --subtract_mean; give the flag to both or to none"
+            )
+        if self.args.score_norm != "none" and not len(cohort.entries):
+            raise ValueError(
+                f"the cohort has no entries for --score_norm {self.args.score_norm}, only a mean"
+            )
+
     def _sides(self, embedded: Embedded) -> Sides:
         """Recordings -> what the names stand for: of several files the mean of their vectors."""
         members = [[row for row in rows if embedded.there[row]] for rows in self.members]
@@ -131,7 +142,7 @@ class TrialTest:
         )
         vectors, measures = embedded.vectors[torch.from_numpy(first)], embedded.measures[first]
         for name, rows in enumerate(members):
-            if len(rows) > 1:
+            if self.models[name] and rows:  # of one file too, so that one threshold suits all
                 vectors[name] = F.normalize(embedded.vectors[rows].mean(dim=0), dim=-1)
                 measures[name] = (
                     embedded.measures[rows].sum(axis=0)[0],
@@ -158,8 +169,10 @@ class TrialTest:
         outcome = self.score(network, normalize, stop)
         return self._tell(outcome.found, name, {"event": "test", "epoch": epoch}) if outcome else {}
 
-    def evaluate(self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, model: str) -> None:
-        """Score with a model of this path: also write down what scores depend on, for later use."""
+    def evaluate(
+        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, model: str, weights: str
+    ) -> None:
+        """Score with a model of this path and weights' digest; write down what the scores depend on."""
         outcome = self.score(network, normalize, stop)
         if outcome is None:
             return
@@ -172,23 +185,21 @@ class TrialTest:
         rows = ["\t".join(row) for row in [("path", *sides.measures), *zip(*columns, strict=True)]]
         folder = self.folder
         write_text(folder.evaluation / "utterances.tsv", "\n".join(rows) + "\n")
-        self._write_origin(fingerprint(network, self.args, normalize))
-        labelled = {
-            stem: folder.evaluation / f"{stem}.scores.txt"
-            for stem, trials in self.lists.items()
-            if trials.labels is not None
-        }
-        if self.args.calibrate:
-            labelled = {stem: self._calibrate(path) for stem, path in labelled.items()}
+        written = {stem: folder.evaluation / f"{stem}.scores.txt" for stem in self.lists}
+        for path in written.values():
+            self._write_origin(path, model, weights)
+        labelled = {stem: path for stem, path in written.items() if self.lists[stem].labels is not None}
+        llrs = {stem: self._calibrate(path) for stem, path in labelled.items() if self.args.calibrate}
         if self.args.report and labelled:
-            self._report(labelled)
+            self._report({stem: llrs.get(stem) or path for stem, path in labelled.items()})
 
-    def _calibrate(self, scores: Path) -> Path:
-        """Score file -> the path of its LLRs, each by models of other speakers."""
-        folder = find_speaker_folder(read_score_file(str(scores)))
-        if folder is None:
-            raise ValueError(f"--calibrate: no folder of the paths in {scores} names the speaker")
-        done = _fusion.cross_validated([str(scores)], speaker_folder=folder)
+    def _calibrate(self, scores: Path) -> Path | None:
+        """Score file -> the path of its LLRs, each by models of other speakers; None if there are too few."""
+        try:
+            done = _fusion.cross_validated([str(scores)])
+        except ValueError as error:
+            self.folder.say(f"note: not calibrated: {error}")
+            return None
         path = scores.with_name(scores.name.replace(".scores.", ".llr."))
         wanted = Wanted((self.args.dcf_p_target,), self.args.dcf_c_miss, self.args.dcf_c_fa)
         first = done.systems[0]
@@ -197,14 +208,16 @@ class TrialTest:
             self.folder.say(line)
         return path
 
-    def _write_origin(self, way: str) -> None:
-        """scores.json: which model and options made the score files, and the cohort; for --store."""
-        given = self.cohort is not None and self.args.cohort
-        cohort = self.args.cohort if given else str(self.folder.cohort) if self.cohort_list else ""
-        names = ("score_norm", "subtract_mean", "top_n", *SCORING_OPTIONS)
-        held = {name: getattr(self.args, name) for name in names if hasattr(self.args, name)}
-        origin = {"model": self.args.initial_model, "way": way, "cohort": cohort, "options": held}
-        write_text(self.folder.evaluation / "scores.json", json.dumps(origin, indent=2) + "\n")
+    def _write_origin(self, scores: Path, model: str, weights: str) -> None:
+        """Beside a score file: which weights, options and cohort made it, for --store."""
+        args, cohort = self.args, ""
+        if self.cohort_list is not None:
+            cohort = str(self.folder.cohort)
+        elif self.cohort is not None:
+            cohort = args.cohort or _decisions.IN_MODEL
+        held = {name: getattr(args, name) for name in (*SCORING_OPTIONS, "subtract_mean")}
+        held |= options.chosen_options(args, options.TESTING_KINDS)
+        _decisions.write_origin(scores, model, weights, cohort, held)
 
     def _report(self, labelled: dict[str, Path]) -> None:
         """Score files of lists, LLRs or not -> report.html and det.png."""
@@ -215,8 +228,9 @@ class TrialTest:
             return
         folder, measured = self.folder, []
         table = str(folder.evaluation / "utterances.tsv")
-        wanted = Wanted(c_miss=self.args.dcf_c_miss, c_fa=self.args.dcf_c_fa, llr=self.args.calibrate)
+        priors = tuple(dict.fromkeys((self.args.dcf_p_target, *Wanted().p_targets)))
         for stem, path in labelled.items():
+            wanted = Wanted(priors, self.args.dcf_c_miss, self.args.dcf_c_fa, llr=".llr." in path.name)
             held = read_score_file(str(path))
             durations = {"duration_s": read_conditions(table, held.files)["duration_s"]}
             measured.append(measure_freely(stem, held, wanted, durations))
@@ -241,7 +255,11 @@ class TrialTest:
             return
         for stem, scored in zip(self.lists, outcome.found, strict=True):
             path = self.folder.evaluation / f"{stem}.decisions.csv"
-            accepted = write_decisions(path, scored, decision, self.args.prior)
+            accepted = _decisions.write_decisions(
+                path, scored.trials, scored.scores, decision, self.args.prior
+            )
+            if scored.left_out:
+                self.folder.say(f"note: {scored.left_out} trials left out with the skipped files")
             self.folder.say(
                 f"{accepted} of {len(scored.scores)} trials accepted ({decision['rule']}): {path}"
             )
@@ -283,22 +301,6 @@ def save_cohort(folder: RunFolder, cohort: Cohort | None) -> None:
         return
     checkpoint.save_cohort(folder.cohort, cohort._asdict())
     folder.say(f"{len(cohort.entries)} cohort entries in {folder.cohort}; --cohort uses them again")
-
-
-def write_decisions(path: Path, scored: Scored, decision: dict[str, Any], prior: float) -> int:
-    """CSV of both sides, score, LLR, probability at a prior, decision -> how many were accepted."""
-    names, trials, scores = scored.trials.names, scored.trials, scored.scores
-    llrs = Calibration.from_dict(decision["calibration"]).apply(scores)
-    columns = [[f"{value:.6g}" for value in each] for each in (scores, llrs, probability(llrs, prior))]
-    accepted = scores >= decision["threshold"]
-    decisions = np.where(accepted, "accept", "reject").tolist()
-    sides = [[names[i] for i in side] for side in (trials.enrol, trials.test)]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("enrol", "test", "score", "llr", "probability", "decision"))
-    writer.writerows(zip(*sides, *columns, decisions, strict=True))
-    write_text(path, text.getvalue())
-    return int(accepted.sum())
 
 
 def _stems(paths: Sequence[str]) -> list[str]:

@@ -244,6 +244,11 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def digest(path: Path) -> str:
+    """A hash of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with written_whole(path) as stream:

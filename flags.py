@@ -34,7 +34,7 @@ HEEDED_BY_EVAL = (  # beside what is stored with a model
     *("eval", "prepare", "test", "initial_model", "config", "save_path", "seed", "device", "gpu_id"),
     *("nDataLoaderThread", "skip_bad_audio", "test_list", "enrol_list", "test_path", "reuse_embeddings"),
     *("dcf_p_target", "dcf_c_miss", "dcf_c_fa", "prior", "report", "calibrate"),
-    *(*COHORT_OPTIONS, "top_n", "train_list", "train_path", "exclude"),
+    *(*COHORT_OPTIONS, "train_list", "train_path", "exclude"),
 )
 # What the ancestors' flags are called here (see docs/migrating.md).
 SPELLINGS = {
@@ -280,6 +280,9 @@ def _schedule_flags(parser: Parser) -> None:
 def complete_evaluation_options(resolved: options.Resolved, stored: dict[str, Any], older: bool) -> None:
     """What --eval takes from the command line, which flags it doesn't heed; older: a file of an ancestor."""
     args, heeded = resolved.args, {*stored, *HEEDED_BY_EVAL, *SCORING_OPTIONS}
+    heeded |= options.chosen_options(args, options.TESTING_KINDS).keys()
+    if args.score_norm == "none" and not args.subtract_mean and not args.prepare:
+        heeded -= {"cohort", "cohort_list", "cohort_path", "cohort_entries", "cohort_utterances"}
     if older:
         if not args.model:
             raise ValueError(f"{args.initial_model} doesn't show its model; give --model")
@@ -297,6 +300,8 @@ def complete_training_options(args: argparse.Namespace, given: set[str]) -> None
     for kind in ("models", "loss"):
         if not getattr(args, options.KINDS[kind].flag):
             raise ValueError(f"--{options.KINDS[kind].flag} is needed: {options.choices(kind)}")
+    if args.cohort:
+        raise ValueError("--cohort is for --eval; training makes a cohort of --cohort_list for each test")
     if args.mixedprec:
         if "precision" in given and args.precision != "fp16":
             raise ValueError(f"--mixedprec is --precision fp16, not {args.precision}; give one of them")
@@ -339,9 +344,13 @@ def check_network_ranges(args: argparse.Namespace) -> None:
         raise ValueError(f"--input_scale must be positive, got {args.input_scale}")
     if args.eval_frames:
         _long_enough(args, "eval_frames")
+    if args.cohort and args.cohort_list:
+        raise ValueError("--cohort is made already, --cohort_list is to make one of; give one of them")
     if not 0.0 < args.prior < 1.0:
         raise ValueError(f"--prior must lie between 0 and 1, got {args.prior}")
-    if not 0.0 < args.dcf_p_target < 1.0 or not min(args.dcf_c_miss, args.dcf_c_fa) > 0.0:
+    if not 0.0 < args.dcf_p_target < 1.0 or not all(
+        0.0 < cost < math.inf for cost in (args.dcf_c_miss, args.dcf_c_fa)
+    ):
         raise ValueError("expected 0 < --dcf_p_target < 1 and --dcf_c_miss, --dcf_c_fa > 0")
 
 

@@ -83,11 +83,24 @@ def build(kind: str, args: argparse.Namespace, *wired: Any) -> Any:
 
 def network_options(args: argparse.Namespace, kinds: Iterable[str] = NETWORK_KINDS) -> dict[str, Any]:
     """The resolved options that decide what the network computes (or those of other kinds)."""
-    names = ["nOut", "input_scale"]
+    own = {name: getattr(args, name) for name in ("nOut", "input_scale") if hasattr(args, name)}
+    return own | chosen_options(args, kinds)
+
+
+def chosen_options(args: argparse.Namespace, kinds: Iterable[str]) -> dict[str, Any]:
+    """The choices of some kinds, and the options that these have."""
+    names = list[str]()
     for kind in kinds:
         flag = KINDS[kind].flag
         names += [flag, *plugin_options(plugin(kind, getattr(args, flag)))]
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
+
+
+def sources(args: argparse.Namespace, kinds: Iterable[str]) -> bytes:
+    """The code of the chosen plug-ins of some kinds, and of what their folders share."""
+    names = ((kind, getattr(args, KINDS[kind].flag)) for kind in kinds)
+    files = (sorted([*(ROOT / kind).glob("_*.py"), ROOT / kind / f"{name}.py"]) for kind, name in names)
+    return b"".join(file.read_bytes() for folder in files for file in folder)
 
 
 def fixed_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
-from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -213,7 +212,7 @@ def training_svgs(results: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in results:
         for key in titles:
             if isinstance(row.get("epoch"), int) and isinstance(row.get(key), int | float):
-                line = Path(str(row.get("test_list", ""))).stem
+                line = str(row.get("list", ""))
                 found[key].setdefault(line, {})[row["epoch"]] = row[key]
     drawn = []
     for key, title in titles.items():

@@ -64,6 +64,12 @@ def join() -> None:
         torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
 
 
+def leave() -> None:
+    """Leave the other processes; one that ends without it may be aborted by its network threads."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def is_first() -> bool:
     """Whether this process, among those of the same command, is the one that speaks and writes."""
     return place()[0] == 0
@@ -81,8 +87,35 @@ def gather(value: Any) -> list[Any]:
     if num_ranks == 1:
         return [value]
     values = [None] * num_ranks if rank == 0 else None
-    torch.distributed.gather_object(value, values)
+    with _lost_process():
+        torch.distributed.gather_object(value, values)
     return values or []
+
+
+def broadcast(value: Any) -> Any:
+    """The first process's value, in every process."""
+    if place()[1] == 1:
+        return value
+    values = [value]
+    with _lost_process():
+        torch.distributed.broadcast_object_list(values)
+    return values[0]
+
+
+def raise_anyones(error: BaseException | None) -> None:
+    """Raise this process's error; or another one's, so that all end together."""
+    errors = [each for each in gather_everywhere(error) if each is not None]
+    if errors:
+        raise error or errors[0]
+
+
+@contextmanager
+def _lost_process() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise OSError(f"another process of this command is gone: {reason}") from None
 
 
 def gather_everywhere(value: Any) -> list[Any]:
@@ -91,7 +124,8 @@ def gather_everywhere(value: Any) -> list[Any]:
     if num_ranks == 1:
         return [value]
     values = [None] * num_ranks
-    torch.distributed.all_gather_object(values, value)
+    with _lost_process():
+        torch.distributed.all_gather_object(values, value)
     return values
 
 
@@ -152,7 +186,7 @@ class Precision:
         if device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name != "fp32"
 
-    def autocast(self) -> Any:
+    def context(self) -> Any:
         """Context in which the network is called."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
@@ -205,8 +239,11 @@ class Stopped(Exception):  # noqa: N818  (a request, not an error)
     """The user or the system asked the process to end."""
 
     def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
+        super().__init__(signum)
         self.exit_code = 128 + signum
+
+    def __str__(self) -> str:
+        return signal.Signals(self.args[0]).name
 
 
 class StopSignal:

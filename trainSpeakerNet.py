@@ -7,6 +7,8 @@ python trainSpeakerNet.py --eval --initial_model exps/exp1/model/best.model --te
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import checkpoint
@@ -18,6 +20,7 @@ from embedding import Cohort, CohortList
 from evaluation import TrialTest, save_cohort
 from flags import SCORING_OPTIONS
 from report import RunFolder
+from scoring._decisions import decided_options
 from SpeakerNet import SpeakerNet
 from training import Run
 
@@ -35,6 +38,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
     """
     resolved = options.resolve(core, argv)
     resolved.args.eval |= resolved.args.prepare or resolved.args.test
+    if resolved.args.prepare and resolved.args.test:
+        raise ValueError("--prepare and --test are different things to do; give one of them")
     model_file, stored = None, dict[str, Any]()
     source = resolved.args.initial_model
     if resolved.args.eval and not source:
@@ -42,13 +47,14 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
     if source:
         model_file = checkpoint.load_model(source)
         scoring = {name: value for name, value in model_file.options.items() if name in SCORING_OPTIONS}
-        scoring |= model_file.decision["options"] if model_file.decision else {}
+        decided = decided_options(model_file.decision, source) if resolved.args.eval else {}
+        scoring |= decided
         stored = model_file.network_options() | scoring
         resolved = options.resolve(core, argv, stored)
         resolved.args.initial_model = source
         resolved.args.eval |= resolved.args.prepare or resolved.args.test
         network = {name: value for name, value in stored.items() if name not in scoring}
-        options.refuse_contradictions(resolved, network, source)
+        options.refuse_contradictions(resolved, network | decided if resolved.args.test else network, source)
     args, given = resolved.args, resolved.given
     args.test_list = [path for path in args.test_list if path]
     for name, what in flags.NOT_YET.items():
@@ -58,6 +64,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
     if args.eval:
         assert model_file is not None  # latest_model sees to it
         flags.complete_evaluation_options(resolved, stored, bool(model_file.origin))
+        if args.test and given & {"cohort", "cohort_list"} and decided:
+            raise ValueError(f"--test goes by the cohort in {source}; leave out --cohort and --cohort_list")
     else:
         flags.complete_training_options(args, given)
         resolved.warnings.extend(flags.idle_augmentation(args, given))
@@ -91,14 +99,25 @@ def evaluate(
     folder.require_writable()
     folder.say(f"{args.model} from {args.initial_model} on {runtime.describe(device)}")
     network = network.to(device)
-    with stop.guard():
+    with stop.guard(), told_stop(folder):
         if args.prepare:
             mean = cohort_list.mean(network, stop)
             save_cohort(folder, cohort_list.prepare(network, normalize, stop, mean))
         elif args.test:
             trial_test.decide(network, normalize, stop, decision)
         else:
-            trial_test.evaluate(network, normalize, stop, args.initial_model)
+            weights = checkpoint.digest(model_file.weights)
+            trial_test.evaluate(network, normalize, stop, args.initial_model, weights)
+
+
+@contextmanager
+def told_stop(folder: RunFolder) -> Iterator[None]:
+    """Say that an evaluation was stopped."""
+    try:
+        yield
+    except runtime.Stopped as stopped:
+        folder.say(f"stopped by {stopped}; embeddings made so far are kept in {folder.embeddings}")
+        raise
 
 
 def stored_cohort(args: argparse.Namespace, model_file: ModelFile) -> Cohort | None:
@@ -141,13 +160,20 @@ def train(
         raise
 
 
+def refuse(reason: str) -> int:
+    """Say why the command ends, once, however many processes it has -> its exit code."""
+    if runtime.is_first():
+        print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)
+    return 2
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command -> its exit code: 0, 2 for a mistake of the user, 128 + the signal that stopped it."""
     stop, folder = runtime.StopSignal(), None
     stop.install()
     try:
         args, model_file, warnings = parse(sys.argv[1:] if argv is None else argv)
-        for warning in warnings:
+        for warning in warnings if runtime.is_first() else ():
             print(f"warning: {warning}", file=sys.stderr)
         folder = RunFolder(args.save_path)
         if model_file is not None and model_file.origin:
@@ -158,18 +184,21 @@ def main(argv: list[str] | None = None) -> int:
         else:
             train(args, model_file, folder, stop)
     except (ValueError, OSError) as error:
-        print(f"trainSpeakerNet.py: error: {error}", file=sys.stderr)
-        return 2
+        return refuse(str(error))
     except (MemoryError, RuntimeError) as error:
+        if "DataLoader worker" in str(error):
+            return refuse(f"a data worker died: {str(error).splitlines()[0]}")
         if not runtime.is_out_of_memory(error):
             raise
-        print("trainSpeakerNet.py: error: out of memory; lower --batch_size or --max_frames", file=sys.stderr)
-        return 2
+        return refuse(
+            "out of memory; lower --batch_size or --max_frames (with --eval: --num_eval, --eval_frames)"
+        )
     except runtime.Stopped as stopped:
         return stopped.exit_code
     finally:
         if folder is not None:
             folder.close()
+        runtime.leave()
     return 0
 
 

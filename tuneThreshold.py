@@ -30,7 +30,6 @@ from scoring._files import (
     ScoreFile,
     naming,
     read_conditions,
-    read_origin,
     read_score_file,
     read_scores,
     require_same_trials,
@@ -188,20 +187,26 @@ def calibrate(args: argparse.Namespace) -> list[str]:
 
 def report(args: argparse.Namespace) -> list[str]:
     """The command's options -> report.html and det.png of one or several score files."""
-    import page  # here, because drawing takes longer to start than figures take
+    try:
+        import page  # here, because drawing takes longer to start than figures take
+    except ModuleNotFoundError as error:
+        raise ValueError(f"report needs {error.name}: pip install -r requirements.txt") from None
     from audio import AudioError, Recordings
 
     found = []
-    for path in args.scores:
+    for path, name in zip(args.scores, short_names(args.scores), strict=True):
         trials = read_score_file(path)
         with naming(path):
             groups = read_conditions(args.conditions, trials.files) if args.conditions else None
-            found.append(measure(path, trials, wanted(args), drawing(trials, args), groups))
+            found.append(measure(name, trials, wanted(args), drawing(trials, args), groups))
+
+    paths = sorted({path for system in found for path in system.trials.files})
+    recordings, rows = Recordings(args.audio, paths), {path: row for row, path in enumerate(paths)}
 
     def listen(path: str) -> "Audio | None":
         try:
-            return Recordings(args.audio, [path])[0].whole()
-        except (AudioError, ValueError):
+            return recordings[rows[path]].whole()
+        except AudioError:
             return None
 
     folder = Path(args.output)
@@ -209,10 +214,21 @@ def report(args: argparse.Namespace) -> list[str]:
     return [str(written)]
 
 
+def short_names(paths: list[str]) -> list[str]:
+    """Paths -> names without the folders that all share, and without the ending that all share."""
+    parts = [Path(path).parts for path in paths]
+    while all(len(each) > 1 for each in parts) and len({each[0] for each in parts}) == 1:
+        parts = [each[1:] for each in parts]
+    while all(len(each) > 1 for each in parts) and len({each[-1] for each in parts}) == 1:
+        parts = [each[:-1] for each in parts]
+    return ["/".join(each).removesuffix(".scores.txt") for each in parts]
+
+
 def store(args: argparse.Namespace, found: Measured) -> list[str]:
     """Put the rule's threshold, a calibration and what made the scores into a model file -> what to say."""
     import checkpoint  # here, because PyTorch and SciPy take longer to start than figures take
     from scoring._calibration import fit
+    from scoring._decisions import IN_MODEL, read_origin
 
     names = {"eer": "EER", "p_fa": "P_fa", "p_miss": "P_miss", "cost": "minDCF"}
     rules = found.wanted.rules()
@@ -222,15 +238,19 @@ def store(args: argparse.Namespace, found: Measured) -> list[str]:
     model, origin = checkpoint.load_model(args.store), read_origin(args.scores[0])
     if model.origin:
         raise ValueError(f"--store {args.store}: turn it into this trainer's by inferSpeakerNet.py convert")
-    if Path(origin["model"]).resolve() != Path(args.store).resolve():
-        raise ValueError(f"--store {args.store}: {args.scores[0]} was made with {origin['model']}")
+    if origin["weights"] != checkpoint.digest(model.weights):
+        raise ValueError(
+            f"--store {args.store}: {args.scores[0]} was made with {origin['model']} or older weights"
+        )
     decision = {
         "threshold": found.figures[rules[rule]],
         "rule": rule,
         "calibration": fit(found.trials.scores, found.trials.known_labels(), names=["score"]).to_dict(),
         "options": origin["options"],
     }
-    cohort = checkpoint.load_cohort(origin["cohort"]) if origin["cohort"] else None
+    cohort = model.cohort if origin["cohort"] == IN_MODEL else None
+    if origin["cohort_digest"]:
+        cohort = checkpoint.load_cohort(origin["cohort"])
     checkpoint.save_model(Path(args.store), model._replace(cohort=cohort, decision=decision))
     return [f"{args.store} now decides at {decision['threshold']:.6g} ({rule}): trainSpeakerNet.py --test"]
 

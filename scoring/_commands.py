@@ -76,7 +76,7 @@ def _parser(command: str, description: str) -> Parser:
     add("--dcf_p_target", type=float, nargs="+", default=[0.05, 0.01, 0.001], help="priors of minDCF")
     add("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
     add("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")
-    add("--speaker_folder", type=int, default=0, help="folder of a path that names its speaker, from 0")
+    add("--speaker_folder", type=int, help="folder that names the speaker, from 0; default: what fits")
     add("--utt2spk", default="", help="file with lines `path speaker`, instead of --speaker_folder")
     return made
 

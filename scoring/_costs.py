@@ -17,7 +17,7 @@ def act_dcf(rates: ErrorRates, p_target: float = 0.05, c_miss: float = 1.0, c_fa
 
 def cost(rates: ErrorRates, p_target: float, c_miss: float, c_fa: float) -> Floats:
     """Normalised detection cost (K,) of every operating point."""
-    if not 0.0 < p_target < 1.0 or not min(c_miss, c_fa) > 0.0:
+    if not 0.0 < p_target < 1.0 or not all(0.0 < c < np.inf for c in (c_miss, c_fa)):
         raise ValueError(f"expected 0 < p_target < 1 and costs > 0, got {p_target}, {c_miss}, {c_fa}")
     blind = min(c_miss * p_target, c_fa * (1.0 - p_target))
     return (c_miss * p_target * rates.p_miss + c_fa * (1.0 - p_target) * rates.p_fa) / blind

@@ -1,10 +1,9 @@
 """Score files: their trials, whose they are, and the conditions they were recorded in; NumPy only."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,20 +117,6 @@ def score_text(files: Sequence[str], sides: Integers, scores: Floats, labels: La
     return "".join(gap.join(row) + "\n" for row in zip(*columns, strict=True))
 
 
-def read_origin(scores: str) -> dict[str, Any]:
-    """Score file of --eval -> the model, options and cohort that made it, out of scores.json beside it."""
-    path = Path(scores).with_name("scores.json")
-    try:
-        origin = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"--store needs {path}, which --eval writes beside the scores") from None
-    except (UnicodeDecodeError, json.JSONDecodeError):
-        origin = None
-    if not isinstance(origin, dict) or not origin.keys() >= {"model", "cohort", "options"}:
-        raise ValueError(f"{path}: damaged; run --eval again")
-    return origin
-
-
 def require_same_trials(first: ScoreFile, other: ScoreFile) -> None:
     """Raises ValueError unless both hold the same trials with the same labels, or none."""
     if first.files != other.files or not np.array_equal(first.sides, other.sides):
@@ -171,13 +156,21 @@ def speakers_of(files: list[str], speaker_folder: int = 0, utt2spk: str = "") ->
         ) from None
 
 
-def units_of(trials: ScoreFile, resample: str, speaker_folder: int, utt2spk: str) -> Integers:
-    """What is resampled -> its number on both sides of each trial (N, 2)."""
+def units_of(trials: ScoreFile, resample: str, speaker_folder: int | None, utt2spk: str) -> Integers:
+    """What is resampled -> its number on both sides of each trial (N, 2); no folder: the one that fits."""
     if resample == "trials":
         return np.repeat(np.arange(len(trials.scores))[:, None], 2, axis=1)
     if resample == "utterances":
         return trials.sides
-    speakers = np.unique(speakers_of(trials.files, speaker_folder, utt2spk), return_inverse=True)[1]
+    if speaker_folder is None and not utt2spk:
+        speaker_folder = find_speaker_folder(trials)
+        if speaker_folder is None:
+            raise ValueError(
+                f"{trials.path}: no folder of the paths is shared by target trials alone, as a speaker's is: "
+                "give --utt2spk (intervals can do without: --resample trials)"
+            )
+    names = speakers_of(trials.files, speaker_folder or 0, utt2spk)
+    speakers = np.unique(names, return_inverse=True)[1]
     units = speakers[trials.sides]
     labels = trials.known_labels()
     for i in np.flatnonzero((units[:, 0] == units[:, 1]) != (labels == 1))[:1]:

@@ -160,7 +160,7 @@ def cross_validated(
     quality: str = "",
     p: float = 0.5,
     *,
-    speaker_folder: int = 0,
+    speaker_folder: int | None = None,
     utt2spk: str = "",
     num_groups: int = 5,
     seed: int = 0,
@@ -171,7 +171,7 @@ def cross_validated(
     measured = read_quality(quality, first.files) if quality else None
     speakers = units_of(first, "speakers", speaker_folder, utt2spk)
     names, table = columns(systems, measured)
-    labels = first.known_labels()
+    labels, num_groups = first.known_labels(), min(num_groups, len(np.unique(speakers)))
     with naming(first.path), np.errstate(over="ignore"):
         llr, num_unscored, models = cross_validate(
             table, labels, *speakers.T, p_target=p, num_groups=num_groups, seed=seed, names=names

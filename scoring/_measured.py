@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scoring._bootstrap import interval, resampled
 from scoring._figures import LOW_P_FA, eer, figures, min_dcf, threshold_for_p_fa, threshold_for_p_miss
-from scoring._files import ScoreFile, condition_groups, find_speaker_folder, units_of
+from scoring._files import ScoreFile, condition_groups, units_of
 from scoring._rates import ErrorRates, Floats, Integers, error_rates
 
 BAND_POINTS = 100  # at which the DET curve's interval is computed
@@ -111,6 +111,7 @@ def measure(
         _condition(trials, attribute, group, picked, wanted)
         for attribute, held in (conditions or {}).items()
         for group, picked in condition_groups(held, trials.sides).items()
+        if picked.any()
     ]
     return Measured(name, trials, rates, values, spread, band, bootstrap, groups, wanted)
 
@@ -122,10 +123,9 @@ def measure_freely(
 
     Lists that are too small get no intervals.
     """
-    folder = find_speaker_folder(trials)
-    for what in ("speakers", "utterances") if folder is not None else ("utterances",):
+    for what in ("speakers", "utterances"):
         with suppress(ValueError):
-            bootstrap = Resampling(units_of(trials, what, folder or 0, ""), what)
+            bootstrap = Resampling(units_of(trials, what, None, ""), what)
             return measure(name, trials, wanted, bootstrap, conditions)
     return measure(name, trials, wanted, None, conditions)
 

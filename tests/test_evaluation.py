@@ -274,14 +274,16 @@ def test_enrolments_of_several_files_are_averaged(model, corpus, tmp_path):
         "".join(f"spk0/{take}.wav spk0/3.wav\n" for take in range(3))
         + "spk1/0.wav spk1/3.wav\n"
         + "".join(f"spk0/{a}.wav spk0/{b}.wav\n" for a in range(3) for b in range(3))
+        + "spk1/0.wav spk1/0.wav\n"
     )
     assert evaluate(model, corpus, tmp_path / "pairs", "--test_list", pairs).returncode == 0
     single = scores_of(tmp_path / "pairs", "pairs")
+    assert len(single) == 14
     # the cosine with a mean is the mean of the cosines over the mean's length
-    length = np.sqrt(single[4:].mean())
+    length = np.sqrt(single[4:13].mean())
     found = scores_of(tmp_path / "exp", "models")
     assert found[0] == pytest.approx(single[:3].mean() / length, abs=1e-5)
-    assert found[2] == pytest.approx(single[3], abs=1e-5)
+    assert found[2] == pytest.approx(single[3] / np.sqrt(single[13]), abs=1e-5)  # of one file likewise
     table = (tmp_path / "exp" / "result" / "eval" / "utterances.tsv").read_text().splitlines()
     assert table[0] == "path\tduration_s\tnorm" and table[1].startswith("anna\t3.0000\t")
     refused = evaluate(model, corpus, tmp_path / "x", *words, "--scoring=distance")
@@ -310,7 +312,8 @@ def test_decisions_need_nothing_but_the_model_file(model, corpus, tmp_path):
     assert evaluate(model, corpus, tmp_path / "plain", "--test_list", pairs).returncode == 0
     scores = scores_of(tmp_path / "plain", "pairs")
     decision = {
-        "threshold": float(scores.mean()), "rule": "EER", "calibration": calibration.to_dict(), "options": {},
+        "threshold": float(scores.mean()), "rule": "EER", "calibration": calibration.to_dict(),
+        "options": {"scoring": "cosine", "score_norm": "none", "num_eval": 2},
     }  # fmt: skip
     checkpoint.save_model(tmp_path / "m.model", checkpoint.load_model(str(model))._replace(decision=decision))
     words = ["--test_list", pairs, "--prior=0.1"]
@@ -381,20 +384,36 @@ def test_a_stored_threshold_decides_as_the_list_it_was_found_on(trained, corpus,
     false = [taken for taken, (label, *_) in zip(accepted, trials, strict=True) if not label]
     assert 0 < sum(false) <= 0.1 * len(false)
     # --eval goes by the same options, from the model file alone
-    assert (
-        evaluate(model, corpus, tmp_path / "again", "--test_list", labelled, "--report=False").returncode == 0
-    )
+    again = evaluate(model, corpus, tmp_path / "again", "--test_list", labelled, "--report=False")
+    assert again.returncode == 0, again.stderr
     np.testing.assert_allclose(
         scores_of(tmp_path / "again", "all"), scores_of(tmp_path / "dev", "all"), atol=1e-6
     )
-    refused = run_here("tuneThreshold.py", scores, "--store", trained[0] / "model" / "best.model")
-    assert_refused(refused, "was made with", "m.model")
+    norms = ["--score_norm=none", "--eval_frames=40", f"--cohort_list={corpus.train_list}"]
+    for flag, told in zip(norms, ("contradicts", "contradicts", "goes by the cohort in"), strict=True):
+        refused = evaluate(model, corpus, tmp_path / "exp", "--test_list", pairs, flag, mode="--test")
+        assert_refused(refused, told)
+    # stored once more from scores that the model's own cohort normalised: it keeps that cohort
+    words[0] = tmp_path / "again" / "result" / "eval" / "all.scores.txt"
+    assert tuneThreshold.main([*map(str, words)]) == 0
+    assert checkpoint.load_model(str(model)).cohort is not None
+    fine_tuning = trainSpeakerNet.parse(["--initial_model", str(model), "--trainfunc=softmax"])[0]
+    assert fine_tuning.score_norm == "none"
+    model_file = checkpoint.load_model(str(model))
+    changed = model_file.weights | {"model.conv1.weight": model_file.weights["model.conv1.weight"] + 1.0}
+    checkpoint.save_model(tmp_path / "other.model", model_file._replace(weights=changed))
+    refused = run_here("tuneThreshold.py", scores, "--store", tmp_path / "other.model")
+    assert_refused(refused, "or older weights")
     refused = run_here("tuneThreshold.py", scores, "--store", model, "--rule", "p_miss")
     assert_refused(refused, "--rule p_miss needs --p_miss")
-    scores.with_name("scores.json").write_text("[]")
-    assert_refused(run_here("tuneThreshold.py", scores, "--store", model), "scores.json: damaged")
-    scores.with_name("scores.json").unlink()
-    assert_refused(run_here("tuneThreshold.py", scores, "--store", model), "scores.json, which --eval writes")
+    (tmp_path / "dev" / "result" / "cohort.pt").write_bytes(b"another")
+    assert_refused(run_here("tuneThreshold.py", scores, "--store", model), "cohort.pt: gone or changed")
+    scores.write_text(scores.read_text() + "0.5 x y 1\n")
+    assert_refused(run_here("tuneThreshold.py", scores, "--store", model), "all.scores.txt: changed since")
+    scores.with_suffix(".json").write_text("[]")
+    assert_refused(run_here("tuneThreshold.py", scores, "--store", model), "all.scores.json: damaged")
+    scores.with_suffix(".json").unlink()
+    assert_refused(run_here("tuneThreshold.py", scores, "--store", model), "needs scores of --eval")
 
 
 def test_a_report_of_two_systems(model, corpus, tmp_path):
@@ -411,7 +430,54 @@ def test_a_report_of_two_systems(model, corpus, tmp_path):
     result = run_here("tuneThreshold.py", "report", *words)
     assert result.returncode == 0, result.stderr
     text = (tmp_path / "report" / "report.html").read_text()
-    assert str(files[0]) in text and str(files[1]) in text and "data:audio/mpeg" in text
+    assert "Scores of 0<" in text and "Scores of 40<" in text and "data:audio/mpeg" in text
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        [1],
+        {"threshold": 0.1},
+        {"threshold": 0.1, "rule": "", "calibration": {}, "options": {"save_path": "EVIL"}},
+        {"threshold": 0.1, "rule": "", "calibration": {}, "options": {"scoring": "mean", "score_norm": "none",
+                                                                     "eval_frames": "abc"}},
+    ],
+)  # fmt: skip
+def test_a_decision_of_another_form_is_refused(model, corpus, tmp_path, decision):
+    checkpoint.save_model(tmp_path / "m.model", checkpoint.load_model(str(model))._replace(decision=decision))
+    words = ["--test_list", corpus.test_list]
+    refused = evaluate(tmp_path / "m.model", corpus, tmp_path / "x", *words, mode="--test")
+    assert_refused(refused, "")
+    assert not (tmp_path / "EVIL").exists() and not (tmp_path / "x").exists()
+
+
+def test_processes_with_different_stores_drop_nothing(model, corpus, tmp_path):
+    words = [
+        f"--initial_model={model}",
+        f"--test_list={corpus.test_list}",
+        f"--test_path={corpus.root}",
+        "--eval",
+    ]
+    words += ["--nDataLoaderThread=0", "--eval_frames=0", "--device=cpu", f"--save_path={tmp_path}"]
+    some = tmp_path / "some.txt"
+    some.write_text("spk0/0.wav spk0/1.wav\n")
+    assert evaluate(model, corpus, tmp_path, "--test_list", some, "--eval_frames=0").returncode == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [*torchrun, ROOT / SCRIPT, *words, "--report=False"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0 and "left out" not in done.stdout, done.stderr
+    assert len(scores_of(tmp_path)) == 12
+    damaged = shutil.copytree(corpus.root, tmp_path / "audio")
+    (damaged / "spk3" / "1.wav").write_bytes(b"damaged")
+    done = subprocess.run(
+        [*command, f"--test_path={damaged}"], capture_output=True, text=True, timeout=300, env=environment
+    )
+    ours = [line for line in done.stderr.splitlines() if line.startswith("trainSpeakerNet.py: error")]
+    assert done.returncode and len(ours) == 1 and "spk3/1.wav" in ours[0], done.stderr
+    [store] = (tmp_path / "result" / "embeddings").glob("*.npz")
+    with np.load(store) as content:  # what both had embedded is kept
+        assert len(content["vectors"]) > 12
 
 
 def test_a_store_of_another_form_is_not_believed(tmp_path):

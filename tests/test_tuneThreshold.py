@@ -414,9 +414,17 @@ def test_speakers_from_a_folder_or_a_file(tmp_path):
         "z",
         "z",
     ]
-    assert_refused(
-        run_here("tuneThreshold.py", path, "--intervals"), "a/x/1 a/y/1 has label 0", "one speaker"
+    refused = run_here("tuneThreshold.py", path, "--intervals", "--speaker_folder", 0)
+    assert_refused(refused, "a/x/1 a/y/1 has label 0", "one speaker")
+    np.testing.assert_array_equal(
+        scorefiles.units_of(trials, "speakers", None, ""), scorefiles.units_of(trials, "speakers", 1, "")
     )
+    path.write_text(text.replace("a/", ""))
+    assert scorefiles.find_speaker_folder(scorefiles.read_score_file(str(path))) == 0
+    path.write_text(text.replace("/", "-"))
+    refused = run_here("tuneThreshold.py", path, "--intervals")
+    assert_refused(refused, "no folder of the paths", "--utt2spk")
+    path.write_text(text)
     assert_refused(run_here("tuneThreshold.py", path, "--intervals", "--speaker_folder", 2), "no folder 2")
     (tmp_path / "utt2spk").write_text("\n".join(lines[1:]) + "\n")
     refused = run_here("tuneThreshold.py", path, "--intervals", "--utt2spk", tmp_path / "utt2spk")
