@@ -17,7 +17,7 @@ import runtime
 from audio import Audio, AudioError, Recordings
 from embedding import Cohort, CohortList, Embedded, Embedder, fingerprint
 from files import write_text
-from flags import SCORING_OPTIONS, TEST_OPTIONS
+from flags import SCORING_OPTIONS, TEST_OPTIONS, needs_cohort
 from report import RunFolder
 from scoring import _decisions, _fusion
 from scoring._figures import figures
@@ -89,7 +89,7 @@ class TrialTest:
         self.has_labels = next(iter(self.lists.values())).labels is not None
         self.embedder = Embedder(recordings, args, device, folder.remark, store)
         self.cohort, self.cohort_list = cohort, None
-        if cohort is None and (args.score_norm != "none" or args.subtract_mean):
+        if cohort is None and needs_cohort(args):
             self.cohort_list = CohortList(args, device, folder.remark, store)
         if not self.embedder.scoring.is_vector and self.models.any():
             raise ValueError(f"--enrol_list averages files, which is not for --scoring {args.scoring}")

@@ -15,10 +15,7 @@ from options import BOOLEAN, Parser
 NSPEAKERS_OF_METRIC_LOSSES = ("proto", "ge2e", "angleproto")  # where --nSpeakers meant --nPerSpeaker ...
 LARGEST_NPERSPEAKER = 100  # ... up to this value; all else are classes
 # Flags of voxceleb_trainer for parts that this version doesn't have: refused, never ignored.
-NOT_YET = {
-    "distributed": "training on several GPUs",
-    "port": "training on several GPUs",
-}
+NOT_YET = dict.fromkeys(("distributed", "port"), "training on several GPUs")
 SCORING_OPTIONS = ("eval_frames", "num_eval", "scoring")  # stored with a model: how it was tested
 COHORT_OPTIONS = (
     *("score_norm", "subtract_mean", "cohort", "cohort_list", "cohort_path", "cohort_entries"),
@@ -80,14 +77,10 @@ AUGMENTATION_OF = {  # flag -> the kinds of augmentation that heed it
 MODELS = {"VGGVox40": "VGGVox", "ECAPA_TDNN": "ECAPA"}  # other names of models
 
 
-def _model(name: str) -> str:
-    return MODELS.get(name, name)
-
-
 def network_flags(parser: Parser) -> None:
     """Add the options that decide what the network computes."""
     group = parser.add_argument_group("network")
-    group.add_argument("--model", type=_model, help=options.choices("models"))
+    group.add_argument("--model", type=lambda name: MODELS.get(name, name), help=options.choices("models"))
     group.add_argument("--features", default="logmel", help=options.choices("features"))
     group.add_argument("--encoder_type", "--encoder", default="SAP", help=options.choices("pooling"))
     group.add_argument("--nOut", type=int, default=512, help="embedding size D")
@@ -277,11 +270,16 @@ def _schedule_flags(parser: Parser) -> None:
     group.add_argument("--scheduler", default="steplr", help=options.choices("scheduler"))
 
 
+def needs_cohort(args: argparse.Namespace) -> bool:
+    """Whether trials are scored with the help of a cohort."""
+    return bool(args.subtract_mean or options.plugin("normalization", args.score_norm).needs_cohort)
+
+
 def complete_evaluation_options(resolved: options.Resolved, stored: dict[str, Any], older: bool) -> None:
     """What --eval takes from the command line, which flags it doesn't heed; older: a file of an ancestor."""
     args, heeded = resolved.args, {*stored, *HEEDED_BY_EVAL, *SCORING_OPTIONS}
     heeded |= options.chosen_options(args, options.TESTING_KINDS).keys()
-    if args.score_norm == "none" and not args.subtract_mean and not args.prepare:
+    if not needs_cohort(args) and not args.prepare:
         heeded -= {"cohort", "cohort_list", "cohort_path", "cohort_entries", "cohort_utterances"}
     if older:
         if not args.model:

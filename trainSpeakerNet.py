@@ -122,7 +122,7 @@ def told_stop(folder: RunFolder) -> Iterator[None]:
 
 def stored_cohort(args: argparse.Namespace, model_file: ModelFile) -> Cohort | None:
     """The cohort of --cohort, or of the model file unless a list is given for one."""
-    if args.score_norm == "none" and not args.subtract_mean:
+    if not flags.needs_cohort(args):
         return None
     if args.cohort:
         return Cohort.of(checkpoint.load_cohort(args.cohort), args.cohort)

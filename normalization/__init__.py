@@ -11,6 +11,5 @@ Vectors are such that a score is the dot product of two of them: means of the le
 an utterance's crops. So this is for choices of --scoring whose `is_vector` is true; `distance` has an
 embedding for each crop, (U, crops, D), and is refused. Ids count alike in utterances and cohort, negative =
 unknown; entries of an utterance's own speaker are left out of its cohort. _cohort.py holds the mathematics,
-and what cohorts are made with: `speaker_means`, and for embeddings that aren't vectors yet `mean_embedding`
-and `subtract_mean`.
+and what cohorts are made with: `speaker_means`, and for embeddings that aren't vectors yet `subtract_mean`.
 """

@@ -129,41 +129,23 @@ def standardise(scores: Floats, statistics: Statistics, side: Ids) -> Floats:
     return (scores - statistics.mean[side]) / statistics.deviation[side]
 
 
-def speaker_means(vectors: Tensor, speakers: Ids, first_n: int = 0) -> tuple[Tensor, Ids]:
+def speaker_means(vectors: Tensor, speakers: Ids) -> tuple[Tensor, Ids]:
     """Utterance vectors (V, D), their speakers (V,) -> length-normalised means (S, D), speakers (S,) sorted.
 
-    With first_n the mean of each speaker's first so many utterances, as in the Voice Verification fork (3
-    there, not length-normalised).
-
     Raises:
-        ValueError: other shapes, values that aren't finite, unknown speakers, a negative first_n.
+        ValueError: other shapes, values that aren't finite, unknown speakers.
     """
     _check_vectors("cohort utterances", vectors, speakers)
     if len(vectors) == 0:
         raise ValueError("no cohort from a list without utterances")
     if (speakers < 0).any():
         raise ValueError(f"speaker means need every speaker; {np.count_nonzero(speakers < 0)} are unknown")
-    if first_n < 0:
-        raise ValueError(f"expected the first 1 or more utterances, or 0 for all, got {first_n}")
-    order = np.argsort(speakers, kind="stable")
-    ids, first, count = np.unique(speakers[order], return_index=True, return_counts=True)
-    row, column = _spans(first, np.minimum(count, first_n) if first_n else count)
+    ids, rows = np.unique(speakers, return_inverse=True)
+    row = torch.from_numpy(rows).to(vectors.device)
     sums = vectors.new_zeros((len(ids), vectors.shape[1]), dtype=torch.float64)
     for block in _blocks(len(row), vectors.shape[1]):
-        rows, utterances = (torch.from_numpy(i[block]).to(vectors.device) for i in (row, order[column]))
-        sums.index_add_(0, rows, vectors[utterances].double())
+        sums.index_add_(0, row[block], vectors[block].double())
     return F.normalize(sums).float(), ids
-
-
-def mean_embedding(embeddings: Tensor) -> Tensor:
-    """Embeddings (..., D) of a cohort, before length normalisation -> their mean (D,)."""
-    if embeddings.ndim < 2 or embeddings.numel() == 0:
-        raise ValueError(f"expected embeddings (..., D) of a cohort, got {(*embeddings.shape,)}")
-    flat = embeddings.flatten(0, -2)
-    total = flat.new_zeros(flat.shape[1], dtype=torch.float64)
-    for block in _blocks(*flat.shape):
-        total += flat[block].double().sum(0)
-    return (total / len(flat)).to(embeddings.dtype)
 
 
 def subtract_mean(embeddings: Tensor, mean: Tensor) -> Tensor:
