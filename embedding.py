@@ -35,7 +35,7 @@ class Embedded:
     def __init__(self, count: int) -> None:
         """None is there yet; the others' values are zeros."""
         self.vectors, self.measures = torch.zeros(count, 0, 0), np.zeros((count, 2))
-        self.there = np.zeros(count, dtype=bool)
+        self.there, self.num_known = np.zeros(count, dtype=bool), 0  # from earlier runs
 
     def put(self, numbers: Sequence[int], vectors: Tensor, measures: Floats) -> None:
         """Numbers of n recordings, their vectors (n, V, D), measures (n, 2)."""
@@ -151,6 +151,7 @@ class Embedder:
             way = fingerprint(network, self.args, normalize)
             store, identities = Store(self.store, way, self.device, mean), self.recordings.identities()
             store.fill(embedded, identities)
+            embedded.num_known = int(embedded.there.sum())
         new = np.flatnonzero(~embedded.there).tolist()
         if self.pads:
             sizes = self.recordings.sizes()  # so that a batch needs little padding
@@ -168,7 +169,7 @@ class Embedder:
                 measures = np.stack([[item.duration_s for item in items], norms], axis=1)
                 vectors = self.scoring.summarise(groups, normalize).cpu()
                 own.put([item.number for item in items], vectors, measures)
-        except (ValueError, OSError, runtime.Stopped) as caught:
+        except (ValueError, OSError, RuntimeError, MemoryError, runtime.Stopped) as caught:
             error = caught  # told to the other processes first, who would wait for this one
         self._gather(embedded, own)
         if store is not None:
@@ -202,7 +203,7 @@ class Embedder:
             for _, groups in self._batches(network, runtime.share(range(len(self.recordings))), stop, "mean"):
                 crops = torch.cat(groups, dim=1).flatten(0, 1)  # (n*K, D)
                 total, count = total + crops.double().sum(dim=0).cpu(), count + len(crops)
-        except (ValueError, OSError, runtime.Stopped) as caught:
+        except (ValueError, OSError, RuntimeError, MemoryError, runtime.Stopped) as caught:
             error = caught
         runtime.raise_anyones(error)
         parts = runtime.gather_everywhere((total, count))

@@ -106,6 +106,9 @@ class TrialTest:
         embedded = self.embedder.embed(network, normalize, stop, mean=mean)
         if not runtime.is_first():
             return None
+        if embedded.num_known:
+            kept = f"{embedded.num_known} of {len(self.paths)} recordings"
+            self.folder.say(f"embeddings of {kept} are from earlier runs: {self.folder.embeddings}")
         sides = self._sides(embedded)
         apply = self._normalization(cohort, sides)
         found = []

@@ -94,6 +94,8 @@ def test_embeddings_are_kept_until_audio_or_options_change(trained, corpus, tmp_
         words = ["--test_list", corpus.test_list, f"--test_path={root}", *more]
         result = evaluate(model, corpus, tmp_path / "exp", *words)
         assert result.returncode == 0, result.stderr
+        told = f"embeddings of {12 - sum(embedded)} of 12 recordings are from earlier runs"
+        assert (told in result.stdout) == (sum(embedded) < 12)
         return sum(embedded), scores_of(tmp_path / "exp")
 
     first, scores = count("--eval_frames=0")
