@@ -7,6 +7,7 @@ python tuneThreshold.py report a.scores.txt b.scores.txt --output report
 """
 
 import argparse
+import string
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,6 +113,8 @@ def compare(args: argparse.Namespace) -> list[str]:
     """The command's options -> its first score file against each other one, by a paired bootstrap."""
     if len(args.scores) < 2:
         raise ValueError("compare: expected at least two score files of the same trials")
+    if len({Path(path).resolve() for path in args.scores}) < len(args.scores) or len(args.scores) > 26:
+        raise ValueError("compare: expected 2 to 26 different files")
     files = [read_score_file(path) for path in args.scores]
     for file in files[1:]:
         require_same_trials(files[0], file)
@@ -122,21 +125,21 @@ def compare(args: argparse.Namespace) -> list[str]:
             found.append(wants.find(error_rates(file.scores, file.known_labels())))
             rows = [wants.find(rates) for rates in replicates(file, drawing(file, args), wants.llr)]
             drawn.append({name: np.array([row[name] for row in rows]) for name in rows[0]})
-    lines = []
-    for file, point in zip(files, found, strict=True):
-        values = (f"{label} {point[name]:.6f}" for name, label in names.items())
-        lines.append(f"{file.path}: {', '.join(values)}")
-    first = files[0].path
-    for i, other in enumerate((file.path for file in files[1:]), 1):
+    letters, lines = string.ascii_uppercase, []
+    for letter, file, point in zip(letters, files, found, strict=False):
+        values = [f"EER {100 * point['eer']:.4f} %"]
+        values += [f"{label} {point[name]:.5f}" for name, label in names.items() if name != "eer"]
+        lines.append(f"{letter} = {file.path}: {', '.join(values)}")
+    for i in range(1, len(files)):
         for name, label in names.items():
-            change = found[i][name] - found[0][name]
-            low, high = interval(drawn[i][name] - drawn[0][name])
-            verdict = f"no difference between {first} and {other} beyond what chance explains"
+            scale, form, unit = (100.0, "+.3f", " points") if name == "eer" else (1.0, "+.5f", "")
+            change = scale * (found[i][name] - found[0][name])
+            low, high = interval(scale * (drawn[i][name] - drawn[0][name]))
+            verdict = "no difference beyond what chance explains"
             if low > 0.0 or high < 0.0:
-                better, worse = (first, other) if low > 0.0 else (other, first)
-                verdict = f"{better} is better than {worse}"
-            limits = f"({low:+.6f} to {high:+.6f})"
-            lines.append(f"{label} of {other} minus {first}: {change:+.6f} {limits}: {verdict}")
+                verdict = f"{letters[0] if low > 0.0 else letters[i]} is better"
+            limits = f"({low:{form}} to {high:{form}})"
+            lines.append(f"{label} of {letters[i]} minus A: {change:{form}}{unit} {limits}: {verdict}")
     return lines
 
 

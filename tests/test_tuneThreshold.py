@@ -444,12 +444,14 @@ def test_compare_finds_the_better_system_and_no_difference_between_equals(tmp_pa
     bad = write_trials(tmp_path / "bad.txt", noise=3.0)
     result = run_here("tuneThreshold.py", "compare", good, shuffled, bad, "--replicates", 200)
     assert result.returncode == 0, result.stderr
-    *_, third = result.stdout.split("\n", 3)
-    assert f"EER of {shuffled} minus {good}: +0.000000 (+0.000000 to +0.000000): no difference" in third
-    assert re.search(rf"EER of {bad} minus {good}: \+\S+ \(\+\S+ to \+\S+\): {good} is better than", third)
-    assert re.search(rf"minDCF\(0.05\) of {bad} minus {good}: \S+ \(.*\): {good} is better than {bad}", third)
+    *named, third = result.stdout.split("\n", 3)
+    assert [line.partition(":")[0] for line in named] == [f"A = {good}", f"B = {shuffled}", f"C = {bad}"]
+    assert "EER of B minus A: +0.000 points (+0.000 to +0.000): no difference" in third
+    assert re.search(r"EER of C minus A: \+\S+ points \(\+\S+ to \+\S+\): A is better", third)
+    assert re.search(r"minDCF\(0.05\) of C minus A: \S+ \(.*\): A is better", third)
     reverse = run_here("tuneThreshold.py", "compare", bad, good, "--replicates", 200).stdout
-    assert re.search(rf"EER of {good} minus {bad}: -\S+ \(-\S+ to -\S+\): {good} is better", reverse)
+    assert re.search(r"EER of B minus A: -\S+ points \(-\S+ to -\S+\): B is better", reverse)
+    assert_refused(run_here("tuneThreshold.py", "compare", good, bad, good), "different files")
     # options may come first, and those that change no difference are taken
     first = run_here("tuneThreshold.py", "--replicates", 200, "compare", bad, good, "--intervals", "--llr")
     assert first.stdout == reverse
