@@ -265,7 +265,7 @@ class Cohort(NamedTuple):
     way: str  # fingerprint of what embedded it
 
     @classmethod
-    def of(cls, content: dict[str, Any], source: str) -> Self:
+    def of(cls, content: Any, source: str) -> Self:
         """What a file holds -> the cohort; raises ValueError with the file's path if it isn't one."""
         kinds: dict[str, Any] = {
             "entries": Tensor,
@@ -275,9 +275,10 @@ class Cohort(NamedTuple):
             "path_labels": Tensor,
         }
         kinds |= {"mean": Tensor | None, "way": str}
-        if content.keys() != kinds.keys() or not all(isinstance(content[k], t) for k, t in kinds.items()):
+        found = content if isinstance(content, dict) else {}
+        if found.keys() != kinds.keys() or not all(isinstance(found[k], t) for k, t in kinds.items()):
             raise ValueError(f"{source}: its cohort is damaged; make it anew with --prepare")
-        return cls(**content)
+        return cls(**found)
 
     def speakers_of(self, paths: Sequence[str]) -> Ids:
         """Paths -> labels of their speakers, by path or by a folder's name; -1 where the cohort has none."""
@@ -322,15 +323,17 @@ class CohortList:
         self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, mean: Tensor | None
     ) -> Cohort | None:
         """Network, mean to be taken off -> the cohort; of several processes only the first one has it."""
-        entries, labels = torch.zeros(0, 0), self.labels[:0]
-        if self.embedder.scoring.is_vector:  # else there is only a mean
+        embedded = None  # where scores aren't products, there is only a mean
+        if self.embedder.scoring.is_vector:
             embedded = self.embedder.embed(network, normalize, stop, "cohort", mean)
-            if not runtime.is_first():
-                return None
+        if not runtime.is_first():
+            return None
+        entries, labels = torch.zeros(0, 0), self.labels[:0]
+        if embedded is not None:
             kept = np.flatnonzero(embedded.there)
             entries, labels = embedded.vectors[torch.from_numpy(kept), 0], self.labels[kept]
-        if len(entries) and self.args.cohort_entries == "speakers":
-            entries, labels = speaker_means(entries, labels)
+            if self.args.cohort_entries == "speakers":
+                entries, labels = speaker_means(entries, labels)
         owners = torch.from_numpy(self.labels)
         way = fingerprint(network, self.args, normalize)
         return Cohort(entries, torch.from_numpy(labels), self.speakers, self.paths, owners, mean, way)

@@ -280,7 +280,7 @@ def complete_evaluation_options(resolved: options.Resolved, stored: dict[str, An
     args, heeded = resolved.args, {*stored, *HEEDED_BY_EVAL, *SCORING_OPTIONS}
     heeded |= options.chosen_options(args, options.TESTING_KINDS).keys()
     if not needs_cohort(args) and not args.prepare:
-        heeded -= {"cohort", "cohort_list", "cohort_path", "cohort_entries", "cohort_utterances"}
+        heeded -= {*COHORT_OPTIONS} - {"score_norm", "subtract_mean"}
     if older:
         if not args.model:
             raise ValueError(f"{args.initial_model} doesn't show its model; give --model")

@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import checkpoint
@@ -99,7 +100,7 @@ def evaluate(
     folder.require_writable()
     folder.say(f"{args.model} from {args.initial_model} on {runtime.describe(device)}")
     network = network.to(device)
-    with stop.guard(), told_stop(folder):
+    with stop.guard(), told_stop(folder, store):
         if args.prepare:
             mean = cohort_list.mean(network, stop)
             save_cohort(folder, cohort_list.prepare(network, normalize, stop, mean))
@@ -111,12 +112,14 @@ def evaluate(
 
 
 @contextmanager
-def told_stop(folder: RunFolder) -> Iterator[None]:
+def told_stop(folder: RunFolder, store: Path | None) -> Iterator[None]:
     """Say that an evaluation was stopped."""
     try:
         yield
     except runtime.Stopped as stopped:
-        folder.say(f"stopped by {stopped}; embeddings made so far are kept in {folder.embeddings}")
+        folder.say(
+            f"stopped by {stopped}" + (f"; embeddings made so far are kept in {store}" if store else "")
+        )
         raise
 
 

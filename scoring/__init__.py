@@ -13,6 +13,6 @@ normalises doesn't heed it.
 
 The shared parts: _crops cuts, _trials reads trial lists and scores them, _files reads score files, _rates
 counts errors, _costs weighs them, _figures sums them up, _bootstrap tells how sure they are, _measured holds
-all that is told of a system; _calibration makes LLRs of scores, _fusion those of score files, and _commands
-are the command lines of tuneThreshold.py.
+all that is told of a system; _calibration makes LLRs of scores, _fusion those of score files, _decisions is
+what model files decide by, and _commands are the command lines of tuneThreshold.py.
 """

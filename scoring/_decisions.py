@@ -19,8 +19,10 @@ IN_MODEL = "model"  # where a cohort is that lies in no file of its own
 
 def write_origin(scores: Path, model: str, weights: str, cohort: str, held: dict[str, Any]) -> None:
     """Score file, model, digest of its weights, cohort's file or IN_MODEL, options: written beside it."""
-    told = {"model": model, "weights": weights, "scores": digest(scores), "options": held, "cohort": cohort}
-    told["cohort_digest"] = digest(Path(cohort)) if Path(cohort).is_file() else ""
+    told = {"model": model, "weights": weights, "scores": digest(scores), "options": held}
+    own_file = bool(cohort) and cohort != IN_MODEL
+    told["cohort"] = str(Path(cohort).absolute()) if own_file else cohort  # --store may run elsewhere
+    told["cohort_digest"] = digest(Path(cohort)) if own_file else ""
     write_text(scores.with_suffix(".json"), json.dumps(told, indent=2) + "\n")
 
 
@@ -63,8 +65,9 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
     if found.keys() != kinds.keys() or not all(isinstance(found[k], kind) for k, kind in kinds.items()):
         raise ValueError(f"{source}: its decision is damaged; store it anew (tuneThreshold.py --store)")
     known = {"eval_frames": int, "num_eval": int, "scoring": str, "subtract_mean": bool, "score_norm": str}
-    for kind, flag in (("scoring", "scoring"), ("normalization", "score_norm")):
-        names = options.plugin_options(options.plugin(kind, str(found["options"].get(flag))))
+    for kind in options.TESTING_KINDS:
+        name = str(found["options"].get(options.KINDS[kind].flag))
+        names = options.plugin_options(options.plugin(kind, name))
         known |= {name: type(parameter.default) for name, parameter in names.items()}
     for name, value in found["options"].items():
         if name not in known or type(value) is not known[name]:

@@ -14,8 +14,6 @@ from files import read_lines, write_text
 from scoring._files import score_text
 
 BLOCK_VALUES = 1 << 19  # numbers gathered at a time: 2 MiB for either side, which stays in the cache
-
-
 LAST = {"0": 0, "nontarget": 0, "1": 1, "target": 1}  # labels in the last place
 
 

@@ -453,6 +453,13 @@ def test_a_decision_of_another_form_is_refused(model, corpus, tmp_path, decision
     assert not (tmp_path / "EVIL").exists() and not (tmp_path / "x").exists()
 
 
+def test_a_cohort_of_another_form_in_a_model_is_refused(model, corpus, tmp_path):
+    checkpoint.save_model(tmp_path / "m.model", checkpoint.load_model(str(model))._replace(cohort=[1]))
+    words = ["--test_list", corpus.test_list, "--score_norm=snorm"]
+    refused = evaluate(tmp_path / "m.model", corpus, tmp_path / "x", *words)
+    assert_refused(refused, "m.model: its cohort is damaged")
+
+
 def test_processes_with_different_stores_drop_nothing(model, corpus, tmp_path):
     words = [
         f"--initial_model={model}",
