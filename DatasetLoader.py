@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 import options
+import processes
+import ranks
 import runtime
 from audio import (
     FULL_SCALE,
@@ -202,7 +204,7 @@ class TrainData:
         self._check_speakers(recordings)
         self.augmenter = Augmenter.build(args)
         self.sampler = self._sampler(recordings.durations())
-        self.sampler.split(*runtime.place())
+        self.sampler.split(*ranks.place())
         speeds = len(self.augmenter.speeds) if self.augmenter and args.speed_classes else 1
         self.num_classes = args.nClasses * speeds
         self.dataset = TrainDataset(
@@ -355,7 +357,7 @@ def train_loader(
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
-        worker_init_fn=runtime.leave_stops_to_parent,
+        worker_init_fn=processes.leave_stops_to_parent,
     )
 
 
@@ -366,5 +368,5 @@ def evaluation_loader(dataset: EvaluationDataset, files_per_batch: int, num_work
         batch_size=files_per_batch,
         num_workers=num_workers,
         collate_fn=list,
-        worker_init_fn=runtime.leave_stops_to_parent,
+        worker_init_fn=processes.leave_stops_to_parent,
     )

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import options
+import processes
 import runtime
 from audio import Remark
 from augment import mask
@@ -182,7 +183,7 @@ class ModelTrainer:
         loader: DataLoader[Any],
         name: str,
         seed: tuple[int, int],
-        stop: runtime.StopSignal,
+        stop: processes.StopSignal,
         save: Callable[[], None],
         save_interval_s: float,
     ) -> EpochFigures:
@@ -192,7 +193,7 @@ class ModelTrainer:
 
         Raises:
             AudioError: a file could not be used.
-            runtime.Stopped: a stop was asked for; the state is that after self.step steps.
+            processes.Stopped: a stop was asked for; the state is that after self.step steps.
             ValueError: the loss is not finite any more.
         """
         self.network.train()

@@ -167,6 +167,7 @@ def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32]
     import runtime
     from audio import Recordings
     from embedding import Embedder
+    from processes import StopSignal
     from SpeakerNet import SpeakerNet
 
     model_file = checkpoint.load_model(model)
@@ -181,7 +182,7 @@ def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32]
         scoring="cosine", eval_frames=0, num_eval=1, nDataLoaderThread=0, skip_bad_audio=True
     )
     embedder = Embedder(Recordings(str(root), paths), how, device, lambda remarks: None)
-    embedded = embedder.embed(network.to(device), True, runtime.StopSignal())
+    embedded = embedder.embed(network.to(device), True, StopSignal())
     kept = embedded.there.nonzero()[0].tolist()
     return embedded.vectors[kept, 0].numpy(), kept
 

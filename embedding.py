@@ -14,7 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 import options
-import runtime
+import processes
+import ranks
 from audio import AudioError, Recordings, Remark, num_samples
 from DatasetLoader import EvaluationDataset, EvaluationItem, evaluation_loader
 from files import Paths, read_train_list, written_whole
@@ -133,7 +134,7 @@ class Embedder:
         self,
         network: SpeakerNet,
         normalize: bool,
-        stop: runtime.StopSignal,
+        stop: processes.StopSignal,
         what: str = "embedding",
         mean: Tensor | None = None,
     ) -> Embedded:
@@ -144,10 +145,10 @@ class Embedder:
         Raises:
             AudioError: a recording can't be used, unless skip_bad_audio; or none can.
             ValueError: an embedding isn't finite.
-            runtime.Stopped: a stop was asked for; what was embedded so far stays in the store.
+            processes.Stopped: a stop was asked for; what was embedded so far stays in the store.
         """
         embedded, store, identities = Embedded(len(self.recordings)), None, list[str]()
-        if self.store is not None and runtime.is_first():
+        if self.store is not None and ranks.is_first():
             way = fingerprint(network, self.args, normalize)
             store, identities = Store(self.store, way, self.device, mean), self.recordings.identities()
             store.fill(embedded, identities)
@@ -159,7 +160,7 @@ class Embedder:
         own = Embedded(len(self.recordings))
         error = None
         try:
-            for items, groups in self._batches(network, runtime.share(runtime.broadcast(new)), stop, what):
+            for items, groups in self._batches(network, ranks.share(ranks.broadcast(new)), stop, what):
                 norms = torch.cat(groups, dim=1).norm(dim=2).mean(dim=1).cpu().numpy()  # (n,)
                 if not np.isfinite(norms).all():
                     path = self.recordings.paths[items[int(np.argmin(np.isfinite(norms)))].number]
@@ -169,13 +170,13 @@ class Embedder:
                 measures = np.stack([[item.duration_s for item in items], norms], axis=1)
                 vectors = self.scoring.summarise(groups, normalize).cpu()
                 own.put([item.number for item in items], vectors, measures)
-        except (ValueError, OSError, RuntimeError, MemoryError, runtime.Stopped) as caught:
+        except (ValueError, OSError, RuntimeError, MemoryError, processes.Stopped) as caught:
             error = caught  # told to the other processes first, who would wait for this one
         self._gather(embedded, own)
         if store is not None:
             self._keep(store, embedded, identities)
-        runtime.raise_anyones(error)
-        if runtime.is_first() and not embedded.there.any():
+        ranks.raise_anyones(error)
+        if ranks.is_first() and not embedded.there.any():
             raise AudioError(f"none of the {len(self.recordings)} files could be read")
         return embedded
 
@@ -183,7 +184,7 @@ class Embedder:
         """Put what every process embedded, in the first one."""
         numbers = np.flatnonzero(own.there)
         told = numbers, own.vectors[torch.from_numpy(numbers)], own.measures[numbers], self.remarks
-        for i, (numbers, vectors, measures, remarks) in enumerate(runtime.gather(told)):
+        for i, (numbers, vectors, measures, remarks) in enumerate(ranks.gather(told)):
             self.remark(remarks if i else [])  # its own it has told already
             if len(numbers):
                 embedded.put(numbers.tolist(), vectors, measures)
@@ -196,23 +197,23 @@ class Embedder:
             self.remark([Remark(f"embeddings aren't kept: {error.strerror}", str(store.path))])
 
     @torch.inference_mode()
-    def mean(self, network: SpeakerNet, stop: runtime.StopSignal) -> Tensor:
+    def mean(self, network: SpeakerNet, stop: processes.StopSignal) -> Tensor:
         """The mean (D,) of the embeddings of all crops, as the network gives them."""
         total, count, error = torch.zeros(()), 0, None
         try:
-            for _, groups in self._batches(network, runtime.share(range(len(self.recordings))), stop, "mean"):
+            for _, groups in self._batches(network, ranks.share(range(len(self.recordings))), stop, "mean"):
                 crops = torch.cat(groups, dim=1).flatten(0, 1)  # (n*K, D)
                 total, count = total + crops.double().sum(dim=0).cpu(), count + len(crops)
-        except (ValueError, OSError, RuntimeError, MemoryError, runtime.Stopped) as caught:
+        except (ValueError, OSError, RuntimeError, MemoryError, processes.Stopped) as caught:
             error = caught
-        runtime.raise_anyones(error)
-        parts = runtime.gather_everywhere((total, count))
+        ranks.raise_anyones(error)
+        parts = ranks.gather_everywhere((total, count))
         if not any(count for _, count in parts):
             raise AudioError(f"none of the {len(self.recordings)} files could be read")
         return (sum(part for part, _ in parts) / sum(count for _, count in parts)).float()
 
     def _batches(
-        self, network: SpeakerNet, numbers: Sequence[int], stop: runtime.StopSignal, what: str
+        self, network: SpeakerNet, numbers: Sequence[int], stop: processes.StopSignal, what: str
     ) -> Iterator[tuple[list[EvaluationItem], list[Tensor]]]:
         """Numbers of recordings -> some that can be used, the embeddings of their groups [(n, k, D), ...]."""
         network.eval()
@@ -315,18 +316,18 @@ class CohortList:
         self.labels, self.speakers = listed.labels[kept], listed.speakers
         self.embedder = Embedder(recordings, args, device, remark, store)
 
-    def mean(self, network: SpeakerNet, stop: runtime.StopSignal) -> Tensor | None:
+    def mean(self, network: SpeakerNet, stop: processes.StopSignal) -> Tensor | None:
         """Network -> the mean embedding of the cohort (D,); None without --subtract_mean."""
         return self.embedder.mean(network, stop) if self.args.subtract_mean else None
 
     def prepare(
-        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, mean: Tensor | None
+        self, network: SpeakerNet, normalize: bool, stop: processes.StopSignal, mean: Tensor | None
     ) -> Cohort | None:
         """Network, mean to be taken off -> the cohort; of several processes only the first one has it."""
         embedded = None  # where scores aren't products, there is only a mean
         if self.embedder.scoring.is_vector:
             embedded = self.embedder.embed(network, normalize, stop, "cohort", mean)
-        if not runtime.is_first():
+        if not ranks.is_first():
             return None
         entries, labels = torch.zeros(0, 0), self.labels[:0]
         if embedded is not None:

@@ -13,11 +13,13 @@ from torch.nn import functional as F
 
 import checkpoint
 import options
+import processes
+import ranks
 import runtime
 from audio import Audio, AudioError, Recordings
 from embedding import Cohort, CohortList, Embedded, Embedder, fingerprint
 from files import write_text
-from flags import SCORING_OPTIONS, TEST_OPTIONS, needs_cohort
+from flags import SCORING_OPTIONS, TEST_OPTIONS
 from report import RunFolder
 from scoring import _decisions, _fusion
 from scoring._figures import figures
@@ -25,6 +27,7 @@ from scoring._files import read_conditions, read_score_file, score_text
 from scoring._measured import Wanted, measure_freely
 from scoring._rates import error_rates
 from scoring._trials import Trials, read_enrolments, read_trials, score_trials, write_scores
+from settings import needs_cohort
 from SpeakerNet import SpeakerNet
 
 Scores = NDArray[np.float64]
@@ -94,7 +97,7 @@ class TrialTest:
         if not self.embedder.scoring.is_vector and self.models.any():
             raise ValueError(f"--enrol_list averages files, which is not for --scoring {args.scoring}")
 
-    def score(self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal) -> Outcome | None:
+    def score(self, network: SpeakerNet, normalize: bool, stop: processes.StopSignal) -> Outcome | None:
         """Network -> the scores of every list and what they come from; None but in the first process."""
         cohort = self.cohort
         mean = cohort.mean if cohort is not None else None
@@ -104,7 +107,7 @@ class TrialTest:
         elif cohort is not None:
             self._check(cohort, fingerprint(network, self.args, normalize))
         embedded = self.embedder.embed(network, normalize, stop, mean=mean)
-        if not runtime.is_first():
+        if not ranks.is_first():
             return None
         if embedded.num_known:
             kept = f"{embedded.num_known} of {len(self.paths)} recordings"
@@ -166,14 +169,14 @@ class TrialTest:
         return lambda scores, enrol, test: made.apply(scores, statistics, enrol, test)
 
     def run(
-        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, name: str, epoch: int
+        self, network: SpeakerNet, normalize: bool, stop: processes.StopSignal, name: str, epoch: int
     ) -> dict[str, float]:
         """Score during training -> figures of the first list, fractions; none without labels."""
         outcome = self.score(network, normalize, stop)
         return self._tell(outcome.found, name, {"event": "test", "epoch": epoch}) if outcome else {}
 
     def evaluate(
-        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, model: str, weights: str
+        self, network: SpeakerNet, normalize: bool, stop: processes.StopSignal, model: str, weights: str
     ) -> None:
         """Score with a model of this path and weights' digest; write down what the scores depend on."""
         outcome = self.score(network, normalize, stop)
@@ -250,7 +253,7 @@ class TrialTest:
             return None
 
     def decide(
-        self, network: SpeakerNet, normalize: bool, stop: runtime.StopSignal, decision: dict[str, Any]
+        self, network: SpeakerNet, normalize: bool, stop: processes.StopSignal, decision: dict[str, Any]
     ) -> None:
         """Score, and write each trial's LLR, probability and decision by what a model file holds."""
         outcome = self.score(network, normalize, stop)

@@ -1,21 +1,15 @@
-"""The flags of training and evaluation, their old spellings, and what must hold between their values."""
+"""The flags of training and evaluation, and their old spellings."""
 
 import argparse
 import math
 import os
-from typing import Any
+from collections.abc import Callable
 
 import options
 import runtime
-from audio import SAMPLE_RATE, SHORTEST, num_samples
 from augment import KINDS as AUGMENTATIONS
-from augment import kinds_of, read_chain
 from options import BOOLEAN, Parser
 
-NSPEAKERS_OF_METRIC_LOSSES = ("proto", "ge2e", "angleproto")  # where --nSpeakers meant --nPerSpeaker ...
-LARGEST_NPERSPEAKER = 100  # ... up to this value; all else are classes
-# Flags of voxceleb_trainer for parts that this version doesn't have: refused, never ignored.
-NOT_YET = dict.fromkeys(("distributed", "port"), "training on several GPUs")
 SCORING_OPTIONS = ("eval_frames", "num_eval", "scoring")  # stored with a model: how it was tested
 COHORT_OPTIONS = (
     *("score_norm", "subtract_mean", "cohort", "cohort_list", "cohort_path", "cohort_entries"),
@@ -27,12 +21,6 @@ TEST_OPTIONS = (
     *SCORING_OPTIONS,
     *COHORT_OPTIONS,
 )  # what error rates depend on beside a model
-HEEDED_BY_EVAL = (  # beside what is stored with a model
-    *("eval", "prepare", "test", "initial_model", "config", "save_path", "seed", "device", "gpu_id"),
-    *("nDataLoaderThread", "skip_bad_audio", "test_list", "enrol_list", "test_path", "reuse_embeddings"),
-    *("dcf_p_target", "dcf_c_miss", "dcf_c_fa", "prior", "report", "calibrate"),
-    *(*COHORT_OPTIONS, "train_list", "train_path", "exclude"),
-)
 # What the ancestors' flags are called here (see docs/migrating.md).
 SPELLINGS = {
     # TaoRuijie's ECAPA-TDNN
@@ -65,15 +53,6 @@ SPELLINGS = {
     "gpu-id": "gpu_id",
     "resume": "initial_model",
 }
-AUGMENTATION_OF = {  # flag -> the kinds of augmentation that heed it
-    "snr_noise": {"noise"},
-    "snr_music": {"music"},
-    "snr_babble": {"babble"},
-    "babble_voices": {"babble"},
-    "gain_db": {"gain"},
-    "speeds": {"speed"},
-    "speed_classes": {"speed"},
-}
 MODELS = {"VGGVox40": "VGGVox", "ECAPA_TDNN": "ECAPA"}  # other names of models
 
 
@@ -83,7 +62,7 @@ def network_flags(parser: Parser) -> None:
     group.add_argument("--model", type=lambda name: MODELS.get(name, name), help=options.choices("models"))
     group.add_argument("--features", default="logmel", help=options.choices("features"))
     group.add_argument("--encoder_type", "--encoder", default="SAP", help=options.choices("pooling"))
-    group.add_argument("--nOut", type=int, default=512, help="embedding size D")
+    group.add_argument("--nOut", type=at_least(1), default=512, help="embedding size D")
     group.add_argument(
         "--input_scale",
         type=float,
@@ -113,7 +92,7 @@ def evaluation_flags(parser: Parser) -> None:
         "--reuse_embeddings", **BOOLEAN, default=True, help="with --eval: keep them in result/embeddings"
     )
     group.add_argument("--eval_frames", type=int, default=300, help="crop, frames of 10 ms; 0 = whole file")
-    group.add_argument("--num_eval", type=int, default=10, help="crops, spread evenly over each file")
+    group.add_argument("--num_eval", type=at_least(1), default=10, help="crops, spread evenly over each file")
     group.add_argument("--scoring", default="cosine", help=options.choices("scoring"))
     group.add_argument("--score_norm", default="none", help=options.choices("normalization"))
     group.add_argument(
@@ -125,7 +104,7 @@ def evaluation_flags(parser: Parser) -> None:
     group.add_argument(
         "--cohort_entries", default="speakers", choices=("speakers", "utterances"), help="means, or all"
     )
-    group.add_argument("--cohort_utterances", type=int, default=10, help="of each speaker, the first")
+    group.add_argument("--cohort_utterances", type=at_least(1), default=10, help="of each speaker, the first")
     group.add_argument(
         "--dcf_p_target", type=float, default=0.05, help="prior of minDCF; 0.01 comes beside it"
     )
@@ -168,7 +147,9 @@ def training_flags(description: str, add_help: bool) -> Parser:
         "--allow_partial", **BOOLEAN, default=False, help="train on from what fits of --initial_model"
     )
     group.add_argument("--save_path", default="exps/exp1", help="run folder; the same command resumes it")
-    group.add_argument("--seed", type=int, default=10, help="decides every draw: weights, batches, crops")
+    group.add_argument(
+        "--seed", type=at_least(0), default=10, help="decides every draw: weights, batches, crops"
+    )
     group.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: GPU if any")
     group.add_argument("--gpu_id", "--gpu", type=int, default=0, help="which GPU")
     network_flags(parser)
@@ -176,10 +157,82 @@ def training_flags(description: str, add_help: bool) -> Parser:
     _augmentation_flags(parser)
     _schedule_flags(parser)
     evaluation_flags(parser)
-    group = parser.add_argument_group("known from voxceleb_trainer, not in this version yet")
-    for name, what in NOT_YET.items():
-        group.add_argument(f"--{name}", nargs="?", const="True", default="", help=what)
+    _process_flags(parser)
     return parser
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Type of a flag: a whole number that isn't below."""
+
+    def whole(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {number}")
+        return number
+
+    whole.__name__ = "int"  # what argparse calls it where the text is no number
+    return whole
+
+
+def within(low: float, high: float) -> Callable[[str], float]:
+    """Type of a flag: a number in [low, high)."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value < high:
+            raise argparse.ArgumentTypeError(f"must lie in [{low:g}, {high:g}), got {text}")
+        return value
+
+    number.__name__ = "float"
+    return number
+
+
+def _process_flags(parser: Parser) -> None:
+    group = parser.add_argument_group("processes and memory")
+    group.add_argument(
+        "--distributed",
+        **BOOLEAN,
+        default=False,
+        help="one process for each GPU of this machine; across machines, and on any: torchrun "
+        "(docs/scaling.md). --batch_size is that of all together",
+    )
+    group.add_argument("--nproc", type=at_least(0), default=0, help="processes of --distributed; 0: the GPUs")
+    group.add_argument("--port", type=at_least(0), default=0, help="where they find one another; 0: any free")
+    group.add_argument(
+        "--rank_timeout",
+        type=within(1.0, math.inf),
+        default=600.0,
+        help="seconds that a step waits for another process before all end",
+    )
+    group.add_argument(
+        "--gather_negatives",
+        **BOOLEAN,
+        default=True,
+        help="losses that compare the batch's utterances see those of all processes",
+    )
+    group.add_argument(
+        "--sync_bn", **BOOLEAN, default=False, help="batch norm over the batch of all processes"
+    )
+    group.add_argument(
+        "--shard_head",
+        **BOOLEAN,
+        default=False,
+        help="split the classes of a softmax loss over the processes: for many speakers",
+    )
+    group.add_argument(
+        "--threads", type=threads, default=0, metavar="N|auto", help="of the CPU; auto: this process's cores"
+    )
+    group.add_argument(
+        "--compile",
+        **BOOLEAN,
+        default=False,
+        help="compile the network for training: a minute at the start, then faster steps",
+    )
+
+
+def threads(text: str) -> int:
+    """`auto` -> 0, else the number."""
+    return 0 if text == "auto" else at_least(1)(text)
 
 
 def _data_flags(parser: Parser) -> None:
@@ -187,15 +240,21 @@ def _data_flags(parser: Parser) -> None:
     group.add_argument("--train_list", default="data/train_list.txt", help="lines of `speaker path`")
     group.add_argument("--exclude", default="", help="file of paths to leave out, from dataprep.py --check")
     group.add_argument("--train_path", default="data/voxceleb2/dev/wav", help="where its paths start")
-    group.add_argument("--nClasses", type=int, help="speakers of a softmax loss; default: as many as listed")
+    group.add_argument(
+        "--nClasses", type=at_least(1), help="speakers of a softmax loss; default: as many as listed"
+    )
     group.add_argument("--nSpeakers", type=int, help="old name of --nPerSpeaker or --nClasses")
     group.add_argument("--max_frames", type=int, default=200, help="training crop, in frames of 10 ms")
-    group.add_argument("--batch_size", type=int, default=200, help="speakers in a batch, all different")
+    group.add_argument(
+        "--batch_size", type=at_least(1), default=200, help="speakers in a batch, all different"
+    )
     group.add_argument("--nPerSpeaker", type=int, help="utterances of each; default: what the loss needs")
-    group.add_argument("--max_seg_per_spk", type=int, default=500, help="most of a speaker an epoch")
+    group.add_argument("--max_seg_per_spk", type=at_least(1), default=500, help="most of a speaker an epoch")
     group.add_argument("--sampler", default="random", help=options.choices("sampler"))
     workers = min(5, os.cpu_count() or 1)
-    group.add_argument("--nDataLoaderThread", type=int, default=workers, help="processes that read audio")
+    group.add_argument(
+        "--nDataLoaderThread", type=at_least(0), default=workers, help="processes that read audio"
+    )
     group.add_argument(
         "--profile",
         **BOOLEAN,
@@ -234,17 +293,22 @@ def _augmentation_flags(parser: Parser) -> None:
     )
     for name in ("bands", "frames"):
         group.add_argument(
-            f"--mask_{name}", type=int, default=0, help=f"SpecAugment: mask up to so many {name}, also alone"
+            f"--mask_{name}",
+            type=at_least(0),
+            default=0,
+            help=f"SpecAugment: mask up to so many {name}, also alone",
         )
 
 
 def _schedule_flags(parser: Parser) -> None:
     group = parser.add_argument_group("training")
-    group.add_argument("--max_epoch", type=int, default=500, help="passes over the training data")
-    group.add_argument("--test_interval", type=int, default=10, help="epochs between tests and saved models")
+    group.add_argument("--max_epoch", type=at_least(1), default=500, help="passes over the training data")
+    group.add_argument(
+        "--test_interval", type=at_least(1), default=10, help="epochs between tests and saved models"
+    )
     group.add_argument(
         "--save_interval",
-        type=float,
+        type=within(0.0, math.inf),
         default=10.0,
         help="minutes between saved states; 0: after epochs only",
     )
@@ -255,144 +319,44 @@ def _schedule_flags(parser: Parser) -> None:
         default=False,
         help="stop when --es_patience tests brought no better EER",
     )
-    group.add_argument("--es_patience", type=int, default=15, help="tests without a better EER to wait for")
+    group.add_argument(
+        "--es_patience", type=at_least(1), default=15, help="tests without a better EER to wait for"
+    )
     group.add_argument(
         "--tensorboard", **BOOLEAN, default=False, help="write curves of loss, EER, rate and speed for it"
     )
     group.add_argument(
         "--precision",
-        choices=runtime.Precision.NAMES,
-        default="fp32",
-        help="of the network in training; front end, margins and losses stay in float32",
+        choices=("auto", *runtime.Precision.NAMES),
+        default="auto",
+        help="of the network in training, not of front end, margins and losses; auto: bf16 on CPUs that have "
+        "it, else fp32",
     )
     group.add_argument("--mixedprec", **BOOLEAN, default=False, help="the same as --precision fp16")
     group.add_argument("--optimizer", default="adam", help=options.choices("optimizer"))
     group.add_argument("--scheduler", default="steplr", help=options.choices("scheduler"))
-
-
-def needs_cohort(args: argparse.Namespace) -> bool:
-    """Whether trials are scored with the help of a cohort."""
-    return bool(args.subtract_mean or options.plugin("normalization", args.score_norm).needs_cohort)
-
-
-def complete_evaluation_options(resolved: options.Resolved, stored: dict[str, Any], older: bool) -> None:
-    """What --eval takes from the command line, which flags it doesn't heed; older: a file of an ancestor."""
-    args, heeded = resolved.args, {*stored, *HEEDED_BY_EVAL, *SCORING_OPTIONS}
-    heeded |= options.chosen_options(args, options.TESTING_KINDS).keys()
-    if not needs_cohort(args) and not args.prepare:
-        heeded -= {*COHORT_OPTIONS} - {"score_norm", "subtract_mean"}
-    if older:
-        if not args.model:
-            raise ValueError(f"{args.initial_model} doesn't show its model; give --model")
-        heeded |= {"trainfunc", "max_frames", *options.network_options(args)}
-        if "max_frames" in resolved.given and "eval_frames" not in resolved.given and not args.config:
-            args.eval_frames = args.max_frames  # what --max_frames meant with --eval until 2020-07
-            resolved.warnings.append(f"--max_frames {args.max_frames} is taken as --eval_frames, as in 2020")
-    idle = [f"--{name}" for name in sorted(resolved.given - heeded)]
-    if idle:
-        resolved.warnings.append(f"no effect with --eval: {', '.join(idle)}")
-
-
-def complete_training_options(args: argparse.Namespace, given: set[str]) -> None:
-    """What training needs beyond single options; resolves --nSpeakers and the default of --nPerSpeaker."""
-    for kind in ("models", "loss"):
-        if not getattr(args, options.KINDS[kind].flag):
-            raise ValueError(f"--{options.KINDS[kind].flag} is needed: {options.choices(kind)}")
-    if args.cohort:
-        raise ValueError("--cohort is for --eval; training makes a cohort of --cohort_list for each test")
-    if args.mixedprec:
-        if "precision" in given and args.precision != "fp16":
-            raise ValueError(f"--mixedprec is --precision fp16, not {args.precision}; give one of them")
-        args.precision = "fp16"
-    del args.mixedprec
-    needed = options.plugin("loss", args.trainfunc).min_utterances
-    if args.nSpeakers is not None:
-        per_speaker = args.trainfunc in NSPEAKERS_OF_METRIC_LOSSES and args.nSpeakers <= LARGEST_NPERSPEAKER
-        per_speaker = per_speaker and "nPerSpeaker" not in given
-        if not per_speaker and "nClasses" in given:
-            raise ValueError("--nSpeakers is the old name of --nClasses here; give one of them")
-        setattr(args, "nPerSpeaker" if per_speaker else "nClasses", args.nSpeakers)
-    if args.nPerSpeaker is None:
-        args.nPerSpeaker = needed
-    if args.nPerSpeaker < needed:
-        raise ValueError(
-            f"--nPerSpeaker {args.nPerSpeaker}: {args.trainfunc} needs at least {needed} utterances of a "
-            "speaker in a batch"
-        )
-    del args.nSpeakers
-
-
-def idle_augmentation(args: argparse.Namespace, given: set[str]) -> list[str]:
-    """Warnings for given flags of augmentation that have no effect; the chain is read in any case."""
-    kinds = kinds_of(read_chain(args.augment_chain)) if args.augment else set[str]()
-    idle = [name for name, users in AUGMENTATION_OF.items() if name in given and not users & kinds]
-    if not args.augment and "augment_chain" in given:
-        read_chain(args.augment_chain)
-        idle.append("augment_chain")
-    why = f"--augment_chain {args.augment_chain}" if args.augment else "training without --augment"
-    return [f"--{name} has no effect with {why}" for name in idle]
-
-
-def check_network_ranges(args: argparse.Namespace) -> None:
-    """Raises ValueError for numbers of network_flags and evaluation_flags that can't be."""
-    _at_least_one(args, "nOut", "num_eval", "cohort_utterances")
-    if args.score_norm != "none" and not options.plugin("scoring", args.scoring).is_vector:
-        raise ValueError(f"--score_norm {args.score_norm} is not for --scoring {args.scoring}")
-    if not 0.0 < args.input_scale < float("inf"):
-        raise ValueError(f"--input_scale must be positive, got {args.input_scale}")
-    if args.eval_frames:
-        _long_enough(args, "eval_frames")
-    if args.cohort and args.cohort_list:
-        raise ValueError("--cohort is made already, --cohort_list is to make one of; give one of them")
-    if not 0.0 < args.prior < 1.0:
-        raise ValueError(f"--prior must lie between 0 and 1, got {args.prior}")
-    if not 0.0 < args.dcf_p_target < 1.0 or not all(
-        0.0 < cost < math.inf for cost in (args.dcf_c_miss, args.dcf_c_fa)
-    ):
-        raise ValueError("expected 0 < --dcf_p_target < 1 and --dcf_c_miss, --dcf_c_fa > 0")
-
-
-def check_ranges(args: argparse.Namespace) -> None:
-    """Raises ValueError for numbers that can't be."""
-    check_network_ranges(args)
-    _at_least_one(args, "batch_size", "max_seg_per_spk", "max_epoch", "test_interval", "es_patience")
-    _long_enough(args, "max_frames")
-    if args.nClasses is not None:
-        _at_least_one(args, "nClasses")
-    _check_augmentation(args)
-    if not 0.0 <= args.save_interval < math.inf:
-        raise ValueError(f"--save_interval must not be negative, got {args.save_interval}")
-    if not args.save_path:
-        raise ValueError("--save_path needs the name of a folder")
-    if args.seed >= 1 << 63:
-        raise ValueError(f"--seed must be below 2**63, got {args.seed}")
-    for name in ("seed", "nDataLoaderThread"):
-        if getattr(args, name) < 0:
-            raise ValueError(f"--{name} must not be negative, got {getattr(args, name)}")
-
-
-def _check_augmentation(args: argparse.Namespace) -> None:
-    for name in ("snr_noise", "snr_music", "snr_babble", "babble_voices", "gain_db"):
-        span = getattr(args, name)
-        if len(span) != 2 or not -math.inf < span[0] <= span[1] < math.inf:
-            raise ValueError(f"--{name}: expected LOW,HIGH, got {','.join(f'{value:g}' for value in span)}")
-    if args.babble_voices[0] < 1 or any(voices % 1 for voices in args.babble_voices):
-        raise ValueError("--babble_voices: expected whole numbers of at least 1")
-    rates = {round(SAMPLE_RATE * speed) for speed in args.speeds if 0.5 <= speed <= 2.0}
-    if len(rates - {SAMPLE_RATE}) < len(args.speeds):
-        raise ValueError("--speeds: expected different factors between 0.5 and 2, none of them 1")
-    if min(args.mask_bands, args.mask_frames) < 0:
-        raise ValueError("--mask_bands and --mask_frames must not be negative")
-
-
-def _at_least_one(args: argparse.Namespace, *names: str) -> None:
-    for name in names:
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
-
-
-def _long_enough(args: argparse.Namespace, name: str) -> None:
-    frames = getattr(args, name)
-    if num_samples(frames) < SHORTEST:
-        least = -(-(SHORTEST - num_samples(0)) // (num_samples(1) - num_samples(0)))
-        raise ValueError(f"--{name} must be at least {least}, what every network can embed, got {frames}")
+    group.add_argument(
+        "--accumulate", type=at_least(1), default=1, help="batches whose gradients make one optimizer step"
+    )
+    group.add_argument(
+        "--clip_norm", type=within(0.0, math.inf), default=0.0, help="largest gradient norm; 0: any"
+    )
+    group.add_argument(
+        "--ema_decay",
+        type=within(0.0, 1.0),
+        default=0.0,
+        help="test and keep an exponential moving average of the weights, such as 0.999; 0: the weights",
+    )
+    group.add_argument(
+        "--average_last",
+        type=at_least(0),
+        default=0,
+        help="at the end also make average.model of so many last models",
+    )
+    group.add_argument(
+        "--nonfinite_patience",
+        type=at_least(1),
+        default=20,
+        help="steps in a row with infinite or NaN gradients, each left out, until the last state is taken up "
+        "again at half the rate",
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 import checkpoint
 import flags
 import options
+import settings
 from SpeakerNet import SpeakerNet
 
 USAGE = "usage: python inferSpeakerNet.py convert OLD NEW [--option value ...]; --help tells more"
@@ -32,7 +33,7 @@ def convert(old: str, new: str, argv: list[str]) -> list[str]:
     args = resolved.args
     if not args.model:
         raise ValueError(f"{old} doesn't show its model; give --model")
-    flags.check_network_ranges(args)
+    settings.check_network_ranges(args)
     if not model_file.origin and args.trainfunc != model_file.options["trainfunc"]:
         raise ValueError(f"{old} was trained with {model_file.options['trainfunc']}; leave out --trainfunc")
     if Path(new).exists():

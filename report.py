@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+import ranks
 import runtime
 from audio import SKIPPED, Remark
 from files import lock, write_text
@@ -71,7 +72,7 @@ class RunFolder:
     def require_writable(self) -> None:
         """Raises OSError with the path if files can't be written here."""
         probe = self.result / ".probe"
-        if runtime.is_first():
+        if ranks.is_first():
             write_text(probe, "x")
             probe.unlink()
 
@@ -89,7 +90,7 @@ class RunFolder:
 
     def say(self, text: str) -> None:
         """Print one line; of several processes the first one does."""
-        if runtime.is_first():
+        if ranks.is_first():
             print(text, flush=True)
 
     def log(self, text: str) -> None:
@@ -128,7 +129,7 @@ class RunFolder:
         for kind, paths in self._remarks.items():
             listed = ""
             if kind == SKIPPED:
-                if runtime.is_first():
+                if ranks.is_first():
                     write_text(self.result / "skipped.txt", "".join(f"{path}\n" for path in sorted(paths)))
                 listed = f", listed in {self.result / 'skipped.txt'}"
             self.say(f"note: {kind}: {len(paths)} files in all{listed}")

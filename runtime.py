@@ -1,18 +1,13 @@
-"""Device, precision, seeds and stop signals: the only file that names cuda and autocast."""
+"""Device, precision and seeds: the only file that names cuda and autocast."""
 
-import atexit
-import multiprocessing
 import os
 import random
+import re
 import resource
 import shutil
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -21,7 +16,6 @@ from torch import Tensor
 
 CPU = torch.device("cpu")
 SHARED_MEMORY = Path("/dev/shm")
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Slurm sends the last before a job's time is up
 
 
 def choose_device(name: str, gpu_id: int = 0) -> torch.device:
@@ -40,93 +34,36 @@ def choose_device(name: str, gpu_id: int = 0) -> torch.device:
     gpu_id = int(os.environ.get("LOCAL_RANK", gpu_id))
     if not 0 <= gpu_id < count:
         raise ValueError(f"--gpu_id {gpu_id}: this machine has GPUs 0 to {count - 1}")
+    torch.cuda.set_device(gpu_id)
     return torch.device("cuda", gpu_id)
 
 
-def place() -> tuple[int, int]:
-    """(rank of this process, number of processes) of a training; (0, 1) alone."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+def best_precision(device: torch.device) -> str:
+    """What --precision auto stands for: bf16 on processors that multiply in it natively, else fp32."""
+    about = Path("/proc/cpuinfo")
+    flags = about.read_text(encoding="utf-8") if device == CPU and about.exists() else ""
+    return "bf16" if re.search(r"\b(avx512_bf16|amx_bf16)\b", flags) else "fp32"
 
 
-def is_started_by_torchrun() -> bool:
-    """Whether several processes run this command together."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+def use_threads(threads: int) -> None:
+    """Compute with so many threads on the CPU; 0: with the cores that this process may use.
 
-
-def join() -> None:
-    """Join the processes that torchrun started for this command; does nothing where it was started alone.
-
-    They exchange embeddings on the CPU only. Ranks that are ready early wait as long as the others need.
+    Several processes of a machine share them. Alone, OMP_NUM_THREADS may ask for fewer.
     """
-    if is_started_by_torchrun() and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if not threads:
+        threads = _num_cores() // processes if processes > 1 else min(_num_cores(), torch.get_num_threads())
+    torch.set_num_threads(max(threads, 1))
 
 
-def leave() -> None:
-    """Leave the other processes; one that ends without it may be aborted by its network threads."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def is_first() -> bool:
-    """Whether this process, among those of the same command, is the one that speaks and writes."""
-    return place()[0] == 0
-
-
-def share(numbers: Sequence[int]) -> Sequence[int]:
-    """Some work -> the part of it that is this process's."""
-    rank, num_ranks = place()
-    return numbers[rank::num_ranks]
-
-
-def gather(value: Any) -> list[Any]:
-    """A value of each process -> all of them, in the order of ranks, in the first process; else nothing."""
-    rank, num_ranks = place()
-    if num_ranks == 1:
-        return [value]
-    values = [None] * num_ranks if rank == 0 else None
-    with _lost_process():
-        torch.distributed.gather_object(value, values)
-    return values or []
-
-
-def broadcast(value: Any) -> Any:
-    """The first process's value, in every process."""
-    if place()[1] == 1:
-        return value
-    values = [value]
-    with _lost_process():
-        torch.distributed.broadcast_object_list(values)
-    return values[0]
-
-
-def raise_anyones(error: BaseException | None) -> None:
-    """Raise this process's error; or another one's, so that all end together."""
-    errors = [each for each in gather_everywhere(error) if each is not None]
-    if errors:
-        raise error or errors[0]
-
-
-@contextmanager
-def _lost_process() -> Iterator[None]:
+def _num_cores() -> int:
+    """Cores by this process's affinity and its container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        yield
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise OSError(f"another process of this command is gone: {reason}") from None
-
-
-def gather_everywhere(value: Any) -> list[Any]:
-    """A value of each process -> all of them, in the order of ranks, in every process."""
-    num_ranks = place()[1]
-    if num_ranks == 1:
-        return [value]
-    values = [None] * num_ranks
-    with _lost_process():
-        torch.distributed.all_gather_object(values, value)
-    return values
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
+        return min(cores, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):  # no control groups of version 2, or no quota ("max")
+        return cores
 
 
 def describe(device: torch.device) -> str:
@@ -216,66 +153,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the device's or the process's memory is used up."""
     text = str(error)
     return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
-
-
-def leave_stops_to_parent(_: int) -> None:
-    """For a data worker to begin with: terminals and batch systems tell all processes of a stop.
-
-    The main process then finishes its step and saves; the workers end with it in any case.
-    """
-    for signum in STOPS:
-        signal.signal(signum, signal.SIG_IGN)
-
-
-@atexit.register
-def _end_children() -> None:
-    """When this process ends: Python would ask its children to stop, and wait for those who don't listen."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes their end for a failure
-    for child in multiprocessing.active_children():
-        child.kill()
-
-
-class Stopped(Exception):  # noqa: N818  (a request, not an error)
-    """The user or the system asked the process to end."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.exit_code = 128 + signum
-
-    def __str__(self) -> str:
-        return signal.Signals(self.args[0]).name
-
-
-class StopSignal:
-    """Turns the first Ctrl-C, SIGTERM or SIGUSR1 into a request that is checked where stopping is safe."""
-
-    def __init__(self) -> None:
-        self.signum: int | None = None
-
-    def install(self) -> None:
-        """Listen from now on; the second signal ends the process at once."""
-        for signum in STOPS:
-            signal.signal(signum, self._request)
-
-    def _request(self, signum: int, _: FrameType | None) -> None:
-        self.signum = signum
-        for each in STOPS:
-            signal.signal(each, signal.SIG_DFL)
-
-    def check(self) -> None:
-        """Raises Stopped if a signal has come."""
-        if self.signum is not None:
-            raise Stopped(self.signum)
-
-    @contextmanager
-    def guard(self) -> Iterator[None]:
-        """Around code whose worker processes may get the signal too.
-
-        PyTorch reports their death by an exception wherever the main process is, even in the middle of
-        writing a file; after a signal that is no error.
-        """
-        try:
-            yield
-        except (RuntimeError, OSError):
-            self.check()
-            raise

@@ -15,7 +15,10 @@ from typing import Any
 import checkpoint
 import flags
 import options
+import processes
+import ranks
 import runtime
+import settings
 from checkpoint import ModelFile
 from embedding import Cohort, CohortList
 from evaluation import TrialTest, save_cohort
@@ -58,28 +61,24 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
         options.refuse_contradictions(resolved, network | decided if resolved.args.test else network, source)
     args, given = resolved.args, resolved.given
     args.test_list = [path for path in args.test_list if path]
-    for name, what in flags.NOT_YET.items():
-        if name in given and getattr(args, name).lower() not in ("false", "0", "no", "off"):
-            raise ValueError(f"--{name}: {what} is not part of this version yet")
-        delattr(args, name)
     if args.eval:
         assert model_file is not None  # latest_model sees to it
-        flags.complete_evaluation_options(resolved, stored, bool(model_file.origin))
+        settings.complete_evaluation_options(resolved, stored, bool(model_file.origin))
         if args.test and given & {"cohort", "cohort_list"} and decided:
             raise ValueError(f"--test goes by the cohort in {source}; leave out --cohort and --cohort_list")
     else:
-        flags.complete_training_options(args, given)
-        resolved.warnings.extend(flags.idle_augmentation(args, given))
-    flags.check_ranges(args)
+        settings.complete_training_options(args, given)
+        resolved.warnings.extend(settings.idle_augmentation(args, given))
+    settings.check_ranges(args)
     return args, model_file, resolved.warnings
 
 
 def evaluate(
-    args: argparse.Namespace, model_file: ModelFile, folder: RunFolder, stop: runtime.StopSignal
+    args: argparse.Namespace, model_file: ModelFile, folder: RunFolder, stop: processes.StopSignal
 ) -> None:
     """--eval, --prepare and --test: the model file alone decides the network."""
-    runtime.join()
     device = runtime.choose_device(args.device, args.gpu_id)
+    ranks.join(device, args.rank_timeout)
     store = folder.embeddings if args.reuse_embeddings else None
     if args.prepare:
         cohort_list = CohortList(args, device, folder.remark, store)
@@ -116,7 +115,7 @@ def told_stop(folder: RunFolder, store: Path | None) -> Iterator[None]:
     """Say that an evaluation was stopped."""
     try:
         yield
-    except runtime.Stopped as stopped:
+    except processes.Stopped as stopped:
         folder.say(
             f"stopped by {stopped}" + (f"; embeddings made so far are kept in {store}" if store else "")
         )
@@ -125,7 +124,7 @@ def told_stop(folder: RunFolder, store: Path | None) -> Iterator[None]:
 
 def stored_cohort(args: argparse.Namespace, model_file: ModelFile) -> Cohort | None:
     """The cohort of --cohort, or of the model file unless a list is given for one."""
-    if not flags.needs_cohort(args):
+    if not settings.needs_cohort(args):
         return None
     if args.cohort:
         return Cohort.of(checkpoint.load_cohort(args.cohort), args.cohort)
@@ -135,11 +134,9 @@ def stored_cohort(args: argparse.Namespace, model_file: ModelFile) -> Cohort | N
 
 
 def train(
-    args: argparse.Namespace, model_file: ModelFile | None, folder: RunFolder, stop: runtime.StopSignal
+    args: argparse.Namespace, model_file: ModelFile | None, folder: RunFolder, stop: processes.StopSignal
 ) -> None:
     """Train from the start or from where the run folder's state is."""
-    if runtime.is_started_by_torchrun():
-        raise ValueError("training under torchrun is not part of this version yet; --eval is")
     run = Run(args, model_file, folder)
     folder.hold()
     run.resume()
@@ -153,7 +150,7 @@ def train(
             run.fit(stop)
         if run.trainer.profile is not None:
             run.trainer.profile.close()
-    except runtime.Stopped as stopped:
+    except processes.Stopped as stopped:
         saved = folder.state.exists()
         folder.say(f"stopped by {stopped}; {'the same command goes on' if saved else 'nothing is saved yet'}")
         raise
@@ -165,18 +162,18 @@ def train(
 
 def refuse(reason: str) -> int:
     """Say why the command ends, once, however many processes it has -> its exit code."""
-    if runtime.is_first():
+    if ranks.is_first():
         print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)
     return 2
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command -> its exit code: 0, 2 for a mistake of the user, 128 + the signal that stopped it."""
-    stop, folder = runtime.StopSignal(), None
+    stop, folder = processes.StopSignal(), None
     stop.install()
     try:
         args, model_file, warnings = parse(sys.argv[1:] if argv is None else argv)
-        for warning in warnings if runtime.is_first() else ():
+        for warning in warnings if ranks.is_first() else ():
             print(f"warning: {warning}", file=sys.stderr)
         folder = RunFolder(args.save_path)
         if model_file is not None and model_file.origin:
@@ -196,12 +193,12 @@ def main(argv: list[str] | None = None) -> int:
         return refuse(
             "out of memory; lower --batch_size or --max_frames (with --eval: --num_eval, --eval_frames)"
         )
-    except runtime.Stopped as stopped:
+    except processes.Stopped as stopped:
         return stopped.exit_code
     finally:
         if folder is not None:
             folder.close()
-        runtime.leave()
+        ranks.leave()
     return 0
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import checkpoint
 import options
+import processes
 import runtime
 from checkpoint import ModelFile
 from DatasetLoader import TrainData
@@ -131,7 +132,7 @@ class Run:
         )
         self.folder.say(f"resumed {place} from {self.folder.state}")
 
-    def fit(self, stop: runtime.StopSignal) -> None:
+    def fit(self, stop: processes.StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or nothing gets better."""
         while True:
             if self._test_is_due():
@@ -152,7 +153,7 @@ class Run:
             return args.test_at_start and not self.progress.tested
         return not self.progress.tested and (epoch % args.test_interval == 0 or epoch >= args.max_epoch)
 
-    def _train_epoch(self, stop: runtime.StopSignal) -> None:
+    def _train_epoch(self, stop: processes.StopSignal) -> None:
         epoch, trainer = self.progress.epoch + 1, self.trainer
         self.sampler.set_epoch(epoch, trainer.step)
         self.network.set_epoch(epoch)
@@ -162,7 +163,7 @@ class Run:
                 *(self.data.loader, f"Epoch {epoch}", (self.args.seed, epoch), stop),
                 *(lambda: self._advance(self.progress), every_s),
             )
-        except runtime.Stopped:
+        except processes.Stopped:
             self._advance(self.progress)
             raise
         if trainer.tally is not None:
@@ -182,7 +183,7 @@ class Run:
             )
         self._advance(self.progress._replace(epoch=epoch, tested=False))
 
-    def _test_and_save(self, stop: runtime.StopSignal) -> None:
+    def _test_and_save(self, stop: processes.StopSignal) -> None:
         epoch, metrics = self.progress.epoch, dict[str, float]()
         if self.test is not None:
             metrics = self.test.run(self.network, self.network.normalize, stop, f"Epoch {epoch}", epoch)

@@ -16,6 +16,7 @@ from conftest import ROOT, assert_refused, run_here, voice
 from torch.nn import functional as F
 
 import checkpoint
+import processes
 import runtime
 import trainSpeakerNet
 import tuneThreshold
@@ -122,12 +123,12 @@ def test_whole_recordings_share_padded_batches_where_that_pays(corpus, tmp_path)
     recordings = Recordings(str(tmp_path), [f"{number}.wav" for number in range(5)])
     embedder = Embedder(recordings, args, runtime.CPU, lambda remarks: None)
     network = SpeakerNet.build(args)
-    alone = embedder.embed(network, True, runtime.StopSignal()).vectors
+    alone = embedder.embed(network, True, processes.StopSignal()).vectors
     batches = []
     plain = network.embed_unequal
     network.embed_unequal = lambda waves: (batches.append([len(wave) for wave in waves]), plain(waves))[1]
     embedder.pads = True
-    together = embedder.embed(network, True, runtime.StopSignal()).vectors
+    together = embedder.embed(network, True, processes.StopSignal()).vectors
     assert batches == [[8000, 11200, 17600, 25600, 32000]]
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
@@ -165,14 +166,14 @@ def test_without_matplotlib_there_is_a_note(model, corpus, tmp_path, monkeypatch
 def test_a_stop_keeps_what_was_embedded(model, corpus, tmp_path):
     args = trainSpeakerNet.parse(corpus.options(tmp_path, nDataLoaderThread=0))[0]
     listed = CohortList(args, runtime.CPU, lambda remarks: None, tmp_path)  # 30 recordings
-    network, stop = SpeakerNet.build(args), runtime.StopSignal()
+    network, stop = SpeakerNet.build(args), processes.StopSignal()
     calls = []
     stop.check = lambda: calls.append(1) or (len(calls) > 2 and stop_now())
 
     def stop_now():
-        raise runtime.Stopped(15)
+        raise processes.Stopped(15)
 
-    with pytest.raises(runtime.Stopped):
+    with pytest.raises(processes.Stopped):
         listed.embedder.embed(network, True, stop)
     [path] = tmp_path.glob("*.npz")
     with np.load(path) as content:
@@ -219,7 +220,7 @@ def test_an_own_speaker_is_known_by_path_or_folder(corpus, tmp_path):
     args = trainSpeakerNet.parse(words)[0]
     listed = CohortList(args, runtime.CPU, lambda remarks: None)
     assert len(listed.labels) == 12 and len(listed.embedder.recordings) == 12
-    cohort = listed.prepare(SpeakerNet.build(args), True, runtime.StopSignal(), None)
+    cohort = listed.prepare(SpeakerNet.build(args), True, processes.StopSignal(), None)
     assert cohort.entries.shape == (6, 512) and cohort.mean is None
     assert cohort.speakers_of(["spk3/0.wav", "x/spk4/new.wav", "other/1.wav"]).tolist() == [3, 4, -1]
 
@@ -353,11 +354,6 @@ def test_several_processes_share_the_recordings(model, corpus, tmp_path, count):
     np.testing.assert_allclose(scores_of(tmp_path / "ranks"), scores_of(tmp_path / "alone"), atol=2e-5)
     skipped = [(tmp_path / name / "result" / "skipped.txt").read_text() for name in ("ranks", "alone")]
     assert skipped[0] == skipped[1] and "spk2/0.wav" in skipped[0]
-
-
-def test_training_under_torchrun_is_refused(corpus, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert_refused(run_here(SCRIPT, *corpus.options(tmp_path)), "training under torchrun")
 
 
 def test_a_stored_threshold_decides_as_the_list_it_was_found_on(trained, corpus, tmp_path, capsys):

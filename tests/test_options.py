@@ -77,7 +77,7 @@ def test_options_of_a_plugin_that_was_not_chosen_warn():
         (["--log_input", "perhaps"], r"expected True or False, got 'perhaps'"),
         (["--window", "kaiser"], r"invalid choice: 'kaiser'"),
         (["stray"], r"unexpected argument 'stray'"),
-        (["--batch_size", 0], r"--batch_size must be at least 1"),
+        (["--batch_size", 0], r"--batch_size: must be at least 1"),
         (["--nPerSpeaker", 1], r"--nPerSpeaker 1: angleproto needs at least 2"),
         (["--max_frames", 1], r"--max_frames must be at least 29"),
         (["--eval_frames", 28], r"--eval_frames must be at least 29"),
@@ -145,17 +145,13 @@ sinc_stride=10 eval port=8888 distributed mixedprec gpu_id=0"""
 
 
 @pytest.mark.parametrize("word", VOXCELEB_TRAINER.split())
-def test_every_flag_of_voxceleb_trainer_works_or_says_that_it_does_not(word):
+def test_every_flag_of_voxceleb_trainer_works(word):
     name = word.partition("=")[0]
     loss, model = {"hard_prob": "triplet", "hard_rank": "triplet"}.get(name, "amsoftmax"), "ResNetSE34L"
     words = ["--trainfunc", loss, "--model", "RawNet3" if name == "sinc_stride" else model]
     words += [] if name in ("config", "initial_model", "eval", "model", "trainfunc") else [f"--{word}"]
-    if name in flags.NOT_YET:
-        with pytest.raises(ValueError, match=f"--{name}: .* is not part of this version yet"):
-            parse(*words)
-    else:
-        _, warnings = parse(*words)
-        assert not warnings
+    _, warnings = parse(*words)
+    assert not warnings
 
 
 # Every command of voxceleb_trainer's README over its history (but --eval, --config and --distributed), and
@@ -225,11 +221,6 @@ def test_recipes_of_voxceleb_trainer_have_their_values(name):
     if name == "RawNet3_AAM":
         assert (args.nOut, args.sinc_stride, args.max_frames, args.eval_frames) == (256, 10, 300, 400)
         assert (args.lr_decay, args.weight_decay, args.max_seg_per_spk) == (0.75, 5e-05, 500)
-
-
-def test_distributed_is_refused_by_name():
-    with pytest.raises(ValueError, match="--distributed: training on several GPUs is not part"):
-        parse("--distributed")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)

@@ -1,0 +1,147 @@
+"""The processes of a command: one for each device, and the signals that ask them to end."""
+
+import atexit
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from torch.distributed import TCPStore
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Slurm sends the last before a job's time is up
+GRACE_S = 40.0  # that processes have to end by themselves after one of them has failed; a rank looks for 20
+LAUNCHED = "SPEAKERNET_LAUNCHED"  # in the environment of those that launch has started
+
+
+def launch(words: Sequence[str], count: int, port: int = 0) -> int:
+    """Run a Python command line in so many processes of this machine -> its exit code.
+
+    They find one another as under torchrun, by the environment; port: 0 for any that is free. Signals are
+    passed on to them. If one fails, the others are given a while to say so and to end.
+    """
+    store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    children = [_start(words, rank, count, store.port) for rank in range(count)]
+
+    def pass_on(signum: int, _: FrameType | None) -> None:
+        for child in children:
+            with suppress(ProcessLookupError):
+                child.send_signal(signum)
+
+    for signum in STOPS:
+        signal.signal(signum, pass_on)
+    failed, late = dict[int, int](), float("inf")  # rank -> exit code, in the order of their ends
+    while (codes := [child.poll() for child in children]).count(None):
+        failed |= {rank: code for rank, code in enumerate(codes) if code and rank not in failed}
+        if failed and late == float("inf"):
+            late = time.monotonic() + GRACE_S
+        if time.monotonic() > late:
+            for child in children:
+                child.kill()
+        time.sleep(0.05)
+    failed |= {rank: code for rank, code in enumerate(codes) if code and rank not in failed}
+    spoke = any(code > 0 for code in failed.values())
+    for rank, code in failed.items():
+        if not spoke:
+            print(f"error: rank {rank} was ended by {signal.Signals(-code).name}", file=sys.stderr)
+        return code if code > 0 else 128 - code
+    return 0
+
+
+def _start(words: Sequence[str], rank: int, count: int, port: int) -> "subprocess.Popen[bytes]":
+    """One of the processes; in a session of its own, so that Ctrl-C reaches it by launch alone."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    place |= {"MASTER_PORT": port, LAUNCHED: 1}
+    environment = os.environ | {name: str(value) for name, value in place.items()}
+    # the store is here, not in rank 0
+    environment |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    command = [sys.executable, *words]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
+
+
+def end_with_launcher() -> None:
+    """In a process that launch has started: ask it to stop when the launcher is gone."""
+    if LAUNCHED in os.environ:
+        threading.Thread(target=_watch_launcher, daemon=True).start()
+
+
+def _watch_launcher() -> None:
+    while os.read(sys.stdin.fileno(), 1):  # a pipe, whose other end only the launcher holds
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_at_once(exit_code: int) -> None:
+    """End without waiting for other processes, whatever they and the network's threads do."""
+    _end_children()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
+
+
+def leave_stops_to_parent(_: int) -> None:
+    """For a data worker to begin with: terminals and batch systems tell all processes of a stop.
+
+    The main process then finishes its step and saves; the workers end with it in any case.
+    """
+    for signum in STOPS:
+        signal.signal(signum, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_children() -> None:
+    """When this process ends: Python would ask its children to stop, and wait for those who don't listen."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes their end for a failure
+    for child in multiprocessing.active_children():
+        child.kill()
+
+
+class Stopped(Exception):  # noqa: N818  (a request, not an error)
+    """The user or the system asked the process to end."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.exit_code = 128 + signum
+
+    def __str__(self) -> str:
+        return signal.Signals(self.args[0]).name
+
+
+class StopSignal:
+    """Turns the first Ctrl-C, SIGTERM or SIGUSR1 into a request that is checked where stopping is safe."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    def install(self) -> None:
+        """Listen from now on; the second signal ends the process at once."""
+        for signum in STOPS:
+            signal.signal(signum, self._request)
+
+    def _request(self, signum: int, _: FrameType | None) -> None:
+        self.signum = signum
+        for each in STOPS:
+            signal.signal(each, signal.SIG_DFL)
+
+    def check(self) -> None:
+        """Raises Stopped if a signal has come."""
+        if self.signum is not None:
+            raise Stopped(self.signum)
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Around code whose worker processes may get the signal too.
+
+        PyTorch reports their death by an exception wherever the main process is, even in the middle of
+        writing a file; after a signal that is no error.
+        """
+        try:
+            yield
+        except (RuntimeError, OSError):
+            self.check()
+            raise

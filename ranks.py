@@ -1,0 +1,231 @@
+"""The processes that train or evaluate together: who they are, what they tell one another.
+
+The only file that names gloo, NCCL and the variables by which torchrun tells a process its place.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+SILENCE_S = 20.0  # without a sign of a process, when another one is missed, until it counts as gone
+
+
+def place() -> tuple[int, int]:
+    """(rank of this process, number of processes) of this command; (0, 1) alone."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+class _Ranks:
+    """What the processes of a command are joined by."""
+
+    store: Any = None  # keys and values that all of them see
+    objects: Any = None  # group for what takes long: ranks that are ready early wait for the others
+
+
+def join(device: torch.device, timeout_s: float) -> None:
+    """Join the processes that were started for this command; does nothing where it was started alone.
+
+    Tensors go by NCCL between GPUs and by gloo between CPUs. Steps of training that wait longer than
+    timeout_s for another process fail.
+    """
+    if place()[1] == 1:
+        return
+    backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    store, rank, num_ranks = next(torch.distributed.rendezvous("env://"))
+    _Ranks.store = torch.distributed.PrefixStore("speakernet", store)
+    torch.distributed.init_process_group(
+        backend, store=store, rank=rank, world_size=num_ranks, timeout=timedelta(seconds=timeout_s)
+    )
+    _Ranks.objects = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+
+
+def leave() -> None:
+    """Leave the other processes; one that ends without it may be aborted by its network threads."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def is_first() -> bool:
+    """Whether this process, among those of the same command, is the one that speaks and writes."""
+    return place()[0] == 0
+
+
+def last_word(reason: str, lost: bool = False) -> str:
+    """Why this process ends early -> what it has to print: of all processes the first that fails speaks.
+
+    lost: whether it ends because another one doesn't answer; that one is named, or has spoken itself.
+    """
+    rank, num_ranks = place()
+    if num_ranks == 1 or _Ranks.store is None:
+        return reason if rank == 0 else ""
+    store, end = _Ranks.store, time.monotonic() + SILENCE_S
+    try:
+        store.set(f"ends/{rank}", "")
+        silent = list[int]()
+        while lost and not store.add("spoken", 0) and time.monotonic() < end:
+            silent = [other for other in range(num_ranks) if not store.check([f"ends/{other}"])]
+            if not silent:
+                break
+            time.sleep(0.1)
+        if store.add("spoken", 1) > 1:
+            return ""
+    except RuntimeError:  # whoever kept the store is gone too
+        return f"rank {rank}: {reason}"
+    if silent:
+        gone = ", ".join(map(str, silent))
+        return f"rank {gone}: no answer: killed, hung or cut off (rank {rank} was told: {reason})"
+    return f"rank {rank}: {reason}"
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Whether an exception says that another process of this command doesn't answer."""
+    text = str(error)
+    signs = ("Connection closed by peer", "Timed out waiting", "Connection reset", "Broken pipe", "NCCL")
+    gloo = "gloo" in text and ("Read error" in text or "Write error" in text)
+    return isinstance(error, LostProcess | torch.distributed.DistBackendError) or (
+        isinstance(error, RuntimeError) and (gloo or any(sign in text for sign in signs))
+    )
+
+
+class LostProcess(OSError):  # noqa: N818  (what it is, not what was done wrong)
+    """Another process of this command doesn't answer any more."""
+
+
+@contextmanager
+def _lost_process() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostProcess(f"another process of this command is gone: {first_line(error)}") from None
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says first."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def share(numbers: Sequence[int]) -> Sequence[int]:
+    """Some work -> the part of it that is this process's."""
+    rank, num_ranks = place()
+    return numbers[rank::num_ranks]
+
+
+def gather(value: Any) -> list[Any]:
+    """A value of each process -> all of them, in the order of ranks, in the first process; else nothing."""
+    rank, num_ranks = place()
+    if num_ranks == 1:
+        return [value]
+    values = [None] * num_ranks if rank == 0 else None
+    with _lost_process():
+        torch.distributed.gather_object(value, values, group=_Ranks.objects)
+    return values or []
+
+
+def gather_everywhere(value: Any) -> list[Any]:
+    """A value of each process -> all of them, in the order of ranks, in every process."""
+    num_ranks = place()[1]
+    if num_ranks == 1:
+        return [value]
+    values = [None] * num_ranks
+    with _lost_process():
+        torch.distributed.all_gather_object(values, value, group=_Ranks.objects)
+    return values
+
+
+def broadcast(value: Any) -> Any:
+    """The first process's value, in every process."""
+    if place()[1] == 1:
+        return value
+    values = [value]
+    with _lost_process():
+        torch.distributed.broadcast_object_list(values, group=_Ranks.objects)
+    return values[0]
+
+
+def raise_anyones(error: BaseException | None) -> None:
+    """Raise this process's error; or another one's, so that all end together."""
+    errors = [each for each in gather_everywhere(error) if each is not None]
+    if errors:
+        raise error or errors[0]
+
+
+class Agreement:
+    """A number that the processes tell one another at every step: the largest, known one step later.
+
+    So nobody waits for it, and what follows from it happens after the same step everywhere. Alone, it is
+    known at once.
+    """
+
+    def __init__(self) -> None:
+        self._told: tuple[Any, Tensor] | None = None
+
+    def __call__(self, number: int) -> int:
+        """The number of this process -> the largest of those told at the last step, 0 at the first."""
+        if place()[1] == 1:
+            return number
+        before, told = self._told, torch.tensor([number])
+        with _lost_process():
+            if before is not None:
+                before[0].wait()
+            work = torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX, async_op=True)
+        self._told = work, told
+        return int(before[1]) if before is not None else 0
+
+
+# Collectives of tensors. Where gradients flow through them, they are those of the sum of all processes'
+# losses: divided by their number, as DataParallel does, they belong to the mean of the losses.
+
+
+def all_max(tensor: Tensor) -> Tensor:
+    """The elementwise maximum over the processes; no gradient flows."""
+    tensor = tensor.detach().clone()
+    if place()[1] > 1:
+        torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
+    return tensor
+
+
+def all_sum(tensor: Tensor) -> Tensor:
+    """The elementwise sum over the processes."""
+    return _AllSum.apply(tensor) if place()[1] > 1 else tensor
+
+
+def gather_rows(tensor: Tensor) -> Tensor:
+    """(B, ...) of every process, equally many -> (processes * B, ...), in the order of ranks."""
+    return _GatherRows.apply(tensor) if place()[1] > 1 else tensor
+
+
+class _AllSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        torch.distributed.all_reduce(gradient)
+        return gradient
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        num_ranks, tensor = place()[1], tensor.contiguous()
+        rows = tensor.new_empty((num_ranks * len(tensor), *tensor.shape[1:]))
+        torch.distributed.all_gather_into_tensor(rows, tensor)
+        return rows
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        torch.distributed.all_reduce(gradient)
+        rank, num_ranks = place()
+        return gradient.unflatten(0, (num_ranks, -1))[rank]
