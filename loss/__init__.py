@@ -7,4 +7,11 @@ embeddings (S, M, D) and labels (S,) into the mean loss () and one figure () in 
 accuracy, or the equal error rate of its pairs. A loss whose attribute `per_speaker` is True tells instead the
 accuracy of each speaker's utterances (S,). A method `set_epoch(epoch)`, where there is one, is called with
 1, 2, ... before each epoch.
+
+A loss over classes may have a method `shard()`, called by every process once its weights are in place and
+before the optimizer is made: it keeps the parameters of this process's classes only. From then on it turns
+this process's embeddings and labels, as many in every process, into the mean loss () over all processes'
+batches, the same everywhere, and the accuracy of this process's speakers; the gradients of what it split
+need no averaging. `_sharded.split_parameters` names those parameters, `own_part` and `joined` cut and join
+them and what an optimizer keeps for them.
 """

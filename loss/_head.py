@@ -1,11 +1,17 @@
 """What the losses of classes share: classification, a linear classifier, margins, angular prototypes."""
 
+import math
 from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import ranks
+from loss import _sharded
+
+SampleClasses = Annotated[float, "share of the speakers that a step of training compares with, drawn anew"]
+SubCenters = Annotated[int, "vectors of each speaker; the nearest one counts"]
 Scale = Annotated[float, "logit = scale * cosine"]
 InitialW = Annotated[float, "initial scale w of the cosine; learned"]
 InitialB = Annotated[float, "initial offset b; learned"]
@@ -35,21 +41,120 @@ class LinearClassifier(nn.Module):
         return classify(self.fc(utterances), targets, len(labels))
 
 
-class CosineClassifier(nn.Module):
-    """A vector for each speaker, compared by its cosine; subclasses put a margin on it."""
+def draw_classes(num_classes: int, share: float, targets: Tensor) -> Tensor:
+    """Targets (N,) -> classes (K,) in order: the targets, and others up to ceil(share * num_classes)."""
+    count = max(1, math.ceil(share * num_classes - 1e-9))  # 1e-9: what rounding adds isn't a class more
+    if count < min(len(targets), num_classes):
+        count = max(count, len(targets.unique()))
+    order = torch.randperm(num_classes, device=targets.device)
+    order[targets] = order[targets] - num_classes  # before all others
+    return order.argsort()[:count].sort().values
 
-    def __init__(self, embedding_dim: int, num_speakers: int, margin: float, scale: float) -> None:
+
+class ClassHead(nn.Module):
+    """Embeddings (S, M, D), labels (S,) -> mean cross-entropy over the classes (), accuracy (S,).
+
+    Where sample_classes is less than 1, each step of training compares with that share of the classes: all
+    speakers of the batch, and others drawn at random (Partial FC, An et al. 2022, arXiv:2203.15565). Accuracy
+    is among them. What isn't drawn gets a gradient of zero; the paper's implementation leaves it out of the
+    step, while here an optimizer with momentum or weight decay still moves it.
+
+    Once split, the batch is that of all processes, and the loss the same in all; the accuracy is that of this
+    process's speakers.
+    """
+
+    per_class: tuple[str, ...]  # names of the parameters that have a row for each class
+    is_split = False
+
+    def __init__(self, num_classes: int, sample_classes: float) -> None:
         super().__init__()
+        if not 0.0 < sample_classes <= 1.0:
+            raise ValueError(f"--sample_classes must lie in (0, 1], got {sample_classes}")
+        self.num_classes, self.sample_classes = num_classes, sample_classes
+
+    def shard(self) -> None:
+        """Keep this process's classes only; called once, by all processes, with the weights in place."""
+        assert not self.is_split
+        if ranks.place()[1] > 1:
+            _sharded.split(self, self.per_class, self.num_classes)
+            self.is_split = True
+
+    def compare(self, utterances: Tensor, drawn: Tensor | None) -> Tensor:
+        """(N, D), own classes (K,) or all of them -> similarities (N, K)."""
+        raise NotImplementedError
+
+    def logits(self, similarities: Tensor, columns: Tensor, mine: Tensor | None) -> Tensor:
+        """(N, K), the target's column (N,), whether it is among the K (N,) or always -> (N, K)."""
+        return similarities
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        num_speakers, mine = len(labels), None
+        if self.is_split:
+            embeddings, labels = ranks.gather_rows(embeddings), ranks.gather_rows(labels)
+        utterances, columns = per_utterance(embeddings, labels)
+        if self.is_split:
+            columns, mine = _sharded.own_columns(columns, self.num_classes)
+        drawn = None
+        if self.training and self.sample_classes < 1.0:
+            present = columns if mine is None else columns[mine]
+            own = len(_sharded.own_classes(self.num_classes)) if self.is_split else self.num_classes
+            drawn = draw_classes(own, self.sample_classes, present)
+            columns = torch.searchsorted(drawn, columns)
+            columns = columns.clamp(max=len(drawn) - 1)  # beyond it where the target isn't here
+        logits = self.logits(self.compare(utterances, drawn), columns, mine)
+        if mine is not None:
+            return _sharded.classify_split(logits, columns, mine, num_speakers)
+        return classify(logits, columns, num_speakers)
+
+
+class CosineClassifier(ClassHead):
+    """One or several vectors for each speaker, compared by cosine; subclasses put a margin on it.
+
+    Of several the nearest counts (Deng et al. 2020, "Sub-center ArcFace", ECCV): a speaker's
+    mislabelled or unusual utterances gather around vectors of their own.
+    """
+
+    per_class = ("weight",)
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_speakers: int,
+        margin: float,
+        scale: float,
+        sample_classes: float,
+        sub_centers: int,
+    ) -> None:
+        super().__init__(num_speakers, sample_classes)
         if not 0.0 <= margin < 1.0:
             raise ValueError(f"--margin must lie in [0, 1), got {margin}")
         if not scale > 0.0:
             raise ValueError(f"--scale must be positive, got {scale}")
-        self.margin, self.scale = margin, scale
-        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(num_speakers, embedding_dim)))
+        if sub_centers < 1:
+            raise ValueError(f"--sub_centers must be at least 1, got {sub_centers}")
+        self.margin, self.scale, self.sub_centers = margin, scale, sub_centers
+        weight = nn.init.xavier_normal_(torch.empty(num_speakers * sub_centers, embedding_dim))
+        self.weight = nn.Parameter(weight if sub_centers == 1 else weight.unflatten(0, (-1, sub_centers)))
 
-    def cosines(self, utterances: Tensor) -> Tensor:
-        """(N, D) -> (N, num_speakers)."""
-        return F.linear(F.normalize(utterances), F.normalize(self.weight))
+    def compare(self, utterances: Tensor, drawn: Tensor | None) -> Tensor:
+        """(N, D), own classes (K,) or all of them -> cosines (N, K)."""
+        weight = self.weight if drawn is None else self.weight.index_select(0, drawn)
+        if self.sub_centers == 1:
+            return F.linear(F.normalize(utterances), F.normalize(weight))
+        cosines = F.linear(F.normalize(utterances), F.normalize(weight.flatten(0, 1)))
+        return cosines.unflatten(1, (-1, self.sub_centers)).max(dim=2).values
+
+    def logits(self, similarities: Tensor, columns: Tensor, mine: Tensor | None) -> Tensor:
+        """Cosines (N, K), the target's column (N,), whether it is among the K (N,) or always -> (N, K)."""
+        own = similarities.gather(1, columns[:, None])  # (N, 1)
+        turned = self.with_margin(own)
+        if mine is not None:
+            turned = torch.where(mine[:, None], turned, own)
+        return self.scale * similarities.scatter(1, columns[:, None], turned)
+
+    def with_margin(self, cosine: Tensor) -> Tensor:
+        """The true speaker's cosines (N, 1) -> with the margin (N, 1)."""
+        raise NotImplementedError
 
 
 class ScaledCosine(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import runtime
-from loss._head import CosineClassifier, Scale, classify, per_utterance
+from loss._head import CosineClassifier, SampleClasses, Scale, SubCenters
 
 SMALLEST_SQUARE = 1e-12  # of a sine: its root's gradient stays finite where vectors coincide
 
@@ -25,20 +25,18 @@ class LossFunction(CosineClassifier):
         margin: Annotated[float, "angle added to the true speaker's, radians"] = 0.1,
         scale: Scale = 30.0,
         easy_margin: Annotated[bool, "only where the true speaker's angle is less than 90 degrees"] = False,
+        sample_classes: SampleClasses = 1.0,
+        sub_centers: SubCenters = 1,
     ) -> None:
-        super().__init__(embedding_dim, num_speakers, margin, scale)
+        super().__init__(embedding_dim, num_speakers, margin, scale, sample_classes, sub_centers)
         self.easy_margin = easy_margin
 
     @runtime.float32
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        utterances, targets = per_utterance(embeddings, labels)
-        cosines = self.cosines(utterances)  # (S*M, num_speakers)
-        own = cosines.gather(1, targets[:, None])  # (S*M, 1)
-        logits = self.scale * cosines.scatter(1, targets[:, None], self._with_margin(own))
-        return classify(logits, targets, len(labels))
+        return super().forward(embeddings, labels)
 
-    def _with_margin(self, cosine: Tensor) -> Tensor:
-        """cos(angle) -> cos(angle + margin), and beyond 180 degrees a line that goes on falling."""
+    def with_margin(self, cosine: Tensor) -> Tensor:
+        """cos(angle) (N, 1) -> cos(angle + margin) (N, 1), beyond 180 degrees a line that goes on falling."""
         sine = (1.0 - cosine.square()).clamp(min=SMALLEST_SQUARE).sqrt()
         turned = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
         if self.easy_margin:

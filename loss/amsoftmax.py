@@ -3,10 +3,9 @@
 from typing import Annotated
 
 from torch import Tensor
-from torch.nn import functional as F
 
 import runtime
-from loss._head import CosineClassifier, Scale, classify, per_utterance
+from loss._head import CosineClassifier, SampleClasses, Scale, SubCenters
 
 
 class LossFunction(CosineClassifier):
@@ -21,12 +20,15 @@ class LossFunction(CosineClassifier):
         *,
         margin: Annotated[float, "cosine taken off the true speaker's"] = 0.1,
         scale: Scale = 30.0,
+        sample_classes: SampleClasses = 1.0,
+        sub_centers: SubCenters = 1,
     ) -> None:
-        super().__init__(embedding_dim, num_speakers, margin, scale)
+        super().__init__(embedding_dim, num_speakers, margin, scale, sample_classes, sub_centers)
 
     @runtime.float32
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        utterances, targets = per_utterance(embeddings, labels)
-        cosines = self.cosines(utterances)  # (S*M, num_speakers)
-        logits = self.scale * (cosines - self.margin * F.one_hot(targets, cosines.shape[1]))
-        return classify(logits, targets, len(labels))
+        return super().forward(embeddings, labels)
+
+    def with_margin(self, cosine: Tensor) -> Tensor:
+        """The true speaker's cosines (N, 1) -> less the margin (N, 1)."""
+        return cosine - self.margin

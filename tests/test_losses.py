@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import options
 import tuneThreshold
-from loss import _pairs
+from loss import _head, _pairs
 from scoring._rates import error_rates
 
 
@@ -71,6 +71,42 @@ def test_aamsoftmax_without_a_margin_is_a_softmax_of_cosines():
     losses[1].weight.data = losses[0].weight.data
     embeddings, labels = torch.randn(3, 2, 6), torch.tensor([0, 3, 4])
     torch.testing.assert_close(losses[0](embeddings, labels), losses[1](embeddings, labels))
+
+
+@pytest.mark.parametrize("name", ["amsoftmax", "aamsoftmax"])
+def test_of_a_speakers_vectors_the_nearest_counts(name):
+    loss_fn = options.plugin("loss", name)(2, 2, margin=0.1, scale=2.0, sub_centers=2)
+    loss_fn.weight.data = torch.stack([unit(0.0, 90.0), unit(180.0, 270.0)])  # (speakers, 2, D)
+    loss, accuracy = loss_fn(3.0 * unit(80.0)[None], torch.tensor([0]))
+    # speaker 0: 80 and 10 degrees away, speaker 1: 100 and 170
+    ten = math.radians(10)
+    own = math.cos(ten) - 0.1 if name == "amsoftmax" else math.cos(ten + 0.1)
+    logits = torch.tensor([[2.0 * own, 2.0 * math.cos(math.radians(100))]])
+    torch.testing.assert_close(loss, F.cross_entropy(logits, torch.tensor([0])))
+    assert accuracy.tolist() == [1.0]
+    loss.backward()
+    moved = loss_fn.weight.grad.abs().sum(dim=2) > 0.0
+    assert moved.tolist() == [[False, True], [True, False]]  # only what was nearest
+
+
+@pytest.mark.parametrize("name", ["amsoftmax", "aamsoftmax"])
+def test_one_vector_a_speaker_has_the_shape_that_it_always_had(name):
+    assert options.plugin("loss", name)(8, 5).weight.shape == (5, 8)
+    assert options.plugin("loss", name)(8, 5, sub_centers=1).weight.shape == (5, 8)
+    assert options.plugin("loss", name)(8, 5, sub_centers=3).weight.shape == (5, 3, 8)
+
+
+def test_classes_are_drawn_evenly_beside_the_targets():
+    torch.manual_seed(0)
+    draws = [_head.draw_classes(30, 0.2, torch.tensor([4, 7, 4])) for _ in range(2000)]
+    assert all(len(d) == 6 and d.unique().equal(d) for d in draws)  # 0.2 of 30; in order, none twice
+    share = torch.cat(draws).bincount(minlength=30) / 2000
+    assert share[[4, 7]].tolist() == [1.0, 1.0]
+    others = torch.cat([share[:4], share[5:7], share[8:]])
+    assert (others - 4 / 28).abs().max() < 0.04  # four more of 28; one standard deviation is 0.008
+    assert _head.draw_classes(5, 0.2, torch.tensor([3, 0, 3, 2])).tolist() == [0, 2, 3]  # more than the share
+    assert len(_head.draw_classes(100, 0.07, torch.tensor([3]))) == 7  # 0.07 * 100 is 7.000000000000001
+    assert len(_head.draw_classes(10, 1e-12, torch.tensor([], dtype=torch.long))) == 1
 
 
 def test_ge2e_leaves_the_utterance_out_of_its_own_speaker():
@@ -236,6 +272,11 @@ def test_similarities_are_one_matrix_product(name, tmp_path):
         ("triplet", {"margin": 0.0}, "--margin"),
         ("contrastive", {"hard_prob": 1.5}, "--hard_prob"),
         ("softmaxtriplet", {"loss_ratio": 0.0}, "--loss_ratio"),
+        ("softmax", {"sample_classes": 0.0}, "--sample_classes"),
+        ("amsoftmax", {"sample_classes": 1.1}, "--sample_classes"),
+        ("aamsoftmax", {"sample_classes": math.nan}, "--sample_classes"),
+        ("amsoftmax", {"sub_centers": 0}, "--sub_centers"),
+        ("aamsoftmax", {"sub_centers": -1}, "--sub_centers"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(name, settings, flag):
