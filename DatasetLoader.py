@@ -45,11 +45,12 @@ class TrainBatch(NamedTuple):
     masks: Tensor  # numbers in [0, 1) for SpecAugment (S*M, 2, 2): of bands and frames, width and place
     remarks: list[Remark]
     effects: list[Any]
+    utterances: Tensor  # their numbers (S, M)
 
     def moved(self, device: torch.device) -> "TrainBatch":
         """The same on a device, but for the effects."""
         crops, labels, masks = (tensor.to(device, non_blocking=True) for tensor in self[:3])
-        return TrainBatch(crops, labels, masks, self.remarks, self.effects)
+        return self._replace(crops=crops, labels=labels, masks=masks)
 
     def finished(self) -> "TrainBatch":
         """The same, its crops augmented float32 in [-1, 1]."""
@@ -129,7 +130,8 @@ class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
             torch.from_numpy(np.array(masks, np.float32)) if masks else torch.zeros(utterances.size, 2, 2)
         )
         batch = TrainBatch(
-            torch.from_numpy(crops), torch.from_numpy(labels), fractions, remarks, gather(drawn)
+            *(torch.from_numpy(crops), torch.from_numpy(labels), fractions, remarks, gather(drawn)),
+            torch.from_numpy(utterances),
         )
         return batch.finished() if batch.effects and self.finish else batch
 

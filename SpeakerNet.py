@@ -3,25 +3,30 @@
 import argparse
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import options
-import processes
+import ranks
 import runtime
-from audio import Remark
+from audio import SAMPLE_RATE, Remark
 from augment import mask
 from DatasetLoader import TrainBatch
+from loss._sharded import joined, own_part, split_parameters
+from models._memory import largest_batch
 from models._padded import embed_unequal, fewest_frames
+from optimizer._update import Update
 from report import Profile
+from sampler._tally import SpeakerTally
 
 DISPLAY_INTERVAL_S = 1.0  # showing figures makes the device wait, so it is done this rarely
 
@@ -36,10 +41,12 @@ class SpeakerNet(nn.Module):
         loss: nn.Module | None = None,
         input_scale: float = 1.0,
         widest: tuple[int, int] = (0, 0),  # masks of bands and of frames, in training
+        gathers: bool = False,  # whether the loss sees the utterances of all processes
     ) -> None:
         super().__init__()
         self.features, self.model, self.loss = features, model, loss
-        self.input_scale, self.widest = input_scale, widest
+        self.input_scale, self.widest, self.gathers = input_scale, widest, gathers
+        self._compiled: tuple[Callable[[Tensor], Tensor], ...] = ()  # in a tuple it is no submodule
 
     @classmethod
     def build(cls, args: argparse.Namespace, num_speakers: int | None = None) -> "SpeakerNet":
@@ -52,7 +59,8 @@ class SpeakerNet(nn.Module):
         model = options.build("models", args, features.num_features, args.nOut, pooling)
         loss = options.build("loss", args, args.nOut, num_speakers) if num_speakers else None
         widest = (args.mask_bands, args.mask_frames) if loss else (0, 0)
-        network: Any = cls(features, model, loss, args.input_scale, widest)
+        gathers = loss is not None and args.gather_negatives and loss.min_utterances > 1
+        network: Any = cls(features, model, loss, args.input_scale, widest, bool(gathers))
         return network.to(memory_format=torch.channels_last)  # a CPU's convolutions gain 5 to 10 %
 
     @property
@@ -71,7 +79,12 @@ class SpeakerNet(nn.Module):
         if masks is not None:
             for i, widest in enumerate(self.widest):
                 features = mask(features, widest, 1 + i, masks[:, i]) if widest else features
-        return self.model(features)
+        model = self._compiled[0] if self._compiled and self.training else self.model
+        return model(features)
+
+    def compile_for_training(self) -> None:
+        """Have the encoder compiled at the first batch; all have one length. Tests go without."""
+        self._compiled = (torch.compile(self.model, dynamic=False),)
 
     @property
     def embeds_unequal(self) -> bool:
@@ -90,7 +103,12 @@ class SpeakerNet(nn.Module):
         if self.loss is None:
             raise ValueError("a network without a loss can embed but not be trained")
         embeddings = self.embed(crops.flatten(0, 1), masks)  # (S*M, D)
-        return self.loss(embeddings.unflatten(0, crops.shape[:2]), labels)
+        embeddings = embeddings.unflatten(0, crops.shape[:2])
+        if not self.gathers:
+            return self.loss(embeddings, labels)
+        loss, accuracy = self.loss(ranks.gather_rows(embeddings.float()), ranks.gather_rows(labels))
+        rank, num_ranks = ranks.place()
+        return loss, accuracy.unflatten(0, (num_ranks, -1))[rank] if accuracy.ndim else accuracy
 
 
 class EpochFigures(NamedTuple):
@@ -99,77 +117,137 @@ class EpochFigures(NamedTuple):
     loss: float
     accuracy: float  # in [0, 1]
     lr: float  # at the epoch's start
-    utterances_per_s: float
+    utterances_per_s: float  # of all processes
     data_wait: float  # share of the time spent waiting for the loader
 
 
-class SpeakerTally:
-    """How well each training speaker is classified in an epoch; never read in the loop.
+class NonFinite(Exception):  # noqa: N818  (what happened; the run may go on from an earlier state)
+    """Steps in a row had infinite or NaN gradients."""
 
-    Labels may run over the speakers several times, once for each speed.
-    """
 
-    def __init__(self, num_speakers: int, device: torch.device) -> None:
-        self.sums = torch.zeros(2, num_speakers, device=device)  # of accuracies, of draws
-
-    def add(self, labels: Tensor, accuracy: Tensor) -> None:
-        """Labels (S,), accuracy (S,)."""
-        self.sums.index_add_(
-            1, labels % self.sums.shape[1], torch.stack([accuracy, torch.ones_like(accuracy)])
-        )
-
-    def accuracy(self) -> NDArray[np.float64]:
-        """Mean accuracy of each speaker (num_speakers,), NaN for those that weren't drawn."""
-        sums, draws = self.sums.double().cpu()
-        return np.asarray(sums / draws)
+class BatchTooLargeError(MemoryError):
+    """The batch doesn't fit into memory."""
 
 
 class ModelTrainer:
     """Runs epochs over a network with its optimizer and schedule, and holds what a resume needs."""
 
+    LOOK = 10  # optimizer steps between looks at what the device has found; each look waits for it
+
     def __init__(
         self,
         network: SpeakerNet,
-        optimizer: torch.optim.Optimizer,
-        scheduler: LRScheduler,
+        args: argparse.Namespace,
         device: torch.device,
-        precision: runtime.Precision,
+        num_batches: int,
+        num_classes: int,
         remark: Callable[[Iterable[Remark]], None],
+        report_nonfinite: Callable[[int, list[int]], None],
         tally: SpeakerTally | None = None,
         profile: Profile | None = None,
     ) -> None:
-        self.network, self.optimizer, self.scheduler = network, optimizer, scheduler
-        self.device, self.precision = device, precision
-        self.remark, self.tally, self.profile = remark, tally, profile
+        """num_batches: of an epoch; report_nonfinite takes the step and the utterances of its batches."""
+        self.network, self.device, self.num_batches = network, device, num_batches
+        self.accumulate, self.patience = args.accumulate, args.nonfinite_patience
+        self.precision = runtime.Precision(args.precision, device)
+        self.steps_per_epoch = -(-num_batches // args.accumulate)
+        self.optimizer = options.build("optimizer", args, network.parameters())
+        self.scheduler = options.build(
+            "scheduler", args, self.optimizer, self.steps_per_epoch, args.max_epoch
+        )
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler")  # a step was left out
+        named = dict(network.named_parameters())
+        assert network.loss is not None
+        self.split = [f"loss.{name}" for name in split_parameters(network.loss)]
+        split = [named[name] for name in self.split]
+        self._join = partial(joined, num_classes=num_classes, first_only=True)
+        self.update = Update(network, self.optimizer, self.precision, args.clip_norm, split)
+        self.average: AveragedModel | None = None
+        if args.ema_decay:
+            moving = get_ema_multi_avg_fn(args.ema_decay)
+            self.average = AveragedModel(network, multi_avg_fn=moving, use_buffers=True)
+        self.parallel = ranks.parallel(network, device, self.split)
+        self.remark, self.report_nonfinite = remark, report_nonfinite
+        self.tally, self.profile = tally, profile
         if profile is not None:
             network.features.register_forward_hook(lambda *_: self._lap("front end"))
             network.model.register_forward_hook(lambda *_: self._lap("trunk"))
-        self.step = 0  # done in this epoch
-        self.sums = torch.zeros(
-            2, device=device
-        )  # of loss and accuracy in this epoch, never read in the loop
+        self.step = 0  # batches done in this epoch
+        self.sums = torch.zeros(3, device=device)  # of loss and accuracy, and batches; never read in the loop
+        self.made = list[Tensor]()  # whether each step was made, since the last look
+        self.recent = list[list[Tensor]]()  # utterances of these steps' batches
+        self.streak = 0  # steps in a row that weren't made
+
+    def tested(self) -> SpeakerNet:
+        """The network to test and keep: the average if there is one; the same in every process."""
+        network: Any = self.network if self.average is None else self.average.module
+        ranks.share_buffers(network)
+        return network
+
+    def weights(self, network: nn.Module) -> dict[str, Tensor]:
+        """Weights on the CPU by name, split ones joined in the first process; to be called by all."""
+        found = network.state_dict()
+        return {
+            name: (self._join(tensor) if name in self.split else tensor).cpu()
+            for name, tensor in found.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimizer, schedule and what the epoch came to so far; generators are seeded each step."""
+        """Weights, optimizer, schedule and what the epoch came to so far; generators are seeded each step.
+
+        The same for any number of processes; to be called by all.
+        """
+        self._look()
         return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "network": self.weights(self.network),
+            "average": self.average
+            and {
+                "network": self.weights(self.average.module),
+                "steps": int(self.average.n_averaged),
+            },
+            "optimizer": self._by_parameter(self.optimizer.state_dict(), self._join),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
             "step": self.step,
-            "sums": self.sums,
-            "tally": self.tally.sums if self.tally else None,
+            "sums": ranks.all_sum(self.sums) / ranks.place()[1],
+            "tally": ranks.all_sum(self.tally.sums) if self.tally else None,
+            "streak": self.streak,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what state_dict returned."""
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.network.load_state_dict(self._own(state["network"]))
+        if self.average is not None:
+            self.average.module.load_state_dict(self._own(state["average"]["network"]))
+            self.average.n_averaged.fill_(state["average"]["steps"])
+        self.optimizer.load_state_dict(self._by_parameter(state["optimizer"], own_part))
         self.scheduler.load_state_dict(state["scheduler"])
         self.precision.scaler.load_state_dict(state["scaler"])
         self.step, self.sums = state["step"], state["sums"].to(self.device)
+        self.streak, self.made, self.recent = state["streak"], [], []
+        self.optimizer.zero_grad(set_to_none=True)
         if self.tally is not None:
-            self.tally.sums = state["tally"].to(self.device)
+            self.tally.sums = state["tally"].to(self.device) * ranks.is_first()
+
+    def lower_rate(self, factor: float) -> None:
+        """Multiply the learning rate, now and in the rest of the schedule."""
+        self.scheduler.base_lrs = [factor * rate for rate in self.scheduler.base_lrs]
+        for group in self.optimizer.param_groups:
+            group["lr"] *= factor
+
+    def _own(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Whole weights -> the part of this process."""
+        return {name: own_part(tensor) if name in self.split else tensor for name, tensor in weights.items()}
+
+    def _by_parameter(self, state: dict[str, Any], convert: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """An optimizer's state with what belongs to split parameters converted."""
+        split = {id(parameter) for parameter in self.update.split}
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        states = dict(state["state"])
+        for number, parameter in enumerate(parameters):
+            if id(parameter) in split and number in states:
+                states[number] = {k: convert(t) if t.ndim else t for k, t in states[number].items()}
+        return state | {"state": states}
 
     def begin_epoch(self) -> None:
         """Forget what the last epoch came to."""
@@ -179,55 +257,50 @@ class ModelTrainer:
             self.tally.sums.zero_()
 
     def train_epoch(
-        self,
-        loader: DataLoader[Any],
-        name: str,
-        seed: tuple[int, int],
-        stop: processes.StopSignal,
-        save: Callable[[], None],
-        save_interval_s: float,
+        self, loader: DataLoader[Any], name: str, seed: tuple[int, int], pause: Callable[[], None]
     ) -> EpochFigures:
         """The rest of an epoch, from self.step on; seed: of the run, and the epoch.
 
-        `save` is called between two steps whenever so much time has passed, but never if that is 0.
+        `pause` is called before every optimizer step, where it is safe to save or to stop.
 
         Raises:
             AudioError: a file could not be used.
-            processes.Stopped: a stop was asked for; the state is that after self.step steps.
-            ValueError: the loss is not finite any more.
+            BatchTooLargeError: memory doesn't hold the batch.
+            NonFinite: too many steps in a row were left out; self is as before them.
+            ValueError: weights have become infinite or NaN.
         """
         self.network.train()
         if self.profile is not None:
             self.profile.begin()
         lr, utterances, wait_s, shown = self.optimizer.param_groups[0]["lr"], 0, 0.0, 0.0
-        began = asked = saved = time.perf_counter()
-        progress = tqdm(loader, name, len(loader), initial=self.step, unit="batch", disable=None, leave=False)
+        began = asked = time.perf_counter()
+        progress = self._progress(loader, name)
         for batch in progress:
             wait_s += time.perf_counter() - asked
-            stop.check()
+            if self.step % self.accumulate == 0:
+                pause()
+                self._begin_step()
             self._lap("data wait")
             batch = self._receive(batch)
             runtime.seed_everything(*seed, self.step)
-            self._step(batch)
+            self._learn(batch)
             utterances += len(batch.masks)
             if self.profile is not None:
                 self.profile.end_step(len(batch.masks))
-            if 0.0 < save_interval_s < time.perf_counter() - saved:
-                save()
-                saved = time.perf_counter()
             asked = time.perf_counter()
             if not progress.disable and asked - shown > DISPLAY_INTERVAL_S:
-                shown = asked
-                self._show(
-                    progress, self.sums / self.step, utterances / (asked - began), wait_s / (asked - began)
-                )
-        mean_loss, accuracy = (self.sums / len(loader)).tolist()
-        if not mean_loss < float("inf"):  # also false for NaN
-            raise ValueError(f"{name}: the loss is {mean_loss}; try a lower --lr")
+                shown, elapsed = asked, asked - began
+                self._show(progress, utterances * ranks.place()[1] / elapsed, wait_s / elapsed)
+        self._look()
         if not all(parameter.isfinite().all() for parameter in self.network.parameters()):
             raise ValueError(f"{name}: weights have become infinite or NaN; try a lower --lr")
-        elapsed = time.perf_counter() - began
-        return EpochFigures(mean_loss, accuracy, lr, utterances / elapsed, wait_s / elapsed)
+        elapsed, (loss, accuracy, batches) = time.perf_counter() - began, ranks.all_sum(self.sums).tolist()
+        rate = utterances * ranks.place()[1] / elapsed
+        return EpochFigures(loss / max(batches, 1), accuracy / max(batches, 1), lr, rate, wait_s / elapsed)
+
+    def _progress(self, loader: DataLoader[Any], name: str) -> Any:
+        hidden = None if ranks.is_first() else True  # None: where stderr is no terminal
+        return tqdm(loader, name, len(loader), initial=self.step, unit="batch", disable=hidden, leave=False)
 
     def _receive(self, batch: TrainBatch | ValueError | OSError) -> TrainBatch:
         if isinstance(batch, ValueError | OSError):
@@ -243,26 +316,73 @@ class ModelTrainer:
         if self.profile is not None and self.network.training:
             self.profile.lap(part)
 
-    def _step(self, batch: TrainBatch) -> None:
-        """One optimizer step."""
-        with self.precision.context():
-            loss, accuracy = self.network(batch.crops, batch.labels, batch.masks)
-        self._lap("loss")
-        self.optimizer.zero_grad(set_to_none=True)
-        self.precision.backward(loss)
+    def _begin_step(self) -> None:
+        self.update.begin()
+        self.recent.append([])
+
+    def _learn(self, batch: TrainBatch) -> None:
+        """Gradients of a batch; after the last batch of an optimizer step, the step."""
+        first = self.step - self.step % self.accumulate
+        size = min(self.accumulate, self.num_batches - first)
+        is_last = self.step + 1 == first + size
+        self.recent[-1].append(batch.utterances)
+        try:
+            with nullcontext() if is_last else ranks.unshared(self.parallel):
+                with self.precision.context():
+                    loss, accuracy = self.parallel(batch.crops, batch.labels, batch.masks)
+                self._lap("loss")
+                self.precision.backward(loss / size)
+        except (RuntimeError, MemoryError) as error:
+            if runtime.is_out_of_memory(error):
+                raise BatchTooLargeError(self._advice(batch.crops)) from None
+            raise
         self._lap("backward")
-        self.precision.step(self.optimizer)
-        self.scheduler.step()
+        if is_last:
+            self._make_step()
         self._lap("optimizer")
         self.step += 1
-        self.sums += torch.stack([loss.detach(), accuracy.mean()])
+        figures = torch.stack([loss.detach(), accuracy.mean(), torch.ones_like(loss)])
+        self.sums += torch.where(loss.detach().isfinite(), figures, 0.0)
         if self.tally is not None:
             self.tally.add(batch.labels, accuracy)
 
-    @staticmethod
-    def _show(progress: Any, means: Tensor, rate: float, data_wait: float) -> None:
-        loss, accuracy = means.tolist()
+    def _make_step(self) -> None:
+        self.made.append(self.update())
+        self.scheduler.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        if len(self.made) == self.LOOK:
+            self._look()
+
+    def _look(self) -> None:
+        """See which of the last steps were left out; fp16 leaves out a few until it has found its scale."""
+        made, recent = self.made, self.recent
+        self.made, self.recent = [], []
+        if not made:
+            return
+        steps = torch.stack(made).tolist()
+        expected = not all(steps) and self.precision.expects_overflows()
+        for number, (was_made, utterances) in enumerate(zip(steps, recent, strict=True)):
+            self.streak = 0 if was_made or expected else self.streak + 1
+            if self.streak:
+                step = self.step // self.accumulate - len(steps) + number + 1
+                self.report_nonfinite(step, torch.cat(utterances).flatten().tolist())
+        if self.streak >= self.patience:
+            raise NonFinite
+
+    def _advice(self, crops: Tensor) -> str:
+        """What to do where a batch (S, M, T) is too large."""
+        speakers, utterances, samples = crops.shape
+        fits = largest_batch(self.network, crops) * ranks.place()[1]
+        told = f"--batch_size {fits} would fit" if fits else "not even one speaker fits: lower --max_frames"
+        return (
+            f"out of memory on {self.device} with {speakers} x {utterances} utterances of "
+            f"{samples / SAMPLE_RATE:.1f} s; {told} (--accumulate adds up the gradients of several batches)"
+        )
+
+    def _show(self, progress: Any, rate: float, data_wait: float) -> None:
+        loss, accuracy, batches = self.sums.tolist()
         progress.set_postfix_str(
-            f"loss {loss:.4f}, accuracy {100 * accuracy:.1f} %, {rate:.0f} utterances/s, "
-            f"data wait {100 * data_wait:.0f} %"
+            f"loss {loss / max(batches, 1):.4f}, accuracy {100 * accuracy / max(batches, 1):.1f} %, "
+            f"{rate:.0f} utterances/s, data wait {100 * data_wait:.0f} %"
         )

@@ -128,10 +128,14 @@ class StopSignal:
         for each in STOPS:
             signal.signal(each, signal.SIG_DFL)
 
+    def asked(self) -> int:
+        """The signal that has come, 0 if none has."""
+        return self.signum or 0
+
     def check(self) -> None:
         """Raises Stopped if a signal has come."""
-        if self.signum is not None:
-            raise Stopped(self.signum)
+        if signum := self.asked():
+            raise Stopped(signum)
 
     @contextmanager
     def guard(self) -> Iterator[None]:

@@ -5,14 +5,16 @@ The only file that names gloo, NCCL and the variables by which torchrun tells a 
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 SILENCE_S = 20.0  # without a sign of a process, when another one is missed, until it counts as gone
 
@@ -84,14 +86,15 @@ def last_word(reason: str, lost: bool = False) -> str:
     return f"rank {rank}: {reason}"
 
 
-def is_lost_process(error: BaseException) -> bool:
-    """Whether an exception says that another process of this command doesn't answer."""
+def lost(error: BaseException) -> str:
+    """An exception -> what it says if it comes from another process that doesn't answer, else ""."""
     text = str(error)
     signs = ("Connection closed by peer", "Timed out waiting", "Connection reset", "Broken pipe", "NCCL")
-    gloo = "gloo" in text and ("Read error" in text or "Write error" in text)
-    return isinstance(error, LostProcess | torch.distributed.DistBackendError) or (
-        isinstance(error, RuntimeError) and (gloo or any(sign in text for sign in signs))
-    )
+    if isinstance(error, LostProcess | torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and ("gloo" in text or any(sign in text for sign in signs))
+    ):
+        return first_line(error)
+    return ""
 
 
 class LostProcess(OSError):  # noqa: N818  (what it is, not what was done wrong)
@@ -179,6 +182,34 @@ class Agreement:
         return int(before[1]) if before is not None else 0
 
 
+def parallel(network: nn.Module, device: torch.device, local: Iterable[str] = ()) -> nn.Module:
+    """Network -> the same, its gradients averaged over the processes, its weights those of the first.
+
+    local: names of parameters of which each process has its own.
+    """
+    if place()[1] == 1:
+        return network
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, list(local))
+    ids = None if device.type == "cpu" else [device]
+    with warnings.catch_warnings():  # broadcast_buffers gets another name in PyTorch 2.13
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(network, ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def unshared(network: nn.Module) -> AbstractContextManager[None]:
+    """Context in which a network made by parallel only adds up its own gradients, for a later average."""
+    return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
+
+
+@torch.no_grad()
+def share_buffers(network: nn.Module) -> None:
+    """Batch norm's running figures: everywhere those of the first process."""
+    if place()[1] > 1:
+        with _lost_process():
+            for buffer in network.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+
 # Collectives of tensors. Where gradients flow through them, they are those of the sum of all processes'
 # losses: divided by their number, as DataParallel does, they belong to the mean of the losses.
 
@@ -218,10 +249,9 @@ class _AllSum(torch.autograd.Function):
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        num_ranks, tensor = place()[1], tensor.contiguous()
-        rows = tensor.new_empty((num_ranks * len(tensor), *tensor.shape[1:]))
-        torch.distributed.all_gather_into_tensor(rows, tensor)
-        return rows
+        rows = [torch.empty_like(tensor) for _ in range(place()[1])]
+        torch.distributed.all_gather(rows, tensor.contiguous())
+        return torch.cat(rows)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

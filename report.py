@@ -38,7 +38,7 @@ class RunFolder:
         self.result = root / "result"
         self.evaluation = self.result / "eval"
         self.embeddings, self.cohort = self.result / "embeddings", self.result / "cohort.pt"
-        self.best = self.models / "best.model"
+        self.best, self.average = self.models / "best.model", self.models / "average.model"
         self._remarks: dict[str, set[str]] = {}
         self._board: Any = None
 
@@ -58,16 +58,25 @@ class RunFolder:
             raise ValueError(f"--eval needs --initial_model FILE; {self.models} has no model either")
         return str(found[-1])
 
+    def last_models(self, count: int) -> list[Path]:
+        """Paths of the models of the last so many tested epochs, or of as many as there are."""
+        return sorted(self.models.glob("model*.model"))[-count:]
+
     def hold(self) -> None:
         """Keep other runs out of this folder until the process ends.
 
         Raises:
             ValueError: another run is at work in it.
         """
-        try:
-            self._lock = lock(self.state.with_name("lock"))
-        except ValueError as error:
-            raise ValueError(f"another run trains in this --save_path: {error}") from None
+        error: ValueError | OSError | None = None
+        if ranks.is_first():
+            try:
+                self._lock = lock(self.state.with_name("lock"))
+            except ValueError as held:
+                error = ValueError(f"another run trains in this --save_path: {held}")
+            except OSError as caught:
+                error = caught
+        ranks.raise_anyones(error)
 
     def require_writable(self) -> None:
         """Raises OSError with the path if files can't be written here."""
@@ -82,6 +91,8 @@ class RunFolder:
         Raises:
             ValueError: the package isn't there.
         """
+        if not ranks.is_first():
+            return
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ModuleNotFoundError:
@@ -142,6 +153,7 @@ class RunFolder:
             "options": options,
             "device": device,
             "git_commit": _git_commit(),
+            "processes": ranks.place()[1],
             "python": platform.python_version(),
             "platform": platform.platform(),
             "packages": {name: _version(name) for name in PACKAGES},
@@ -149,6 +161,8 @@ class RunFolder:
 
     def write_run(self, options: dict[str, Any], device: str) -> None:
         """run.json: what is needed to train the same again."""
+        if not ranks.is_first():
+            return
         text = json.dumps(self.describe_run(options, device), indent=2)
         write_text(self.result / "run.json", text + "\n")
 
@@ -161,6 +175,8 @@ class RunFolder:
         return [record for record in found if isinstance(record, dict)]
 
     def _append(self, name: str, line: str) -> None:
+        if not ranks.is_first():
+            return
         path = self.result / name
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

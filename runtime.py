@@ -1,5 +1,6 @@
 """Device, precision and seeds: the only file that names cuda and autocast."""
 
+import gc
 import os
 import random
 import re
@@ -26,7 +27,7 @@ def choose_device(name: str, gpu_id: int = 0) -> torch.device:
     Raises:
         ValueError: the device that was asked for is not there.
     """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = num_gpus(name)
     if name == "cpu" or (name == "auto" and count == 0):
         return CPU
     if count == 0:
@@ -36,6 +37,11 @@ def choose_device(name: str, gpu_id: int = 0) -> torch.device:
         raise ValueError(f"--gpu_id {gpu_id}: this machine has GPUs 0 to {count - 1}")
     torch.cuda.set_device(gpu_id)
     return torch.device("cuda", gpu_id)
+
+
+def num_gpus(name: str) -> int:
+    """--device -> GPUs of this machine that it lets be used."""
+    return torch.cuda.device_count() if name != "cpu" and torch.cuda.is_available() else 0
 
 
 def best_precision(device: torch.device) -> str:
@@ -131,10 +137,17 @@ class Precision:
         """Gradients of the loss, scaled as step expects them."""
         self.scaler.scale(loss).backward()
 
-    def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """One step, or none where fp16 gradients have overflowed."""
-        self.scaler.step(optimizer)
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take the loss's scale off the gradients."""
+        self.scaler.unscale_(optimizer)
+
+    def update(self) -> None:
+        """After a step: choose the scale of the next loss."""
         self.scaler.update()
+
+    def expects_overflows(self) -> bool:
+        """Whether infinite gradients may only mean that the loss's scale is still too large."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
 
 
 def float32(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,6 +160,13 @@ def float32(forward: Callable[..., Any]) -> Callable[..., Any]:
             return forward(self, *casts)
 
     return full_precision
+
+
+def free_memory() -> None:
+    """Give back what tensors no longer use."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

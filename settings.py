@@ -16,7 +16,7 @@ HEEDED_BY_EVAL = (  # beside what is stored with a model
     *("nDataLoaderThread", "skip_bad_audio", "test_list", "enrol_list", "test_path", "reuse_embeddings"),
     *("dcf_p_target", "dcf_c_miss", "dcf_c_fa", "prior", "report", "calibrate"),
     *(*COHORT_OPTIONS, "train_list", "train_path", "exclude"),
-    *("distributed", "nproc", "port", "threads"),
+    *("distributed", "nproc", "port", "threads", "rank_timeout"),
 )
 AUGMENTATION_OF = {  # flag -> the kinds of augmentation that heed it
     "snr_noise": {"noise"},

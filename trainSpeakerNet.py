@@ -8,7 +8,7 @@ python trainSpeakerNet.py --eval --initial_model exps/exp1/model/best.model --te
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from evaluation import TrialTest, save_cohort
 from flags import SCORING_OPTIONS
 from report import RunFolder
 from scoring._decisions import decided_options
-from SpeakerNet import SpeakerNet
+from SpeakerNet import BatchTooLargeError, SpeakerNet
 from training import Run
 
 
@@ -137,11 +137,15 @@ def train(
     args: argparse.Namespace, model_file: ModelFile | None, folder: RunFolder, stop: processes.StopSignal
 ) -> None:
     """Train from the start or from where the run folder's state is."""
-    run = Run(args, model_file, folder)
+    device = runtime.choose_device(args.device, args.gpu_id)
+    ranks.join(device, args.rank_timeout)
+    if args.precision == "auto":
+        args.precision = runtime.best_precision(device)
+    run = Run(args, device, model_file, folder)
     folder.hold()
     run.resume()
     folder.require_writable()
-    folder.write_run(vars(args), runtime.describe(run.device))
+    folder.write_run(vars(args), runtime.describe(device))
     if args.tensorboard:
         folder.open_board()
     run.describe()
@@ -160,22 +164,41 @@ def train(
         raise
 
 
-def refuse(reason: str) -> int:
+def num_processes(args: argparse.Namespace) -> int:
+    """Processes that --distributed asks for; 1 where this one was started together with others already."""
+    if (not args.distributed and not args.nproc) or ranks.place()[1] > 1:
+        return 1
+    return args.nproc or runtime.num_gpus(args.device) or 1
+
+
+def cause(error: BaseException) -> str:
+    """An exception that needs no traceback -> what to say of it; "" for any other one."""
+    if runtime.is_out_of_memory(error):
+        flags_to_lower = "--batch_size or --max_frames (with --eval: --num_eval, --eval_frames)"
+        return (
+            str(error) if isinstance(error, BatchTooLargeError) else f"out of memory; lower {flags_to_lower}"
+        )
+    if "DataLoader worker" in str(error):
+        return f"a data worker died: {ranks.first_line(error)}"
+    return str(error) if isinstance(error, ValueError | OSError) else ranks.lost(error)
+
+
+def refuse(reason: str, lost: bool) -> int:
     """Say why the command ends, once, however many processes it has -> its exit code."""
-    if ranks.is_first():
+    if reason := ranks.last_word(reason, lost):
         print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)
     return 2
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command -> its exit code: 0, 2 for a mistake of the user, 128 + the signal that stopped it."""
-    stop, folder = processes.StopSignal(), None
-    stop.install()
-    try:
-        args, model_file, warnings = parse(sys.argv[1:] if argv is None else argv)
-        for warning in warnings if ranks.is_first() else ():
-            print(f"warning: {warning}", file=sys.stderr)
-        folder = RunFolder(args.save_path)
+def run_command(argv: list[str], stop: processes.StopSignal) -> int:
+    """Do what the command line says -> exit code."""
+    args, model_file, warnings = parse(argv)
+    for warning in warnings if ranks.is_first() else ():
+        print(f"warning: {warning}", file=sys.stderr)
+    if (count := num_processes(args)) > 1:
+        return processes.launch([str(Path(__file__)), *argv], count, args.port)
+    runtime.use_threads(args.threads)
+    with closing(RunFolder(args.save_path)) as folder:
         if model_file is not None and model_file.origin:
             folder.say(f"note: {args.initial_model} is {model_file.origin}")
         if args.eval:
@@ -183,23 +206,26 @@ def main(argv: list[str] | None = None) -> int:
             evaluate(args, model_file, folder, stop)
         else:
             train(args, model_file, folder, stop)
-    except (ValueError, OSError) as error:
-        return refuse(str(error))
-    except (MemoryError, RuntimeError) as error:
-        if "DataLoader worker" in str(error):
-            return refuse(f"a data worker died: {str(error).splitlines()[0]}")
-        if not runtime.is_out_of_memory(error):
-            raise
-        return refuse(
-            "out of memory; lower --batch_size or --max_frames (with --eval: --num_eval, --eval_frames)"
-        )
-    except processes.Stopped as stopped:
-        return stopped.exit_code
-    finally:
-        if folder is not None:
-            folder.close()
-        ranks.leave()
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command -> its exit code: 0, 2 for a mistake of the user, 128 + the signal that stopped it."""
+    stop = processes.StopSignal()
+    stop.install()
+    processes.end_with_launcher()
+    try:
+        code = run_command(sys.argv[1:] if argv is None else argv, stop)
+    except processes.Stopped as stopped:
+        code = stopped.exit_code
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        if not (reason := cause(error)):
+            raise
+        code = refuse(reason, bool(ranks.lost(error)))
+        if ranks.place()[1] > 1:
+            processes.end_at_once(code)  # others may be gone, and leaving them would wait for them
+    ranks.leave()
+    return code
 
 
 if __name__ == "__main__":

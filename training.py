@@ -1,20 +1,36 @@
 """A training run: its parts, its epochs and tests, and the state that it goes on from."""
 
 import argparse
+import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 import checkpoint
 import options
 import processes
+import ranks
 import runtime
+from audio import Remark
 from checkpoint import ModelFile
 from DatasetLoader import TrainData
 from evaluation import TrialTest
 from flags import TEST_OPTIONS
+from models._averaged import average, estimate_figures
+from models._sync import synchronize
 from report import Profile, RunFolder
-from SpeakerNet import ModelTrainer, SpeakerNet, SpeakerTally
+from sampler._tally import SpeakerTally
+from SpeakerNet import ModelTrainer, NonFinite, SpeakerNet
 
 LONG_WAIT = 0.2  # share of an epoch that is spent waiting for data, from which on something should change
+
+
+RATE_AFTER_ROLL_BACK, MOST_ROLL_BACKS = 0.5, 3
+STATE_KEYS = {
+    *("trainer", "sampler", "progress", "utterances", "material", "fixed", "test", "max_epoch"),
+}
 
 
 class Progress(NamedTuple):
@@ -24,15 +40,21 @@ class Progress(NamedTuple):
     tested: bool = False  # whether the network of that epoch has been
     best_eer: float = float("inf")
     tests_since_best: int = 0
+    roll_backs: int = 0  # because of gradients that weren't finite
 
 
 class Run:
     """One training run: its parts, and what happens between the epochs."""
 
-    def __init__(self, args: argparse.Namespace, model_file: ModelFile | None, folder: RunFolder) -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        device: torch.device,
+        model_file: ModelFile | None,
+        folder: RunFolder,
+    ) -> None:
         """Reads and checks lists and options, builds the network, writes nothing."""
-        self.args, self.folder = args, folder
-        self.device = runtime.choose_device(args.device, args.gpu_id)
+        self.args, self.device, self.folder = args, device, folder
         self.data = TrainData(args, self.device)
         self.speakers, self.sampler = self.data.utterances.speakers, self.data.sampler
         self.digest = self.data.utterances.digest()  # takes a second for a million lines, so once
@@ -45,22 +67,48 @@ class Run:
             raise ValueError(f"--sampler {args.sampler}: {args.trainfunc} tells no accuracy of each speaker")
         if model_file is not None:
             self._start_from(model_file)
-        optimizer = options.build("optimizer", args, self.network.to(self.device).parameters())
-        scheduler = options.build("scheduler", args, optimizer, len(self.sampler), args.max_epoch)
+        self._prepare_network()
         tally = SpeakerTally(args.nClasses, self.device) if self.sampler.learns else None
         profile = Profile(self.device, folder.say, self.data.advice()) if args.profile else None
         self.trainer = ModelTrainer(
-            *(self.network, optimizer, scheduler, self.device),
-            *(runtime.Precision(args.precision, self.device), folder.remark, tally, profile),
+            *(self.network, args, self.device, len(self.sampler), self.data.num_classes),
+            *(self._remark, self._report_nonfinite, tally, profile),
         )
         self.progress, self.warned = Progress(), False
+        self.agree, self.saved = ranks.Agreement(), time.monotonic()
+        self.saving_s = 0.0  # in this epoch
+        self.remarks = list[Remark]()  # of a process that doesn't speak, until the epoch's end
+
+    def _prepare_network(self) -> None:
+        """What the options ask for beyond the network itself, once its weights are there."""
+        args, network = self.args, self.network
+        if args.sync_bn:
+            synchronize(network, self.device)
+        network.to(self.device)
+        if args.shard_head:
+            head: Any = network.loss
+            if not hasattr(head, "shard"):
+                raise ValueError(f"--shard_head: {args.trainfunc} has no classes to split")
+            head.shard()
+        if args.compile:
+            network.compile_for_training()
 
     def describe(self) -> None:
         """Say what will be trained on what."""
-        size = sum(p.numel() for p in self.network.model.parameters())
-        self.folder.say(f"{self.args.model}: {size:,} parameters, on {runtime.describe(self.device)}")
+        size, args = sum(p.numel() for p in self.network.model.parameters()), self.args
+        self.folder.say(
+            f"{args.model}: {size:,} parameters, on {runtime.describe(self.device)}, {args.precision}"
+        )
         for line in self.data.describe():
             self.folder.say(line)
+        num_ranks, steps = ranks.place()[1], self.trainer.steps_per_epoch
+        if num_ranks * args.accumulate > 1:
+            batch = self.sampler.batch_size
+            each = f"{num_ranks} processes x {batch // num_ranks}" if num_ranks > 1 else f"{batch}"
+            self.folder.say(
+                f"{steps} optimizer steps an epoch, of {args.accumulate} x {each} x {args.nPerSpeaker} = "
+                f"{args.accumulate * batch * args.nPerSpeaker} utterances; --lr and decay are those of a step"
+            )
 
     def _start_from(self, model_file: ModelFile) -> None:
         """Weights of --initial_model; a loss made for other speakers or of another kind starts anew."""
@@ -82,20 +130,36 @@ class Run:
     def resume(self) -> None:
         """Continue the run that the folder holds, if it holds one; only bookkeeping may differ."""
         state, why = checkpoint.load_last_state(self.folder.state)
-        if state is None:
-            return
+        if state is None or (state.get("progress") == Progress()._asdict() and not state["trainer"]["step"]):
+            return  # what was saved before the first step binds nobody
         if why:
             self.folder.say(f"note: {why}")
-        if not state.keys() >= {
-            "trainer",
-            "sampler",
-            "progress",
-            "utterances",
-            "material",
-            "fixed",
-            "test",
-            "max_epoch",
-        }:
+        self._check(state)
+        self._take_up(state)
+        if state["test"] != self._test_settings():
+            self.folder.say(
+                "note: the test is another one than before; the search for the best model starts anew"
+            )
+            self.progress = self.progress._replace(best_eer=float("inf"), tests_since_best=0)
+        if state["max_epoch"] != self.args.max_epoch and self.args.scheduler != "steplr":
+            self.folder.say(
+                f"note: --max_epoch was {state['max_epoch']}; the rest of the schedule is that of a run of "
+                f"{self.args.max_epoch} epochs"
+            )
+        step, epoch = self.trainer.step, self.progress.epoch
+        if len({*ranks.gather_everywhere((step, epoch))}) > 1:
+            raise ValueError(f"processes found different states: {self.folder.state} must be one for all")
+        batches = f"in epoch {epoch + 1} after {step} of {len(self.sampler)} batches"
+        self.folder.say(f"resumed {batches if step else f'after epoch {epoch}'} from {self.folder.state}")
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        self.trainer.load_state_dict(state["trainer"])
+        self.sampler.load_state_dict(state["sampler"])
+        self.progress = Progress(**state["progress"])
+
+    def _check(self, state: dict[str, Any]) -> None:
+        """Raises ValueError unless a state belongs to this run; only bookkeeping may differ."""
+        if not state.keys() >= STATE_KEYS:
             raise ValueError(f"{self.folder.state} was written by another version; give another --save_path")
         if state["utterances"] != self.digest:
             raise ValueError(f"{self.folder.state} belongs to another train list; give another --save_path")
@@ -111,41 +175,67 @@ class Run:
                 f"{self.folder.state} belongs to a run with other noises or rooms than those of --musan_path "
                 "and --rir_path now; give another --save_path, or the old ones to go on"
             )
-        self.trainer.load_state_dict(state["trainer"])
-        self.sampler.load_state_dict(state["sampler"])
-        self.progress = Progress(**state["progress"])
-        if state["test"] != self._test_settings():
-            self.folder.say(
-                "note: the test is another one than before; the search for the best model starts anew"
-            )
-            self.progress = self.progress._replace(best_eer=float("inf"), tests_since_best=0)
-        if state["max_epoch"] != self.args.max_epoch and self.args.scheduler != "steplr":
-            self.folder.say(
-                f"note: --max_epoch was {state['max_epoch']}; the rest of the schedule is that of a run of "
-                f"{self.args.max_epoch} epochs"
-            )
-        step, epoch = self.trainer.step, self.progress.epoch
-        place = (
-            f"in epoch {epoch + 1} after {step} of {len(self.sampler)} batches"
-            if step
-            else f"after epoch {epoch}"
-        )
-        self.folder.say(f"resumed {place} from {self.folder.state}")
 
     def fit(self, stop: processes.StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or nothing gets better."""
+        if not ranks.broadcast(self.folder.state.exists()):
+            self._advance(self.progress)  # something to go back to
         while True:
             if self._test_is_due():
                 self._test_and_save(stop)
             if self.progress.epoch >= self.args.max_epoch:
-                return
+                break
             if self.args.early_stopping and self.progress.tests_since_best >= self.args.es_patience:
                 self.folder.say(
                     f"early stopping: {self.progress.tests_since_best} tests without a better EER than "
                     f"{100 * self.progress.best_eer:.4f} %; the best model is {self.folder.best}"
                 )
-                return
-            self._train_epoch(stop)
+                break
+            try:
+                self._train_epoch(stop)
+            except NonFinite:
+                self._roll_back()
+        if self.args.average_last and not ranks.broadcast(self.folder.average.exists()):
+            self._average_models(stop)
+
+    def _roll_back(self) -> None:
+        """Take up the last state again at a lower rate.
+
+        Raises:
+            ValueError: that was done too often.
+        """
+        args, number = self.args, self.progress.roll_backs + 1
+        told = f"{args.nonfinite_patience} steps in a row had infinite or NaN gradients"
+        if number > MOST_ROLL_BACKS:
+            raise ValueError(f"{told}, after {number - 1} returns to earlier states too; try a lower --lr")
+        state, _ = checkpoint.load_last_state(self.folder.state)
+        assert state is not None  # fit has saved one
+        self._take_up(state)
+        self.trainer.lower_rate(RATE_AFTER_ROLL_BACK)
+        self.trainer.streak = 0
+        self._advance(self.progress._replace(roll_backs=number))
+        lr = self.trainer.optimizer.param_groups[0]["lr"]
+        self.folder.log(
+            f"{told}: back to epoch {self.progress.epoch + 1}, batch {self.trainer.step}, LR {lr:f}"
+        )
+
+    def _remark(self, remarks: Iterable[Remark]) -> None:
+        if ranks.is_first():
+            self.folder.remark(remarks)
+        else:
+            self.remarks.extend(remarks)
+
+    def _report_nonfinite(self, step: int, utterances: list[int]) -> None:
+        """Name the utterances of a step that was left out."""
+        paths = [self.data.utterances.paths[number] for own in ranks.gather(utterances) for number in own]
+        epoch = self.progress.epoch + 1
+        self.folder.record(event="nonfinite", epoch=epoch, step=step, utterances=paths)
+        if ranks.is_first():
+            more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+            self.folder.log(
+                f"warning: epoch {epoch}, step {step} left out: infinite or NaN gradients with "
+                f"{', '.join(paths[:3])}{more} (all are in results.jsonl)"
+            )
 
     def _test_is_due(self) -> bool:
         epoch, args = self.progress.epoch, self.args
@@ -157,24 +247,22 @@ class Run:
         epoch, trainer = self.progress.epoch + 1, self.trainer
         self.sampler.set_epoch(epoch, trainer.step)
         self.network.set_epoch(epoch)
-        every_s = 60.0 * self.args.save_interval
-        try:
-            figures = trainer.train_epoch(
-                *(self.data.loader, f"Epoch {epoch}", (self.args.seed, epoch), stop),
-                *(lambda: self._advance(self.progress), every_s),
-            )
-        except processes.Stopped:
-            self._advance(self.progress)
-            raise
+        figures = trainer.train_epoch(
+            self.data.loader, f"Epoch {epoch}", (self.args.seed, epoch), lambda: self._pause(stop)
+        )
+        for remarks in ranks.gather(self.remarks)[1:]:
+            self.folder.remark(remarks)
+        self.remarks = []
         if trainer.tally is not None:
             self.sampler.learn(trainer.tally.accuracy()[: len(self.speakers)])
         trainer.begin_epoch()
         self.folder.log(
             f"Epoch {epoch}, TEER/TAcc {100 * figures.accuracy:2.2f}, TLOSS {figures.loss:f}, "
             f"LR {figures.lr:f}, {figures.utterances_per_s:.0f} utterances/s, "
-            f"data wait {100 * figures.data_wait:.0f} %"
+            f"data wait {100 * figures.data_wait:.0f} %, saving {self.saving_s:.1f} s"
         )
-        self.folder.record(event="train", epoch=epoch, **figures._asdict())
+        self.folder.record(event="train", epoch=epoch, **figures._asdict(), saving_s=round(self.saving_s, 3))
+        self.saving_s = 0.0
         if figures.data_wait > LONG_WAIT and not self.warned:
             self.warned = True
             self.folder.say(
@@ -183,22 +271,62 @@ class Run:
             )
         self._advance(self.progress._replace(epoch=epoch, tested=False))
 
+    def _pause(self, stop: processes.StopSignal) -> None:
+        """Between two steps: stop or save, if one of the processes has to; all do it after the same step."""
+        interval_s = 60.0 * self.args.save_interval
+        is_due = 0.0 < interval_s < time.monotonic() - self.saved
+        told = self.agree(2 * stop.asked() or int(is_due))
+        if told:
+            self._advance(self.progress)
+        if told > 1:
+            raise processes.Stopped(told // 2)
+
     def _test_and_save(self, stop: processes.StopSignal) -> None:
         epoch, metrics = self.progress.epoch, dict[str, float]()
+        network = self.trainer.tested()
         if self.test is not None:
-            metrics = self.test.run(self.network, self.network.normalize, stop, f"Epoch {epoch}", epoch)
+            found = self.test.run(network, network.normalize, stop, f"Epoch {epoch}", epoch)
+            metrics = ranks.broadcast(found)
         best = min(self.progress.best_eer, metrics.get("eer", float("inf")))
         if epoch:
-            weights = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
-            weights = checkpoint.keep_classes(weights, self.data.num_classes, self.args.nClasses)
-            model_file = ModelFile(weights, vars(self.args), self.speakers, self.network.normalize, metrics)
-            checkpoint.save_model(self.folder.model(epoch), model_file)
+            model_file = self._model_file(network, metrics)
+            self._save_model(self.folder.model(epoch), model_file)
             better = best < self.progress.best_eer
             if better:
-                checkpoint.save_model(self.folder.best, model_file)
-            self._advance(Progress(epoch, True, best, 0 if better else self.progress.tests_since_best + 1))
+                self._save_model(self.folder.best, model_file)
+            waited = 0 if better else self.progress.tests_since_best + 1
+            self._advance(self.progress._replace(tested=True, best_eer=best, tests_since_best=waited))
         else:
-            self.progress = Progress(0, True)
+            self.progress = self.progress._replace(tested=True)
+
+    def _model_file(self, network: SpeakerNet, metrics: dict[str, float]) -> ModelFile:
+        """A network as it is kept; to be called by all processes."""
+        weights = self.trainer.weights(network)
+        weights = checkpoint.keep_classes(weights, self.data.num_classes, self.args.nClasses)
+        return ModelFile(weights, vars(self.args), self.speakers, network.normalize, metrics)
+
+    def _save_model(self, path: Path, model_file: ModelFile) -> None:
+        if ranks.is_first():
+            checkpoint.save_model(path, model_file)
+
+    def _average_models(self, stop: processes.StopSignal) -> None:
+        """average.model of the last models, its batch norm's figures those of the training data; tested."""
+        paths = [str(path) for path in self.folder.last_models(self.args.average_last)]
+        weights = average([checkpoint.load_model(path).weights for path in paths])
+        network = SpeakerNet.build(self.args).to(self.device)
+        checkpoint.load_weights(network, checkpoint.split_loss(weights)[0], "the average")
+        self.sampler.set_epoch(self.args.max_epoch)
+        estimate_figures(network, self.data.loader, self.device, stop.check)
+        ranks.share_buffers(network)
+        metrics = dict[str, float]()
+        if self.test is not None:
+            found = self.test.run(network, self.network.normalize, stop, f"Average of {len(paths)}", -1)
+            metrics = ranks.broadcast(found)
+        model_file = ModelFile(
+            self.trainer.weights(network), vars(self.args), self.speakers, self.network.normalize, metrics
+        )
+        self._save_model(self.folder.average, model_file)
+        self.folder.say(f"{self.folder.average} is the average of {', '.join(paths)}")
 
     def _test_settings(self) -> dict[str, Any]:
         """What EERs must have in common to be compared."""
@@ -215,5 +343,12 @@ class Run:
             "max_epoch": self.args.max_epoch,
             "fixed": options.fixed_options(self.args),
         }
-        checkpoint.save_state(self.folder.state, state)
-        self.progress = progress
+        error, began = None, time.monotonic()
+        if ranks.is_first():
+            try:
+                checkpoint.save_state(self.folder.state, state)
+            except OSError as caught:
+                error = caught
+        ranks.raise_anyones(error)  # and nobody ends before it is written
+        self.progress, self.saved = progress, time.monotonic()
+        self.saving_s += self.saved - began

@@ -91,6 +91,7 @@ class Corpus:
             "test_interval": 1,
             "nDataLoaderThread": 0,
             "device": "cpu",
+            "precision": "fp32",  # some processors have bf16, which is then the default
         }
         return [f"--{name}={value}" for name, value in (values | changes).items()]
 

@@ -43,6 +43,8 @@ MODULE_LIMITS = {
     "DatasetLoader.py": 380,  # data sets and loaders, of training and of evaluation
     "embedding.py": 340,  # recordings to embeddings, and cohorts of them
     "evaluation.py": 330,  # scores of lists, and what is written of them
+    "SpeakerNet.py": 390,  # the network and its trainer, whose home was given
+    "training.py": 360,  # a run: its parts, its epochs, tests, states and averages
     "flags.py": 400,  # every flag of training and evaluation
     "scoring/_calibration.py": 350,  # one regression: its solver, stored form, measures and cross-validation
     "options.py": 350,  # sources, plug-ins and errors of options belong together
