@@ -2,6 +2,7 @@
 
 import inspect
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 import flags
 import options
+import runtime
 from options import KINDS
 
 
@@ -161,6 +163,29 @@ def test_optimizers(name):
     step(optimizer, weight)
     step(twin, other)
     assert torch.equal(weight, other)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_fused_optimizers_step_as_torch_does_and_not_where_gradients_overflow(name):
+    torch.manual_seed(3)
+    start = torch.randn(4, 3, 2, 5)
+    weights = [nn.Parameter(start.contiguous(memory_format=torch.channels_last)) for _ in range(2)]
+    plain = {"adam": torch.optim.Adam, "sgd": partial(torch.optim.SGD, momentum=0.9)}[name]
+    plain_optimizer = plain([weights[0]], lr=0.1, weight_decay=0.01)
+    fused_optimizer = options.plugin("optimizer", name)([weights[1]], lr=0.1, weight_decay=0.01)
+    precision = runtime.Precision("fp16", runtime.CPU)
+    for scale in (float("inf"), 1.0, 2.0):  # the first overflows: no step
+        gradient = scale * torch.randn(4, 3, 2, 5)
+        for weight, optimizer in zip(weights, (plain_optimizer, fused_optimizer), strict=True):
+            optimizer.zero_grad()
+            if weight is weights[1]:
+                precision.backward((weight * gradient).sum())
+                precision.step(optimizer)
+            elif scale < float("inf"):
+                (weight * gradient).sum().backward()
+                optimizer.step()
+        torch.testing.assert_close(weights[1], weights[0])
+        assert torch.equal(weights[0], start) == (scale == float("inf"))
 
 
 @pytest.mark.parametrize("name", options.available("scheduler"))

@@ -1,0 +1,15 @@
+"""benchmarks/train_step.py runs from end to end."""
+
+from conftest import run_script
+
+
+def test_training_steps_have_a_rate_and_a_share_of_the_peak():
+    result = run_script("benchmarks/train_step.py", "--quick", "--cases", "ResNetSE34L", "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines() if line.startswith("ResNetSE34L")]
+    assert [words[2] for words in rows] == ["before", "fp32", "bf16"]
+    for words in rows:
+        rate, ratio, work, speed, share = map(float, words[3:8])
+        assert words[1] == "4" and rate > 0.0 and ratio > 0.0 and share > 0.0
+        assert abs(speed - rate * work) < 0.1 * speed  # all rounded
+    assert float(rows[0][4]) == 1.0
