@@ -15,7 +15,7 @@ from types import FrameType
 from torch.distributed import TCPStore
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Slurm sends the last before a job's time is up
-GRACE_S = 40.0  # that processes have to end by themselves after one of them has failed; a rank looks for 20
+GRACE_S = 20.0  # that processes have to end by themselves after one has failed; ranks.SILENCE_S is shorter
 LAUNCHED = "SPEAKERNET_LAUNCHED"  # in the environment of those that launch has started
 
 

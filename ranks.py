@@ -4,6 +4,7 @@ The only file that names gloo, NCCL and the variables by which torchrun tells a 
 """
 
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-SILENCE_S = 20.0  # without a sign of a process, when another one is missed, until it counts as gone
+SILENCE_S = 10.0  # without a sign of a process, when another one is missed, until it counts as gone
 
 
 def place() -> tuple[int, int]:
@@ -28,7 +29,8 @@ class _Ranks:
     """What the processes of a command are joined by."""
 
     store: Any = None  # keys and values that all of them see
-    objects: Any = None  # group for what takes long: ranks that are ready early wait for the others
+    patient_group: Any = None  # whose members wait for one another as long as it takes
+    is_patient = False  # whether that one is used
 
 
 def join(device: torch.device, timeout_s: float) -> None:
@@ -45,7 +47,21 @@ def join(device: torch.device, timeout_s: float) -> None:
     torch.distributed.init_process_group(
         backend, store=store, rank=rank, world_size=num_ranks, timeout=timedelta(seconds=timeout_s)
     )
-    _Ranks.objects = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+    _Ranks.patient_group = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Within, processes that are ready early wait for the others as long as it takes, as tests need it."""
+    _Ranks.is_patient = True
+    try:
+        yield
+    finally:
+        _Ranks.is_patient = False
+
+
+def _group() -> Any:
+    return _Ranks.patient_group if _Ranks.is_patient else None
 
 
 def leave() -> None:
@@ -93,7 +109,7 @@ def lost(error: BaseException) -> str:
     if isinstance(error, LostProcess | torch.distributed.DistError) or (
         isinstance(error, RuntimeError) and ("gloo" in text or any(sign in text for sign in signs))
     ):
-        return first_line(error)
+        return re.sub(r"\[/\S*\] ", "", first_line(error)).split(". ")[0]  # without gloo's source file
     return ""
 
 
@@ -106,7 +122,7 @@ def _lost_process() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise LostProcess(f"another process of this command is gone: {first_line(error)}") from None
+        raise LostProcess(lost(error) or first_line(error)) from None
 
 
 def first_line(error: BaseException) -> str:
@@ -127,7 +143,7 @@ def gather(value: Any) -> list[Any]:
         return [value]
     values = [None] * num_ranks if rank == 0 else None
     with _lost_process():
-        torch.distributed.gather_object(value, values, group=_Ranks.objects)
+        torch.distributed.gather_object(value, values, group=_group())
     return values or []
 
 
@@ -138,7 +154,7 @@ def gather_everywhere(value: Any) -> list[Any]:
         return [value]
     values = [None] * num_ranks
     with _lost_process():
-        torch.distributed.all_gather_object(values, value, group=_Ranks.objects)
+        torch.distributed.all_gather_object(values, value, group=_group())
     return values
 
 
@@ -148,7 +164,7 @@ def broadcast(value: Any) -> Any:
         return value
     values = [value]
     with _lost_process():
-        torch.distributed.broadcast_object_list(values, group=_Ranks.objects)
+        torch.distributed.broadcast_object_list(values, group=_group())
     return values[0]
 
 

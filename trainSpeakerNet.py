@@ -99,7 +99,7 @@ def evaluate(
     folder.require_writable()
     folder.say(f"{args.model} from {args.initial_model} on {runtime.describe(device)}")
     network = network.to(device)
-    with stop.guard(), told_stop(folder, store):
+    with ranks.patience(), stop.guard(), told_stop(folder, store):
         if args.prepare:
             mean = cohort_list.mean(network, stop)
             save_cohort(folder, cohort_list.prepare(network, normalize, stop, mean))

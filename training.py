@@ -285,8 +285,9 @@ class Run:
         epoch, metrics = self.progress.epoch, dict[str, float]()
         network = self.trainer.tested()
         if self.test is not None:
-            found = self.test.run(network, network.normalize, stop, f"Epoch {epoch}", epoch)
-            metrics = ranks.broadcast(found)
+            with ranks.patience():
+                found = self.test.run(network, network.normalize, stop, f"Epoch {epoch}", epoch)
+                metrics = ranks.broadcast(found)
         best = min(self.progress.best_eer, metrics.get("eer", float("inf")))
         if epoch:
             model_file = self._model_file(network, metrics)
@@ -320,8 +321,9 @@ class Run:
         ranks.share_buffers(network)
         metrics = dict[str, float]()
         if self.test is not None:
-            found = self.test.run(network, self.network.normalize, stop, f"Average of {len(paths)}", -1)
-            metrics = ranks.broadcast(found)
+            with ranks.patience():
+                found = self.test.run(network, self.network.normalize, stop, f"Average of {len(paths)}", -1)
+                metrics = ranks.broadcast(found)
         model_file = ModelFile(
             self.trainer.weights(network), vars(self.args), self.speakers, self.network.normalize, metrics
         )

@@ -42,6 +42,7 @@ import runtime
 import trainSpeakerNet
 from audio import SAMPLE_RATE
 from DatasetLoader import TrainData
+from optimizer._update import Update
 from SpeakerNet import SpeakerNet
 
 COMPILED = "+compile"
@@ -60,10 +61,10 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "ResNetSE34L": Case("angleproto", 2, 32, 85.0),
-    "ResNetSE34V2": Case("aamsoftmax", 1, 32, 10.0),
-    "ECAPA:channels=512": Case("aamsoftmax", 1, 32, 24.0),
-    "ECAPA:channels=1024": Case("aamsoftmax", 1, 32, 14.0),
+    "ResNetSE34L": Case("angleproto", 2, 32, 1.5 * 85.0),
+    "ResNetSE34V2": Case("aamsoftmax", 1, 32, 1.5 * 10.0),
+    "ECAPA:channels=512": Case("aamsoftmax", 1, 32, 1.5 * 24.0),
+    "ECAPA:channels=1024": Case("aamsoftmax", 1, 32, 1.5 * 14.0),
 }
 
 
@@ -85,22 +86,27 @@ class Trainer:
     def __init__(self, network: SpeakerNet, way: str, channels_last: bool, device: torch.device) -> None:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network, self.device = deepcopy(network).to(memory_format=layout), device  # type: ignore[call-overload]
-        self.name = way if channels_last else f"{way}, channels first"
+        self.way, self.name = way, way if channels_last else f"{way}, channels first"
         self.precision_name = "fp32" if way == "before" else way.removesuffix(COMPILED)
         self.precision = runtime.Precision(self.precision_name, device)
         make = torch.optim.Adam if way == "before" else options.plugin("optimizer", "adam")
         self.optimizer: torch.optim.Optimizer = make(self.network.parameters(), lr=0.001)
         if way.endswith(COMPILED):
             self.network.model.compile()
+        self.update = Update(self.network, self.optimizer, self.precision)
         self.rates, self.memory = list[float](), 0
 
     def step(self, batch: Batch) -> None:
         """One optimizer step; no gradients stay behind, which would add to the others' memory."""
+        self.update.begin()
         with self.precision.context():
             loss, _ = self.network(*batch)
         self.precision.backward(loss)
-        self.precision.step(self.optimizer)
-        self.optimizer.zero_grad(set_to_none=True)
+        if self.way == "before":
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        else:
+            self.update()
 
     def turn(self, batch: Batch) -> None:
         """Measure one step; raises RuntimeError where the memory doesn't suffice."""

@@ -1,0 +1,191 @@
+"""Trainings in several processes: the same figures, the same end after a stop, one message when one fails."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import ROOT, assert_refused, run_here, run_script
+from test_ranks import free_port
+
+import checkpoint
+
+SCRIPT = "trainSpeakerNet.py"
+TWO = {"batch_size": 4, "nproc": 2, "test_list": "", "test_interval": 100}
+
+
+def start(words, **environment):
+    command = [sys.executable, str(ROOT / SCRIPT), *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+    )
+
+
+def wait_for(path, text, process):
+    for _ in range(600):
+        if path.exists() and text in path.read_text():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    raise AssertionError(f"{text!r} never came")
+
+
+def children(process):
+    """Ids of a process's children, in the order of their starts."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    return [int(line) for line in found.stdout.split()]
+
+
+def losses(folder):
+    lines = (folder / "result" / "results.jsonl").read_text().splitlines()
+    return [line["loss"] for line in map(json.loads, lines) if line["event"] == "train"]
+
+
+def final_state(folder):
+    return checkpoint.load_state(folder / "state" / "last.state")["trainer"]
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def test_two_processes_train_as_one_and_test_together(corpus, tmp_path):
+    settings = {"batch_size": 4, "max_epoch": 2, "optimizer": "sgd", "lr": 1e-4, "sync_bn": True}
+    for count in (1, 2):
+        result = run_script(SCRIPT, *corpus.options(tmp_path / str(count), **settings, nproc=count))
+        assert result.returncode == 0 and result.stderr == "", result.stderr
+    assert "3 optimizer steps an epoch, of 1 x 2 processes x 2 x 2 = 8 utterances" in result.stdout
+    assert result.stdout.count("Epoch 2, VEER") == 1
+    assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), abs=1e-5)
+    scores = []
+    for count in "12":
+        text = (tmp_path / count / "result" / "eval" / "test.scores.txt").read_text()
+        scores.append([float(line.split()[0]) for line in text.splitlines() if line[0] != "#"])
+    assert scores[1] == pytest.approx(scores[0], abs=1e-3)
+    assert json.loads((tmp_path / "2" / "result" / "run.json").read_text())["processes"] == 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"trainfunc": "aamsoftmax", "shard_head": True, "sample_classes": 0.5, "ema_decay": 0.9},
+        {"accumulate": 2, "clip_norm": 1.0, "trainfunc": "triplet", "optimizer": "sgd"},
+    ],
+    ids=["sharded", "accumulated"],
+)
+def test_a_stop_in_two_processes_goes_on_to_the_same_weights(corpus, tmp_path, settings):
+    settings = TWO | settings | {"max_epoch": 12}
+    whole = run_script(SCRIPT, *corpus.options(tmp_path / "whole", **settings))
+    assert whole.returncode == 0, whole.stderr
+    words = corpus.options(tmp_path / "parts", **settings)
+    process = start(words)
+    wait_for(tmp_path / "parts" / "result" / "scores.txt", "Epoch 2,", process)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and errors == "", errors
+    assert output.count("stopped by SIGTERM") == 1
+    again = run_script(SCRIPT, *words)
+    assert again.returncode == 0 and again.stdout.count("resumed ") == 1, again.stderr
+    states = [final_state(tmp_path / name) for name in ("whole", "parts")]
+    assert_same(states[0]["network"], states[1]["network"])
+    if "shard_head" in settings:
+        assert states[0]["network"]["loss.weight"].shape == (6, 512)
+        assert states[0]["optimizer"]["state"][len(states[0]["optimizer"]["state"]) - 1]["exp_avg"].shape
+        assert_same(states[0]["average"]["network"], states[1]["average"]["network"])
+        alone = run_script(
+            SCRIPT, *[w for w in words if "nproc" not in w and "max_epoch" not in w], "--max_epoch=13"
+        )
+        assert alone.returncode == 0 and "resumed after epoch 12" in alone.stdout, alone.stderr
+
+
+def one_message(errors, *words):
+    lines = [line for line in errors.splitlines() if line]
+    assert len(lines) == 1, errors
+    for word in words:
+        assert re.search(word, lines[0]), lines[0]
+
+
+@pytest.mark.parametrize(("signum", "rank"), [(signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGSTOP, 1)])
+def test_a_dead_or_hung_process_ends_all(corpus, tmp_path, rank, signum):
+    words = corpus.options(tmp_path, **TWO, max_epoch=1000, rank_timeout=4)
+    process = start(words)
+    wait_for(tmp_path / "result" / "scores.txt", "Epoch 2,", process)
+    ranks = children(process)
+    os.kill(ranks[rank], signum)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=90)
+    assert time.monotonic() - began < 60
+    assert process.returncode not in (0, None)
+    one_message(errors, f"rank {rank}: no answer: killed, hung or cut off .*rank {1 - rank} was told")
+    for pid in ranks:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert checkpoint.load_state(tmp_path / "state" / "last.state")
+
+
+def test_a_dead_launcher_stops_its_processes(corpus, tmp_path):
+    process = start(corpus.options(tmp_path, **TWO, max_epoch=1000))
+    wait_for(tmp_path / "result" / "scores.txt", "Epoch 2,", process)
+    ranks = children(process)
+    process.kill()
+    for _ in range(300):
+        if not any(os.path.exists(f"/proc/{pid}/stat") for pid in ranks):  # noqa: PTH110
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("they go on")
+    assert checkpoint.load_state(tmp_path / "state" / "last.state")
+
+
+def test_what_one_process_finds_is_told_once(corpus, tmp_path):
+    words = corpus.options(tmp_path / "a", **TWO | {"train_list": tmp_path / "none.txt"})
+    refused = run_script(SCRIPT, *words)
+    assert refused.returncode == 2
+    one_message(refused.stderr, "none.txt")
+    odd = run_script(SCRIPT, *corpus.options(tmp_path / "b", **TWO | {"batch_size": 5}))
+    assert odd.returncode == 2
+    one_message(odd.stderr, "batches of 5 speakers can't be split over 2 processes")
+    head = run_script(SCRIPT, *corpus.options(tmp_path / "c", **TWO, shard_head=True))
+    assert head.returncode == 2
+    one_message(head.stderr, "--shard_head: angleproto has no classes to split")
+
+
+def torchrun(words, *flags):
+    command = [sys.executable, "-m", "torch.distributed.run", *flags, str(ROOT / SCRIPT), *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def test_two_nodes_train_are_killed_and_go_on_by_themselves(corpus, tmp_path):
+    """Two agents on loopback; one worker is killed, torchrun starts all anew, which resume."""
+    settings = {name: value for name, value in TWO.items() if name != "nproc"} | {"max_epoch": 40}
+    whole = run_script(SCRIPT, *corpus.options(tmp_path / "whole", **settings | {"nproc": 2}))
+    assert whole.returncode == 0, whole.stderr
+    words = corpus.options(tmp_path / "nodes", **settings)
+    flags = ["--nnodes=2", "--nproc_per_node=1", "--max_restarts=2", "--rdzv_backend=c10d"]
+    flags += [f"--rdzv_endpoint=127.0.0.1:{free_port()}", "--rdzv_id=1", "--monitor_interval=0.1"]
+    agents = [torchrun(words, *flags) for _ in range(2)]
+    wait_for(tmp_path / "nodes" / "result" / "scores.txt", "Epoch 3,", agents[0])
+    worker = children(agents[1])[0]
+    os.kill(worker, signal.SIGKILL)
+    outputs = [agent.communicate(timeout=150)[0] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], "\n".join(outputs)
+    assert sum(output.count("resumed ") for output in outputs) == 1, "\n".join(outputs)
+    states = [final_state(tmp_path / name) for name in ("whole", "nodes")]
+    assert_same(states[0]["network"], states[1]["network"])
+
+
+def test_flags_of_processes(corpus, tmp_path):
+    assert_refused(run_here(SCRIPT, *corpus.options(tmp_path), "--nproc=-1"), "--nproc: must be at least 0")
+    alone = run_here(
+        SCRIPT, *corpus.options(tmp_path, max_epoch=1, test_list=""), "--distributed", "--port=8888"
+    )
+    assert alone.returncode == 0, alone.stderr  # no GPU here: one process
