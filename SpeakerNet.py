@@ -296,7 +296,8 @@ class ModelTrainer:
             raise ValueError(f"{name}: weights have become infinite or NaN; try a lower --lr")
         elapsed, (loss, accuracy, batches) = time.perf_counter() - began, ranks.all_sum(self.sums).tolist()
         rate = utterances * ranks.place()[1] / elapsed
-        return EpochFigures(loss / max(batches, 1), accuracy / max(batches, 1), lr, rate, wait_s / elapsed)
+        batches = batches or math.nan
+        return EpochFigures(loss / batches, accuracy / batches, lr, rate, wait_s / elapsed)
 
     def _progress(self, loader: DataLoader[Any], name: str) -> Any:
         hidden = None if ranks.is_first() else True  # None: where stderr is no terminal
@@ -337,10 +338,10 @@ class ModelTrainer:
                 raise BatchTooLargeError(self._advice(batch.crops)) from None
             raise
         self._lap("backward")
+        self.step += 1
         if is_last:
             self._make_step()
         self._lap("optimizer")
-        self.step += 1
         figures = torch.stack([loss.detach(), accuracy.mean(), torch.ones_like(loss)])
         self.sums += torch.where(loss.detach().isfinite(), figures, 0.0)
         if self.tally is not None:
@@ -365,7 +366,7 @@ class ModelTrainer:
         for number, (was_made, utterances) in enumerate(zip(steps, recent, strict=True)):
             self.streak = 0 if was_made or expected else self.streak + 1
             if self.streak:
-                step = self.step // self.accumulate - len(steps) + number + 1
+                step = -(-self.step // self.accumulate) - len(steps) + number + 1
                 self.report_nonfinite(step, torch.cat(utterances).flatten().tolist())
         if self.streak >= self.patience:
             raise NonFinite

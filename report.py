@@ -78,6 +78,11 @@ class RunFolder:
                 error = caught
         ranks.raise_anyones(error)
 
+    def require_held(self) -> None:
+        """Raises OSError if the folder that hold has locked isn't there any more; only the first may ask."""
+        if not self.state.with_name("lock").exists():
+            raise OSError(f"{self.state.parents[1]} has disappeared, with all that was saved in it")
+
     def require_writable(self) -> None:
         """Raises OSError with the path if files can't be written here."""
         probe = self.result / ".probe"
@@ -118,7 +123,8 @@ class RunFolder:
 
     def record(self, **figures: Any) -> None:
         """Append one object to results.jsonl; figures of an epoch are points of TensorBoard's curves."""
-        self._append("results.jsonl", json.dumps({"time": _now(), **figures}))
+        known = {name: None if value != value else value for name, value in figures.items()}  # no NaN in JSON
+        self._append("results.jsonl", json.dumps({"time": _now(), **known}))
         if self._board is not None and "epoch" in figures:
             curve = f"{figures['event']} {figures['list']}" if "list" in figures else figures["event"]
             for name in CURVES & figures.keys():

@@ -230,7 +230,7 @@ class Run:
         paths = [self.data.utterances.paths[number] for own in ranks.gather(utterances) for number in own]
         epoch = self.progress.epoch + 1
         self.folder.record(event="nonfinite", epoch=epoch, step=step, utterances=paths)
-        if ranks.is_first():
+        if ranks.is_first() and not self.trainer.streak > 1:  # of several in a row the first
             more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
             self.folder.log(
                 f"warning: epoch {epoch}, step {step} left out: infinite or NaN gradients with "
@@ -348,6 +348,7 @@ class Run:
         error, began = None, time.monotonic()
         if ranks.is_first():
             try:
+                self.folder.require_held()
                 checkpoint.save_state(self.folder.state, state)
             except OSError as caught:
                 error = caught

@@ -1,0 +1,331 @@
+"""What an optimizer step is made of, what becomes of bad ones, and averages of weights."""
+
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from copy import deepcopy
+
+import pytest
+import torch
+from conftest import ROOT, assert_refused, run_here
+from test_ranks import Batches, batches
+from torch import nn
+
+import checkpoint
+import options
+import runtime
+import trainSpeakerNet
+from models._averaged import average
+from models._memory import largest_batch
+from models._sync import SyncBatchNorm, synchronize
+from optimizer._update import Update
+from SpeakerNet import ModelTrainer, NonFinite, SpeakerNet
+
+SCRIPT = "trainSpeakerNet.py"
+CLASSES = 7
+
+
+def trainer(*words, reported=None):
+    given = [
+        "--model=ResNetSE34L",
+        "--trainfunc=softmax",
+        "--optimizer=sgd",
+        "--momentum=0",
+        "--precision=fp32",
+    ]
+    args = options.resolve(trainSpeakerNet.core, [*given, *words]).args
+    runtime.seed_everything(1)
+    network = SpeakerNet.build(args, CLASSES)
+    report = (lambda *told: reported.append(told)) if reported is not None else (lambda *_: None)
+    return ModelTrainer(network, args, runtime.CPU, len(Batches()), CLASSES, lambda _: None, report)
+
+
+def train(made, pause=lambda: None):
+    return made.train_epoch(Batches(), "Epoch 1", (1, 1), pause)
+
+
+def test_accumulated_gradients_are_the_mean_over_the_batches():
+    """20 batches by threes: six steps over three, one over the last two; each the mean of its losses."""
+    made, by_hand = trainer("--accumulate=3", "--lr=1e-5"), trainer("--lr=1e-5").network.train()
+    start = [parameter.detach().clone() for parameter in by_hand.parameters()]
+    rates = []
+    train(made, lambda: rates.append(made.optimizer.param_groups[0]["lr"]))
+    assert len(rates) == made.steps_per_epoch == 7
+    waiting = []
+    for step, batch in enumerate(batches()):
+        waiting.append(by_hand(batch.crops, batch.labels, batch.masks)[0])
+        if len(waiting) == 3 or step == 19:
+            by_hand.zero_grad()
+            torch.stack(waiting).mean().backward()
+            with torch.no_grad():
+                for parameter in by_hand.parameters():
+                    parameter -= 1e-5 * parameter.grad
+            waiting = []
+    for first, own, other in zip(start, made.network.parameters(), by_hand.parameters(), strict=True):
+        way = (other - first).norm()
+        assert (own - other).norm() < 0.02 * way or way < 1e-7  # steps magnify rounding errors
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 2.0, 100.0])
+def test_clipping_by_hand(clip_norm):
+    """Gradient (3, 4), norm 5: clipped to 2 it is (1.2, 1.6); a larger bound leaves it."""
+    network = nn.Linear(2, 1, bias=False)
+    nn.init.zeros_(network.weight)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    update = Update(network, optimizer, runtime.Precision("fp32", runtime.CPU), clip_norm)
+    update.begin()
+    network(torch.tensor([[3.0, 4.0]])).sum().backward()
+    assert update()
+    expected = [[-1.2, -1.6]] if clip_norm == 2.0 else [[-3.0, -4.0]]
+    torch.testing.assert_close(network.weight.detach(), torch.tensor(expected), rtol=1e-5, atol=0)
+    assert network.weight.grad is None
+
+
+class Poisoned(nn.Module):
+    """A network whose loss is NaN at certain calls."""
+
+    def __init__(self, network, calls):
+        super().__init__()
+        self.network, self.calls, self.count = network, calls, 0
+
+    def forward(self, *batch):
+        """As the network's."""
+        loss, accuracy = self.network(*batch)
+        self.count += 1
+        return loss * (math.nan if self.count in self.calls else 1.0), accuracy
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_named():
+    reported = []
+    made = trainer("--lr=0.01", reported=reported)
+    made.parallel = Poisoned(made.network, {3, 5, 6})
+    seen = []
+    figures = train(made, lambda: seen.append({k: t.clone() for k, t in made.network.state_dict().items()}))
+    assert [step for step, _ in reported] == [3, 5, 6] and reported[0][1] == [0]
+    for name, tensor in seen[2].items():
+        same = torch.equal(tensor, seen[3][name])
+        assert same or name.endswith("num_batches_tracked"), name
+    assert not torch.equal(seen[3]["loss.fc.weight"], seen[4]["loss.fc.weight"])
+    assert math.isfinite(figures.loss) and made.sums[2] == 17 and made.streak == 0
+
+
+def test_too_many_of_them_end_the_epoch():
+    made = trainer("--nonfinite_patience=4")
+    made.parallel = Poisoned(made.network, set(range(3, 40)))
+    with pytest.raises(NonFinite):
+        train(made)
+    assert made.step == 10  # when it looks first
+
+
+def test_a_fused_optimizer_is_told_on_the_device():
+    """The way of GPUs: nobody looks whether the step was made."""
+    network = nn.Linear(2, 1, bias=False)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1, fused=True)
+    update = Update(network, optimizer, runtime.Precision("fp32", runtime.CPU))
+    assert not update.waits
+    before = network.weight.detach().clone()
+    optimizer.found_inf = torch.tensor(1.0)
+    network.weight.grad = torch.full_like(network.weight, math.nan)
+    optimizer.step()
+    assert torch.equal(before, network.weight)
+
+
+def events(folder, kind):
+    lines = (folder / "result" / "results.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line["event"] == kind]
+
+
+def test_a_run_goes_back_to_its_last_state_at_a_lower_rate(corpus, tmp_path, monkeypatch):
+    """From the 31st batch on 25 are NaN: the 20th of them is the 50th, where it is looked."""
+    calls, plain = [], SpeakerNet.forward
+
+    def forward(self, *batch):
+        loss, accuracy = plain(self, *batch)
+        calls.append(1)
+        return loss * (math.nan if 30 < len(calls) <= 55 else 1.0), accuracy
+
+    monkeypatch.setattr(SpeakerNet, "forward", forward)
+    words = corpus.options(tmp_path, max_epoch=12, test_list="", test_interval=12, batch_size=2)
+    result = run_here(SCRIPT, *words, "--lr=0.001", "--lr_decay=1", "--nonfinite_patience=20")
+    assert result.returncode == 0, result.stderr
+    assert "20 steps in a row had infinite or NaN gradients: back to epoch" in result.stdout
+    assert "LR 0.000500" in result.stdout
+    named = events(tmp_path, "nonfinite")
+    assert len(named) >= 20 and all(len(event["utterances"]) == 4 for event in named)
+    assert events(tmp_path, "train")[-1]["lr"] == 0.0005
+    state = checkpoint.load_state(tmp_path / "state" / "last.state")
+    assert state["progress"]["roll_backs"] == 1
+    assert all(tensor.isfinite().all() for tensor in state["trainer"]["network"].values())
+
+
+def test_a_hopeless_run_ends_with_a_reason(corpus, tmp_path):
+    words = corpus.options(tmp_path, max_epoch=500, test_list="", optimizer="sgd", lr=1e30)
+    result = run_here(SCRIPT, *words, "--nonfinite_patience=10")
+    assert_refused(result, "10 steps in a row had infinite or NaN gradients, after 3 returns", "lower --lr")
+
+
+def test_an_average_over_time_is_tested_and_kept(corpus, tmp_path):
+    words = corpus.options(tmp_path / "whole", max_epoch=2, ema_decay=0.9)
+    assert run_here(SCRIPT, *words).returncode == 0
+    for epochs in (1, 2):
+        words = corpus.options(tmp_path / "parts", max_epoch=epochs, ema_decay=0.9)
+        assert run_here(SCRIPT, *words).returncode == 0
+    states = [
+        checkpoint.load_state(tmp_path / name / "state" / "last.state")["trainer"]
+        for name in ("whole", "parts")
+    ]
+    kept = checkpoint.load_model(str(tmp_path / "whole" / "model" / "model000000002.model")).weights
+    for name, tensor in states[0]["average"]["network"].items():
+        assert torch.equal(tensor, states[1]["average"]["network"][name]), name
+        assert torch.equal(tensor, kept[name]), name
+    assert not torch.equal(kept["loss.w"], states[0]["network"]["loss.w"])
+
+
+def test_the_moving_average_by_hand():
+    made = trainer("--ema_decay=0.5", "--lr=0.01")
+    seen = []
+    train(made, lambda: seen.append(made.network.model.fc.weight.detach().clone()))
+    expected = seen[1]  # after the first step the weights themselves
+    for weight in [*seen[2:], made.network.model.fc.weight.detach()]:
+        expected = 0.5 * expected + 0.5 * weight
+    torch.testing.assert_close(made.tested().model.fc.weight.detach(), expected)
+
+
+def test_the_average_of_the_last_models(corpus, tmp_path):
+    words = corpus.options(tmp_path, max_epoch=3, average_last=2)
+    result = run_here(SCRIPT, *words)
+    assert result.returncode == 0 and "Average of 2, VEER" in result.stdout, result.stderr
+    names = ("model000000002", "model000000003", "average")
+    files = [checkpoint.load_model(str(tmp_path / "model" / f"{name}.model")) for name in names]
+    second, third, both = (file.weights for file in files)
+    name, figure = "model.conv1.weight", "model.bn1.running_mean"
+    torch.testing.assert_close(both[name], (second[name] + third[name]) / 2)
+    assert not torch.allclose(both[figure], third[figure])  # estimated anew
+    assert "eer" in files[2].metrics
+    words = [f"--initial_model={tmp_path}/model/average.model", f"--test_list={corpus.test_list}"]
+    words += [f"--test_path={corpus.root}", f"--save_path={tmp_path}/e", "--nDataLoaderThread=0"]
+    scored = run_here(SCRIPT, "--eval", *words, "--device=cpu")
+    assert scored.returncode == 0, scored.stderr
+    both_ways = corpus.options(tmp_path, average_last=2, ema_decay=0.9)
+    assert_refused(run_here(SCRIPT, *both_ways), "--average_last and --ema_decay both average")
+
+
+def test_averages_keep_whole_numbers():
+    weights = [{"w": torch.tensor([w]), "n": torch.tensor(n)} for w, n in ((1.0, 3), (2.0, 5))]
+    assert average(weights) == {"w": torch.tensor([1.5]), "n": torch.tensor(5)}
+
+
+@pytest.mark.parametrize(
+    ("plain", "shape"),
+    [
+        (nn.BatchNorm1d(5), (4, 5)),
+        (nn.BatchNorm1d(5), (4, 5, 7)),
+        (nn.BatchNorm2d(5, affine=False), (4, 5, 3, 2)),
+    ],
+    ids=str,
+)
+def test_synchronized_batch_norm_is_batch_norm_alone(plain, shape):
+    torch.manual_seed(0)
+    holder = nn.Sequential(deepcopy(plain))
+    synchronize(holder, runtime.CPU)
+    assert isinstance(holder[0], SyncBatchNorm)
+    for training in (True, True, False):
+        plain.train(training), holder.train(training)
+        inputs, weights = (3.0 + torch.randn(shape)).requires_grad_(), torch.randn(shape)
+        outputs = [module(inputs) for module in (plain, holder)]
+        torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
+        gradients = [torch.autograd.grad((out * weights).sum(), inputs)[0] for out in outputs]
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+    assert plain.state_dict().keys() == holder[0].state_dict().keys()
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(tensor, holder[0].state_dict()[name])
+
+
+class Small(nn.Module):
+    """Memory for so many utterances."""
+
+    def __init__(self, fits):
+        super().__init__()
+        self.fits, self.layer = fits, nn.Linear(4, 1)
+
+    def embed(self, waveforms):
+        """(B, T) -> (B, 1)."""
+        if len(waveforms) > self.fits:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return self.layer(waveforms)
+
+
+@pytest.mark.parametrize(("fits", "speakers"), [(0, 0), (1, 0), (2, 1), (50, 25), (63, 31)])
+def test_the_largest_batch_that_fits(fits, speakers):
+    assert largest_batch(Small(fits), torch.zeros(32, 2, 4)) == speakers
+
+
+def test_a_batch_too_large_names_one_that_fits(corpus, tmp_path, monkeypatch):
+    plain = SpeakerNet.embed
+
+    def embed(self, waveforms, masks=None):
+        if len(waveforms) > 8:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return plain(self, waveforms, masks)
+
+    monkeypatch.setattr(SpeakerNet, "embed", embed)
+    result = run_here(SCRIPT, *corpus.options(tmp_path, batch_size=6))
+    assert_refused(result, "out of memory on cpu with 6 x 2 utterances of 0.3 s; --batch_size 4 would fit")
+
+
+def test_a_save_path_that_disappears_is_told(corpus, tmp_path):
+    words = corpus.options(tmp_path / "exp", max_epoch=1000, test_list="")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / SCRIPT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "exp" / "state" / "last.state").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    (tmp_path / "exp").rename(tmp_path / "gone")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2 and len(errors.splitlines()) == 1, errors
+    assert "exp has disappeared" in errors
+    assert checkpoint.load_state(tmp_path / "gone" / "state" / "last.state")
+
+
+def test_a_compiled_network_trains_nearly_the_same(corpus, tmp_path):
+    if shutil.which("g++") is None:
+        pytest.skip("no compiler")
+    losses = []
+    for compiled in (False, True):
+        settings = {"max_epoch": 1, "test_list": "", "optimizer": "sgd", "lr": 1e-4, "model": "VGGVox"}
+        words = corpus.options(tmp_path / str(compiled), **settings)
+        result = run_here(SCRIPT, *words, f"--compile={compiled}")
+        assert result.returncode == 0, result.stderr
+        losses.append(events(tmp_path / str(compiled), "train")[0]["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_threads(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        runtime.use_threads(2)
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(runtime, "_num_cores", lambda: 8)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+        runtime.use_threads(0)
+        assert torch.get_num_threads() == 2
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+        runtime.use_threads(0)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert_refused(run_here(SCRIPT, "--threads=0"), "--threads")
+
+
+def test_the_signals_of_batch_systems_have_their_exit_codes(corpus, tmp_path):
+    words = corpus.options(tmp_path, max_epoch=1000, test_list="")
+    process = subprocess.Popen([sys.executable, ROOT / SCRIPT, *words], stdout=subprocess.DEVNULL)
+    while not (tmp_path / "result" / "scores.txt").exists():
+        time.sleep(0.1)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(timeout=60) == 128 + signal.SIGUSR1
