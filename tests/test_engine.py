@@ -65,9 +65,13 @@ def test_accumulated_gradients_are_the_mean_over_the_batches():
                 for parameter in by_hand.parameters():
                     parameter -= 1e-5 * parameter.grad
             waiting = []
+    compared = 0
     for first, own, other in zip(start, made.network.parameters(), by_hand.parameters(), strict=True):
         way = (other - first).norm()
-        assert (own - other).norm() < 0.02 * way or way < 1e-7  # steps magnify rounding errors
+        if way > 1e-6:  # else it is lost in rounding errors
+            assert (own - other).norm() < 0.02 * way
+            compared += 1
+    assert compared > len(start) / 2
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 2.0, 100.0])
