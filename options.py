@@ -115,6 +115,7 @@ def fixed_options(args: argparse.Namespace) -> dict[str, Any]:
         "max_frames",
         "max_seg_per_spk",
         "precision",
+        *("accumulate", "clip_norm", "ema_decay", "gather_negatives", "sync_bn"),
         *("augment", "augment_chain", "snr_noise", "snr_music", "snr_babble", "babble_voices", "gain_db"),
         *("speeds", "speed_classes", "mask_bands", "mask_frames"),
     )
