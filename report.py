@@ -72,11 +72,18 @@ class RunFolder:
         if ranks.is_first():
             try:
                 self._lock = lock(self.state.with_name("lock"))
+                self._clear()
             except ValueError as held:
                 error = ValueError(f"another run trains in this --save_path: {held}")
             except OSError as caught:
                 error = caught
         ranks.raise_anyones(error)
+
+    def _clear(self) -> None:
+        """Remove what runs that were killed had begun to write here."""
+        for folder in (self.models, self.state.parent):
+            for path in [*folder.glob(".*.tmp"), *folder.glob("*.state.new")]:
+                path.unlink(missing_ok=True)
 
     def require_held(self) -> None:
         """Raises OSError if the folder that hold has locked isn't there any more; only the first may ask."""

@@ -189,3 +189,27 @@ def test_flags_of_processes(corpus, tmp_path):
         SCRIPT, *corpus.options(tmp_path, max_epoch=1, test_list=""), "--distributed", "--port=8888"
     )
     assert alone.returncode == 0, alone.stderr  # no GPU here: one process
+
+
+def test_the_slurm_script_saves_and_asks_for_its_next_turn(tmp_path):
+    """With stand-ins for SLURM's commands and torchrun."""
+    told = tmp_path / "told"
+    for name, body in {
+        "srun": 'exec "$@"',
+        "scontrol": f'[ "$1" = requeue ] && echo "requeue $2" >> {told} || echo node1',
+        "torchrun": f"trap 'echo saved $* >> {told}; exit 143' TERM; touch {told}.on\n"
+        "while :; do sleep 0.1; done",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
+    environment |= {"SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "node[1-2]"}
+    script = ["bash", ROOT / "configs" / "slurm.sbatch", "--save_path", "exps/e"]
+    process = subprocess.Popen(script, env=environment, cwd=tmp_path)
+    while not (tmp_path / "told.on").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(timeout=20) is not None
+    saved, requeued = told.read_text().splitlines()
+    assert saved.startswith("saved --nnodes 2") and saved.endswith("trainSpeakerNet.py --save_path exps/e")
+    assert "--rdzv_endpoint node1:29400" in saved and requeued == "requeue 17"

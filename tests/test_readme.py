@@ -15,13 +15,17 @@ import tuneThreshold
 README = (ROOT / "README.md").read_text()
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 MIGRATING = (ROOT / "docs" / "migrating.md").read_text()
+SCALING = (ROOT / "docs" / "scaling.md").read_text()
 COMMANDS = [
     line
     for block in re.findall(r"```bash\n(.*?)```", README + EVALUATION + MIGRATING, re.DOTALL)
     for line in block.splitlines()
     if line
 ]
-COMMANDS += [c for c in re.findall(r"`(python \w+\.py [^`]*)`", MIGRATING) if "trainECAPAModel" not in c]
+INLINE = re.findall(
+    r"`(python \w+\.py [^`]*)`", MIGRATING + SCALING.replace("R.yaml", "configs/ECAPA_AAM.yaml")
+)
+COMMANDS += [command for command in INLINE if "trainECAPAModel" not in command]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
