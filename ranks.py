@@ -33,19 +33,25 @@ class _Ranks:
     is_patient = False  # whether that one is used
 
 
+def meet() -> None:
+    """Find the other processes of this command; from then on the first that fails is the one that speaks."""
+    if place()[1] > 1:
+        store, _, _ = next(torch.distributed.rendezvous("env://"))
+        _Ranks.store = torch.distributed.PrefixStore("speakernet", store)
+
+
 def join(device: torch.device, timeout_s: float) -> None:
-    """Join the processes that were started for this command; does nothing where it was started alone.
+    """Join those that meet has found; does nothing alone.
 
     Tensors go by NCCL between GPUs and by gloo between CPUs. Steps of training that wait longer than
     timeout_s for another process fail.
     """
-    if place()[1] == 1:
+    rank, num_ranks = place()
+    if num_ranks == 1:
         return
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
-    store, rank, num_ranks = next(torch.distributed.rendezvous("env://"))
-    _Ranks.store = torch.distributed.PrefixStore("speakernet", store)
     torch.distributed.init_process_group(
-        backend, store=store, rank=rank, world_size=num_ranks, timeout=timedelta(seconds=timeout_s)
+        backend, store=_Ranks.store, rank=rank, world_size=num_ranks, timeout=timedelta(seconds=timeout_s)
     )
     _Ranks.patient_group = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))
 

@@ -197,6 +197,9 @@ def run_command(argv: list[str], stop: processes.StopSignal) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     if (count := num_processes(args)) > 1:
         return processes.launch([str(Path(__file__)), *argv], count, args.port)
+    if args.distributed and ranks.place()[1] == 1:
+        print("note: --distributed finds no two GPUs here: one process; --nproc starts more on the CPU")
+    ranks.meet()
     runtime.use_threads(args.threads)
     with closing(RunFolder(args.save_path)) as folder:
         if model_file is not None and model_file.origin:

@@ -40,6 +40,7 @@ def measure(rank: int, num_ranks: int, port: int, args: argparse.Namespace) -> N
     os.environ |= {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    ranks.meet()
     ranks.join(torch.device("cpu"), TIMEOUT_S)
     imported = peak_gb()
     head = options.plugin("loss", "aamsoftmax")(args.dim, args.classes, sample_classes=args.sample_classes)

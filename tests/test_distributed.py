@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -37,8 +38,19 @@ def wait_for(path, text, process):
 
 def children(process):
     """Ids of a process's children, in the order of their starts."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
-    return [int(line) for line in found.stdout.split()]
+    return descendants(process.pid)
+
+
+def descendants(pid):
+    """Ids of the children of a process and of theirs."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    own = [int(line) for line in found.stdout.split()]
+    return [*own, *(other for child in own for other in descendants(child))]
+
+
+def command_of(pid):
+    found = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True)
+    return found.stdout
 
 
 def losses(folder):
@@ -155,6 +167,35 @@ def test_what_one_process_finds_is_told_once(corpus, tmp_path):
     head = run_script(SCRIPT, *corpus.options(tmp_path / "c", **TWO, shard_head=True))
     assert head.returncode == 2
     one_message(head.stderr, "--shard_head: angleproto has no classes to split")
+
+
+def test_a_full_disk_in_two_processes(corpus, tmp_path):
+    """A limit on the size of files stands for the disk that is full."""
+    result = run_script(
+        SCRIPT,
+        *corpus.options(tmp_path, **TWO, max_epoch=3),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
+    )
+    assert result.returncode == 2
+    one_message(result.stderr, "rank [01]: .*last.state")
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_dead_data_worker_of_one_process(corpus, tmp_path):
+    process = start(corpus.options(tmp_path, **TWO | {"nDataLoaderThread": 1}, max_epoch=1000))
+    wait_for(tmp_path / "result" / "scores.txt", "Epoch 2,", process)
+    workers = [pid for pid in descendants(children(process)[1]) if "multiprocessing" not in command_of(pid)]
+    os.kill(workers[-1], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    one_message(errors, r"rank 1: a data worker died: .*its last file was spk")
+
+
+def test_a_process_without_a_device_says_so(corpus, tmp_path):
+    words = corpus.options(tmp_path, **TWO | {"device": "cuda"})
+    result = run_script(SCRIPT, *words)
+    assert result.returncode == 2
+    one_message(result.stderr, "GPU")
 
 
 def torchrun(words, *flags):

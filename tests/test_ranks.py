@@ -28,6 +28,7 @@ def _enter(rank, count, port, work, arguments, results):
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
+    ranks.meet()
     ranks.join(runtime.CPU, 60.0)
     results[rank] = work(*arguments)
     ranks.leave()
@@ -84,18 +85,26 @@ def curve(*words):
     return sums.diff(dim=0)[:, 0] / ranks.place()[1], trainer.weights(network)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--trainfunc=angleproto"],
-        ["--trainfunc=aamsoftmax"],
-        ["--trainfunc=aamsoftmax", "--shard_head"],
-    ],
-    ids=" ".join,
-)
-def test_two_processes_are_one(words):
-    ((alone, weights),) = in_processes(1, curve, *words)
-    (first, own), (second, _) = in_processes(2, curve, *words)
+CASES = {
+    "angleproto": ["--trainfunc=angleproto"],
+    "aamsoftmax": ["--trainfunc=aamsoftmax"],
+    "sharded": ["--trainfunc=aamsoftmax", "--shard_head"],
+}
+
+
+def curves():
+    """Of every case; processes take long to start."""
+    return {name: curve(*words) for name, words in CASES.items()}
+
+
+@pytest.fixture(scope="module")
+def trained_curves():
+    return in_processes(1, curves)[0], *in_processes(2, curves)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_are_one(trained_curves, case):
+    (alone, weights), (first, own), (second, _) = (found[case] for found in trained_curves)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     torch.testing.assert_close(first, alone, rtol=0, atol=1e-6)
     for name, tensor in weights.items():

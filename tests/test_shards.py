@@ -110,6 +110,7 @@ def work(rank, ports, folder):
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_ranks, "MASTER_PORT": ports[num_ranks]}
         os.environ |= {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
         if rank < num_ranks:
+            ranks.meet()
             ranks.join(torch.device("cpu"), 60.0)
             torch.save(together(), folder / f"{num_ranks}-{rank}.pt")
             ranks.leave()
