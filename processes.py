@@ -74,6 +74,8 @@ def _watch_launcher() -> None:
     while os.read(sys.stdin.fileno(), 1):  # a pipe, whose other end only the launcher holds
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)  # it may be waiting for others where signals aren't heeded
+    end_at_once(128 + signal.SIGTERM)
 
 
 def end_at_once(exit_code: int) -> None:
