@@ -1,6 +1,7 @@
 """From recordings to batches: data sets and loaders; the order is made in sampler/."""
 
 import argparse
+import multiprocessing
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -290,9 +291,13 @@ class TrainData:
             "container more (docker run --shm-size=8g), or lower --nDataLoaderThread or --batch_size"
         )
 
-    def death(self, error: RuntimeError) -> str:
+    def death(self, error: Exception) -> str:
         """PyTorch's error of a worker process -> what happened, in one line; "" for any other error."""
-        text = str(error)
+        text, reading = str(error), self.dataset.reading.tolist()
+        if isinstance(error, ConnectionError | EOFError):  # it died while it handed over a batch
+            alive = {child.pid for child in multiprocessing.active_children()}
+            last = [self.dataset.recordings.paths[i - 1] for pid, i in reading if pid and pid not in alive]
+            return f"a data worker died; its last file was {' or '.join(last)}" if last else ""
         if "Bus error" in text or "unable to write to file </torch" in text:
             return f"a data worker ran out of memory; {self.shared_memory()}"
         dead = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:exited|is killed)", text)
@@ -300,7 +305,7 @@ class TrainData:
             return ""
         pids = {int(pid) for pid in dead[1].split(",")}
         paths = self.dataset.recordings.paths
-        files = [paths[i - 1] for pid, i in self.dataset.reading.tolist() if pid in pids]
+        files = [paths[i - 1] for pid, i in reading if pid in pids]
         return f"{text.splitlines()[0].rstrip('. ')}; its last file was {' or '.join(files) or 'none yet'}"
 
     def advice(self) -> str:

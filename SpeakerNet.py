@@ -6,12 +6,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -24,7 +22,9 @@ from DatasetLoader import TrainBatch
 from loss._sharded import joined, own_part, split_parameters
 from models._memory import largest_batch
 from models._padded import embed_unequal, fewest_frames
+from optimizer._moving import MovingAverage
 from optimizer._update import Update
+from optimizer._watch import NonFinite, StepWatch
 from report import Profile
 from sampler._tally import SpeakerTally
 
@@ -121,18 +121,12 @@ class EpochFigures(NamedTuple):
     data_wait: float  # share of the time spent waiting for the loader
 
 
-class NonFinite(Exception):  # noqa: N818  (what happened; the run may go on from an earlier state)
-    """Steps in a row had infinite or NaN gradients."""
-
-
 class BatchTooLargeError(MemoryError):
     """The batch doesn't fit into memory."""
 
 
 class ModelTrainer:
     """Runs epochs over a network with its optimizer and schedule, and holds what a resume needs."""
-
-    LOOK = 10  # optimizer steps between looks at what the device has found; each look waits for it
 
     def __init__(
         self,
@@ -148,7 +142,7 @@ class ModelTrainer:
     ) -> None:
         """num_batches: of an epoch; report_nonfinite takes the step and the utterances of its batches."""
         self.network, self.device, self.num_batches = network, device, num_batches
-        self.accumulate, self.patience = args.accumulate, args.nonfinite_patience
+        self.accumulate, self.syncs = args.accumulate, args.sync_bn
         self.precision = runtime.Precision(args.precision, device)
         self.steps_per_epoch = -(-num_batches // args.accumulate)
         self.optimizer = options.build("optimizer", args, network.parameters())
@@ -160,23 +154,18 @@ class ModelTrainer:
         assert network.loss is not None
         self.split = [f"loss.{name}" for name in split_parameters(network.loss)]
         split = [named[name] for name in self.split]
-        self._join = partial(joined, num_classes=num_classes, first_only=True)
+        self.num_classes = num_classes
         self.update = Update(network, self.optimizer, self.precision, args.clip_norm, split)
-        self.average: AveragedModel | None = None
-        if args.ema_decay:
-            moving = get_ema_multi_avg_fn(args.ema_decay)
-            self.average = AveragedModel(network, multi_avg_fn=moving, use_buffers=True)
+        self.average = MovingAverage(network, args.ema_decay) if args.ema_decay else None
         self.parallel = ranks.parallel(network, device, self.split)
-        self.remark, self.report_nonfinite = remark, report_nonfinite
+        self.watch = StepWatch(self.precision, args.nonfinite_patience, report_nonfinite)
+        self.remark = remark
         self.tally, self.profile = tally, profile
         if profile is not None:
             network.features.register_forward_hook(lambda *_: self._lap("front end"))
             network.model.register_forward_hook(lambda *_: self._lap("trunk"))
         self.step = 0  # batches done in this epoch
         self.sums = torch.zeros(3, device=device)  # of loss and accuracy, and batches; never read in the loop
-        self.made = list[Tensor]()  # whether each step was made, since the last look
-        self.recent = list[list[Tensor]]()  # utterances of these steps' batches
-        self.streak = 0  # steps in a row that weren't made
 
     def tested(self) -> SpeakerNet:
         """The network to test and keep: the average if there is one; the same in every process."""
@@ -196,22 +185,25 @@ class ModelTrainer:
         """Weights, optimizer, schedule and what the epoch came to so far; generators are seeded each step.
 
         The same for any number of processes; to be called by all.
+
+        Raises:
+            NonFinite: that state is none to go on from.
         """
-        self._look()
+        self.watch.look()
+        self.require_finite()
+        average = None
+        if self.average is not None:
+            average = {"network": self.weights(self.average.module), "steps": self.average.steps}
         return {
             "network": self.weights(self.network),
-            "average": self.average
-            and {
-                "network": self.weights(self.average.module),
-                "steps": int(self.average.n_averaged),
-            },
+            "average": average,
             "optimizer": self._by_parameter(self.optimizer.state_dict(), self._join),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
             "step": self.step,
             "sums": ranks.all_sum(self.sums) / ranks.place()[1],
             "tally": ranks.all_sum(self.tally.sums) if self.tally else None,
-            "streak": self.streak,
+            "streak": self.watch.streak,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -219,12 +211,15 @@ class ModelTrainer:
         self.network.load_state_dict(self._own(state["network"]))
         if self.average is not None:
             self.average.module.load_state_dict(self._own(state["average"]["network"]))
-            self.average.n_averaged.fill_(state["average"]["steps"])
-        self.optimizer.load_state_dict(self._by_parameter(state["optimizer"], own_part))
+            self.average.steps = state["average"]["steps"]
+        self.optimizer.load_state_dict(
+            self._by_parameter(state["optimizer"], lambda whole: own_part(whole).clone())
+        )
         self.scheduler.load_state_dict(state["scheduler"])
         self.precision.scaler.load_state_dict(state["scaler"])
         self.step, self.sums = state["step"], state["sums"].to(self.device)
-        self.streak, self.made, self.recent = state["streak"], [], []
+        self.watch.forget()
+        self.watch.streak, self.watch.seen = state["streak"], -(-self.step // self.accumulate)
         self.optimizer.zero_grad(set_to_none=True)
         if self.tally is not None:
             self.tally.sums = state["tally"].to(self.device) * ranks.is_first()
@@ -234,6 +229,16 @@ class ModelTrainer:
         self.scheduler.base_lrs = [factor * rate for rate in self.scheduler.base_lrs]
         for group in self.optimizer.param_groups:
             group["lr"] *= factor
+
+    def require_finite(self) -> None:
+        """Raises NonFinite, in all processes, if a weight is infinite or NaN."""
+        finite = torch.stack([parameter.isfinite().all() for parameter in self.network.parameters()])
+        if ranks.all_max((~finite.all()).int()):
+            raise NonFinite("weights have become infinite or NaN")
+
+    def _join(self, tensor: Tensor) -> Tensor:
+        """A split tensor -> the whole on the first process's CPU."""
+        return joined(tensor.cpu(), self.num_classes, first_only=True)
 
     def _own(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Whole weights -> the part of this process."""
@@ -251,7 +256,7 @@ class ModelTrainer:
 
     def begin_epoch(self) -> None:
         """Forget what the last epoch came to."""
-        self.step = 0
+        self.step = self.watch.seen = 0
         self.sums.zero_()
         if self.tally is not None:
             self.tally.sums.zero_()
@@ -266,8 +271,7 @@ class ModelTrainer:
         Raises:
             AudioError: a file could not be used.
             BatchTooLargeError: memory doesn't hold the batch.
-            NonFinite: too many steps in a row were left out; self is as before them.
-            ValueError: weights have become infinite or NaN.
+            NonFinite: too many steps in a row were left out, or weights aren't finite any more.
         """
         self.network.train()
         if self.profile is not None:
@@ -283,7 +287,8 @@ class ModelTrainer:
             self._lap("data wait")
             batch = self._receive(batch)
             runtime.seed_everything(*seed, self.step)
-            self._learn(batch)
+            if not self._learned(batch):  # what it held is only free now
+                raise BatchTooLargeError(self._advice(batch.crops))
             utterances += len(batch.masks)
             if self.profile is not None:
                 self.profile.end_step(len(batch.masks))
@@ -291,9 +296,8 @@ class ModelTrainer:
             if not progress.disable and asked - shown > DISPLAY_INTERVAL_S:
                 shown, elapsed = asked, asked - began
                 self._show(progress, utterances * ranks.place()[1] / elapsed, wait_s / elapsed)
-        self._look()
-        if not all(parameter.isfinite().all() for parameter in self.network.parameters()):
-            raise ValueError(f"{name}: weights have become infinite or NaN; try a lower --lr")
+        self.watch.look()
+        self.require_finite()
         elapsed, (loss, accuracy, batches) = time.perf_counter() - began, ranks.all_sum(self.sums).tolist()
         rate = utterances * ranks.place()[1] / elapsed
         batches = batches or math.nan
@@ -319,63 +323,55 @@ class ModelTrainer:
 
     def _begin_step(self) -> None:
         self.update.begin()
-        self.recent.append([])
+        self.watch.begin(self.device)
+
+    def _learned(self, batch: TrainBatch) -> bool:
+        """Learn from a batch -> whether memory held it."""
+        try:
+            self._learn(batch)
+        except (RuntimeError, MemoryError) as error:
+            if runtime.is_out_of_memory(error):
+                return False
+            raise
+        return True
 
     def _learn(self, batch: TrainBatch) -> None:
         """Gradients of a batch; after the last batch of an optimizer step, the step."""
         first = self.step - self.step % self.accumulate
         size = min(self.accumulate, self.num_batches - first)
         is_last = self.step + 1 == first + size
-        self.recent[-1].append(batch.utterances)
-        try:
-            with nullcontext() if is_last else ranks.unshared(self.parallel):
-                with self.precision.context():
-                    loss, accuracy = self.parallel(batch.crops, batch.labels, batch.masks)
-                self._lap("loss")
-                self.precision.backward(loss / size)
-        except (RuntimeError, MemoryError) as error:
-            if runtime.is_out_of_memory(error):
-                raise BatchTooLargeError(self._advice(batch.crops)) from None
-            raise
+        with nullcontext() if is_last else ranks.unshared(self.parallel):
+            with self.precision.context():
+                loss, accuracy = self.parallel(batch.crops, batch.labels, batch.masks)
+            self._lap("loss")
+            self.precision.backward(loss / size)
+        is_finite = self.watch.note(loss, batch.utterances)
         self._lap("backward")
         self.step += 1
         if is_last:
             self._make_step()
         self._lap("optimizer")
         figures = torch.stack([loss.detach(), accuracy.mean(), torch.ones_like(loss)])
-        self.sums += torch.where(loss.detach().isfinite(), figures, 0.0)
+        self.sums += torch.where(is_finite, figures, 0.0)
         if self.tally is not None:
             self.tally.add(batch.labels, accuracy)
 
     def _make_step(self) -> None:
-        self.made.append(self.update())
+        made = self.update()
         self.scheduler.step()
         if self.average is not None:
-            self.average.update_parameters(self.network)
-        if len(self.made) == self.LOOK:
-            self._look()
-
-    def _look(self) -> None:
-        """See which of the last steps were left out; fp16 leaves out a few until it has found its scale."""
-        made, recent = self.made, self.recent
-        self.made, self.recent = [], []
-        if not made:
-            return
-        steps = torch.stack(made).tolist()
-        expected = not all(steps) and self.precision.expects_overflows()
-        for number, (was_made, utterances) in enumerate(zip(steps, recent, strict=True)):
-            self.streak = 0 if was_made or expected else self.streak + 1
-            if self.streak:
-                step = -(-self.step // self.accumulate) - len(steps) + number + 1
-                self.report_nonfinite(step, torch.cat(utterances).flatten().tolist())
-        if self.streak >= self.patience:
-            raise NonFinite
+            self.average.update()
+        self.watch.end(made)
 
     def _advice(self, crops: Tensor) -> str:
         """What to do where a batch (S, M, T) is too large."""
-        speakers, utterances, samples = crops.shape
-        fits = largest_batch(self.network, crops) * ranks.place()[1]
-        told = f"--batch_size {fits} would fit" if fits else "not even one speaker fits: lower --max_frames"
+        (speakers, utterances, samples), num_ranks = crops.shape, ranks.place()[1]
+        told = "lower --batch_size"
+        if not (self.syncs and num_ranks > 1):  # other processes don't take part in trying
+            fits = largest_batch(self.network, self.precision, crops) * num_ranks
+            told = (
+                f"--batch_size {fits} should fit" if fits else "not even one speaker fits: lower --max_frames"
+            )
         return (
             f"out of memory on {self.device} with {speakers} x {utterances} utterances of "
             f"{samples / SAMPLE_RATE:.1f} s; {told} (--accumulate adds up the gradients of several batches)"

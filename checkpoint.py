@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import options
 from files import written_whole
 
-MODEL_FORMAT, STATE_FORMAT = "speakernet-model-1", "speakernet-state-1"
+MODEL_FORMAT, STATE_FORMAT = "speakernet-model-1", "speakernet-state-2"
 COHORT_FORMAT = "speakernet-cohort-1"
 
 
@@ -48,7 +48,7 @@ def load_model(path: str) -> ModelFile:
         FileNotFoundError, ValueError: absent, damaged, with code inside, or of another kind.
     """
     content = _load(Path(path), "or not a model file")
-    if content.get("format") == STATE_FORMAT:
+    if str(content.get("format")).startswith("speakernet-state-"):
         raise ValueError(f"{path}: a training state, not a model; models lie in the folder model/")
     if content.get("format") != MODEL_FORMAT:
         return _from_older(content, path)
@@ -111,7 +111,10 @@ def load_last_state(path: Path) -> tuple[dict[str, Any] | None, str]:
 def load_state(path: Path) -> dict[str, Any]:
     """State file -> what save_state was given."""
     content = _load(path, "delete it to start anew")
-    if content.pop("format", None) != STATE_FORMAT:
+    kind = content.pop("format", None)
+    if kind != STATE_FORMAT:
+        if str(kind).startswith("speakernet-state-"):
+            raise ValueError(f"{path} was written by another version; give another --save_path")
         raise ValueError(f"{path}: not a training state of this trainer")
     return content
 

@@ -201,7 +201,7 @@ def _process_flags(parser: Parser) -> None:
     group.add_argument(
         "--rank_timeout",
         type=within(1.0, math.inf),
-        default=600.0,
+        default=120.0,
         help="seconds that a step waits for another process before all end",
     )
     group.add_argument(

@@ -4,12 +4,14 @@ import atexit
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
 from torch.distributed import TCPStore
@@ -19,13 +21,13 @@ GRACE_S = 20.0  # that processes have to end by themselves after one has failed;
 LAUNCHED = "SPEAKERNET_LAUNCHED"  # in the environment of those that launch has started
 
 
-def launch(words: Sequence[str], count: int, port: int = 0) -> int:
+def launch(words: Sequence[str], count: int, port: int, stop: "StopSignal") -> int:
     """Run a Python command line in so many processes of this machine -> its exit code.
 
     They find one another as under torchrun, by the environment; port: 0 for any that is free. Signals are
     passed on to them. If one fails, the others are given a while to say so and to end.
     """
-    store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    store = _store(port)
     children = [_start(words, rank, count, store.port) for rank in range(count)]
 
     def pass_on(signum: int, _: FrameType | None) -> None:
@@ -35,6 +37,8 @@ def launch(words: Sequence[str], count: int, port: int = 0) -> int:
 
     for signum in STOPS:
         signal.signal(signum, pass_on)
+    if stop.asked():
+        pass_on(stop.asked(), None)
     failed, late = dict[int, int](), float("inf")  # rank -> exit code, in the order of their ends
     while (codes := [child.poll() for child in children]).count(None):
         failed |= {rank: code for rank, code in enumerate(codes) if code and rank not in failed}
@@ -48,9 +52,26 @@ def launch(words: Sequence[str], count: int, port: int = 0) -> int:
     spoke = any(code > 0 for code in failed.values())
     for rank, code in failed.items():
         if not spoke:
-            print(f"error: rank {rank} was ended by {signal.Signals(-code).name}", file=sys.stderr)
+            print(
+                f"{Path(words[0]).name}: error: rank {rank} was ended by {signal.Signals(-code).name}",
+                file=sys.stderr,
+            )
         return code if code > 0 else 128 - code
     return 0
+
+
+def _store(port: int) -> TCPStore:
+    """Where the processes find one another; for this machine's only."""
+    with socket.socket() as listener:
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ValueError(f"--port {port}: {error.strerror}") from None
+        listener.listen()
+        port = listener.getsockname()[1]
+        return TCPStore(
+            *("127.0.0.1", port, None, True), wait_for_workers=False, master_listen_fd=listener.detach()
+        )
 
 
 def _start(words: Sequence[str], rank: int, count: int, port: int) -> "subprocess.Popen[bytes]":
@@ -60,6 +81,8 @@ def _start(words: Sequence[str], rank: int, count: int, port: int) -> "subproces
     environment = os.environ | {name: str(value) for name, value in place.items()}
     # the store is here, not in rank 0
     environment |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    if Path("/sys/class/net/lo").exists():
+        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     command = [sys.executable, *words]
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
 
@@ -75,7 +98,7 @@ def _watch_launcher() -> None:
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_S)  # it may be waiting for others where signals aren't heeded
-    end_at_once(128 + signal.SIGTERM)
+    os._exit(128 + signal.SIGTERM)  # data workers notice it
 
 
 def end_at_once(exit_code: int) -> None:

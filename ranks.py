@@ -1,6 +1,7 @@
 """The processes that train or evaluate together: who they are, what they tell one another.
 
-The only file that names gloo, NCCL and the variables by which torchrun tells a process its place.
+The only file that names gloo and NCCL. A process knows its place by the environment, from torchrun or
+processes.launch.
 """
 
 import os
@@ -17,6 +18,9 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from processes import Stopped
+
+MEETING_S = 300.0  # that processes have to find one another
 SILENCE_S = 10.0  # without a sign of a process, when another one is missed, until it counts as gone
 
 
@@ -29,14 +33,15 @@ class _Ranks:
     """What the processes of a command are joined by."""
 
     store: Any = None  # keys and values that all of them see
-    patient_group: Any = None  # whose members wait for one another as long as it takes
+    group: Any = None  # for what they tell one another
+    patient_group: Any = None  # the same, whose members wait for one another as long as it takes
     is_patient = False  # whether that one is used
 
 
 def meet() -> None:
     """Find the other processes of this command; from then on the first that fails is the one that speaks."""
     if place()[1] > 1:
-        store, _, _ = next(torch.distributed.rendezvous("env://"))
+        store, _, _ = next(torch.distributed.rendezvous("env://", timeout=timedelta(seconds=MEETING_S)))
         _Ranks.store = torch.distributed.PrefixStore("speakernet", store)
 
 
@@ -44,15 +49,17 @@ def join(device: torch.device, timeout_s: float) -> None:
     """Join those that meet has found; does nothing alone.
 
     Tensors go by NCCL between GPUs and by gloo between CPUs. Steps of training that wait longer than
-    timeout_s for another process fail.
+    timeout_s for another process fail; NCCL, which would end the process with a trace, waits twice as long.
     """
     rank, num_ranks = place()
     if num_ranks == 1:
         return
-    backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    backend, factor = ("gloo", 1) if device.type == "cpu" else ("cpu:gloo,cuda:nccl", 2)
+    timeout = timedelta(seconds=timeout_s)
     torch.distributed.init_process_group(
-        backend, store=_Ranks.store, rank=rank, world_size=num_ranks, timeout=timedelta(seconds=timeout_s)
+        backend, store=_Ranks.store, rank=rank, world_size=num_ranks, timeout=factor * timeout
     )
+    _Ranks.group = torch.distributed.new_group(backend="gloo", timeout=timeout)
     _Ranks.patient_group = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))
 
 
@@ -67,7 +74,7 @@ def patience() -> Iterator[None]:
 
 
 def _group() -> Any:
-    return _Ranks.patient_group if _Ranks.is_patient else None
+    return _Ranks.patient_group if _Ranks.is_patient else _Ranks.group
 
 
 def leave() -> None:
@@ -91,6 +98,7 @@ def last_word(reason: str, lost: bool = False) -> str:
         return reason if rank == 0 else ""
     store, end = _Ranks.store, time.monotonic() + SILENCE_S
     try:
+        speaks = not lost and store.add("spoken", 1) == 1
         store.set(f"ends/{rank}", "")
         silent = list[int]()
         while lost and not store.add("spoken", 0) and time.monotonic() < end:
@@ -98,7 +106,7 @@ def last_word(reason: str, lost: bool = False) -> str:
             if not silent:
                 break
             time.sleep(0.1)
-        if store.add("spoken", 1) > 1:
+        if not speaks and (not lost or store.add("spoken", 1) > 1):
             return ""
     except RuntimeError:  # whoever kept the store is gone too
         return f"rank {rank}: {reason}"
@@ -128,7 +136,9 @@ def _lost_process() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise LostProcess(lost(error) or first_line(error)) from None
+        if reason := lost(error):
+            raise LostProcess(reason) from None
+        raise  # such as PyTorch's news of a dead data worker, which come wherever the main process is
 
 
 def first_line(error: BaseException) -> str:
@@ -175,10 +185,15 @@ def broadcast(value: Any) -> Any:
 
 
 def raise_anyones(error: BaseException | None) -> None:
-    """Raise this process's error; or another one's, so that all end together."""
+    """Raise this process's error; or one that says that another has raised its own, so that all end together.
+
+    Requests to stop are everyone's.
+    """
     errors = [each for each in gather_everywhere(error) if each is not None]
-    if errors:
-        raise error or errors[0]
+    if error is not None:
+        raise error
+    for other in errors:
+        raise other if isinstance(other, Stopped) else LostProcess(str(other))
 
 
 class Agreement:
@@ -190,6 +205,7 @@ class Agreement:
 
     def __init__(self) -> None:
         self._told: tuple[Any, Tensor] | None = None
+        self._forgets = False
 
     def __call__(self, number: int) -> int:
         """The number of this process -> the largest of those told at the last step, 0 at the first."""
@@ -199,9 +215,15 @@ class Agreement:
         with _lost_process():
             if before is not None:
                 before[0].wait()
-            work = torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX, async_op=True)
+            most = torch.distributed.ReduceOp.MAX
+            work = torch.distributed.all_reduce(told, most, group=_Ranks.group, async_op=True)
         self._told = work, told
-        return int(before[1]) if before is not None else 0
+        forgotten, self._forgets = self._forgets, False
+        return int(before[1]) if before is not None and not forgotten else 0
+
+    def forget(self) -> None:
+        """What was told is done; to be called in every process."""
+        self._forgets = True
 
 
 def parallel(network: nn.Module, device: torch.device, local: Iterable[str] = ()) -> nn.Module:

@@ -1,6 +1,7 @@
 """The run folder: what is printed, written to the human log and recorded for machines."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -41,6 +42,7 @@ class RunFolder:
         self.best, self.average = self.models / "best.model", self.models / "average.model"
         self._remarks: dict[str, set[str]] = {}
         self._board: Any = None
+        self._lock: TextIO | None = None
 
     def model(self, epoch: int) -> Path:
         """Epoch -> the model file's path, as voxceleb_trainer names it."""
@@ -61,6 +63,11 @@ class RunFolder:
     def last_models(self, count: int) -> list[Path]:
         """Paths of the models of the last so many tested epochs, or of as many as there are."""
         return sorted(self.models.glob("model*.model"))[-count:]
+
+    def forget_average(self) -> None:
+        """There is a newer model, so the average isn't that of the last ones any more."""
+        if ranks.is_first():
+            self.average.unlink(missing_ok=True)
 
     def hold(self) -> None:
         """Keep other runs out of this folder until the process ends.
@@ -87,7 +94,9 @@ class RunFolder:
 
     def require_held(self) -> None:
         """Raises OSError if the folder that hold has locked isn't there any more; only the first may ask."""
-        if not self.state.with_name("lock").exists():
+        assert self._lock is not None
+        path, held = self.state.with_name("lock"), os.fstat(self._lock.fileno())
+        if not path.exists() or not os.path.samestat(path.stat(), held):
             raise OSError(f"{self.state.parents[1]} has disappeared, with all that was saved in it")
 
     def require_writable(self) -> None:
@@ -179,6 +188,15 @@ class RunFolder:
         text = json.dumps(self.describe_run(options, device), indent=2)
         write_text(self.result / "run.json", text + "\n")
 
+    def earlier(self, name: str) -> Any:
+        """An option of the run whose state lies here, None if there is no state."""
+        path = self.result / "run.json"
+        if not self.state.exists() or not path.exists():
+            return None
+        with suppress(json.JSONDecodeError, KeyError):
+            return json.loads(path.read_text(encoding="utf-8"))["options"].get(name)
+        return None
+
     def records(self) -> list[dict[str, Any]]:
         """What results.jsonl holds, but for a line that a full disk cut off."""
         path, found = self.result / "results.jsonl", []
@@ -190,6 +208,8 @@ class RunFolder:
     def _append(self, name: str, line: str) -> None:
         if not ranks.is_first():
             return
+        if self._lock is not None:
+            self.require_held()
         path = self.result / name
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -6,7 +6,8 @@ import random
 import re
 import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,14 @@ def choose_device(name: str, gpu_id: int = 0) -> torch.device:
         return CPU
     if count == 0:
         raise ValueError("--device cuda: no usable GPU was found; use --device cpu or auto")
-    gpu_id = int(os.environ.get("LOCAL_RANK", gpu_id))
+    local = os.environ.get("LOCAL_RANK")
+    if local and int(local) >= count:
+        raise ValueError(f"process {local} of this machine has no GPU of its own: there are {count}")
+    gpu_id = int(local or gpu_id)
     if not 0 <= gpu_id < count:
         raise ValueError(f"--gpu_id {gpu_id}: this machine has GPUs 0 to {count - 1}")
     torch.cuda.set_device(gpu_id)
+    _let_products_round(False)  # PyTorch lets convolutions do it
     return torch.device("cuda", gpu_id)
 
 
@@ -112,6 +117,11 @@ def seed_everything(*seed: int) -> None:
     torch.backends.cudnn.deterministic = True
 
 
+def _let_products_round(may: bool) -> None:
+    """Whether GPUs may round what they multiply to 10 bits (TF32), from now on."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = may
+
+
 class Precision:
     """How convolutions and matrix products of training are computed; all else stays in float32.
 
@@ -126,16 +136,21 @@ class Precision:
         self.device = device
         self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
-        if device.type == "cuda":
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name != "fp32"
+        self.rounds = name == "tf32"
 
-    def context(self) -> Any:
+    @contextmanager
+    def context(self) -> Iterator[None]:
         """Context in which the network is called."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+        _let_products_round(self.rounds)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            yield
+        _let_products_round(False)
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of the loss, scaled as step expects them."""
+        _let_products_round(self.rounds)
         self.scaler.scale(loss).backward()
+        _let_products_round(False)
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the loss's scale off the gradients."""
@@ -156,8 +171,12 @@ def float32(forward: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(forward)
     def full_precision(self: Any, *tensors: Tensor) -> Any:
         casts = [t.float() if t.is_floating_point() else t for t in tensors]
+        rounds = torch.backends.cuda.matmul.allow_tf32
+        _let_products_round(False)
         with torch.autocast(tensors[0].device.type, enabled=False):
-            return forward(self, *casts)
+            made = forward(self, *casts)
+        _let_products_round(rounds)
+        return made
 
     return full_precision
 

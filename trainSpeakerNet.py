@@ -7,6 +7,7 @@ python trainSpeakerNet.py --eval --initial_model exps/exp1/model/best.model --te
 
 import argparse
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ from report import RunFolder
 from scoring._decisions import decided_options
 from SpeakerNet import BatchTooLargeError, SpeakerNet
 from training import Run
+
+TRY_AGAIN = 75  # exit code, as sysexits.h has it: the same command may well succeed
 
 
 def core(add_help: bool = True) -> options.Parser:
@@ -139,8 +142,8 @@ def train(
     """Train from the start or from where the run folder's state is."""
     device = runtime.choose_device(args.device, args.gpu_id)
     ranks.join(device, args.rank_timeout)
-    if args.precision == "auto":
-        args.precision = runtime.best_precision(device)
+    if args.precision == "auto":  # the run's, wherever it goes on
+        args.precision = ranks.broadcast(folder.earlier("precision") or runtime.best_precision(device))
     run = Run(args, device, model_file, folder)
     folder.hold()
     run.resume()
@@ -158,7 +161,7 @@ def train(
         saved = folder.state.exists()
         folder.say(f"stopped by {stopped}; {'the same command goes on' if saved else 'nothing is saved yet'}")
         raise
-    except RuntimeError as error:
+    except (RuntimeError, ConnectionError, EOFError) as error:
         if reason := run.data.death(error):
             raise OSError(reason) from None
         raise
@@ -168,7 +171,10 @@ def num_processes(args: argparse.Namespace) -> int:
     """Processes that --distributed asks for; 1 where this one was started together with others already."""
     if (not args.distributed and not args.nproc) or ranks.place()[1] > 1:
         return 1
-    return args.nproc or runtime.num_gpus(args.device) or 1
+    num_gpus = runtime.num_gpus(args.device)
+    if 0 < num_gpus < args.nproc:
+        raise ValueError(f"--nproc {args.nproc}: this machine has {num_gpus} GPUs; --device cpu goes without")
+    return args.nproc or num_gpus or 1
 
 
 def cause(error: BaseException) -> str:
@@ -187,19 +193,19 @@ def refuse(reason: str, lost: bool) -> int:
     """Say why the command ends, once, however many processes it has -> its exit code."""
     if reason := ranks.last_word(reason, lost):
         print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)
-    return 2
+    return TRY_AGAIN if lost else 2
 
 
 def run_command(argv: list[str], stop: processes.StopSignal) -> int:
     """Do what the command line says -> exit code."""
+    ranks.meet()
     args, model_file, warnings = parse(argv)
+    if (count := num_processes(args)) > 1:
+        return processes.launch([str(Path(__file__)), *argv], count, args.port, stop)
     for warning in warnings if ranks.is_first() else ():
         print(f"warning: {warning}", file=sys.stderr)
-    if (count := num_processes(args)) > 1:
-        return processes.launch([str(Path(__file__)), *argv], count, args.port)
     if args.distributed and ranks.place()[1] == 1:
         print("note: --distributed finds no two GPUs here: one process; --nproc starts more on the CPU")
-    ranks.meet()
     runtime.use_threads(args.threads)
     with closing(RunFolder(args.save_path)) as folder:
         if model_file is not None and model_file.origin:
@@ -213,7 +219,7 @@ def run_command(argv: list[str], stop: processes.StopSignal) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command -> its exit code: 0, 2 for a mistake of the user, 128 + the signal that stopped it."""
+    """The command -> its exit code: 0, 2 for what users can mend, 75 for a lost process, 128 + a signal."""
     stop = processes.StopSignal()
     stop.install()
     processes.end_with_launcher()
@@ -221,11 +227,16 @@ def main(argv: list[str] | None = None) -> int:
         code = run_command(sys.argv[1:] if argv is None else argv, stop)
     except processes.Stopped as stopped:
         code = stopped.exit_code
-    except (ValueError, OSError, MemoryError, RuntimeError) as error:
-        if not (reason := cause(error)):
+        ranks.last_word("")  # others that are waiting for this process needn't say so
+    except Exception as error:
+        reason, is_alone = cause(error), ranks.place()[1] == 1
+        if is_alone and not reason:
             raise
-        code = refuse(reason, bool(ranks.lost(error)))
-        if ranks.place()[1] > 1:
+        if not reason:
+            traceback.print_exc()
+            ranks.last_word("")
+        code = refuse(reason, bool(ranks.lost(error))) if reason else 1
+        if not is_alone:
             processes.end_at_once(code)  # others may be gone, and leaving them would wait for them
     ranks.leave()
     return code

@@ -20,17 +20,15 @@ from evaluation import TrialTest
 from flags import TEST_OPTIONS
 from models._averaged import average, estimate_figures
 from models._sync import synchronize
+from optimizer._watch import NonFinite
 from report import Profile, RunFolder
 from sampler._tally import SpeakerTally
-from SpeakerNet import ModelTrainer, NonFinite, SpeakerNet
+from SpeakerNet import ModelTrainer, SpeakerNet
 
 LONG_WAIT = 0.2  # share of an epoch that is spent waiting for data, from which on something should change
 
 
 RATE_AFTER_ROLL_BACK, MOST_ROLL_BACKS = 0.5, 3
-STATE_KEYS = {
-    *("trainer", "sampler", "progress", "utterances", "material", "fixed", "test", "max_epoch"),
-}
 
 
 class Progress(NamedTuple):
@@ -74,9 +72,11 @@ class Run:
             *(self.network, args, self.device, len(self.sampler), self.data.num_classes),
             *(self._remark, self._report_nonfinite, tally, profile),
         )
+        if args.compile:
+            self.network.compile_for_training()
         self.progress, self.warned = Progress(), False
         self.agree, self.saved = ranks.Agreement(), time.monotonic()
-        self.saving_s = 0.0  # in this epoch
+        self.saving_s, self.resumed = 0.0, False  # the first in this epoch
         self.remarks = list[Remark]()  # of a process that doesn't speak, until the epoch's end
 
     def _prepare_network(self) -> None:
@@ -84,14 +84,12 @@ class Run:
         args, network = self.args, self.network
         if args.sync_bn:
             synchronize(network, self.device)
-        network.to(self.device)
         if args.shard_head:
             head: Any = network.loss
             if not hasattr(head, "shard"):
                 raise ValueError(f"--shard_head: {args.trainfunc} has no classes to split")
             head.shard()
-        if args.compile:
-            network.compile_for_training()
+        network.to(self.device)
 
     def describe(self) -> None:
         """Say what will be trained on what."""
@@ -130,8 +128,14 @@ class Run:
     def resume(self) -> None:
         """Continue the run that the folder holds, if it holds one; only bookkeeping may differ."""
         state, why = checkpoint.load_last_state(self.folder.state)
-        if state is None or (state.get("progress") == Progress()._asdict() and not state["trainer"]["step"]):
-            return  # what was saved before the first step binds nobody
+        if state and state["progress"] == Progress()._asdict() and not state["trainer"]["step"]:
+            state = None  # what was saved before the first step binds nobody
+        place = (*state["progress"].values(), state["trainer"]["step"]) if state else None
+        if len({*ranks.gather_everywhere(place)}) > 1:
+            raise ValueError(f"processes found different states: {self.folder.state} must be one for all")
+        if state is None:
+            return
+        self.resumed = True
         if why:
             self.folder.say(f"note: {why}")
         self._check(state)
@@ -147,8 +151,6 @@ class Run:
                 f"{self.args.max_epoch} epochs"
             )
         step, epoch = self.trainer.step, self.progress.epoch
-        if len({*ranks.gather_everywhere((step, epoch))}) > 1:
-            raise ValueError(f"processes found different states: {self.folder.state} must be one for all")
         batches = f"in epoch {epoch + 1} after {step} of {len(self.sampler)} batches"
         self.folder.say(f"resumed {batches if step else f'after epoch {epoch}'} from {self.folder.state}")
 
@@ -159,8 +161,6 @@ class Run:
 
     def _check(self, state: dict[str, Any]) -> None:
         """Raises ValueError unless a state belongs to this run; only bookkeeping may differ."""
-        if not state.keys() >= STATE_KEYS:
-            raise ValueError(f"{self.folder.state} was written by another version; give another --save_path")
         if state["utterances"] != self.digest:
             raise ValueError(f"{self.folder.state} belongs to another train list; give another --save_path")
         for name, value in state["fixed"].items():
@@ -178,7 +178,7 @@ class Run:
 
     def fit(self, stop: processes.StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or nothing gets better."""
-        if not ranks.broadcast(self.folder.state.exists()):
+        if not self.resumed:
             self._advance(self.progress)  # something to go back to
         while True:
             if self._test_is_due():
@@ -193,30 +193,29 @@ class Run:
                 break
             try:
                 self._train_epoch(stop)
-            except NonFinite:
-                self._roll_back()
+            except NonFinite as error:
+                self._roll_back(error)
         if self.args.average_last and not ranks.broadcast(self.folder.average.exists()):
             self._average_models(stop)
 
-    def _roll_back(self) -> None:
+    def _roll_back(self, why: NonFinite) -> None:
         """Take up the last state again at a lower rate.
 
         Raises:
             ValueError: that was done too often.
         """
-        args, number = self.args, self.progress.roll_backs + 1
-        told = f"{args.nonfinite_patience} steps in a row had infinite or NaN gradients"
+        number = self.progress.roll_backs + 1
         if number > MOST_ROLL_BACKS:
-            raise ValueError(f"{told}, after {number - 1} returns to earlier states too; try a lower --lr")
+            raise ValueError(f"{why}, after {number - 1} returns to earlier states too; try a lower --lr")
         state, _ = checkpoint.load_last_state(self.folder.state)
         assert state is not None  # fit has saved one
         self._take_up(state)
         self.trainer.lower_rate(RATE_AFTER_ROLL_BACK)
-        self.trainer.streak = 0
+        self.trainer.watch.streak = 0
         self._advance(self.progress._replace(roll_backs=number))
         lr = self.trainer.optimizer.param_groups[0]["lr"]
         self.folder.log(
-            f"{told}: back to epoch {self.progress.epoch + 1}, batch {self.trainer.step}, LR {lr:f}"
+            f"{why}: back to epoch {self.progress.epoch + 1}, batch {self.trainer.step}, LR {lr:f}"
         )
 
     def _remark(self, remarks: Iterable[Remark]) -> None:
@@ -230,7 +229,7 @@ class Run:
         paths = [self.data.utterances.paths[number] for own in ranks.gather(utterances) for number in own]
         epoch = self.progress.epoch + 1
         self.folder.record(event="nonfinite", epoch=epoch, step=step, utterances=paths)
-        if ranks.is_first() and not self.trainer.streak > 1:  # of several in a row the first
+        if ranks.is_first() and not self.trainer.watch.streak > 1:  # of several in a row the first
             more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
             self.folder.log(
                 f"warning: epoch {epoch}, step {step} left out: infinite or NaN gradients with "
@@ -292,6 +291,7 @@ class Run:
         if epoch:
             model_file = self._model_file(network, metrics)
             self._save_model(self.folder.model(epoch), model_file)
+            self.folder.forget_average()
             better = best < self.progress.best_eer
             if better:
                 self._save_model(self.folder.best, model_file)
@@ -312,12 +312,19 @@ class Run:
 
     def _average_models(self, stop: processes.StopSignal) -> None:
         """average.model of the last models, its batch norm's figures those of the training data; tested."""
-        paths = [str(path) for path in self.folder.last_models(self.args.average_last)]
-        weights = average([checkpoint.load_model(path).weights for path in paths])
-        network = SpeakerNet.build(self.args).to(self.device)
-        checkpoint.load_weights(network, checkpoint.split_loss(weights)[0], "the average")
+        paths = ranks.broadcast([str(path) for path in self.folder.last_models(self.args.average_last)])
+        network, error = SpeakerNet.build(self.args), None
         self.sampler.set_epoch(self.args.max_epoch)
-        estimate_figures(network, self.data.loader, self.device, stop.check)
+        try:
+            weights = average(
+                [checkpoint.split_loss(checkpoint.load_model(path).weights)[0] for path in paths]
+            )
+            checkpoint.load_weights(network, weights, "the average")
+            network.to(self.device)
+            estimate_figures(network, self.data.loader, self.device, stop.check)
+        except (ValueError, OSError, processes.Stopped) as caught:
+            error = caught
+        ranks.raise_anyones(error)
         ranks.share_buffers(network)
         metrics = dict[str, float]()
         if self.test is not None:
@@ -352,6 +359,8 @@ class Run:
                 checkpoint.save_state(self.folder.state, state)
             except OSError as caught:
                 error = caught
-        ranks.raise_anyones(error)  # and nobody ends before it is written
+        with ranks.patience():
+            ranks.raise_anyones(error)  # and nobody ends before it is written
+        self.agree.forget()
         self.progress, self.saved = progress, time.monotonic()
         self.saving_s += self.saved - began

@@ -15,6 +15,7 @@ from conftest import ROOT, assert_refused, run_here, run_script
 from test_ranks import free_port
 
 import checkpoint
+import processes
 
 SCRIPT = "trainSpeakerNet.py"
 TWO = {"batch_size": 4, "nproc": 2, "test_list": "", "test_interval": 100}
@@ -156,6 +157,15 @@ def test_a_dead_launcher_stops_its_processes(corpus, tmp_path):
     assert checkpoint.load_state(tmp_path / "state" / "last.state")
 
 
+def test_a_process_whose_launcher_died_at_once_ends(corpus, tmp_path, monkeypatch):
+    """It looks for the others where there is nobody any more, without hearing signals."""
+    place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    place |= {"TORCHELASTIC_USE_AGENT_STORE": "True", processes.LAUNCHED: "1"}
+    command = [sys.executable, str(ROOT / SCRIPT), *corpus.options(tmp_path)]
+    done = subprocess.run(command, env=os.environ | place, stdin=subprocess.DEVNULL, timeout=60)
+    assert done.returncode
+
+
 def test_what_one_process_finds_is_told_once(corpus, tmp_path):
     words = corpus.options(tmp_path / "a", **TWO | {"train_list": tmp_path / "none.txt"})
     refused = run_script(SCRIPT, *words)
@@ -188,7 +198,7 @@ def test_a_dead_data_worker_of_one_process(corpus, tmp_path):
     os.kill(workers[-1], signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    one_message(errors, r"rank 1: a data worker died: .*its last file was spk")
+    one_message(errors, r"rank 1: a data worker died.*its last file was spk")
 
 
 def test_a_process_without_a_device_says_so(corpus, tmp_path):

@@ -20,8 +20,8 @@ PLUGINS = [
     "models",
 ]
 LAYERS = [
-    ["files"],
-    ["processes", "ranks", "runtime", "options", "audio"],
+    ["files", "processes"],
+    ["ranks", "runtime", "options", "audio"],
     ["corpora", *PLUGINS, "material", "report", "checkpoint"],
     ["augment", "plots"],
     ["page"],
@@ -40,11 +40,12 @@ MODULE_LIMITS = {
     "audio.py": 350,  # every way to read a recording, behind one interface
     "augment.py": 350,  # how effects are drawn and how they are computed
     "checkpoint.py": 340,  # model files, states and cohorts, and model files of the ancestors
-    "DatasetLoader.py": 380,  # data sets and loaders, of training and of evaluation
+    "DatasetLoader.py": 390,  # data sets and loaders, of training and of evaluation
     "embedding.py": 340,  # recordings to embeddings, and cohorts of them
     "evaluation.py": 330,  # scores of lists, and what is written of them
     "SpeakerNet.py": 390,  # the network and its trainer, whose home was given
-    "training.py": 360,  # a run: its parts, its epochs, tests, states and averages
+    "ranks.py": 320,  # everything that processes tell one another
+    "training.py": 370,  # a run: its parts, its epochs, tests, states and averages
     "flags.py": 400,  # every flag of training and evaluation
     "scoring/_calibration.py": 350,  # one regression: its solver, stored form, measures and cross-validation
     "options.py": 350,  # sources, plug-ins and errors of options belong together
