@@ -4,7 +4,9 @@ import argparse
 import multiprocessing
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -295,6 +297,8 @@ class TrainData:
         """PyTorch's error of a worker process -> what happened, in one line; "" for any other error."""
         text, reading = str(error), self.dataset.reading.tolist()
         if isinstance(error, ConnectionError | EOFError):  # it died while it handed over a batch
+            with suppress(RuntimeError):  # PyTorch's news of its end, which is a little later
+                time.sleep(1.0)
             alive = {child.pid for child in multiprocessing.active_children()}
             last = [self.dataset.recordings.paths[i - 1] for pid, i in reading if pid and pid not in alive]
             return f"a data worker died; its last file was {' or '.join(last)}" if last else ""

@@ -18,6 +18,7 @@ from torch.distributed import TCPStore
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Slurm sends the last before a job's time is up
 GRACE_S = 20.0  # that processes have to end by themselves after one has failed; ranks.SILENCE_S is shorter
+TRY_AGAIN = 75  # exit code, as sysexits.h has it, where another process is gone: worth the same command
 LAUNCHED = "SPEAKERNET_LAUNCHED"  # in the environment of those that launch has started
 
 
@@ -40,24 +41,21 @@ def launch(words: Sequence[str], count: int, port: int, stop: "StopSignal") -> i
     if stop.asked():
         pass_on(stop.asked(), None)
     failed, late = dict[int, int](), float("inf")  # rank -> exit code, in the order of their ends
-    while (codes := [child.poll() for child in children]).count(None):
-        failed |= {rank: code for rank, code in enumerate(codes) if code and rank not in failed}
+    while (ended := [child.poll() for child in children]).count(None):
+        failed |= {rank: code for rank, code in enumerate(ended) if code and rank not in failed}
         if failed and late == float("inf"):
             late = time.monotonic() + GRACE_S
         if time.monotonic() > late:
             for child in children:
                 child.kill()
         time.sleep(0.05)
-    failed |= {rank: code for rank, code in enumerate(codes) if code and rank not in failed}
-    spoke = any(code > 0 for code in failed.values())
-    for rank, code in failed.items():
-        if not spoke:
-            print(
-                f"{Path(words[0]).name}: error: rank {rank} was ended by {signal.Signals(-code).name}",
-                file=sys.stderr,
-            )
-        return code if code > 0 else 128 - code
-    return 0
+    failed |= {rank: code for rank, code in enumerate(ended) if code and rank not in failed}
+    if failed and max(failed.values()) < 0:
+        rank, code = next(iter(failed.items()))
+        name, cause = Path(words[0]).name, signal.Signals(-code).name
+        print(f"{name}: error: rank {rank} was ended by {cause}", file=sys.stderr)
+    codes = [code if code > 0 else 128 - code for code in failed.values()]
+    return next((code for code in codes if code != TRY_AGAIN), TRY_AGAIN) if codes else 0
 
 
 def _store(port: int) -> TCPStore:

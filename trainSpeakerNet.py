@@ -29,8 +29,6 @@ from scoring._decisions import decided_options
 from SpeakerNet import BatchTooLargeError, SpeakerNet
 from training import Run
 
-TRY_AGAIN = 75  # exit code, as sysexits.h has it: the same command may well succeed
-
 
 def core(add_help: bool = True) -> options.Parser:
     """The command's own options."""
@@ -193,7 +191,7 @@ def refuse(reason: str, lost: bool) -> int:
     """Say why the command ends, once, however many processes it has -> its exit code."""
     if reason := ranks.last_word(reason, lost):
         print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)
-    return TRY_AGAIN if lost else 2
+    return processes.TRY_AGAIN if lost else 2
 
 
 def run_command(argv: list[str], stop: processes.StopSignal) -> int:
