@@ -166,6 +166,8 @@ class RunFolder:
                     write_text(self.result / "skipped.txt", "".join(f"{path}\n" for path in sorted(paths)))
                 listed = f", listed in {self.result / 'skipped.txt'}"
             self.say(f"note: {kind}: {len(paths)} files in all{listed}")
+        if self._lock is not None:
+            self._lock.close()
 
     def describe_run(self, options: dict[str, Any], device: str) -> dict[str, Any]:
         """What is needed to do the same again."""

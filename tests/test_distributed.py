@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -232,6 +233,83 @@ def test_two_nodes_train_are_killed_and_go_on_by_themselves(corpus, tmp_path):
     assert sum(output.count("resumed ") for output in outputs) == 1, "\n".join(outputs)
     states = [final_state(tmp_path / name) for name in ("whole", "nodes")]
     assert_same(states[0]["network"], states[1]["network"])
+
+
+WRAPPER = """import os, sys
+sys.path.insert(0, {root!r})
+import processes, trainSpeakerNet
+{fault}
+words = [word.replace("@", os.environ.get("RANK", "")) for word in sys.argv[1:]]
+if "RANK" in os.environ:
+    sys.exit(trainSpeakerNet.main(words))
+sys.exit(processes.launch(sys.argv, 2, 0, processes.StopSignal()))
+"""
+
+
+def run_wrapped(tmp_path, words, fault=""):
+    """Two processes with something done to them before they begin; @ in words is the rank."""
+    path = tmp_path / "wrapper.py"
+    path.write_text(WRAPPER.format(root=str(ROOT), fault=fault))
+    command = [sys.executable, str(path), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_an_unforeseen_error_of_one_process_is_told_alone(corpus, tmp_path):
+    fault = """if os.environ.get("RANK") == "1":
+    import SpeakerNet
+    def forward(*_): raise KeyError("unforeseen")
+    SpeakerNet.SpeakerNet.forward = forward
+"""
+    result = run_wrapped(tmp_path, corpus.options(tmp_path / "exp", **TWO, max_epoch=5), fault)
+    assert result.returncode == 1
+    assert result.stderr.count("Traceback") == 1 and "unforeseen" in result.stderr.splitlines()[-1]
+
+
+def test_processes_that_see_different_folders_are_refused(corpus, tmp_path):
+    words = [word for word in corpus.options(tmp_path / "exp@", **TWO, max_epoch=3) if "nproc" not in word]
+    alone = [word.replace("exp@", "exp0") for word in words]
+    assert run_here(SCRIPT, *alone, "--max_epoch=1").returncode == 0
+    result = run_wrapped(tmp_path, words)
+    assert result.returncode == 2
+    one_message(result.stderr, "processes found different states: .* must be one for all")
+
+
+def test_a_stop_before_the_processes_are_started_reaches_them(monkeypatch):
+    stop = processes.StopSignal()
+    stop.signum = signal.SIGTERM
+    before = {signum: signal.getsignal(signum) for signum in processes.STOPS}
+    try:
+        code = processes.launch(["-c", "import time; time.sleep(60)"], 2, 0, stop)
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    assert code == 128 + signal.SIGTERM
+
+
+def test_an_occupied_port_is_named(corpus, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = run_here(SCRIPT, *corpus.options(tmp_path, **TWO), f"--port={port}")
+    assert_refused(result, f"--port {port}: Address already in use")
+
+
+def test_states_are_saved_once_where_processes_agree(corpus, tmp_path):
+    fault = """import time
+import checkpoint
+plain = checkpoint.save_state
+def save(path, state):
+    print("SAVED", state["trainer"]["step"], state["progress"]["epoch"], flush=True)
+    plain(path, state)
+checkpoint.save_state = save
+"""
+    words = corpus.options(tmp_path / "exp", **TWO | {"batch_size": 2, "save_interval": 0.002}, max_epoch=6)
+    result = run_wrapped(tmp_path, [word for word in words if "nproc" not in word], fault)
+    assert result.returncode == 0, result.stderr
+    saved = re.findall(r"SAVED (\d+ \d+)", result.stdout)
+    repeated = [place for place in set(saved) if saved.count(place) > 1]
+    assert len(saved) > 6 and repeated in ([], ["0 6"]), saved  # the last: before and after its model
 
 
 def test_flags_of_processes(corpus, tmp_path):

@@ -25,6 +25,7 @@ from models._memory import largest_batch
 from models._sync import SyncBatchNorm, synchronize
 from optimizer._update import Update
 from optimizer._watch import NonFinite
+from report import RunFolder
 from SpeakerNet import ModelTrainer, SpeakerNet
 
 SCRIPT = "trainSpeakerNet.py"
@@ -345,6 +346,54 @@ def test_threads(monkeypatch):
     finally:
         torch.set_num_threads(before)
     assert_refused(run_here(SCRIPT, "--threads=0"), "--threads")
+
+
+def test_what_a_step_is_made_of_stays_in_a_run(corpus, tmp_path):
+    assert run_here(SCRIPT, *corpus.options(tmp_path, max_epoch=1, test_list="")).returncode == 0
+    for change in ("accumulate=2", "ema_decay=0.9", "clip_norm=1", "sync_bn", "gather_negatives=False"):
+        words = corpus.options(tmp_path, max_epoch=2, test_list="")
+        name = change.partition("=")[0]
+        assert_refused(run_here(SCRIPT, *words, f"--{change}"), f"belongs to a run with --{name}")
+    path = tmp_path / "state" / "last.state"
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"format": "speakernet-state-1"}, path)
+    path.with_name("last.state.before").unlink()
+    words = corpus.options(tmp_path, max_epoch=2, test_list="")
+    assert_refused(run_here(SCRIPT, *words), "was written by another version; give another --save_path")
+
+
+def test_a_state_without_a_step_binds_nobody(corpus, tmp_path, monkeypatch):
+    """The first state, of a run that was killed, has other weights: the next run begins with its own."""
+    words = corpus.options(tmp_path, max_epoch=1, test_list="")
+    monkeypatch.setattr(ModelTrainer, "train_epoch", lambda *_: (_ for _ in ()).throw(ValueError("ends")))
+    assert_refused(run_here(SCRIPT, *words), "ends")
+    monkeypatch.undo()
+    before = checkpoint.load_state(tmp_path / "state" / "last.state")["trainer"]["network"]
+    assert run_here(SCRIPT, *words, "--nOut=64").returncode == 0
+    after = checkpoint.load_state(tmp_path / "state" / "last.state")["trainer"]["network"]
+    assert before["model.fc.weight"].shape[0] == 512 and after["model.fc.weight"].shape[0] == 64
+
+
+def test_a_run_whose_folder_became_anothers_ends(corpus, tmp_path):
+    first = RunFolder(str(tmp_path / "exp"))
+    first.hold()
+    first.log("mine")
+    shutil.rmtree(tmp_path / "exp")
+    second = RunFolder(str(tmp_path / "exp"))
+    second.hold()
+    second.log("its own")
+    with pytest.raises(OSError, match="has disappeared"):
+        first.log("mine")
+    assert (tmp_path / "exp" / "result" / "scores.txt").read_text() == "its own\n"
+
+
+def test_a_newer_model_makes_a_new_average(corpus, tmp_path):
+    for epochs in (2, 3):
+        words = corpus.options(tmp_path, max_epoch=epochs, average_last=2, test_list="")
+        result = run_here(SCRIPT, *words)
+        assert f"model00000000{epochs}.model" in result.stdout.splitlines()[-1]
+    again = run_here(SCRIPT, *words)
+    assert again.returncode == 0 and "is the average of" not in again.stdout
 
 
 def test_the_signals_of_batch_systems_have_their_exit_codes(corpus, tmp_path):
