@@ -202,7 +202,7 @@ def run_command(argv: list[str], stop: processes.StopSignal) -> int:
         return processes.launch([str(Path(__file__)), *argv], count, args.port, stop)
     for warning in warnings if ranks.is_first() else ():
         print(f"warning: {warning}", file=sys.stderr)
-    if args.distributed and ranks.place()[1] == 1:
+    if args.distributed and not args.nproc and ranks.place()[1] == 1:
         print("note: --distributed finds no two GPUs here: one process; --nproc starts more on the CPU")
     runtime.use_threads(args.threads)
     with closing(RunFolder(args.save_path)) as folder:

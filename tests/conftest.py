@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -128,6 +129,16 @@ def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> Non
     assert len(lines) == 1, result.stderr
     for word in words:
         assert word in lines[0], lines[0]
+
+
+def wait_for(path: Path, text: str, process: "subprocess.Popen[str]") -> None:
+    """Return when a file holds the text; the process that writes it must not have ended."""
+    for _ in range(600):
+        if path.exists() and text in path.read_text():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    raise AssertionError(f"{text!r} never came")
 
 
 @pytest.fixture(scope="session")

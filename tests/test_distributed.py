@@ -12,7 +12,7 @@ import time
 
 import pytest
 import torch
-from conftest import ROOT, assert_refused, run_here, run_script
+from conftest import ROOT, assert_refused, run_here, run_script, wait_for
 from test_ranks import free_port
 
 import checkpoint
@@ -27,15 +27,6 @@ def start(words, **environment):
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
     )
-
-
-def wait_for(path, text, process):
-    for _ in range(600):
-        if path.exists() and text in path.read_text():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    raise AssertionError(f"{text!r} never came")
 
 
 def children(process):

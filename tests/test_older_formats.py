@@ -348,7 +348,7 @@ def test_other_losses_than_lengths_are_heeded(tmp_path):
     ("words", "message"),
     [
         (["--input_scale", 0], "--input_scale must be positive"),
-        (["--num_eval", 0], "--num_eval must be at least 1"),
+        (["--num_eval", 0], "--num_eval: must be at least 1"),
         (["--eval_frames", 7], "--eval_frames must be at least 29"),
         (["--dcf_p_target", 2], "--dcf_p_target"),
         (["--lr", 2], "--lr: unknown"),

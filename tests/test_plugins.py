@@ -180,7 +180,10 @@ def test_fused_optimizers_step_as_torch_does_and_not_where_gradients_overflow(na
             optimizer.zero_grad()
             if weight is weights[1]:
                 precision.backward((weight * gradient).sum())
-                precision.step(optimizer)
+                precision.unscale(optimizer)  # then as Update does it on a GPU
+                optimizer.found_inf = (~weight.grad.isfinite().all()).float()
+                optimizer.step()
+                precision.update()
             elif scale < float("inf"):
                 (weight * gradient).sum().backward()
                 optimizer.step()

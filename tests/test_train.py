@@ -8,14 +8,13 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import ROOT, Corpus, assert_refused, run_here, run_script
+from conftest import ROOT, Corpus, assert_refused, run_here, run_script, wait_for
 
 import checkpoint
 import DatasetLoader
@@ -145,15 +144,6 @@ def test_training_goes_on_from_a_model_with_other_speakers(trained, corpus, tmp_
     old, new = checkpoint.load_model(words[-3]).weights, weights(tmp_path / "exp", 1)
     assert torch.equal(old["model.conv1.weight"], new["model.conv1.weight"])
     assert new["loss.fc.weight"].shape == (4, 512)
-
-
-def wait_for(path, text, process):
-    for _ in range(600):
-        if path.exists() and text in path.read_text():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    raise AssertionError(f"{text!r} never came")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
