@@ -197,7 +197,7 @@ def _process_flags(parser: Parser) -> None:
         "(docs/scaling.md). --batch_size is that of all together",
     )
     group.add_argument("--nproc", type=at_least(0), default=0, help="processes of --distributed; 0: the GPUs")
-    group.add_argument("--port", type=at_least(0), default=0, help="where they find one another; 0: any free")
+    group.add_argument("--port", type=port, default=0, help="where they find one another; 0: any free")
     group.add_argument(
         "--rank_timeout",
         type=within(1.0, math.inf),
@@ -220,7 +220,11 @@ def _process_flags(parser: Parser) -> None:
         help="split the classes of a softmax loss over the processes: for many speakers",
     )
     group.add_argument(
-        "--threads", type=threads, default=0, metavar="N|auto", help="of the CPU; auto: this process's cores"
+        "--threads",
+        type=threads,
+        default=0,
+        metavar="N|auto",
+        help="of the CPU; auto: this process's cores",
     )
     group.add_argument(
         "--compile",
@@ -232,7 +236,17 @@ def _process_flags(parser: Parser) -> None:
 
 def threads(text: str) -> int:
     """`auto` -> 0, else the number."""
+    if text != "auto" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number or auto, got {text!r}")
     return 0 if text == "auto" else at_least(1)(text)
+
+
+def port(text: str) -> int:
+    """A TCP port, or 0."""
+    number = at_least(0)(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"must be at most 65535, got {number}")
+    return number
 
 
 def _data_flags(parser: Parser) -> None:

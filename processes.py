@@ -31,7 +31,10 @@ def launch(words: Sequence[str], count: int, port: int, stop: "StopSignal") -> i
     store = _store(port)
     children = [_start(words, rank, count, store.port) for rank in range(count)]
 
+    passed_on = list[int]()
+
     def pass_on(signum: int, _: FrameType | None) -> None:
+        passed_on.append(signum)
         for child in children:
             with suppress(ProcessLookupError):
                 child.send_signal(signum)
@@ -50,7 +53,7 @@ def launch(words: Sequence[str], count: int, port: int, stop: "StopSignal") -> i
                 child.kill()
         time.sleep(0.05)
     failed |= {rank: code for rank, code in enumerate(ended) if code and rank not in failed}
-    if failed and max(failed.values()) < 0:
+    if failed and max(failed.values()) < 0 and not passed_on:  # else it was asked for
         rank, code = next(iter(failed.items()))
         name, cause = Path(words[0]).name, signal.Signals(-code).name
         print(f"{name}: error: rank {rank} was ended by {cause}", file=sys.stderr)

@@ -88,10 +88,11 @@ def is_first() -> bool:
     return place()[0] == 0
 
 
-def last_word(reason: str, lost: bool = False) -> str:
+def last_word(reason: str, lost: bool = False, names_rank: bool = True) -> str:
     """Why this process ends early -> what it has to print: of all processes the first that fails speaks.
 
     lost: whether it ends because another one doesn't answer; that one is named, or has spoken itself.
+    names_rank: False for mistakes that are the same in every process.
     """
     rank, num_ranks = place()
     if num_ranks == 1 or _Ranks.store is None:
@@ -113,7 +114,7 @@ def last_word(reason: str, lost: bool = False) -> str:
     if silent:
         gone = ", ".join(map(str, silent))
         return f"rank {gone}: no answer: killed, hung or cut off (rank {rank} was told: {reason})"
-    return f"rank {rank}: {reason}"
+    return f"rank {rank}: {reason}" if names_rank else reason
 
 
 def lost(error: BaseException) -> str:

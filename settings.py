@@ -60,7 +60,7 @@ def complete_training_options(args: argparse.Namespace, given: set[str]) -> None
     if args.cohort:
         raise ValueError("--cohort is for --eval; training makes a cohort of --cohort_list for each test")
     if args.mixedprec:
-        if "precision" in given and args.precision != "fp16":
+        if "precision" in given and args.precision not in ("fp16", "auto"):
             raise ValueError(f"--mixedprec is --precision fp16, not {args.precision}; give one of them")
         args.precision = "fp16"
     del args.mixedprec

@@ -20,6 +20,7 @@ import processes
 import ranks
 import runtime
 import settings
+from audio import AudioError
 from checkpoint import ModelFile
 from embedding import Cohort, CohortList
 from evaluation import TrialTest, save_cohort
@@ -187,9 +188,9 @@ def cause(error: BaseException) -> str:
     return str(error) if isinstance(error, ValueError | OSError) else ranks.lost(error)
 
 
-def refuse(reason: str, lost: bool) -> int:
+def refuse(reason: str, lost: bool, names_rank: bool) -> int:
     """Say why the command ends, once, however many processes it has -> its exit code."""
-    if reason := ranks.last_word(reason, lost):
+    if reason := ranks.last_word(reason, lost, names_rank):
         print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)
     return processes.TRY_AGAIN if lost else 2
 
@@ -233,7 +234,8 @@ def main(argv: list[str] | None = None) -> int:
         if not reason:
             traceback.print_exc()
             ranks.last_word("")
-        code = refuse(reason, bool(ranks.lost(error))) if reason else 1
+        of_one = not isinstance(error, ValueError) or isinstance(error, AudioError)
+        code = refuse(reason, bool(ranks.lost(error)), of_one) if reason else 1
         if not is_alone:
             processes.end_at_once(code)  # others may be gone, and leaving them would wait for them
     ranks.leave()

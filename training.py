@@ -103,9 +103,10 @@ class Run:
         if num_ranks * args.accumulate > 1:
             batch = self.sampler.batch_size
             each = f"{num_ranks} processes x {batch // num_ranks}" if num_ranks > 1 else f"{batch}"
+            batches = min(args.accumulate, len(self.sampler))
             self.folder.say(
-                f"{steps} optimizer steps an epoch, of {args.accumulate} x {each} x {args.nPerSpeaker} = "
-                f"{args.accumulate * batch * args.nPerSpeaker} utterances; --lr and decay are those of a step"
+                f"optimizer steps an epoch: {steps}, of {batches} x {each} x {args.nPerSpeaker} = "
+                f"{batches * batch * args.nPerSpeaker} utterances; --lr and decay are those of a step"
             )
 
     def _start_from(self, model_file: ModelFile) -> None:
@@ -153,6 +154,8 @@ class Run:
         step, epoch = self.trainer.step, self.progress.epoch
         batches = f"in epoch {epoch + 1} after {step} of {len(self.sampler)} batches"
         self.folder.say(f"resumed {batches if step else f'after epoch {epoch}'} from {self.folder.state}")
+        if epoch >= self.args.max_epoch and self.progress.tested:
+            self.folder.say(f"it has had its {self.args.max_epoch} epochs; a larger --max_epoch goes on")
 
     def _take_up(self, state: dict[str, Any]) -> None:
         self.trainer.load_state_dict(state["trainer"])
@@ -335,7 +338,8 @@ class Run:
             self.trainer.weights(network), vars(self.args), self.speakers, self.network.normalize, metrics
         )
         self._save_model(self.folder.average, model_file)
-        self.folder.say(f"{self.folder.average} is the average of {', '.join(paths)}")
+        fewer = f", all there are of {self.args.average_last}" if len(paths) < self.args.average_last else ""
+        self.folder.say(f"{self.folder.average} is the average of {', '.join(paths)}{fewer}")
 
     def _test_settings(self) -> dict[str, Any]:
         """What EERs must have in common to be compared."""

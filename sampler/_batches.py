@@ -68,7 +68,7 @@ class SpeakerBatches(Sampler[Key]):
         if self.batch_size % num_ranks:
             raise ValueError(
                 f"batches of {self.batch_size} speakers can't be split over {num_ranks} processes; change "
-                "--batch_size"
+                f"--batch_size, which is that of all together ({self.num_speakers} speakers can be drawn)"
             )
         self.rank, self.num_ranks = rank, num_ranks
 

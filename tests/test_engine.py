@@ -12,7 +12,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from conftest import ROOT, assert_refused, run_here
+from conftest import ROOT, assert_refused, run_here, wait_for
 from test_ranks import Batches, batches
 from torch import nn
 
@@ -331,6 +331,23 @@ def test_a_compiled_network_trains_nearly_the_same(corpus, tmp_path):
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
+def test_products_round_to_ten_bits_in_the_network_only():
+    class Loss:
+        @runtime.float32
+        def __call__(self, tensor):
+            return torch.backends.cuda.matmul.allow_tf32
+
+    for name in ("tf32", "bf16"):
+        precision = runtime.Precision(name, runtime.CPU)
+        with precision.context():
+            assert (
+                torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == (name == "tf32")
+            )
+            assert not Loss()(torch.zeros(1))
+            assert torch.backends.cuda.matmul.allow_tf32 == (name == "tf32")
+        assert not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_threads(monkeypatch):
     before = torch.get_num_threads()
     try:
@@ -345,7 +362,7 @@ def test_threads(monkeypatch):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
-    assert_refused(run_here(SCRIPT, "--threads=0"), "--threads")
+    assert_refused(run_here(SCRIPT, "--threads=x"), "--threads: expected a number or auto")
 
 
 def test_what_a_step_is_made_of_stays_in_a_run(corpus, tmp_path):
@@ -399,7 +416,6 @@ def test_a_newer_model_makes_a_new_average(corpus, tmp_path):
 def test_the_signals_of_batch_systems_have_their_exit_codes(corpus, tmp_path):
     words = corpus.options(tmp_path, max_epoch=1000, test_list="")
     process = subprocess.Popen([sys.executable, ROOT / SCRIPT, *words], stdout=subprocess.DEVNULL)
-    while not (tmp_path / "result" / "scores.txt").exists():
-        time.sleep(0.1)
+    wait_for(tmp_path / "result" / "scores.txt", "Epoch 1,", process)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(timeout=60) == 128 + signal.SIGUSR1
