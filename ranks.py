@@ -7,6 +7,7 @@ processes.launch.
 import os
 import re
 import time
+import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -39,10 +40,40 @@ class _Ranks:
 
 
 def meet() -> None:
-    """Find the other processes of this command; from then on the first that fails is the one that speaks."""
+    """Find the other processes of this command; from then on the first that fails is the one that speaks.
+
+    Raises:
+        LostProcess: not all of them came in MEETING_S.
+    """
     if place()[1] > 1:
-        store, _, _ = next(torch.distributed.rendezvous("env://", timeout=timedelta(seconds=MEETING_S)))
-        _Ranks.store = torch.distributed.PrefixStore("speakernet", store)
+        with _lost_process():
+            store, _, _ = next(torch.distributed.rendezvous("env://", timeout=timedelta(seconds=MEETING_S)))
+            _Ranks.store = torch.distributed.PrefixStore(_common_name(store), store)
+
+
+def _common_name(store: Any) -> str:
+    """A name that the processes of this start have in common, and those of no earlier one.
+
+    torchrun keeps the store when it starts its processes anew, with all that the dead ones wrote, and its
+    agents' counts of restarts differ (PyTorch's issue 135712). So everyone shows a new name, and the first
+    tells its own to each of them, until everyone has answered to it.
+    """
+    (rank, num_ranks), own = place(), uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"shown/{rank}", own)
+        name = str(store.get(f"told/{own}"), "ascii")
+        store.set(f"answered/{name}/{rank}", "")
+        return name
+    missing, end = list(range(1, num_ranks)), time.monotonic() + MEETING_S
+    while missing:
+        if time.monotonic() > end:
+            raise LostProcess(f"rank {', '.join(map(str, missing))} didn't come")
+        for other in missing:
+            if store.check([f"shown/{other}"]):
+                store.set(f"told/{str(store.get(f'shown/{other}'), 'ascii')}", own)
+        missing = [other for other in missing if not store.check([f"answered/{own}/{other}"])]
+        time.sleep(0.01)
+    return own
 
 
 def join(device: torch.device, timeout_s: float) -> None:

@@ -85,6 +85,29 @@ def curve(*words):
     return sums.diff(dim=0)[:, 0] / ranks.place()[1], trainer.weights(network)
 
 
+def _start_anew(rank, port, attempt, results):
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": str(attempt * rank)}
+    ranks.meet()
+    ranks.join(runtime.CPU, 60.0)
+    told = ranks.gather_everywhere((rank, attempt))
+    results[rank, attempt] = told, ranks.last_word("gone")
+    os._exit(0)  # as if killed
+
+
+def test_processes_started_anew_dont_see_what_dead_ones_left():
+    """As under torchrun, whose store stays and whose agents count their restarts each by itself."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with multiprocessing.Manager() as manager:
+        results = manager.dict()
+        for attempt in range(3):
+            arguments = store.port, attempt, results
+            multiprocessing.spawn(_start_anew, arguments, nprocs=2)
+            both = [results[rank, attempt] for rank in range(2)]
+            assert [told for told, _ in both] == [[(0, attempt), (1, attempt)]] * 2
+            assert sorted(word.split(": ")[-1] for _, word in both) == ["", "gone"]
+
+
 CASES = {
     "angleproto": ["--trainfunc=angleproto"],
     "aamsoftmax": ["--trainfunc=aamsoftmax"],
