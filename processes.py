@@ -19,6 +19,7 @@ from torch.distributed import TCPStore
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Slurm sends the last before a job's time is up
 GRACE_S = 20.0  # that processes have to end by themselves after one has failed; ranks.SILENCE_S is shorter
 TRY_AGAIN = 75  # exit code, as sysexits.h has it, where another process is gone: worth the same command
+KILLED = "killed/{}"  # key of launch's store, for the signal that ended a rank
 LAUNCHED = "SPEAKERNET_LAUNCHED"  # in the environment of those that launch has started
 
 
@@ -43,22 +44,37 @@ def launch(words: Sequence[str], count: int, port: int, stop: "StopSignal") -> i
         signal.signal(signum, pass_on)
     if stop.asked():
         pass_on(stop.asked(), None)
-    failed, late = dict[int, int](), float("inf")  # rank -> exit code, in the order of their ends
-    while (ended := [child.poll() for child in children]).count(None):
-        failed |= {rank: code for rank, code in enumerate(ended) if code and rank not in failed}
-        if failed and late == float("inf"):
-            late = time.monotonic() + GRACE_S
-        if time.monotonic() > late:
-            for child in children:
-                child.kill()
-        time.sleep(0.05)
-    failed |= {rank: code for rank, code in enumerate(ended) if code and rank not in failed}
+    failed = _failures(children, store)
     if failed and max(failed.values()) < 0 and not passed_on:  # else it was asked for
         rank, code = next(iter(failed.items()))
         name, cause = Path(words[0]).name, signal.Signals(-code).name
         print(f"{name}: error: rank {rank} was ended by {cause}", file=sys.stderr)
     codes = [code if code > 0 else 128 - code for code in failed.values()]
     return next((code for code in codes if code != TRY_AGAIN), TRY_AGAIN) if codes else 0
+
+
+def _failures(children: Sequence["subprocess.Popen[bytes]"], store: TCPStore) -> dict[int, int]:
+    """Wait for all -> rank to exit code of those that failed, in the order of their ends.
+
+    The others learn of signals that end one. Those that don't end by themselves after a failure are killed,
+    which doesn't count.
+    """
+    failed, late = dict[int, int](), float("inf")
+    while True:
+        ended = [child.poll() for child in children]
+        for rank, code in enumerate(ended):
+            if code and rank not in failed:
+                failed[rank] = code
+                late = min(late, time.monotonic() + GRACE_S)
+                if code < 0:
+                    store.set(KILLED.format(rank), signal.Signals(-code).name)
+        if None not in ended or time.monotonic() > late:
+            break
+        time.sleep(0.05)
+    for child in children:
+        child.kill()
+        child.wait()
+    return failed
 
 
 def _store(port: int) -> TCPStore:
@@ -122,7 +138,8 @@ def leave_stops_to_parent(_: int) -> None:
 @atexit.register
 def _end_children() -> None:
     """When this process ends: Python would ask its children to stop, and wait for those who don't listen."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes their end for a failure
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes their end for a failure
     for child in multiprocessing.active_children():
         child.kill()
 

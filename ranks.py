@@ -6,11 +6,12 @@ processes.launch.
 
 import os
 import re
+import threading
 import time
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -19,10 +20,12 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from processes import Stopped
+import processes
 
 MEETING_S = 300.0  # that processes have to find one another
-SILENCE_S = 10.0  # without a sign of a process, when another one is missed, until it counts as gone
+BEAT_S = 2.0  # between the signs of life of a process
+FROZEN_BEATS = 10  # that don't come until a process counts as frozen or cut off
+SILENCE_S = 10.0  # that processes have to say why they end, when one of them is missed
 
 
 def place() -> tuple[int, int]:
@@ -33,22 +36,48 @@ def place() -> tuple[int, int]:
 class _Ranks:
     """What the processes of a command are joined by."""
 
-    store: Any = None  # keys and values that all of them see
+    store: Any = None  # keys and values that all of them see; for PyTorch, which may wait there
+    words: Any = None  # the same by another connection, for what follows
+    left = threading.Event()  # whether this process needs the others no more
     group: Any = None  # for what they tell one another
     patient_group: Any = None  # the same, whose members wait for one another as long as it takes
     is_patient = False  # whether that one is used
 
 
-def meet() -> None:
+def meet(end: Callable[[str], object] | None = None) -> None:
     """Find the other processes of this command; from then on the first that fails is the one that speaks.
+
+    end: called in a thread with the reason when another process is found frozen or cut off. Without it they
+    are noticed by what waits for them only.
 
     Raises:
         LostProcess: not all of them came in MEETING_S.
     """
-    if place()[1] > 1:
-        with _lost_process():
-            store, _, _ = next(torch.distributed.rendezvous("env://", timeout=timedelta(seconds=MEETING_S)))
-            _Ranks.store = torch.distributed.PrefixStore(_common_name(store), store)
+    if place()[1] == 1:
+        return
+    with _lost_process():
+        store, _, _ = next(torch.distributed.rendezvous("env://", timeout=timedelta(seconds=MEETING_S)))
+        _Ranks.store = torch.distributed.PrefixStore(_common_name(store), store)
+        _Ranks.words = _Ranks.store.clone()
+    if end is not None:
+        threading.Thread(target=_watch, args=(end,), daemon=True).start()
+
+
+def _watch(end: Callable[[str], object]) -> None:
+    """Show that this process lives, and look whether the next one does, whatever the main thread waits for.
+
+    Beats are counted, not seconds: processes that were all halted for a while go on.
+    """
+    rank, num_ranks = place()
+    other, last, missed = (rank + 1) % num_ranks, 0, 0
+    with suppress(RuntimeError):  # whoever kept the store is gone, which is noticed elsewhere
+        while not _Ranks.left.wait(BEAT_S):
+            _Ranks.words.add(f"beats/{rank}", 1)
+            beats = _Ranks.words.add(f"beats/{other}", 0)
+            alive = beats != last or not beats or _Ranks.words.check([f"ends/{other}"])
+            last, missed = beats, 0 if alive else missed + 1
+            if missed == FROZEN_BEATS:
+                end(f"no sign of life for {missed * BEAT_S:.0f} s")
 
 
 def _common_name(store: Any) -> str:
@@ -110,6 +139,10 @@ def _group() -> Any:
 
 def leave() -> None:
     """Leave the other processes; one that ends without it may be aborted by its network threads."""
+    _Ranks.left.set()
+    if _Ranks.words is not None:
+        with suppress(RuntimeError):
+            _Ranks.words.set(f"ends/{place()[0]}", "")
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -126,26 +159,38 @@ def last_word(reason: str, lost: bool = False, names_rank: bool = True) -> str:
     names_rank: False for mistakes that are the same in every process.
     """
     rank, num_ranks = place()
-    if num_ranks == 1 or _Ranks.store is None:
+    store = _Ranks.words
+    if num_ranks == 1 or store is None:
         return reason if rank == 0 else ""
-    store, end = _Ranks.store, time.monotonic() + SILENCE_S
     try:
         speaks = not lost and store.add("spoken", 1) == 1
         store.set(f"ends/{rank}", "")
-        silent = list[int]()
-        while lost and not store.add("spoken", 0) and time.monotonic() < end:
-            silent = [other for other in range(num_ranks) if not store.check([f"ends/{other}"])]
-            if not silent:
-                break
-            time.sleep(0.1)
+        fault = _fault(store) if lost else ""
         if not speaks and (not lost or store.add("spoken", 1) > 1):
             return ""
     except RuntimeError:  # whoever kept the store is gone too
         return f"rank {rank}: {reason}"
-    if silent:
-        gone = ", ".join(map(str, silent))
-        return f"rank {gone}: no answer: killed, hung or cut off (rank {rank} was told: {reason})"
+    if fault:
+        return f"{fault} (rank {rank} was told: {reason})"
     return f"rank {rank}: {reason}" if names_rank else reason
+
+
+def _fault(store: Any) -> str:
+    """Which other process is gone; "" if all say why they end."""
+    silent, end = list(range(place()[1])), time.monotonic() + SILENCE_S
+    beats = [store.add(f"beats/{other}", 0) for other in silent]
+    while time.monotonic() < end:
+        silent = [other for other in silent if not store.check([f"ends/{other}"])]
+        if store.add("spoken", 0) or not silent:
+            return ""
+        for other in silent:
+            if store.underlying_store.check([processes.KILLED.format(other)]):
+                cause = str(store.underlying_store.get(processes.KILLED.format(other)), "ascii")
+                return f"rank {other}: ended by {cause}"
+        time.sleep(0.1)
+    still = [other for other in silent if store.add(f"beats/{other}", 0) == beats[other]]
+    state = "no sign of life: killed, frozen or cut off" if still else "no answer: alive, but hung"
+    return f"rank {', '.join(map(str, still or silent))}: {state}"
 
 
 def lost(error: BaseException) -> str:
@@ -225,7 +270,7 @@ def raise_anyones(error: BaseException | None) -> None:
     if error is not None:
         raise error
     for other in errors:
-        raise other if isinstance(other, Stopped) else LostProcess(str(other))
+        raise other if isinstance(other, processes.Stopped) else LostProcess(str(other))
 
 
 class Agreement:

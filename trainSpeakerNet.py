@@ -188,7 +188,7 @@ def cause(error: BaseException) -> str:
     return str(error) if isinstance(error, ValueError | OSError) else ranks.lost(error)
 
 
-def refuse(reason: str, lost: bool, names_rank: bool) -> int:
+def refuse(reason: str, lost: bool, names_rank: bool = True) -> int:
     """Say why the command ends, once, however many processes it has -> its exit code."""
     if reason := ranks.last_word(reason, lost, names_rank):
         print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)
@@ -197,7 +197,7 @@ def refuse(reason: str, lost: bool, names_rank: bool) -> int:
 
 def run_command(argv: list[str], stop: processes.StopSignal) -> int:
     """Do what the command line says -> exit code."""
-    ranks.meet()
+    ranks.meet(lambda reason: processes.end_at_once(refuse(reason, lost=True)))
     args, model_file, warnings = parse(argv)
     if (count := num_processes(args)) > 1:
         return processes.launch([str(Path(__file__)), *argv], count, args.port, stop)
