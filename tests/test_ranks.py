@@ -15,7 +15,7 @@ from DatasetLoader import TrainBatch
 from models._sync import synchronize
 from SpeakerNet import ModelTrainer, SpeakerNet
 
-STEPS, SPEAKERS, UTTERANCES, SAMPLES, CLASSES = 20, 6, 2, 8_000, 7
+STEPS, SPEAKERS, UTTERANCES, SAMPLES, CLASSES = 20, 6, 2, 4_000, 7
 
 
 def free_port():
