@@ -202,7 +202,7 @@ def _process_flags(parser: Parser) -> None:
         "--rank_timeout",
         type=within(1.0, math.inf),
         default=120.0,
-        help="seconds that a step waits for a process that lives before all end; frozen ones: 20",
+        help="seconds that a step waits for another process before all end; frozen ones are found sooner",
     )
     group.add_argument(
         "--gather_negatives",

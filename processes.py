@@ -17,7 +17,7 @@ from types import FrameType
 from torch.distributed import TCPStore
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Slurm sends the last before a job's time is up
-GRACE_S = 20.0  # that processes have to end by themselves after one has failed; ranks.SILENCE_S is shorter
+GRACE_S = 20.0  # that processes have to end by themselves after one has failed; ranks waits less for a word
 TRY_AGAIN = 75  # exit code, as sysexits.h has it, where another process is gone: worth the same command
 KILLED = "killed/{}"  # key of launch's store, for the signal that ended a rank
 LAUNCHED = "SPEAKERNET_LAUNCHED"  # in the environment of those that launch has started
@@ -47,8 +47,7 @@ def launch(words: Sequence[str], count: int, port: int, stop: "StopSignal") -> i
     failed = _failures(children, store)
     if failed and max(failed.values()) < 0 and not passed_on:  # else it was asked for
         rank, code = next(iter(failed.items()))
-        name, cause = Path(words[0]).name, signal.Signals(-code).name
-        print(f"{name}: error: rank {rank} was ended by {cause}", file=sys.stderr)
+        print(f"{Path(words[0]).name}: error: rank {rank}: ended by {_signal(-code)}", file=sys.stderr)
     codes = [code if code > 0 else 128 - code for code in failed.values()]
     return next((code for code in codes if code != TRY_AGAIN), TRY_AGAIN) if codes else 0
 
@@ -67,14 +66,20 @@ def _failures(children: Sequence["subprocess.Popen[bytes]"], store: TCPStore) ->
                 failed[rank] = code
                 late = min(late, time.monotonic() + GRACE_S)
                 if code < 0:
-                    store.set(KILLED.format(rank), signal.Signals(-code).name)
+                    store.set(KILLED.format(rank), _signal(-code))
         if None not in ended or time.monotonic() > late:
             break
         time.sleep(0.05)
-    for child in children:
+    for rank, child in enumerate(children):
         child.kill()
-        child.wait()
+        if (code := child.wait()) > 0:  # it was about to end by itself
+            failed.setdefault(rank, code)
     return failed
+
+
+def _signal(number: int) -> str:
+    """A signal's name; those without one have their number."""
+    return signal.Signals(number).name if number in [*signal.Signals] else f"signal {number}"
 
 
 def _store(port: int) -> TCPStore:
@@ -98,6 +103,7 @@ def _start(words: Sequence[str], rank: int, count: int, port: int) -> "subproces
     environment = os.environ | {name: str(value) for name, value in place.items()}
     # the store is here, not in rank 0
     environment |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # no traces where one end of a connection is gone
     if Path("/sys/class/net/lo").exists():
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     command = [sys.executable, *words]

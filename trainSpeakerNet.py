@@ -188,16 +188,37 @@ def cause(error: BaseException) -> str:
     return str(error) if isinstance(error, ValueError | OSError) else ranks.lost(error)
 
 
-def refuse(reason: str, lost: bool, names_rank: bool = True) -> int:
+def say_error(reason: str) -> None:
+    """Why the command ends, in one line."""
+    print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)
+
+
+def give_up(reason: str) -> None:
+    """End this process, whose main thread may wait for ever; reason: "" if another process says it."""
+    try:
+        if reason:
+            say_error(reason)
+    finally:
+        processes.end_at_once(processes.TRY_AGAIN)
+
+
+def refuse(error: Exception) -> int:
     """Say why the command ends, once, however many processes it has -> its exit code."""
-    if reason := ranks.last_word(reason, lost, names_rank):
-        print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)
-    return processes.TRY_AGAIN if lost else 2
+    reason, is_lost = cause(error), bool(ranks.lost(error))
+    of_one = not isinstance(error, ValueError) or isinstance(error, AudioError)
+    told = ranks.last_word(reason or "unforeseen", is_lost, of_one)
+    if not reason:
+        if told:
+            traceback.print_exception(error)
+        return 1
+    if told:
+        say_error(told)
+    return processes.TRY_AGAIN if is_lost else 2
 
 
 def run_command(argv: list[str], stop: processes.StopSignal) -> int:
     """Do what the command line says -> exit code."""
-    ranks.meet(lambda reason: processes.end_at_once(refuse(reason, lost=True)))
+    ranks.meet(give_up)
     args, model_file, warnings = parse(argv)
     if (count := num_processes(args)) > 1:
         return processes.launch([str(Path(__file__)), *argv], count, args.port, stop)
@@ -226,16 +247,12 @@ def main(argv: list[str] | None = None) -> int:
         code = run_command(sys.argv[1:] if argv is None else argv, stop)
     except processes.Stopped as stopped:
         code = stopped.exit_code
-        ranks.last_word("")  # others that are waiting for this process needn't say so
+        ranks.excuse()
     except Exception as error:
-        reason, is_alone = cause(error), ranks.place()[1] == 1
-        if is_alone and not reason:
+        is_alone = ranks.place()[1] == 1
+        if is_alone and not cause(error):
             raise
-        if not reason:
-            traceback.print_exc()
-            ranks.last_word("")
-        of_one = not isinstance(error, ValueError) or isinstance(error, AudioError)
-        code = refuse(reason, bool(ranks.lost(error)), of_one) if reason else 1
+        code = refuse(error)
         if not is_alone:
             processes.end_at_once(code)  # others may be gone, and leaving them would wait for them
     ranks.leave()

@@ -26,8 +26,6 @@ from sampler._tally import SpeakerTally
 from SpeakerNet import ModelTrainer, SpeakerNet
 
 LONG_WAIT = 0.2  # share of an epoch that is spent waiting for data, from which on something should change
-
-
 RATE_AFTER_ROLL_BACK, MOST_ROLL_BACKS = 0.5, 3
 
 
@@ -118,7 +116,10 @@ class Run:
         same_kind = model_file.options.get("trainfunc") in (None, args.trainfunc)  # older files don't tell
         same_speakers = not model_file.speakers or model_file.speakers == self.speakers
         if not (fits and same_kind and same_speakers):
-            self.folder.say("note: the loss starts anew: --initial_model has none, another or other speakers")
+            self.folder.say(
+                "note: the loss starts anew: --initial_model has none, one of another kind or size, or of "
+                "other speakers"
+            )
             weights = trunk | own
         misfits = checkpoint.load_weights(self.network, weights, args.initial_model, args.allow_partial)
         if misfits:

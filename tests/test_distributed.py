@@ -127,7 +127,7 @@ def test_a_killed_process_ends_all(corpus, tmp_path, rank):
     _, errors = process.communicate(timeout=90)
     assert time.monotonic() - began < 15
     assert process.returncode not in (0, None)
-    one_message(errors, rf"rank {rank}: ended by SIGKILL \(rank {1 - rank} was told: ")
+    one_message(errors, f"rank {rank}: ended by SIGKILL$")
     for pid in ranks:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
@@ -256,15 +256,21 @@ def test_an_unforeseen_error_of_one_process_is_told_alone(corpus, tmp_path):
     assert result.stderr.count("Traceback") == 1 and "unforeseen" in result.stderr.splitlines()[-1]
 
 
-SHORT = "import ranks; ranks.BEAT_S, ranks.SILENCE_S, processes.GRACE_S = 0.3, 2.0, 4.0"
+SHORT = """from ranks import _life
+_life.BEAT_S, _life.SILENCE_S, processes.GRACE_S = 0.3, 2.0, 4.0"""
 
 
 @pytest.mark.parametrize(
     ("place", "fault", "settings", "told"),
     [
-        ("forward", "os.kill(os.getpid(), 19)", {}, "no sign of life: killed, frozen or cut off"),
-        ("embed", "os.kill(os.getpid(), 19)", {"test_interval": 1, "max_epoch": 1}, "no sign of life"),
-        ("forward", "__import__('time').sleep(1000)", {"rank_timeout": 4}, "no answer: alive, but hung"),
+        ("forward", "os.kill(os.getpid(), 19)", {}, "no sign of life for 4 s: killed, frozen or cut off$"),
+        ("embed", "os.kill(os.getpid(), 19)", {"test_interval": 1, "max_epoch": 1}, "no sign of life for"),
+        (
+            "forward",
+            "__import__('time').sleep(1000)",
+            {"rank_timeout": 4},
+            r"no answer: alive, but hung \(rank 0 was told: Timed out waiting",
+        ),
     ],
     ids=["frozen in a step", "frozen in a test", "hung in a step"],
 )
@@ -279,7 +285,7 @@ if os.environ.get("RANK") == "1":
     words = [word for word in corpus.options(tmp_path / "exp", **settings) if "nproc" not in word]
     result = run_wrapped(tmp_path, words, fault)
     assert result.returncode == processes.TRY_AGAIN
-    one_message(result.stderr, rf"rank 1: {told}.* \(rank 0 was told: ")
+    one_message(result.stderr, f"rank 1: {told}")
 
 
 def test_processes_that_see_different_folders_are_refused(corpus, tmp_path):

@@ -1,7 +1,10 @@
 """Several processes compute what one does on the joined batch."""
 
 import os
+import re
+import signal
 import socket
+import time
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ import runtime
 import trainSpeakerNet
 from DatasetLoader import TrainBatch
 from models._sync import synchronize
+from ranks import _life, _meeting
 from SpeakerNet import ModelTrainer, SpeakerNet
 
 STEPS, SPEAKERS, UTTERANCES, SAMPLES, CLASSES = 20, 6, 2, 4_000, 7
@@ -83,6 +87,76 @@ def curve(*words):
     sums = torch.stack([*sums, ranks.all_sum(trainer.sums)])
     assert sums[-1, 2] == STEPS * ranks.place()[1]
     return sums.diff(dim=0)[:, 0] / ranks.place()[1], trainer.weights(network)
+
+
+def _come(rank, count, port, results, seconds):
+    """Meet in less time than usual, tell what is found, and wait for losses."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": str(count)}
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }
+    _meeting.MEETING_S, _life.BEAT_S, _life.SILENCE_S = seconds, 0.1, 0.5
+
+    def on_loss(reason):
+        results[rank] = reason
+        os._exit(0)
+
+    try:
+        ranks.meet(on_loss)
+    except OSError as error:
+        on_loss(ranks.last_word(str(error), bool(ranks.lost(error))))
+    results[rank] = "met"
+    time.sleep(60)
+
+
+def _keep_store(port):
+    store = torch.distributed.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    time.sleep(100)
+    del store
+
+
+@pytest.mark.parametrize(
+    ("came", "told"),
+    [((0, 1), {0: "rank 0: rank 2 didn't come in 2 s"}), ((1, 2), {1: "rank 0 didn't come in 2 s", 2: ""})],
+)
+def test_a_process_that_doesnt_come_is_named(came, told):
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with multiprocessing.Manager() as manager:
+        results = manager.dict()
+        ones = [start(_come, rank, 3, store.port, results, 2) for rank in came]
+        for one in ones:
+            one.join(30)
+        assert {rank: results[rank] for rank in told} == told
+        assert [word for word in results.values() if word] == [word for word in told.values() if word]
+
+
+def test_a_store_that_doesnt_answer_is_noticed():
+    """As where torchrun's first machine is cut off; each other machine says it once."""
+    port = free_port()
+    keeper = start(_keep_store, port)
+    try:
+        with multiprocessing.Manager() as manager:
+            results = manager.dict()
+            ones = [start(_come, rank, 2, port, results, 30) for rank in range(2)]
+            while len(results) < 2:
+                time.sleep(0.05)
+            time.sleep(2)  # longer than it may be silent
+            assert [*results.values()] == ["met", "met"]
+            os.kill(keeper.pid, signal.SIGSTOP)
+            for one in ones:
+                one.join(30)
+            for word in results.values():
+                assert re.match(r"127.0.0.1, where .* gives no answer for 1 s: ", word)
+    finally:
+        keeper.kill()
+
+
+def start(work, *arguments):
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments, daemon=True)
+    process.start()
+    return process
 
 
 def _start_anew(rank, port, attempt, results):
