@@ -53,7 +53,10 @@ def show_and_look(on_loss: Callable[[str], object]) -> None:
             beats, fault = Stores.prompt.add(f"beats/{other}", 0), _killed(other)
             if is_still(beats) and beats:  # 0: it has just come
                 fault = fault or f"rank {other}: no sign of life for {FROZEN_BEATS * BEAT_S:.0f} s: " + GONE
-            if fault and not Stores.prompt.check([f"ends/{other}"]) and _speaks():
+            if fault and not Stores.prompt.check([f"ends/{other}"]):
+                if not _speaks():
+                    fault = ""
+                    time.sleep(SILENCE_S)  # it may be this process's main thread that does
                 on_loss(fault)
             failed += Stores.prompt.check(["failed"])
             if failed * BEAT_S > SILENCE_S:
