@@ -56,7 +56,7 @@ def _group() -> Any:
 
 def leave() -> None:
     """Leave the other processes; one that ends without it may be aborted by its network threads."""
-    _life.say_end()
+    _life.stop()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

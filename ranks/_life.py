@@ -18,6 +18,21 @@ SILENCE_S = 10.0  # that processes have to say why they end, when one of them is
 GONE = "killed, frozen or cut off"
 
 left = threading.Event()  # whether this process needs the others no more
+_threads = list[threading.Thread]()
+
+
+def start(on_loss: Callable[[str], object]) -> None:
+    """Show in threads that this process lives, and look whether the others do; see meet."""
+    for work in (_show_and_look, _watch_store):
+        _threads.append(threading.Thread(target=work, args=(on_loss,), daemon=True))
+        _threads[-1].start()
+
+
+def stop() -> None:
+    """Need the others no more."""
+    say_end()
+    for thread in _threads:  # Python's end aborts those that are in C++ just then
+        thread.join(SILENCE_S)
 
 
 class _Stillness:
@@ -42,11 +57,11 @@ class _Beats:
     shown = 0
 
 
-def show_and_look(on_loss: Callable[[str], object]) -> None:
+def _show_and_look(on_loss: Callable[[str], object]) -> None:
     """Show that this process lives and look whether the next one does, whatever the main thread waits for."""
     rank, num_ranks = place()
     other, is_still, failed = (rank + 1) % num_ranks, _Stillness(), 0
-    with suppress(RuntimeError):  # watch_store notices that no more signs are shown
+    with suppress(RuntimeError):  # _watch_store notices that no more signs are shown
         while not left.wait(BEAT_S):
             Stores.prompt.add(f"beats/{rank}", 1)
             _Beats.shown += 1
@@ -63,8 +78,8 @@ def show_and_look(on_loss: Callable[[str], object]) -> None:
                 on_loss("")
 
 
-def watch_store(on_loss: Callable[[str], object]) -> None:
-    """Look whether the store answers show_and_look; it may be on a machine that is cut off.
+def _watch_store(on_loss: Callable[[str], object]) -> None:
+    """Look whether the store answers _show_and_look; it may be on a machine that is cut off.
 
     processes.launch keeps its own and sees to its processes itself; it may be halted for a while.
     """

@@ -1,6 +1,5 @@
 """How the processes of a command find one another."""
 
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -33,8 +32,8 @@ def meet(on_loss: Callable[[str], object] | None = None) -> None:
         Stores.waiting = torch.distributed.PrefixStore(name, store)
         Stores.prompt = Stores.waiting.clone()
         _await_all(store, name)
-    for work in (_life.show_and_look, _life.watch_store) if on_loss is not None else ():
-        threading.Thread(target=work, args=(on_loss,), daemon=True).start()
+    if on_loss is not None:
+        _life.start(on_loss)
 
 
 def _common_name(store: Any) -> str:
