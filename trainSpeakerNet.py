@@ -249,13 +249,13 @@ def main(argv: list[str] | None = None) -> int:
         code = stopped.exit_code
         ranks.excuse()
     except Exception as error:
-        is_alone = ranks.place()[1] == 1
-        if is_alone and not cause(error):
+        if ranks.place()[1] == 1 and not cause(error):
             raise
         code = refuse(error)
-        if not is_alone:
-            processes.end_at_once(code)  # others may be gone, and leaving them would wait for them
-    ranks.leave()
+    else:
+        ranks.leave()
+    if ranks.place()[1] > 1:
+        processes.end_at_once(code)
     return code
 
 

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import options
 import ranks
+from processes import end_at_once
 
 TIMEOUT_S = 600.0
 
@@ -64,6 +65,7 @@ def measure(rank: int, num_ranks: int, port: int, args: argparse.Namespace) -> N
         flush=True,
     )
     ranks.leave()
+    end_at_once(0)
 
 
 def free_port() -> int:

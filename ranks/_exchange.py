@@ -55,8 +55,8 @@ def _group() -> Any:
 
 
 def leave() -> None:
-    """Leave the other processes; one that ends without it may be aborted by its network threads."""
-    _life.stop()
+    """Leave the other processes, before processes.end_at_once."""
+    _life.say_end()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -18,21 +18,12 @@ SILENCE_S = 10.0  # that processes have to say why they end, when one of them is
 GONE = "killed, frozen or cut off"
 
 left = threading.Event()  # whether this process needs the others no more
-_threads = list[threading.Thread]()
 
 
 def start(on_loss: Callable[[str], object]) -> None:
     """Show in threads that this process lives, and look whether the others do; see meet."""
     for work in (_show_and_look, _watch_store):
-        _threads.append(threading.Thread(target=work, args=(on_loss,), daemon=True))
-        _threads[-1].start()
-
-
-def stop() -> None:
-    """Need the others no more."""
-    say_end()
-    for thread in _threads:  # Python's end aborts those that are in C++ just then
-        thread.join(SILENCE_S)
+        threading.Thread(target=work, args=(on_loss,), daemon=True).start()
 
 
 class _Stillness:

@@ -4,13 +4,16 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 
 import pytest
 import torch
 from torch import multiprocessing
+from tqdm import tqdm
 
 import options
+import processes
 import ranks
 import runtime
 import trainSpeakerNet
@@ -32,10 +35,12 @@ def _enter(rank, count, port, work, arguments, results):
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which ending at once leaves behind
     ranks.meet()
     ranks.join(runtime.CPU, 60.0)
     results[rank] = work(*arguments)
     ranks.leave()
+    processes.end_at_once(0)
 
 
 def in_processes(count, work, *arguments):

@@ -10,6 +10,7 @@ from torch import multiprocessing
 import options
 import ranks
 from loss import _head, _sharded
+from processes import end_at_once
 
 DIM, CLASSES, STEPS, SEEDS = 8, 11, 20, range(3)  # 11 classes: 6 + 5, or 4 + 4 + 3
 CASES = {
@@ -114,6 +115,7 @@ def work(rank, ports, folder):
             ranks.join(torch.device("cpu"), 60.0)
             torch.save(together(), folder / f"{num_ranks}-{rank}.pt")
             ranks.leave()
+    end_at_once(0)
 
 
 @pytest.fixture(scope="module")
