@@ -143,6 +143,8 @@ def train(
     ranks.join(device, args.rank_timeout)
     if args.precision == "auto":  # the run's, wherever it goes on
         args.precision = ranks.broadcast(folder.earlier("precision") or runtime.best_precision(device))
+    if args.precision == "tf32" and device == runtime.CPU:
+        folder.say("note: --precision tf32 is for GPUs; here it is fp32")
     run = Run(args, device, model_file, folder)
     folder.hold()
     run.resume()

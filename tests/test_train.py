@@ -565,6 +565,7 @@ def test_mixed_precision_trains_nearly_the_same_and_resumes_bit_for_bit(corpus, 
     exact, rounded = losses(tmp_path / "fp32"), losses(whole)
     assert rounded == pytest.approx(exact, rel=0.02)
     assert (rounded == exact) == (precision == "tf32")  # which only GPUs have
+    assert ("tf32 is for GPUs" in result.stdout) == (precision == "tf32")
     other = corpus.options(parts, max_epoch=3, **settings | {"precision": "fp32"})
     assert_refused(run_here(SCRIPT, *other), f"belongs to a run with --precision {precision}")
 
