@@ -127,7 +127,7 @@ def _watch_launcher() -> None:
 def end_at_once(exit_code: int) -> None:
     """End without waiting for other processes, which may be gone, and for the network's threads.
 
-    Python's own end aborts those of gloo that release a tensor just then.
+    Python's own end aborts those that release a tensor just then.
     """
     _end_children()
     sys.stdout.flush()
