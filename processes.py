@@ -37,8 +37,8 @@ def launch(words: Sequence[str], count: int, port: int, stop: "StopSignal") -> i
     def pass_on(signum: int, _: FrameType | None) -> None:
         passed_on.append(signum)
         for child in children:
-            with suppress(ProcessLookupError):
-                child.send_signal(signum)
+            with suppress(ProcessLookupError):  # one that waits for another hears no second signal
+                child.send_signal(signum if len(passed_on) == 1 else signal.SIGKILL)
 
     for signum in STOPS:
         signal.signal(signum, pass_on)
@@ -48,6 +48,8 @@ def launch(words: Sequence[str], count: int, port: int, stop: "StopSignal") -> i
     if failed and max(failed.values()) < 0 and not passed_on:  # else it was asked for
         rank, code = next(iter(failed.items()))
         print(f"{Path(words[0]).name}: error: rank {rank}: ended by {_signal(-code)}", file=sys.stderr)
+    if len(passed_on) > 1:
+        return 128 + passed_on[0]
     codes = [code if code > 0 else 128 - code for code in failed.values()]
     return next((code for code in codes if code != TRY_AGAIN), TRY_AGAIN) if codes else 0
 
@@ -84,16 +86,14 @@ def _signal(number: int) -> str:
 
 def _store(port: int) -> TCPStore:
     """Where the processes find one another; for this machine's only."""
-    with socket.socket() as listener:
-        try:
-            listener.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise ValueError(f"--port {port}: {error.strerror}") from None
-        listener.listen()
-        port = listener.getsockname()[1]
-        return TCPStore(
-            *("127.0.0.1", port, None, True), wait_for_workers=False, master_listen_fd=listener.detach()
-        )
+    try:
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise ValueError(f"--port {port}: {os.strerror(error.errno or 0)}") from None
+    port = listener.getsockname()[1]
+    return TCPStore(
+        "127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach()
+    )
 
 
 def _start(words: Sequence[str], rank: int, count: int, port: int) -> "subprocess.Popen[bytes]":
@@ -107,7 +107,11 @@ def _start(words: Sequence[str], rank: int, count: int, port: int) -> "subproces
     if Path("/sys/class/net/lo").exists():
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     command = [sys.executable, *words]
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until it has its StopSignal
+    try:
+        return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_with_launcher() -> None:
@@ -174,6 +178,7 @@ class StopSignal:
         """Listen from now on; the second signal ends the process at once."""
         for signum in STOPS:
             signal.signal(signum, self._request)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
     def _request(self, signum: int, _: FrameType | None) -> None:
         self.signum = signum
@@ -198,6 +203,7 @@ class StopSignal:
         """
         try:
             yield
-        except (RuntimeError, OSError):
-            self.check()
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if not isinstance(error, RuntimeError) or "DataLoader worker" in str(error):
+                self.check()
             raise

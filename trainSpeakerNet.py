@@ -215,7 +215,7 @@ def refuse(error: Exception) -> int:
         return 1
     if told:
         say_error(told)
-    return processes.TRY_AGAIN if is_lost else 2
+    return processes.TRY_AGAIN if is_lost or isinstance(error, TimeoutError) else 2
 
 
 def run_command(argv: list[str], stop: processes.StopSignal) -> int:
@@ -241,7 +241,7 @@ def run_command(argv: list[str], stop: processes.StopSignal) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command -> its exit code: 0, 2 for what users can mend, 75 for a lost process, 128 + a signal."""
+    """The command -> exit code: 0, 2 for what users can mend, 75 for a lost process, 128 + a signal, or 1."""
     stop = processes.StopSignal()
     stop.install()
     processes.end_with_launcher()

@@ -26,7 +26,7 @@ def join(device: torch.device, timeout_s: float) -> None:
     """Join those that meet has found; does nothing alone.
 
     Tensors go by NCCL between GPUs and by gloo between CPUs. Steps of training that wait longer than
-    timeout_s for another process fail; NCCL, which would end the process with a trace, waits twice as long.
+    timeout_s for another process fail; NCCL, which ends the process with a trace, waits twice as long.
     """
     rank, num_ranks = place()
     if num_ranks == 1:

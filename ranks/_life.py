@@ -18,6 +18,7 @@ SILENCE_S = 10.0  # that processes have to say why they end, when one of them is
 GONE = "killed, frozen or cut off"
 
 left = threading.Event()  # whether this process needs the others no more
+_word = threading.Lock()  # whose holder, one of this process's threads, speaks and ends the process
 
 
 def start(on_loss: Callable[[str], object]) -> None:
@@ -57,13 +58,10 @@ def _show_and_look(on_loss: Callable[[str], object]) -> None:
             Stores.prompt.add(f"beats/{rank}", 1)
             _Beats.shown += 1
             beats, fault = Stores.prompt.add(f"beats/{other}", 0), _killed(other)
-            if is_still(beats) and beats:  # 0: it has just come
+            if is_still(beats):
                 fault = fault or f"rank {other}: no sign of life for {FROZEN_BEATS * BEAT_S:.0f} s: " + GONE
             if fault and not Stores.prompt.check([f"ends/{other}"]):
-                if not _speaks():
-                    fault = ""
-                    time.sleep(SILENCE_S)  # it may be this process's main thread that does
-                on_loss(fault)
+                on_loss(fault if _speaks() else "")
             failed += Stores.prompt.check(["failed"])
             if failed * BEAT_S > SILENCE_S:
                 on_loss("")
@@ -128,10 +126,12 @@ def last_word(reason: str, is_lost: bool = False, names_rank: bool = True) -> st
 
 
 def _speaks() -> bool:
-    """Whether this process, which has found or made a failure, is the one that speaks; others end too."""
-    is_first = bool(Stores.prompt.add("spoken", 1) == 1)  # before its end is seen, which may be the last
+    """Whether this thread, which knows of a failure, is the one that speaks; other processes end too."""
+    if not _word.acquire(timeout=SILENCE_S):
+        return False
+    none_before = bool(Stores.prompt.add("spoken", 1) == 1)  # before its end is seen, which may be the last
     say_end(failed=True)
-    return is_first
+    return none_before
 
 
 def _killed(rank: int) -> str:
@@ -141,7 +141,7 @@ def _killed(rank: int) -> str:
 
 
 def _fault(reason: str) -> str:
-    """What this process was told when it missed another -> what to say; "" if all others say why they end."""
+    """What this process was told when it missed another -> what to say; "" if one has spoken or all end."""
     store, silent, deadline = Stores.prompt, others(), time.monotonic() + SILENCE_S
     beats = {other: store.add(f"beats/{other}", 0) for other in silent}
     while time.monotonic() < deadline:

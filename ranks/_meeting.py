@@ -58,11 +58,12 @@ def _await_all(store: Any, name: str) -> None:
     rank = place()[0]
     if rank > 0:
         store.set(f"answered/{name}/{rank}", "")
-        store.wait([f"all/{name}"], timedelta(seconds=2 * MEETING_S))  # the first one says who is missing
+        store.wait([f"all/{name}"], timedelta(seconds=2 * MEETING_S))
         return
     missing, deadline = others(), time.monotonic() + MEETING_S
     while missing:
         if time.monotonic() > deadline:
+            store.set(f"all/{name}", "")  # they learn of the failure then
             raise TimeoutError(f"rank {', '.join(map(str, missing))} didn't come in {MEETING_S:.0f} s")
         for other in missing:
             if store.check([f"shown/{other}"]):  # it may still be a dead one's

@@ -10,7 +10,7 @@ def place() -> tuple[int, int]:
 
 
 def is_first() -> bool:
-    """Whether this process, among those of the same command, is the one that speaks and writes."""
+    """Whether this process of the command is the one that prints and writes when all is well."""
     return place()[0] == 0
 
 

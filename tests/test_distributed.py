@@ -226,6 +226,52 @@ def test_two_nodes_train_are_killed_and_go_on_by_themselves(corpus, tmp_path):
     assert_same(states[0]["network"], states[1]["network"])
 
 
+def test_a_killed_process_under_torchrun_is_named(corpus, tmp_path):
+    """Torchrun tells the others to end at the same time."""
+    settings = {name: value for name, value in TWO.items() if name != "nproc"} | {"max_epoch": 1000}
+    agent = torchrun(corpus.options(tmp_path, **settings), "--standalone", "--nproc_per_node=2")
+    wait_for(tmp_path / "result" / "scores.txt", "Epoch 2,", agent)
+    os.kill(children(agent)[1], signal.SIGKILL)
+    output = agent.communicate(timeout=90)[0]
+    own = "\n".join(line for line in output.splitlines() if "trainSpeakerNet.py: error:" in line)
+    one_message(own, "rank 1: no sign of life: killed, frozen or cut off")
+    assert agent.returncode == 1
+
+
+def test_after_a_stop_only_what_it_caused_is_excused():
+    stop = processes.StopSignal()
+    stop.signum = signal.SIGTERM
+    with pytest.raises(OSError, match="disk"), stop.guard():
+        raise OSError("the disk is full")
+    with pytest.raises(RuntimeError, match="anything"), stop.guard():
+        raise RuntimeError("anything")
+    for caused in (RuntimeError("DataLoader worker (pid 17) exited"), ConnectionResetError(), EOFError()):
+        with pytest.raises(processes.Stopped), stop.guard():
+            raise caused
+
+
+def test_ctrl_c_while_processes_start_is_no_error(corpus, tmp_path):
+    process = start(corpus.options(tmp_path, **TWO, max_epoch=1000))
+    while len(children(process)) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT and errors == "", errors
+
+
+def test_a_second_signal_ends_at_once_even_those_that_wait(corpus, tmp_path):
+    process = start(corpus.options(tmp_path, **TWO, max_epoch=1000))
+    wait_for(tmp_path / "result" / "scores.txt", "Epoch 2,", process)
+    os.kill(children(process)[1], signal.SIGSTOP)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=5)
+    assert process.returncode == 128 + signal.SIGINT and errors == "", errors
+    assert checkpoint.load_state(tmp_path / "state" / "last.state")
+
+
 WRAPPER = """import os, sys
 sys.path.insert(0, {root!r})
 import processes, trainSpeakerNet
@@ -302,7 +348,10 @@ def test_a_stop_before_the_processes_are_started_reaches_them(monkeypatch):
     stop.signum = signal.SIGTERM
     before = {signum: signal.getsignal(signum) for signum in processes.STOPS}
     try:
-        code = processes.launch(["-c", "import time; time.sleep(60)"], 2, 0, stop)
+        program = f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); import processes; " + (
+            "stop = processes.StopSignal(); stop.install(); time.sleep(0.5); sys.exit(128 + stop.asked())"
+        )
+        code = processes.launch(["-c", program], 2, 0, stop)
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
