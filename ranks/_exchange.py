@@ -38,9 +38,8 @@ def join(device: torch.device, timeout_s: float) -> None:
     )
     _Groups.prompt = torch.distributed.new_group(backend="gloo", timeout=timeout)
     _Groups.patient = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))
-    gather_everywhere(
-        None
-    )  # nobody fails while another one still connects, which gloo tells in its own words
+    # so that nobody fails while another one still connects, which gloo tells in its own words
+    gather_everywhere(None)
 
 
 @contextmanager
