@@ -31,7 +31,6 @@ def launch(words: Sequence[str], count: int, port: int, stop: "StopSignal") -> i
     """
     store = _store(port)
     children = [_start(words, rank, count, store.port) for rank in range(count)]
-
     passed_on = list[int]()
 
     def pass_on(signum: int, _: FrameType | None) -> None:

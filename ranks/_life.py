@@ -22,8 +22,11 @@ _word = threading.Lock()  # whose holder, one of this process's threads, speaks 
 
 
 def start(on_loss: Callable[[str], object]) -> None:
-    """Show in threads that this process lives, and look whether the others do; see meet."""
-    for work in (_show_and_look, _watch_store):
+    """Show in threads that this process lives, and look whether the others and their store do; see meet.
+
+    processes.launch keeps a store of its own and sees to its processes itself; it may be halted for a while.
+    """
+    for work in (_show_and_look,) if processes.LAUNCHED in os.environ else (_show_and_look, _watch_store):
         threading.Thread(target=work, args=(on_loss,), daemon=True).start()
 
 
@@ -68,12 +71,9 @@ def _show_and_look(on_loss: Callable[[str], object]) -> None:
 
 
 def _watch_store(on_loss: Callable[[str], object]) -> None:
-    """Look whether the store answers _show_and_look; it may be on a machine that is cut off.
-
-    processes.launch keeps its own and sees to its processes itself; it may be halted for a while.
-    """
+    """Look whether the store answers _show_and_look; it may be on a machine that is cut off."""
     is_still = _Stillness()
-    while processes.LAUNCHED not in os.environ and not left.wait(BEAT_S):
+    while not left.wait(BEAT_S):
         if is_still(_Beats.shown):
             where = f"{os.environ['MASTER_ADDR']}, where the processes meet,"
             fault = f"{where} gives no answer for {FROZEN_BEATS * BEAT_S:.0f} s: {GONE}"
