@@ -15,25 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+import distributed
 import options
-import processes
-import ranks
 import runtime
-from audio import (
-    FULL_SCALE,
-    SAMPLE_RATE,
-    SKIPPED,
-    Audio,
-    AudioError,
-    Recordings,
-    Remark,
-    Samples,
-    num_samples,
-)
-from augment import Augmenter, Drawn, apply_effects, gather
-from files import read_train_list
+from audio.augment import Augmenter
+from audio.effects import Drawn, apply_effects, gather
+from audio.lists import read_train_list
+from audio.recording import FULL_SCALE, SAMPLE_RATE, Audio, AudioError, Samples, num_samples
+from audio.recordings import Recordings
+from distributed import launch
 from runtime import CPU
 from sampler._batches import Key
+from storage.run_folder import SKIPPED, Remark
 
 SPEED_STREAM = 1 << 32  # of Draws; smaller ones are of crops
 MOST_WORKERS = 256  # whose last file is known
@@ -209,7 +202,7 @@ class TrainData:
         self._check_speakers(recordings)
         self.augmenter = Augmenter.build(args)
         self.sampler = self._sampler(recordings.durations())
-        self.sampler.split(*ranks.place())
+        self.sampler.split(*distributed.place())
         speeds = len(self.augmenter.speeds) if self.augmenter and args.speed_classes else 1
         self.num_classes = args.nClasses * speeds
         self.dataset = TrainDataset(
@@ -368,7 +361,7 @@ def train_loader(
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
-        worker_init_fn=processes.leave_stops_to_parent,
+        worker_init_fn=launch.leave_stops_to_parent,
     )
 
 
@@ -379,5 +372,5 @@ def evaluation_loader(dataset: EvaluationDataset, files_per_batch: int, num_work
         batch_size=files_per_batch,
         num_workers=num_workers,
         collate_fn=list,
-        worker_init_fn=processes.leave_stops_to_parent,
+        worker_init_fn=launch.leave_stops_to_parent,
     )

@@ -1,8 +1,8 @@
-# make demo: from nothing to a trained network in minutes. make test: the test suite.
+# make demo: from nothing to a trained network in minutes. make test: the tests. make test-slow: the slow ones.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint check clean
+.PHONY: install demo test test-slow lint check clean
 
 install: .venv/installed
 
@@ -18,7 +18,10 @@ demo: install
 		--test_list data/demo/test_list.txt --test_path data/demo --save_path exps/demo
 
 test: install
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+test-slow: install
+	$(BIN)/python -m pytest -n auto -m slow
 
 lint: install
 	$(BIN)/ruff format --check .

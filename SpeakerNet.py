@@ -13,20 +13,22 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+import distributed
 import options
-import ranks
 import runtime
-from audio import SAMPLE_RATE, Remark
-from augment import mask
+from audio.recording import SAMPLE_RATE
 from DatasetLoader import TrainBatch
+from features._steps import mask
 from loss._sharded import joined, own_part, split_parameters
-from models._memory import largest_batch
 from models._padded import embed_unequal, fewest_frames
-from optimizer._moving import MovingAverage
-from optimizer._update import Update
-from optimizer._watch import NonFinite, StepWatch
-from report import Profile
-from sampler._tally import SpeakerTally
+from runtime import BatchTooLargeError
+from storage.run_folder import Remark
+from training.ema import MovingAverage
+from training.memory import largest_batch
+from training.nonfinite import NonFinite, StepWatch
+from training.profile import Profile
+from training.speaker_accuracy import SpeakerTally
+from training.update import Update
 
 DISPLAY_INTERVAL_S = 1.0  # showing figures makes the device wait, so it is done this rarely
 
@@ -106,8 +108,10 @@ class SpeakerNet(nn.Module):
         embeddings = embeddings.unflatten(0, crops.shape[:2])
         if not self.gathers:
             return self.loss(embeddings, labels)
-        loss, accuracy = self.loss(ranks.gather_rows(embeddings.float()), ranks.gather_rows(labels))
-        rank, num_ranks = ranks.place()
+        loss, accuracy = self.loss(
+            distributed.gather_rows(embeddings.float()), distributed.gather_rows(labels)
+        )
+        rank, num_ranks = distributed.place()
         return loss, accuracy.unflatten(0, (num_ranks, -1))[rank] if accuracy.ndim else accuracy
 
 
@@ -119,10 +123,6 @@ class EpochFigures(NamedTuple):
     lr: float  # at the epoch's start
     utterances_per_s: float  # of all processes
     data_wait: float  # share of the time spent waiting for the loader
-
-
-class BatchTooLargeError(MemoryError):
-    """The batch doesn't fit into memory."""
 
 
 class ModelTrainer:
@@ -157,7 +157,7 @@ class ModelTrainer:
         self.num_classes = num_classes
         self.update = Update(network, self.optimizer, self.precision, args.clip_norm, split)
         self.average = MovingAverage(network, args.ema_decay) if args.ema_decay else None
-        self.parallel = ranks.parallel(network, device, self.split)
+        self.parallel = distributed.parallel(network, device, self.split)
         self.watch = StepWatch(self.precision, args.nonfinite_patience, report_nonfinite)
         self.remark = remark
         self.tally, self.profile = tally, profile
@@ -170,7 +170,7 @@ class ModelTrainer:
     def tested(self) -> SpeakerNet:
         """The network to test and keep: the average if there is one; the same in every process."""
         network: Any = self.network if self.average is None else self.average.module
-        ranks.share_buffers(network)
+        distributed.share_buffers(network)
         return network
 
     def weights(self, network: nn.Module) -> dict[str, Tensor]:
@@ -201,8 +201,8 @@ class ModelTrainer:
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
             "step": self.step,
-            "sums": ranks.all_sum(self.sums) / ranks.place()[1],
-            "tally": ranks.all_sum(self.tally.sums) if self.tally else None,
+            "sums": distributed.all_sum(self.sums) / distributed.place()[1],
+            "tally": distributed.all_sum(self.tally.sums) if self.tally else None,
             "streak": self.watch.streak,
         }
 
@@ -222,7 +222,7 @@ class ModelTrainer:
         self.watch.streak, self.watch.seen = state["streak"], -(-self.step // self.accumulate)
         self.optimizer.zero_grad(set_to_none=True)
         if self.tally is not None:
-            self.tally.sums = state["tally"].to(self.device) * ranks.is_first()
+            self.tally.sums = state["tally"].to(self.device) * distributed.is_first()
 
     def lower_rate(self, factor: float) -> None:
         """Multiply the learning rate, now and in the rest of the schedule."""
@@ -233,7 +233,7 @@ class ModelTrainer:
     def require_finite(self) -> None:
         """Raises NonFinite, in all processes, if a weight is infinite or NaN."""
         finite = torch.stack([parameter.isfinite().all() for parameter in self.network.parameters()])
-        if ranks.all_max((~finite.all()).int()):
+        if distributed.all_max((~finite.all()).int()):
             raise NonFinite("weights have become infinite or NaN")
 
     def _join(self, tensor: Tensor) -> Tensor:
@@ -295,16 +295,19 @@ class ModelTrainer:
             asked = time.perf_counter()
             if not progress.disable and asked - shown > DISPLAY_INTERVAL_S:
                 shown, elapsed = asked, asked - began
-                self._show(progress, utterances * ranks.place()[1] / elapsed, wait_s / elapsed)
+                self._show(progress, utterances * distributed.place()[1] / elapsed, wait_s / elapsed)
         self.watch.look()
         self.require_finite()
-        elapsed, (loss, accuracy, batches) = time.perf_counter() - began, ranks.all_sum(self.sums).tolist()
-        rate = utterances * ranks.place()[1] / elapsed
+        elapsed, (loss, accuracy, batches) = (
+            time.perf_counter() - began,
+            distributed.all_sum(self.sums).tolist(),
+        )
+        rate = utterances * distributed.place()[1] / elapsed
         batches = batches or math.nan
         return EpochFigures(loss / batches, accuracy / batches, lr, rate, wait_s / elapsed)
 
     def _progress(self, loader: DataLoader[Any], name: str) -> Any:
-        hidden = None if ranks.is_first() else True  # None: where stderr is no terminal
+        hidden = None if distributed.is_first() else True  # None: where stderr is no terminal
         return tqdm(loader, name, len(loader), initial=self.step, unit="batch", disable=hidden, leave=False)
 
     def _receive(self, batch: TrainBatch | ValueError | OSError) -> TrainBatch:
@@ -340,7 +343,7 @@ class ModelTrainer:
         first = self.step - self.step % self.accumulate
         size = min(self.accumulate, self.num_batches - first)
         is_last = self.step + 1 == first + size
-        with nullcontext() if is_last else ranks.unshared(self.parallel):
+        with nullcontext() if is_last else distributed.unshared(self.parallel):
             with self.precision.context():
                 loss, accuracy = self.parallel(batch.crops, batch.labels, batch.masks)
             self._lap("loss")
@@ -365,7 +368,7 @@ class ModelTrainer:
 
     def _advice(self, crops: Tensor) -> str:
         """What to do where a batch (S, M, T) is too large."""
-        (speakers, utterances, samples), num_ranks = crops.shape, ranks.place()[1]
+        (speakers, utterances, samples), num_ranks = crops.shape, distributed.place()[1]
         told = "lower --batch_size"
         if not (self.syncs and num_ranks > 1):  # other processes don't take part in trying
             fits = largest_batch(self.network, self.precision, crops) * num_ranks

@@ -18,14 +18,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from corpora import _flags, _inspect, _steps, demo, folder
 from corpora._corpus import Corpus
-from corpora._generate import training_command
-from corpora._keys import find_key
-from corpora._shelf import located
-from corpora._source import CONVERTED, is_list, to_convert
-from corpora._status import status
-from options import ROOT, Parser
+from options.parser import Parser
+from options.plugins import ROOT
+from preparation import demo, flags, folder, inspect, steps
+from preparation.generate import training_command
+from preparation.keys import find_key
+from preparation.shelf import located
+from preparation.source import CONVERTED, is_list, to_convert
+from preparation.status import status
 
 DEFAULT_CORPORA = ("voxceleb1", "voxceleb2")  # those of voxceleb_trainer's dataprep.py
 AUGMENTATION = ("musan", "rirs_noises")
@@ -43,13 +44,13 @@ def corpora() -> dict[str, Corpus]:
 def parser() -> Parser:
     """The command's options."""
     made = Parser(__doc__)
-    _flags.add_flags(made, list(corpora()))
+    flags.add_flags(made, list(corpora()))
     return made
 
 
 def check_arguments(args: argparse.Namespace) -> None:
     """Raises ValueError for flags that can't be, can't go together, or would have no effect."""
-    _flags.check_flags(args, parser())
+    flags.check_flags(args, parser())
     unknown = [name for name in args.corpus if name not in corpora()]
     if unknown:
         raise ValueError(f"--corpus {unknown[0]}: unknown; there are {', '.join(corpora())}")
@@ -60,7 +61,7 @@ def chosen(args: argparse.Namespace) -> Names:
     names = args.corpus
     if not names and (args.download or args.concatenate or args.extract):
         names = DEFAULT_CORPORA
-    own = [flag for flag in _flags.OWN if getattr(args, flag) is not None]
+    own = [flag for flag in flags.OWN if getattr(args, flag) is not None]
     if names and own:
         others = "--corpus, --download, --concatenate or --extract"
         raise ValueError(f"--{own[0]} is for your own recordings, without {others}")
@@ -97,18 +98,18 @@ def download(args: argparse.Namespace, names: Names) -> Done:
     for name, corpus in names.items():
         print(f"{name}: {corpus.title}, {corpus.licence}; {corpus.access}", flush=True)
     key = partial(find_key, args.key_file, args.base_url)
-    told = _steps.download(names, args.save_path, args.source, args.base_url, key, args.parallel)
+    told = steps.download(names, args.save_path, args.source, args.base_url, key, args.parallel)
     return told, command(args, "--extract", args.source)
 
 
 def concatenate(args: argparse.Namespace, names: Names) -> Done:
     """--concatenate."""
-    return _steps.concatenate(with_augmentation(args, names), args.save_path, args.source), ""
+    return steps.concatenate(with_augmentation(args, names), args.save_path, args.source), ""
 
 
 def extract(args: argparse.Namespace, names: Names) -> Done:
     """--extract."""
-    told = _steps.extract(with_augmentation(args, names), args.save_path, args.source)
+    told = steps.extract(with_augmentation(args, names), args.save_path, args.source)
     encoded = any(corpus.encoded for corpus in names.values())
     speech = not names.keys() <= set(AUGMENTATION)
     return told, command(args, "--convert" if encoded else "--generate", args.source) if speech else ""
@@ -117,11 +118,11 @@ def extract(args: argparse.Namespace, names: Names) -> Done:
 def convert(args: argparse.Namespace, names: Names) -> Done:
     """--convert."""
     if names:
-        jobs = _steps.to_convert(names, args.save_path, args.source, args.format)
+        jobs = steps.to_convert(names, args.save_path, args.source, args.format)
         told = ["nothing to convert: the recordings are in no format that needs it"]
     else:
         jobs = to_convert(args.save_path, args.source, args.format)
-    told = _steps.convert(jobs, args.save_path, args.shard, args.workers) if jobs else told
+    told = steps.convert(jobs, args.save_path, args.shard, args.workers) if jobs else told
     follow = command(args, "--generate", args.source if names else recordings(args))
     return told, follow if args.shard == "1/1" else "the other shards, then --generate"
 
@@ -129,33 +130,33 @@ def convert(args: argparse.Namespace, names: Names) -> Done:
 def generate(args: argparse.Namespace, names: Names) -> Done:
     """--generate."""
     if names:
-        made = _steps.generate(names, args.save_path, args.source, _flags.split(args, 0.0), args.kaldi)
+        made = steps.generate(names, args.save_path, args.source, flags.split(args, 0.0), args.kaldi)
     else:
         source = recordings(args)
-        made = [folder.prepare(args.save_path, source, _flags.split(args, -1.0), args.root, args.kaldi)]
+        made = [folder.prepare(args.save_path, source, flags.split(args, -1.0), args.root, args.kaldi)]
     return [line for each in made for line in each.told], training_command(made)
 
 
-def targets(args: argparse.Namespace, names: Names) -> list[_inspect.Target]:
+def targets(args: argparse.Namespace, names: Names) -> list[inspect.Target]:
     """What --check and --pack look at."""
     root = args.root
     if root is None and args.source is not None and not names:
         root = Path() if is_list(args.source) else recordings(args)
-    own = _inspect.Own(root, args.train_list, args.test_list)
-    return _inspect.targets(names, args.save_path, args.source, own)
+    own = inspect.Own(root, args.train_list, args.test_list)
+    return inspect.targets(names, args.save_path, args.source, own)
 
 
 def check(args: argparse.Namespace, names: Names) -> Done:
     """--check, and with --suspects the probable label errors."""
     found = targets(args, names)
-    told = _inspect.check(found, args.save_path, args.workers)
+    told = inspect.check(found, args.save_path, args.workers)
     for target in found:
-        listed = _inspect.read_lists(target)
+        listed = inspect.read_lists(target)
         if args.suspects and listed.train:
             paths = list(listed.train)
             embeddings, kept = embed(args.suspects, target.root, paths)
             paths = [paths[i] for i in kept]
-            told += _inspect.suspects(
+            told += inspect.suspects(
                 embeddings, paths, [listed.train[p] for p in paths], args.save_path / "check" / target.name
             )
     return told, ""
@@ -163,12 +164,12 @@ def check(args: argparse.Namespace, names: Names) -> Done:
 
 def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32], list[int]]:
     """Model file, recordings -> length-normalised embeddings (N, D) of the readable ones, their numbers."""
-    import checkpoint  # with torch behind them these take longer to import than most steps take
     import runtime
-    from audio import Recordings
-    from embedding import Embedder
-    from processes import StopSignal
+    from audio.recordings import Recordings
+    from distributed.signals import StopSignal
+    from evaluation.embedder import Embedder
     from SpeakerNet import SpeakerNet
+    from storage import checkpoint
 
     model_file = checkpoint.load_model(model)
     if model_file.origin:
@@ -190,12 +191,12 @@ def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32]
 def augment(args: argparse.Namespace, names: Names) -> Done:
     """--augment."""
     noises = {name: corpora()[name] for name in AUGMENTATION}
-    return _steps.augment(noises, args.save_path, args.source), ""
+    return steps.augment(noises, args.save_path, args.source), ""
 
 
 def pack(args: argparse.Namespace, names: Names) -> Done:
     """--pack."""
-    return _inspect.pack(targets(args, names), args.save_path, args.workers, args.exclude), ""
+    return inspect.pack(targets(args, names), args.save_path, args.workers, args.exclude), ""
 
 
 STEPS: dict[str, Callable[[argparse.Namespace, Names], Done]] = {
@@ -206,7 +207,7 @@ STEPS: dict[str, Callable[[argparse.Namespace, Names], Done]] = {
 def run(args: argparse.Namespace) -> None:
     """Do the steps that were asked for, in their order, and print what each did and what to type next."""
     check_arguments(args)
-    _flags.check_files(args)
+    flags.check_files(args)
     if args.demo:
         made = demo.prepare(args.save_path, seed=args.seed)
         print(*made.told, f"next: {training_command([made])}", sep="\n")

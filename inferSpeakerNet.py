@@ -6,11 +6,10 @@ python inferSpeakerNet.py convert OLD NEW [--model ... as in trainSpeakerNet.py,
 import sys
 from pathlib import Path
 
-import checkpoint
-import flags
 import options
-import settings
+from options import checks, flags
 from SpeakerNet import SpeakerNet
+from storage import checkpoint
 
 USAGE = "usage: python inferSpeakerNet.py convert OLD NEW [--option value ...]; --help tells more"
 
@@ -27,13 +26,13 @@ def core(add_help: bool = True) -> options.Parser:
 def convert(old: str, new: str, argv: list[str]) -> list[str]:
     """Read a model file of any known format, check that it fits its network, write ours -> lines to print."""
     model_file = checkpoint.load_model(old)
-    stored = model_file.network_options()
+    stored = checks.stored_network_options(model_file.options, model_file.origin)
     resolved = options.resolve(core, argv, model_file.options)
     options.refuse_contradictions(resolved, stored, old)
     args = resolved.args
     if not args.model:
         raise ValueError(f"{old} doesn't show its model; give --model")
-    settings.check_network_ranges(args)
+    checks.check_network_ranges(args)
     if not model_file.origin and args.trainfunc != model_file.options["trainfunc"]:
         raise ValueError(f"{old} was trained with {model_file.options['trainfunc']}; leave out --trainfunc")
     if Path(new).exists():

@@ -192,3 +192,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the device's or the process's memory is used up."""
     text = str(error)
     return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
+
+
+class BatchTooLargeError(MemoryError):
+    """The batch doesn't fit into memory."""

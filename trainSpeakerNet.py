@@ -7,28 +7,26 @@ python trainSpeakerNet.py --eval --initial_model exps/exp1/model/best.model --te
 
 import argparse
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import checkpoint
-import flags
+import distributed
 import options
-import processes
-import ranks
 import runtime
-import settings
-from audio import AudioError
-from checkpoint import ModelFile
-from embedding import Cohort, CohortList
-from evaluation import TrialTest, save_cohort
-from flags import SCORING_OPTIONS
-from report import RunFolder
-from scoring._decisions import decided_options
-from SpeakerNet import BatchTooLargeError, SpeakerNet
-from training import Run
+from distributed import launch, signals
+from distributed.exit import cause, give_up, refuse
+from evaluation.cohort import Cohort, CohortList, save_cohort
+from evaluation.decisions import decided_options
+from evaluation.trial_test import TrialTest
+from options import checks, flags
+from options.flags import SCORING_OPTIONS
+from run import Run
+from SpeakerNet import SpeakerNet
+from storage import checkpoint
+from storage.checkpoint import ModelFile
+from storage.run_folder import RunFolder
 
 
 def core(add_help: bool = True) -> options.Parser:
@@ -55,7 +53,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
         scoring = {name: value for name, value in model_file.options.items() if name in SCORING_OPTIONS}
         decided = decided_options(model_file.decision, source) if resolved.args.eval else {}
         scoring |= decided
-        stored = model_file.network_options() | scoring
+        stored = checks.stored_network_options(model_file.options, model_file.origin) | scoring
         resolved = options.resolve(core, argv, stored)
         resolved.args.initial_model = source
         resolved.args.eval |= resolved.args.prepare or resolved.args.test
@@ -65,22 +63,22 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[s
     args.test_list = [path for path in args.test_list if path]
     if args.eval:
         assert model_file is not None  # latest_model sees to it
-        settings.complete_evaluation_options(resolved, stored, bool(model_file.origin))
+        checks.complete_evaluation_options(resolved, stored, bool(model_file.origin))
         if args.test and given & {"cohort", "cohort_list"} and decided:
             raise ValueError(f"--test goes by the cohort in {source}; leave out --cohort and --cohort_list")
     else:
-        settings.complete_training_options(args, given)
-        resolved.warnings.extend(settings.idle_augmentation(args, given))
-    settings.check_ranges(args)
+        checks.complete_training_options(args, given)
+        resolved.warnings.extend(checks.idle_augmentation(args, given))
+    checks.check_ranges(args)
     return args, model_file, resolved.warnings
 
 
 def evaluate(
-    args: argparse.Namespace, model_file: ModelFile, folder: RunFolder, stop: processes.StopSignal
+    args: argparse.Namespace, model_file: ModelFile, folder: RunFolder, stop: signals.StopSignal
 ) -> None:
     """--eval, --prepare and --test: the model file alone decides the network."""
     device = runtime.choose_device(args.device, args.gpu_id)
-    ranks.join(device, args.rank_timeout)
+    distributed.join(device, args.rank_timeout)
     store = folder.embeddings if args.reuse_embeddings else None
     if args.prepare:
         cohort_list = CohortList(args, device, folder.remark, store)
@@ -101,7 +99,7 @@ def evaluate(
     folder.require_writable()
     folder.say(f"{args.model} from {args.initial_model} on {runtime.describe(device)}")
     network = network.to(device)
-    with ranks.patience(), stop.guard(), told_stop(folder, store):
+    with distributed.patience(), stop.guard(), told_stop(folder, store):
         if args.prepare:
             mean = cohort_list.mean(network, stop)
             save_cohort(folder, cohort_list.prepare(network, normalize, stop, mean))
@@ -117,7 +115,7 @@ def told_stop(folder: RunFolder, store: Path | None) -> Iterator[None]:
     """Say that an evaluation was stopped."""
     try:
         yield
-    except processes.Stopped as stopped:
+    except signals.Stopped as stopped:
         folder.say(
             f"stopped by {stopped}" + (f"; embeddings made so far are kept in {store}" if store else "")
         )
@@ -126,7 +124,7 @@ def told_stop(folder: RunFolder, store: Path | None) -> Iterator[None]:
 
 def stored_cohort(args: argparse.Namespace, model_file: ModelFile) -> Cohort | None:
     """The cohort of --cohort, or of the model file unless a list is given for one."""
-    if not settings.needs_cohort(args):
+    if not checks.needs_cohort(args):
         return None
     if args.cohort:
         return Cohort.of(checkpoint.load_cohort(args.cohort), args.cohort)
@@ -136,13 +134,13 @@ def stored_cohort(args: argparse.Namespace, model_file: ModelFile) -> Cohort | N
 
 
 def train(
-    args: argparse.Namespace, model_file: ModelFile | None, folder: RunFolder, stop: processes.StopSignal
+    args: argparse.Namespace, model_file: ModelFile | None, folder: RunFolder, stop: signals.StopSignal
 ) -> None:
     """Train from the start or from where the run folder's state is."""
     device = runtime.choose_device(args.device, args.gpu_id)
-    ranks.join(device, args.rank_timeout)
+    distributed.join(device, args.rank_timeout)
     if args.precision == "auto":  # the run's, wherever it goes on
-        args.precision = ranks.broadcast(folder.earlier("precision") or runtime.best_precision(device))
+        args.precision = distributed.broadcast(folder.earlier("precision") or runtime.best_precision(device))
     if args.precision == "tf32" and device == runtime.CPU:
         folder.say("note: --precision tf32 is for GPUs; here it is fp32")
     run = Run(args, device, model_file, folder)
@@ -158,7 +156,7 @@ def train(
             run.fit(stop)
         if run.trainer.profile is not None:
             run.trainer.profile.close()
-    except processes.Stopped as stopped:
+    except signals.Stopped as stopped:
         saved = folder.state.exists()
         folder.say(f"stopped by {stopped}; {'the same command goes on' if saved else 'nothing is saved yet'}")
         raise
@@ -170,7 +168,7 @@ def train(
 
 def num_processes(args: argparse.Namespace) -> int:
     """Processes that --distributed asks for; 1 where this one was started together with others already."""
-    if (not args.distributed and not args.nproc) or ranks.place()[1] > 1:
+    if (not args.distributed and not args.nproc) or distributed.place()[1] > 1:
         return 1
     num_gpus = runtime.num_gpus(args.device)
     if 0 < num_gpus < args.nproc:
@@ -178,55 +176,15 @@ def num_processes(args: argparse.Namespace) -> int:
     return args.nproc or num_gpus or 1
 
 
-def cause(error: BaseException) -> str:
-    """An exception that needs no traceback -> what to say of it; "" for any other one."""
-    if runtime.is_out_of_memory(error):
-        flags_to_lower = "--batch_size or --max_frames (with --eval: --num_eval, --eval_frames)"
-        return (
-            str(error) if isinstance(error, BatchTooLargeError) else f"out of memory; lower {flags_to_lower}"
-        )
-    if "DataLoader worker" in str(error):
-        return f"a data worker died: {ranks.first_line(error)}"
-    return str(error) if isinstance(error, ValueError | OSError) else ranks.lost(error)
-
-
-def say_error(reason: str) -> None:
-    """Why the command ends, in one line."""
-    print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)
-
-
-def give_up(reason: str) -> None:
-    """End this process, whose main thread may wait for ever; reason: "" if another process says it."""
-    try:
-        if reason:
-            say_error(reason)
-    finally:
-        processes.end_at_once(processes.TRY_AGAIN)
-
-
-def refuse(error: Exception) -> int:
-    """Say why the command ends, once, however many processes it has -> its exit code."""
-    reason, is_lost = cause(error), bool(ranks.lost(error))
-    of_one = not isinstance(error, ValueError) or isinstance(error, AudioError)
-    told = ranks.last_word(reason or "unforeseen", is_lost, of_one)
-    if not reason:
-        if told:
-            traceback.print_exception(error)
-        return 1
-    if told:
-        say_error(told)
-    return processes.TRY_AGAIN if is_lost or isinstance(error, TimeoutError) else 2
-
-
-def run_command(argv: list[str], stop: processes.StopSignal) -> int:
+def run_command(argv: list[str], stop: signals.StopSignal) -> int:
     """Do what the command line says -> exit code."""
-    ranks.meet(give_up)
+    distributed.meet(give_up)
     args, model_file, warnings = parse(argv)
     if (count := num_processes(args)) > 1:
-        return processes.launch([str(Path(__file__)), *argv], count, args.port, stop)
-    for warning in warnings if ranks.is_first() else ():
+        return launch.launch([str(Path(__file__)), *argv], count, args.port, stop)
+    for warning in warnings if distributed.is_first() else ():
         print(f"warning: {warning}", file=sys.stderr)
-    if args.distributed and not args.nproc and ranks.place()[1] == 1:
+    if args.distributed and not args.nproc and distributed.place()[1] == 1:
         print("note: --distributed finds no two GPUs here: one process; --nproc starts more on the CPU")
     runtime.use_threads(args.threads)
     with closing(RunFolder(args.save_path)) as folder:
@@ -242,22 +200,22 @@ def run_command(argv: list[str], stop: processes.StopSignal) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """The command -> exit code: 0, 2 for what users can mend, 75 for a lost process, 128 + a signal, or 1."""
-    stop = processes.StopSignal()
+    stop = signals.StopSignal()
     stop.install()
-    processes.end_with_launcher()
+    launch.end_with_launcher()
     try:
         code = run_command(sys.argv[1:] if argv is None else argv, stop)
-    except processes.Stopped as stopped:
+    except signals.Stopped as stopped:
         code = stopped.exit_code
-        ranks.excuse()
+        distributed.excuse()
     except Exception as error:
-        if ranks.place()[1] == 1 and not cause(error):
+        if distributed.place()[1] == 1 and not cause(error):
             raise
         code = refuse(error)
     else:
-        ranks.leave()
-    if ranks.place()[1] > 1:
-        processes.end_at_once(code)
+        distributed.leave()
+    if distributed.place()[1] > 1:
+        launch.end_at_once(code)
     return code
 
 

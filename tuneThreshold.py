@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from files import write_text
-from scoring._bootstrap import interval
-from scoring._commands import calibrate_parser, compare_parser, parser, report_parser
-from scoring._figures import (
+from metrics.bootstrap import interval
+from metrics.figures import (
     LOW_P_FA,
     auc,
     eer,
@@ -27,7 +25,9 @@ from scoring._figures import (
     threshold_for_p_fa,
     threshold_for_p_miss,
 )
-from scoring._files import (
+from metrics.flags import calibrate_parser, compare_parser, parser, report_parser
+from metrics.rates import error_rates
+from metrics.score_files import (
     ScoreFile,
     naming,
     read_conditions,
@@ -37,11 +37,11 @@ from scoring._files import (
     score_text,
     units_of,
 )
-from scoring._measured import Measured, Resampling, Wanted, measure, replicates
-from scoring._rates import error_rates
+from metrics.summary import Measured, Resampling, Wanted, measure, replicates
+from storage.files import write_text
 
 if TYPE_CHECKING:
-    from audio import Audio
+    from audio.recording import Audio
 
 __all__ = ["auc", "eer", "figures", "min_dcf", "p_miss_at", "threshold_for_p_fa", "threshold_for_p_miss"]
 
@@ -164,37 +164,38 @@ def show(args: argparse.Namespace) -> list[str]:
 
 def calibrate(args: argparse.Namespace) -> list[str]:
     """The command's options -> files written, lines that say what was fitted and what it brought."""
-    from scoring import _fusion  # here, because SciPy takes longer to start than figures take
+    from metrics import fusion
 
     read = [*args.scores, *args.fit, args.load, args.quality, args.utt2spk]
-    _fusion.refuse_overwriting({"--output": args.output, "--csv": args.csv, "--save": args.save}, read)
+    fusion.refuse_overwriting({"--output": args.output, "--csv": args.csv, "--save": args.save}, read)
     if args.cross_validate:
-        done = _fusion.cross_validated(
+        done = fusion.cross_validated(
             *(args.scores, args.quality, args.p_target),
             **{name: getattr(args, name) for name in ("speaker_folder", "utt2spk", "num_groups", "seed")},
         )
     elif args.fit:
-        done = _fusion.fitted(args.scores, args.fit, args.quality, args.p_target)
+        done = fusion.fitted(args.scores, args.fit, args.quality, args.p_target)
     else:
-        done = _fusion.loaded(args.scores, args.load, args.quality)
+        done = fusion.loaded(args.scores, args.load, args.quality)
     first = done.systems[0]
     wants = Wanted(tuple(args.dcf_p_target), args.dcf_c_miss, args.dcf_c_fa)
-    lines = [*_fusion.told(done), *_fusion.gain(done, args.output, wants)]
+    lines = [*fusion.told(done), *fusion.gain(done, args.output, wants)]
     write_text(Path(args.output), score_text(first.files, first.sides, done.llr, first.labels))
     if args.csv:
-        write_text(Path(args.csv), _fusion.csv_text(done, args.prior))
+        write_text(Path(args.csv), fusion.csv_text(done, args.prior))
     if args.save:
-        write_text(Path(args.save), _fusion.saved_text(done.models))
+        write_text(Path(args.save), fusion.saved_text(done.models))
     return [*lines, f"{len(done.llr)} LLRs in {args.output}"]
 
 
 def report(args: argparse.Namespace) -> list[str]:
     """The command's options -> report.html and det.png of one or several score files."""
     try:
-        import page  # here, because drawing takes longer to start than figures take
+        from report import page
     except ModuleNotFoundError as error:
         raise ValueError(f"report needs {error.name}: pip install -r requirements.txt") from None
-    from audio import AudioError, Recordings
+    from audio.recording import AudioError
+    from audio.recordings import Recordings
 
     found = []
     for path, name in zip(args.scores, short_names(args.scores), strict=True):
@@ -229,9 +230,9 @@ def short_names(paths: list[str]) -> list[str]:
 
 def store(args: argparse.Namespace, found: Measured) -> list[str]:
     """Put the rule's threshold, a calibration and what made the scores into a model file -> what to say."""
-    import checkpoint  # here, because PyTorch and SciPy take longer to start than figures take
-    from scoring._calibration import fit
-    from scoring._decisions import IN_MODEL, read_origin
+    from evaluation.decisions import IN_MODEL, read_origin
+    from metrics.calibration import fit
+    from storage import checkpoint
 
     names = {"eer": "EER", "p_fa": "P_fa", "p_miss": "P_miss", "cost": "minDCF"}
     rules = found.wanted.rules()

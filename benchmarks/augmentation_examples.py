@@ -16,9 +16,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from audio import SAMPLE_RATE, Audio, AudioFile
-from augment import Augmenter, Ranges, apply_effects, gather, kinds_of, read_chain
-from material import Material
+from audio.augment import Augmenter, Ranges, kinds_of, read_chain
+from audio.effects import apply_effects, gather
+from audio.noise import Material
+from audio.recording import SAMPLE_RATE, Audio, AudioFile
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -31,12 +31,13 @@ from lists import write_list
 
 import runtime
 import trainSpeakerNet
-from audio import Pack, Recordings
-from augment import Augmenter, Ranges, kinds_of, read_chain
-from corpora._pack import write_pack
+from audio.augment import Augmenter, Ranges, kinds_of, read_chain
+from audio.lists import Paths
+from audio.noise import Material
+from audio.pack import Pack
+from audio.recordings import Recordings
 from DatasetLoader import TrainData, TrainDataset
-from files import Paths
-from material import Material
+from preparation.pack import write_pack
 
 LENGTH = 32_240  # samples: --max_frames 200
 BATCH = 64

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import tuneThreshold
-from scoring._bootstrap import interval, resampled
-from scoring._costs import cllr
-from scoring._rates import error_rates
+from metrics.bootstrap import interval, resampled
+from metrics.costs import cllr
+from metrics.rates import error_rates
 
 PRIORS = [0.05, 0.01, 0.001]
 NORMAL = statistics.NormalDist()

@@ -27,7 +27,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import checkpoint  # noqa: E402
+from storage import checkpoint  # noqa: E402
 
 SPEAKERS, UTTERANCES = 12, 4
 

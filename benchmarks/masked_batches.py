@@ -22,7 +22,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import runtime
-from audio import SAMPLE_RATE
+from audio.recording import SAMPLE_RATE
 from SpeakerNet import SpeakerNet
 
 

@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import flags
 import options
 import runtime
-from audio import SAMPLE_RATE
+from audio.recording import SAMPLE_RATE
+from options import flags
 from SpeakerNet import SpeakerNet
 
 Parts = dict[str, Callable[[], object]]

@@ -21,8 +21,9 @@ from torch.nn.functional import normalize
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from audio.lists import Trials
+from evaluation.trials import score_trials
 from normalization.asnorm import Normalization
-from scoring._trials import Trials, score_trials
 from scoring.cosine import Scoring
 
 Floats = NDArray[np.floating]

@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import distributed
 import options
-import ranks
-from processes import end_at_once
+from distributed.launch import end_at_once
 
 TIMEOUT_S = 600.0
 
@@ -41,8 +41,8 @@ def measure(rank: int, num_ranks: int, port: int, args: argparse.Namespace) -> N
     os.environ |= {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    ranks.meet()
-    ranks.join(torch.device("cpu"), TIMEOUT_S)
+    distributed.meet()
+    distributed.join(torch.device("cpu"), TIMEOUT_S)
     imported = peak_gb()
     head = options.plugin("loss", "aamsoftmax")(args.dim, args.classes, sample_classes=args.sample_classes)
     head.shard()
@@ -64,7 +64,7 @@ def measure(rank: int, num_ranks: int, port: int, args: argparse.Namespace) -> N
         f"{peak_gb() - imported:.2f} GB in all, {statistics.median(taken):.2f} s a step",
         flush=True,
     )
-    ranks.leave()
+    distributed.leave()
     end_at_once(0)
 
 

@@ -40,10 +40,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import options
 import runtime
 import trainSpeakerNet
-from audio import SAMPLE_RATE
+from audio.recording import SAMPLE_RATE
 from DatasetLoader import TrainData
-from optimizer._update import Update
 from SpeakerNet import SpeakerNet
+from training.update import Update
 
 COMPILED = "+compile"
 WAYS = ["before", *runtime.Precision.NAMES, *(name + COMPILED for name in runtime.Precision.NAMES)]

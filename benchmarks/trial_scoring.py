@@ -19,7 +19,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import options
-from scoring._trials import Trials, score_trials
+from audio.lists import Trials
+from evaluation.trials import score_trials
 
 
 def loop(crops: torch.Tensor, trials: Trials, count: int) -> list[float]:

@@ -2,6 +2,5 @@
 
 A file defines `CORPUS`, a `_corpus.Corpus`: its archives with addresses and checksums, licence, how to get
 access, how its recordings lie on the disk, its official lists, and how many speakers and utterances it should
-hold. The steps (download, extract, convert, generate, check, pack) are the same for all and lie in files that
-start with `_`. `demo` and `folder` have no archives: they define `prepare`.
+hold. The steps (download, extract, convert, generate, check, pack) are the same for all and are in preparation/.
 """

@@ -3,9 +3,16 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from corpora._verified import Part
-
 OPENSLR = "https://www.openslr.org/resources"
+
+
+class Part(NamedTuple):
+    """One file to download."""
+
+    name: str  # file name; also what the server calls it
+    url: str  # complete address without secrets
+    md5: str | None = None  # hex, where known
+    size: int | None = None  # bytes, where known
 
 
 class Tree(NamedTuple):

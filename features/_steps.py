@@ -2,10 +2,11 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audio import SAMPLE_RATE
+from audio.recording import SAMPLE_RATE
 
 Norm = Literal["instance", "mean", "none"]
 NORM_HELP = "per band over the utterance: zero mean and unit variance, zero mean, or nothing"
@@ -32,3 +33,17 @@ def normalise(features: Tensor, norm: Norm) -> Tensor:
     if norm == "mean":
         return features - features.mean(dim=2, keepdim=True)
     return features
+
+
+def mask(features: Tensor, widest: int, dim: int, drawn: Tensor) -> Tensor:
+    """(B, F, L) -> the same with one stripe of 0 to `widest` bands (dim 1) or frames (dim 2) set to 0.
+
+    One mask of SpecAugment (Park et al. 2019, arXiv:1904.08779, section 2); 0 is the mean of normalised
+    features. Width and place come from numbers (B, 2) in [0, 1), drawn for each utterance.
+    """
+    size = features.shape[dim]
+    widths = (drawn[:, :1] * (min(widest, size) + 1)).floor()
+    starts = (drawn[:, 1:] * (size - widths + 1)).floor()
+    places = torch.arange(size, device=features.device)
+    stripe = (places >= starts) & (places < starts + widths)  # (B, size)
+    return features.masked_fill(stripe[:, :, None] if dim == 1 else stripe[:, None, :], 0.0)

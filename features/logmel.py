@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import runtime
-from audio import SAMPLE_RATE
+from audio.recording import SAMPLE_RATE
 from features._steps import NORM_HELP, Norm, check_bands, normalise, pre_emphasise
 from features._torchaudio import MelSpectrogram
 

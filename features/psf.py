@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import runtime
-from audio import SAMPLE_RATE
+from audio.recording import SAMPLE_RATE
 from features._steps import NORM_HELP, Norm, normalise
 
 N_FFT, WINDOW_LENGTH, HOP_LENGTH = 512, 400, 160  # samples: 32 ms, 25 ms, 10 ms

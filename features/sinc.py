@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import runtime
-from audio import SAMPLE_RATE, SHORTEST
+from audio.recording import SAMPLE_RATE, SHORTEST
 from features._steps import pre_emphasise
 
 LOWEST_HZ, NARROWEST_HZ = 50.0, 50.0  # added to each filter's learned lower edge and width

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import ranks
+import distributed
 from loss import _sharded
 
 SampleClasses = Annotated[float, "share of the speakers that a step of training compares with, drawn anew"]
@@ -75,7 +75,7 @@ class ClassHead(nn.Module):
     def shard(self) -> None:
         """Keep this process's classes only; called once, by all processes, with the weights in place."""
         assert not self.is_split
-        if ranks.place()[1] > 1:
+        if distributed.place()[1] > 1:
             _sharded.split(self, self.per_class, self.num_classes)
             self.is_split = True
 
@@ -90,7 +90,7 @@ class ClassHead(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         num_speakers, mine = len(labels), None
         if self.is_split:
-            embeddings, labels = ranks.gather_rows(embeddings), ranks.gather_rows(labels)
+            embeddings, labels = distributed.gather_rows(embeddings), distributed.gather_rows(labels)
         utterances, columns = per_utterance(embeddings, labels)
         if self.is_split:
             columns, mine = _sharded.own_columns(columns, self.num_classes)

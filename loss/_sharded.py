@@ -8,14 +8,14 @@ part is the whole.
 import torch
 from torch import Tensor, nn
 
-import ranks
+import distributed
 
 BLOCK_ROWS = 2**16  # of a slice, that are sent at once
 
 
 def own_classes(num_classes: int) -> range:
     """Classes 0 to num_classes - 1 -> those of this process."""
-    rank, num_ranks = ranks.place()
+    rank, num_ranks = distributed.place()
     size, longer = divmod(num_classes, num_ranks)
     first = rank * size + min(rank, longer)
     return range(first, first + size + (rank < longer))
@@ -38,7 +38,7 @@ def joined(tensor: Tensor, num_classes: int, first_only: bool = False) -> Tensor
         num_classes: of all processes.
         first_only: the others get (0, ...) instead, and never hold more than a block of each slice.
     """
-    rank, num_ranks = ranks.place()
+    rank, num_ranks = distributed.place()
     if num_ranks == 1:
         return tensor
     size, longer = divmod(num_classes, num_ranks)
@@ -47,7 +47,7 @@ def joined(tensor: Tensor, num_classes: int, first_only: bool = False) -> Tensor
         block = tensor[start : start + BLOCK_ROWS]
         rows = min(BLOCK_ROWS, size + (longer > 0) - start)  # of the longest slice
         padded = torch.cat([block, block.new_zeros((rows - len(block), *tensor.shape[1:]))])
-        blocks = ranks.gather_rows(padded).unflatten(0, (num_ranks, rows))
+        blocks = distributed.gather_rows(padded).unflatten(0, (num_ranks, rows))
         for other in range(num_ranks if len(whole) else 0):
             first = other * size + min(other, longer) + start
             kept = min(rows, size + (other < longer) - start)
@@ -69,7 +69,7 @@ def split(loss: nn.Module, names: tuple[str, ...], num_classes: int) -> None:
     Raises:
         ValueError: fewer classes than processes.
     """
-    num_ranks = ranks.place()[1]
+    num_ranks = distributed.place()[1]
     if num_classes < num_ranks:
         raise ValueError(
             f"--shard_head needs a class for each process: {num_classes} classes, {num_ranks} processes"
@@ -101,10 +101,10 @@ def classify_split(logits: Tensor, columns: Tensor, mine: Tensor, num_speakers: 
         mine: (N,) whether it is.
         num_speakers: S, of this process's part of the batch.
     """
-    largest = ranks.all_max(logits.detach().amax(dim=1))  # (N,)
+    largest = distributed.all_max(logits.detach().amax(dim=1))  # (N,)
     own = torch.where(mine, logits.gather(1, columns[:, None])[:, 0], 0.0)
     shares = (logits.logsumexp(dim=1) - largest).exp()  # of the sum over all classes
-    total, target = ranks.all_sum(torch.stack([shares, own]))
-    rank, num_ranks = ranks.place()
+    total, target = distributed.all_sum(torch.stack([shares, own]))
+    rank, num_ranks = distributed.place()
     correct = (target.detach() >= largest).float().unflatten(0, (num_ranks, num_speakers, -1))
     return (total.log() - (target - largest)).mean(), correct[rank].mean(dim=1)

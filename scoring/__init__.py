@@ -10,9 +10,4 @@ the whole) and --num_eval; it raises ValueError if it can't do with these. Its m
 `is_vector` says whether a summary is one vector, (n, 1, D'), and a score the dot product of two: only these
 can be normalised by a cohort. `normalize` is what the loss says of its embeddings; a choice that always
 normalises doesn't heed it.
-
-The shared parts: _crops cuts, _trials reads trial lists and scores them, _files reads score files, _rates
-counts errors, _costs weighs them, _figures sums them up, _bootstrap tells how sure they are, _measured holds
-all that is told of a system; _calibration makes LLRs of scores, _fusion those of score files, _decisions is
-what model files decide by, and _commands are the command lines of tuneThreshold.py.
 """

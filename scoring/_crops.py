@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from audio import SHORTEST, Audio
+from audio.recording import SHORTEST, Audio
 
 
 def evaluation_crops(audio: Audio, length: int, count: int) -> Audio:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audio import Audio
+from audio.recording import Audio
 from scoring._crops import DotProduct, evaluation_crops
 
 

@@ -10,12 +10,13 @@ import soundfile
 import torch
 from conftest import Corpus, voice
 
-from audio import AudioError, Recordings
-from augment import Augmenter, Ranges, kinds_of, read_chain
-from corpora._pack import write_pack
+from audio.augment import Augmenter, Ranges, kinds_of, read_chain
+from audio.lists import read_train_list
+from audio.noise import Material
+from audio.recording import AudioError
+from audio.recordings import Recordings
 from DatasetLoader import Draws, TrainDataset, train_loader
-from files import read_train_list
-from material import Material
+from preparation.pack import write_pack
 from sampler.random import Sampler
 
 

@@ -9,7 +9,8 @@ import soundfile
 from conftest import voice
 from scipy.signal import resample_poly
 
-from audio import AudioError, AudioFile, Recordings, WaveFile, num_samples
+from audio.recording import AudioError, AudioFile, WaveFile, num_samples
+from audio.recordings import Recordings
 from scoring._crops import evaluation_crops
 
 

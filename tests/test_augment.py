@@ -12,11 +12,12 @@ import soundfile
 import torch
 from conftest import voice
 
-import augment
-from audio import AudioError, AudioFile
-from augment import Augmenter, Band, Gain, Mix, MuLaw, Ranges, Reverb
-from corpora._pack import write_pack
-from material import Material, find_audio, find_noises
+from audio import augment, effects
+from audio.augment import Augmenter, Ranges
+from audio.effects import Band, Gain, Mix, MuLaw, Reverb
+from audio.noise import Material, find_audio, find_noises
+from audio.recording import AudioError, AudioFile
+from preparation.pack import write_pack
 
 RANGES = Ranges(
     {"noise": (0.0, 15.0), "music": (5.0, 15.0), "babble": (13.0, 20.0)}, (3.0, 7.0), (-10.0, 10.0)
@@ -135,8 +136,8 @@ def test_what_is_drawn_has_the_chain_s_probabilities_and_order(material):
     for name, share in {"reverb": 0.2, "babble+music": 0.2, "noise": 0.2, "": 0.4}.items():
         assert abs(kinds[name] / 4000 - share) < 0.025  # four deviations
     assert abs(sum(any(each.kind == "gain" for each in own) for own in drawn) / 4000 - 0.5) < 0.032
-    effects = augment.gather(drawn[:200])
-    assert [type(effect) for effect in effects[-2:]] == [Mix, Gain]  # music after babble, gain last
+    steps = effects.gather(drawn[:200])
+    assert [type(effect) for effect in steps[-2:]] == [Mix, Gain]  # music after babble, gain last
     snrs = [each.values[1] for own in drawn for each in own if each.kind == "babble"]
     assert 13.0 <= min(snrs) < 13.2 and 19.8 < max(snrs) <= 20.0
 
@@ -145,7 +146,7 @@ def test_the_snr_of_babble_is_that_of_the_sum_of_equally_loud_voices(material):
     ranges = RANGES._replace(snr_db={**RANGES.snr_db, "babble": (10.0, 10.0)}, voices=(2.0, 2.0))
     made = augmenter(material, "babble:1", ranges=ranges)
     drawn = [made.draw(np.random.default_rng(seed), 8000) for seed in range(3)]
-    (mix,) = augment.gather(drawn)
+    (mix,) = effects.gather(drawn)
     crops = speech()
     added = mix.apply(crops) - crops
     torch.testing.assert_close(
@@ -158,11 +159,11 @@ def test_the_snr_of_babble_is_that_of_the_sum_of_equally_loud_voices(material):
 def test_effects_are_the_same_with_the_fft_of_either_library(material, monkeypatch):
     made = augmenter(material, "reverb:0.5 noise:0.5 band:0.5 mulaw:0.5 gain:0.5")
     drawn = [made.draw(np.random.default_rng(seed), 8000) for seed in range(12)]
-    effects = augment.gather(drawn)
-    here = augment.apply_effects(speech(12), effects)
+    steps = effects.gather(drawn)
+    here = effects.apply_effects(speech(12), steps)
     monkeypatch.setattr(augment, "_spectrum", torch.fft.rfft)
     monkeypatch.setattr(augment, "_inverse", torch.fft.irfft)
-    there = augment.apply_effects(speech(12), effects)
+    there = effects.apply_effects(speech(12), steps)
     # mu-law rounds: where a last bit decides, a sample may come one level apart
     assert ((here - there).abs() > 1e-5).float().mean() < 1e-4
     assert not torch.equal(here, speech(12))
@@ -171,9 +172,9 @@ def test_effects_are_the_same_with_the_fft_of_either_library(material, monkeypat
 @pytest.mark.requires_cuda
 def test_effects_are_the_same_on_a_gpu(material):
     made = augmenter(material, "reverb:0.5 noise:0.5 band:0.5 gain:0.5")
-    effects = augment.gather([made.draw(np.random.default_rng(seed), 8000) for seed in range(12)])
-    here = augment.apply_effects(speech(12), effects)
-    there = augment.apply_effects(speech(12).cuda(), effects).cpu()
+    steps = effects.gather([made.draw(np.random.default_rng(seed), 8000) for seed in range(12)])
+    here = effects.apply_effects(speech(12), steps)
+    there = effects.apply_effects(speech(12).cuda(), steps).cpu()
     torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-5)
 
 
@@ -243,7 +244,7 @@ def test_an_augmenter_travels_to_other_processes(material):
     made.draw(np.random.default_rng(0), 400)
     again = pickle.loads(ForkingPickler.dumps(made))
     for seed in range(5):
-        drawn = (augment.gather([each.draw(np.random.default_rng(seed), 400)]) for each in (made, again))
+        drawn = (effects.gather([each.draw(np.random.default_rng(seed), 400)]) for each in (made, again))
         for a, b in zip(*drawn, strict=True):
             assert all(
                 torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y

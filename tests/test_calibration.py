@@ -10,8 +10,8 @@ from scipy.special import ndtri
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from scoring import _calibration as calibration
-from scoring._calibration import (
+from metrics import calibration as calibration
+from metrics.calibration import (
     Calibration,
     cross_validate,
     fit,

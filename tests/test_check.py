@@ -12,11 +12,11 @@ import pytest
 import soundfile
 from conftest import ROOT, assert_refused, run_here, voice
 
-from audio import AudioFile
-from corpora import _check, _suspects
-from corpora._check import KINDS, Finding, Listed, check, write_report
-from corpora._inspect import overlaps
-from corpora._suspects import Suspect, label_errors, same_speakers
+from audio.recording import AudioFile
+from preparation import check, suspects
+from preparation.check import KINDS, Finding, Listed, check_recordings, write_report
+from preparation.inspect import overlaps
+from preparation.suspects import Suspect, label_errors, same_speakers
 
 SUFFIXES = ("wav", "flac", "ogg", "opus")
 TRAIN_SPEAKERS = 7  # of 10
@@ -55,7 +55,7 @@ def copy(clean, tmp_path):
 
 
 def found(root, listed, **settings):
-    return [(f.kind, f.path) for f in check(root, listed, workers=1, **settings)]
+    return [(f.kind, f.path) for f in check_recordings(root, listed, workers=1, **settings)]
 
 
 def alone(path):
@@ -64,7 +64,7 @@ def alone(path):
 
 
 def test_nothing_is_found_in_a_clean_corpus(clean):
-    assert check(*clean, known=KNOWN, workers=2) == []
+    assert check_recordings(*clean, known=KNOWN, workers=2) == []
 
 
 def contents(text):
@@ -169,13 +169,13 @@ def test_thirty_planted_faults_are_found_and_no_other(copy):
         write(root / target, soundfile.read(root / source)[0])
         assert source.startswith(f"spk{speaker // 2}/") and source[:4] == target[:4]
         planted.add(("duplicate", target))
-    findings = check(root, listed, known=KNOWN, workers=2)
+    findings = check_recordings(root, listed, known=KNOWN, workers=2)
     assert len(planted) == len(findings) == 30 and len({kind for kind, _ in planted}) == 10
     assert {(finding.kind, finding.path) for finding in findings} == planted
     assert all(finding.detail and "\n" not in finding.detail for finding in findings)
-    assert check(root, listed, known=KNOWN, workers=1) == findings
+    assert check_recordings(root, listed, known=KNOWN, workers=1) == findings
     backwards = Listed(listed.train, listed.trials[::-1], listed.trial_speakers)
-    assert check(root, backwards, known=KNOWN, workers=1) == findings
+    assert check_recordings(root, backwards, known=KNOWN, workers=1) == findings
 
 
 SPEECH = voice(0, 0) / np.abs(voice(0, 0)).max()
@@ -248,12 +248,14 @@ def test_duplicates_say_whose_they_are(tmp_path):
     for name in "abcd":
         write(tmp_path / f"{name}.wav", voice(0, 0))
     listed = Listed({"a.wav": "s", "b.wav": "s", "c.wav": "t"}, ["d.wav"], {})
-    details = {f.path: f.detail for f in check(tmp_path, listed, workers=1) if f.kind != "leak"}
+    details = {f.path: f.detail for f in check_recordings(tmp_path, listed, workers=1) if f.kind != "leak"}
     assert details["a.wav"] == "s's, the same samples as c.wav of ANOTHER speaker, t"
     assert details["b.wav"] == "s's, the same samples as c.wav of ANOTHER speaker, t"
     assert details["c.wav"] == "t's, the same samples as a.wav of ANOTHER speaker, s"
     assert details["d.wav"] == "the same samples as a.wav (a speaker isn't known)"
-    (finding,) = check(tmp_path, Listed({"a.wav": "s", "b.wav": "s"}, ["c.wav"], {}), workers=1)[:1]
+    (finding,) = check_recordings(tmp_path, Listed({"a.wav": "s", "b.wav": "s"}, ["c.wav"], {}), workers=1)[
+        :1
+    ]
     assert finding == ("duplicate", "b.wav", "the same samples as a.wav (the same speaker)")
 
 
@@ -357,16 +359,18 @@ def test_counts_of_what_is_there(copy):
     for path in (root / "spk3" / "session").iterdir():
         path.unlink()
     mirror = KNOWN | {"mirror_speakers": 6}
-    details = [f.detail for f in check(root, listed, known=mirror, workers=1) if f.kind == "counts"]
+    details = [
+        f.detail for f in check_recordings(root, listed, known=mirror, workers=1) if f.kind == "counts"
+    ]
     assert details == [
         "expected 56 utterances, found 48",
         "expected 7 speakers, found 6: this is the known mirror with 6 speakers",
     ]
-    details = [f.detail for f in check(root, listed, known=KNOWN, workers=1) if f.kind == "counts"]
+    details = [f.detail for f in check_recordings(root, listed, known=KNOWN, workers=1) if f.kind == "counts"]
     assert details[1] == "expected 7 speakers, found 6"
     known = {"speakers": 5994, "utterances": 1_092_009, "mirror_speakers": 5991}
     whole = [f"id{i:05d}" for i in range(5991)]
-    details = [finding.detail for finding in _check._counts(whole, known)]
+    details = [finding.detail for finding in check._counts(whole, known)]
     assert details[0] == "expected 5,994 speakers, found 5,991: this is the known mirror with 5,991 speakers"
     assert details[1] == "expected 1,092,009 utterances, found 5,991"
 
@@ -379,7 +383,7 @@ def test_wrong_calls_are_one_line(clean, tmp_path):
         ((root, Listed({}, [], {})), ValueError, "no list names a file in it"),
     ):
         with pytest.raises(error) as caught:
-            check(*arguments, workers=1)
+            check_recordings(*arguments, workers=1)
         assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -388,20 +392,20 @@ def die(root, min_duration_s, path):
 
 
 def test_not_finite_says_where(tmp_path, monkeypatch):
-    monkeypatch.setattr(_check, "BLOCK", 1024)
+    monkeypatch.setattr(check, "BLOCK", 1024)
     write(tmp_path / "a.wav", broken_by(np.nan), subtype="FLOAT")  # sample 5000
-    (finding,) = check(tmp_path, Listed({"a.wav": "s"}, [], {}), workers=1)
+    (finding,) = check_recordings(tmp_path, Listed({"a.wav": "s"}, [], {}), workers=1)
     assert finding == ("not finite", "a.wav", "not finite at 0.3125 s")
 
 
 def test_a_process_that_dies_is_one_line(clean, monkeypatch):
-    monkeypatch.setattr(_check, "_examine", die)
+    monkeypatch.setattr(check, "_examine", die)
     with pytest.raises(OSError, match="a process was killed"):
-        check(*clean, workers=2)
+        check_recordings(*clean, workers=2)
 
 
 def test_the_processes_start_without_torch():
-    code = "import sys, corpora._check; assert not {'torch', 'scipy'} & set(sys.modules)"
+    code = "import sys, preparation.check; assert not {'torch', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -428,8 +432,8 @@ def test_blocks_of_any_size_give_the_same(suffix, tmp_path, monkeypatch):
     whole = soundfile.read(path, dtype="float32")[0]
     tallies = []
     for size in (1 << 17, 1000, 7919):
-        monkeypatch.setattr(_check, "BLOCK", size)
-        tallies.append(_check._Tally(AudioFile(str(path))))
+        monkeypatch.setattr(check, "BLOCK", size)
+        tallies.append(check._Tally(AudioFile(str(path))))
     for tally in tallies:
         assert tally.hash.digest() == tallies[0].hash.digest()
         assert tally.num_frames == len(whole) == 32_000
@@ -443,8 +447,8 @@ def test_blocks_of_any_size_give_the_same(suffix, tmp_path, monkeypatch):
 
 def test_flat_tops():
     top = np.array([1] * 4 + [0] + [1] * 5 + [0, 1, 0] + [1] * 6, dtype=bool)
-    assert _check._flat(top) == 11 and _check._flat(top[:10]) == 5 and _check._flat(top[5:10]) == 5
-    assert _check._flat(top[:4]) == 0 and _check._flat(np.zeros(9, dtype=bool)) == 0
+    assert check._flat(top) == 11 and check._flat(top[:10]) == 5 and check._flat(top[5:10]) == 5
+    assert check._flat(top[:4]) == 0 and check._flat(np.zeros(9, dtype=bool)) == 0
 
 
 def test_the_report(tmp_path):
@@ -479,7 +483,7 @@ def test_the_report(tmp_path):
 
 
 def test_the_report_of_nothing_and_of_very_much(tmp_path, monkeypatch):
-    monkeypatch.setattr(_check, "MOST_LINES", 3)
+    monkeypatch.setattr(check, "MOST_LINES", 3)
     five = Listed(dict.fromkeys("abcde", "spk"), [], {})
     write_report([Finding("unlisted", f"{i}.wav", "in no list") for i in range(10)], tmp_path, five)
     text = (tmp_path / "check.txt").read_text()
@@ -501,24 +505,24 @@ def speakers_and_embeddings(num_speakers=20, each=25, width=32):
 
 @pytest.mark.parametrize("block", [1 << 22, 300])
 def test_swapped_labels_are_suspects(block, monkeypatch):
-    monkeypatch.setattr(_suspects, "BLOCK_VALUES", block)
+    monkeypatch.setattr(suspects, "BLOCK_VALUES", block)
     speakers, embeddings, paths = speakers_and_embeddings()
     assert label_errors(embeddings, speakers, paths) == [] == same_speakers(embeddings, speakers)
     swapped = {3: "s07", 30: "s00", 260: "s19", 499: "s02"}
     labels = [swapped.get(i, speaker) for i, speaker in enumerate(speakers)]
-    suspects = label_errors(embeddings, labels, paths)
-    assert {(s.path, s.speaker, s.other) for s in suspects} == {
+    suspected = label_errors(embeddings, labels, paths)
+    assert {(s.path, s.speaker, s.other) for s in suspected} == {
         (f"{i}.wav", speaker, speakers[i]) for i, speaker in swapped.items()
     }
-    gaps = [s.other_score - s.own_score for s in suspects]
+    gaps = [s.other_score - s.own_score for s in suspected]
     assert gaps == sorted(gaps, reverse=True) and gaps[-1] > 0.3
-    assert label_errors(embeddings, labels, paths, most=2) == suspects[:2]
+    assert label_errors(embeddings, labels, paths, most=2) == suspected[:2]
     assert same_speakers(embeddings, labels) == []
 
 
 @pytest.mark.parametrize("block", [1 << 22, 50])
 def test_a_speaker_under_two_names_is_a_pair(block, monkeypatch):
-    monkeypatch.setattr(_suspects, "BLOCK_VALUES", block)
+    monkeypatch.setattr(suspects, "BLOCK_VALUES", block)
     speakers, embeddings, paths = speakers_and_embeddings()
     split = {"s01": "again01", "s11": "s11b", "s15": "s15b"}
     labels = [split.get(s, s) if i % 2 else s for i, s in enumerate(speakers)]
@@ -535,8 +539,8 @@ def test_scores_worked_by_hand():
     # own scores: A 4/sqrt(17) = 0.970 five times and 0, B 1 six times; the median 0.985, its MAD 0.015
     embeddings = np.array([[2.0, 0.0]] * 5 + [[0.0, 3.0]] + [[0.0, 1.0]] * 6 + [[0.3, 1.0]])
     speakers, paths = ["A"] * 6 + ["B"] * 6 + ["lonely"], [f"{i}" for i in range(13)]
-    suspects = label_errors(embeddings, speakers, paths)
-    assert suspects == [Suspect("5", "A", "B", pytest.approx(0.0), pytest.approx(1.0))]
+    suspected = label_errors(embeddings, speakers, paths)
+    assert suspected == [Suspect("5", "A", "B", pytest.approx(0.0), pytest.approx(1.0))]
     # centres (5, 1) / sqrt(26), (0, 1), (0.3, 1) / sqrt(1.09): cosines 0.20, 0.47, 0.96
     assert same_speakers(embeddings, speakers) == []
     # a wrong one that is far from everybody: cosine -1 / sqrt(1.01) with its own, -0.1 / sqrt(1.01) with B

@@ -11,7 +11,7 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from checkpoint import ModelFile, load_model, load_state, load_weights, save_model, save_state
+from storage.checkpoint import ModelFile, load_model, load_state, load_weights, save_model, save_state
 
 
 def model_file():

@@ -15,18 +15,18 @@ import pytest
 import soundfile
 from conftest import ROOT, heed_ctrl_c
 
-from corpora import _convert, _workers
-from corpora._convert import Job, Report, convert, find_ffmpeg, shard
+from preparation import convert
+from preparation.convert import Job, Report, convert_files, find_ffmpeg, shard
 
 DURATION_S = 1.5
 SCRIPT = """
 import sys
 from pathlib import Path
-from corpora._convert import Job, convert
+from preparation.convert import Job, convert_files
 try:
     folder = Path(sys.argv[1])
     jobs = [Job(path, folder / "out" / f"{path.stem}.flac") for path in sorted(folder.glob("*.wav"))]
-    print(convert(jobs, workers=2).failed)
+    print(convert_files(jobs, workers=2).failed)
 except KeyboardInterrupt:
     print("interrupted")
 """
@@ -63,7 +63,7 @@ def encode(ffmpeg, path, *flags, **kind):
 
 def one(source, target, **settings):
     """Convert one file that must not fail -> its samples."""
-    report = convert([Job(source, target)], **settings)
+    report = convert_files([Job(source, target)], **settings)
     assert report == Report(1, 0, [])
     info = soundfile.info(target)
     assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, "PCM_16")
@@ -148,7 +148,7 @@ def test_failures_are_named_and_the_others_converted(workers, tmp_path):
     flac.write_bytes(flac.read_bytes()[: flac.stat().st_size // 2])
     stems = ["text.wav", "empty.wav", "good.wav", "cut.wav", "folder.wav", "silent.wav", "no.wav", "cut.flac"]
     jobs = [Job(tmp_path / name, tmp_path / "out" / f"{name}.wav") for name in stems]
-    report = convert(jobs, workers=workers)
+    report = convert_files(jobs, workers=workers)
     found = failures(report)
     assert (report.converted, report.skipped) == (1, 0)
     assert list(found) == [name for name in stems if name != "good.wav"]  # in the jobs' order
@@ -167,7 +167,7 @@ def test_truncated_m4a_is_never_half_converted(ffmpeg, tmp_path):
             (tmp_path / f"{name}{cut - len(whole)}.m4a").write_bytes(whole[:cut])
     (tmp_path / "text.m4a").write_text("no recording\n" * 100)
     jobs = [Job(path, tmp_path / "out" / f"{path.stem}.wav") for path in sorted(tmp_path.glob("*.m4a"))]
-    report = convert(jobs, workers=1, ffmpeg=ffmpeg)
+    report = convert_files(jobs, workers=1, ffmpeg=ffmpeg)
     # The last byte of an index at the end belongs to a remark: all samples are there.
     assert names(tmp_path / "out") == ["first.wav", "last-1.wav", "last.wav"]
     assert len({path.read_bytes() for path in (tmp_path / "out").glob("last*")}) == 1
@@ -181,7 +181,7 @@ def test_lists_of_other_files_are_not_followed(ffmpeg, tmp_path):
     hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.5,\n{tmp_path}/secret.wav\n#EXT-X-ENDLIST\n"
     (tmp_path / "hls.m4a").write_text(hls)
     jobs = [Job(tmp_path / name, tmp_path / "out" / f"{name}.wav") for name in ("concat.m4a", "hls.m4a")]
-    assert list(failures(convert(jobs, workers=1))) == ["concat.m4a", "hls.m4a"]
+    assert list(failures(convert_files(jobs, workers=1))) == ["concat.m4a", "hls.m4a"]
 
 
 def fake(path, body):
@@ -195,18 +195,20 @@ def test_complaints_of_ffmpeg_are_failures_in_one_line(tmp_path):
     (tmp_path / "a.m4a").write_bytes(b"x")
     program = fake(tmp_path / "ffmpeg", r"printf 'first\n[mov @ 0x5f00] \033[31mbad\a thing\n' >&2")
     job = Job(tmp_path / "a.m4a", tmp_path / "out" / "a.wav")
-    assert failures(convert([job], ffmpeg=program)) == {"a.m4a": "ffmpeg: [31mbad thing"}
-    assert "exit status 3" in failures(convert([job], ffmpeg=fake(tmp_path / "ffmpeg", "exit 3")))["a.m4a"]
-    assert "no samples" in failures(convert([job], ffmpeg=fake(tmp_path / "ffmpeg", "exit 0")))["a.m4a"]
+    assert failures(convert_files([job], ffmpeg=program)) == {"a.m4a": "ffmpeg: [31mbad thing"}
+    assert (
+        "exit status 3" in failures(convert_files([job], ffmpeg=fake(tmp_path / "ffmpeg", "exit 3")))["a.m4a"]
+    )
+    assert "no samples" in failures(convert_files([job], ffmpeg=fake(tmp_path / "ffmpeg", "exit 0")))["a.m4a"]
     assert names(tmp_path / "out") == []
 
 
 def test_ffmpeg_has_a_time_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(_convert, "TIME_LIMIT_S", 0.3)
+    monkeypatch.setattr(convert, "TIME_LIMIT_S", 0.3)
     (tmp_path / "a.m4a").write_bytes(b"x")
     began = time.monotonic()
     jobs = [Job(tmp_path / "a.m4a", tmp_path / "a.wav")]
-    report = convert(jobs, ffmpeg=fake(tmp_path / "ffmpeg", "exec sleep 20"))
+    report = convert_files(jobs, ffmpeg=fake(tmp_path / "ffmpeg", "exec sleep 20"))
     assert "stopped after 0.3 s" in failures(report)["a.m4a"] and time.monotonic() - began < 10
 
 
@@ -218,15 +220,15 @@ def test_absence_of_ffmpeg_is_explained(tmp_path, no_ffmpeg):
     good = tone(tmp_path / "good.wav")
     encoded = Job(tmp_path / "a.m4a", tmp_path / "out" / "a.wav")
     with pytest.raises(ValueError, match="apt install ffmpeg"):
-        convert([Job(good, tmp_path / "out" / "good.wav"), encoded])
+        convert_files([Job(good, tmp_path / "out" / "good.wav"), encoded])
     assert names(tmp_path / "out") == []  # nothing was begun
     tone(encoded.target)  # a job that is done needs none
     others = [Job(tmp_path / name, tmp_path / "out" / name) for name in ("good.wav", "text.wav")]
-    report = convert([encoded, *others])
+    report = convert_files([encoded, *others])
     assert (report.converted, report.skipped) == (1, 1)
     assert "apt install ffmpeg" in failures(report)["text.wav"]
     with pytest.raises(ValueError, match="nowhere: no such program"):
-        convert([encoded], ffmpeg="nowhere")
+        convert_files([encoded], ffmpeg="nowhere")
 
 
 def test_ffmpeg_of_the_path_comes_first(tmp_path, monkeypatch):
@@ -244,11 +246,11 @@ def test_good_outputs_are_skipped_and_bad_ones_made_again(tmp_path):
     jobs[1].target.write_bytes(b"")
     jobs[2].target.write_bytes(b"garbage" * 100)
     jobs[5].target.write_bytes(kept[:1000])
-    assert convert(jobs, workers=2) == Report(6, 1, [])
+    assert convert_files(jobs, workers=2) == Report(6, 1, [])
     assert jobs[0].target.read_bytes() == kept
     for job in jobs[1:]:
         assert_tone(soundfile.read(job.target, dtype="int16")[0], 440, 0.1)
-    assert convert(jobs, workers=2) == Report(0, 7, [])
+    assert convert_files(jobs, workers=2) == Report(0, 7, [])
 
 
 def test_ffmpeg_is_not_called_for_what_is_done(tmp_path):
@@ -256,7 +258,7 @@ def test_ffmpeg_is_not_called_for_what_is_done(tmp_path):
     jobs = [Job(tmp_path / f"{k}.m4a", tone(tmp_path / "out" / f"{k}.wav")) for k in range(8)]
     for job in jobs:
         job.source.write_bytes(b"x")
-    assert convert(jobs, workers=1, ffmpeg=program) == Report(0, 8, [])
+    assert convert_files(jobs, workers=1, ffmpeg=program) == Report(0, 8, [])
     assert not (tmp_path / "called").exists()
 
 
@@ -280,12 +282,12 @@ def test_odd_names(tmp_path, monkeypatch, ffmpeg):
         tone(tmp_path / name, 8_000)
         jobs += [Job(Path(name), Path("out") / name), Job(Path(name).with_suffix(".m4a"), Path("m4a") / name)]
     jobs.append(Job(Path("broken\n\x1b.wav"), Path("out") / "broken.wav"))
-    report = convert(jobs, workers=2)
+    report = convert_files(jobs, workers=2)
     assert report.converted == 2 * len(ODD) and len(failures(report)) == 1
     assert names(Path("out")) == names(Path("m4a")) == sorted(ODD)
     assert not Path("x").exists()
     jobs = [Job(Path(name).with_suffix(".m4a"), Path("alone") / name) for name in ODD]
-    assert all(convert([job]) == Report(1, 0, []) for job in jobs)
+    assert all(convert_files([job]) == Report(1, 0, []) for job in jobs)
 
 
 def test_shards_are_disjoint_and_complete():
@@ -310,18 +312,18 @@ def test_targets_that_cannot_be_are_refused_before_any_work(tmp_path):
         with pytest.raises(ValueError, match=r"a\.wav and .*b\.wav would both become .*c\.wav"):
             call(same)
     with pytest.raises(ValueError, match=r"b\.wav would be overwritten"):
-        convert([Job(a, tmp_path / "out" / "a.wav"), Job(b, b)])
+        convert_files([Job(a, tmp_path / "out" / "a.wav"), Job(b, b)])
     with pytest.raises(ValueError, match=r"a\.mp3: expected a name that ends in \.wav or \.flac"):
-        convert([Job(b, tmp_path / "out" / "b.wav"), Job(a, tmp_path / "out" / "a.mp3")])
+        convert_files([Job(b, tmp_path / "out" / "b.wav"), Job(a, tmp_path / "out" / "a.mp3")])
     assert names(tmp_path / "out") == []
-    assert convert([]) == Report(0, 0, [])
+    assert convert_files([]) == Report(0, 0, [])
 
 
 def test_a_source_is_not_overwritten_through_a_link(tmp_path):
     source = tone(tmp_path / "a.wav", 8_000)
     (tmp_path / "link").symlink_to(tmp_path)
     before = source.read_bytes()
-    assert "same file" in failures(convert([Job(source, tmp_path / "link" / "a.wav")]))["a.wav"]
+    assert "same file" in failures(convert_files([Job(source, tmp_path / "link" / "a.wav")]))["a.wav"]
     assert source.read_bytes() == before
 
 
@@ -333,17 +335,17 @@ def test_a_full_disk_ends_the_run(workers, tmp_path, monkeypatch):
     def full(path):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(_convert, "written_whole", full)
+    monkeypatch.setattr(convert, "written_whole", full)
     jobs = [Job(tone(tmp_path / f"{k}.wav"), tmp_path / "out" / f"{k}.wav") for k in range(8)]
     with pytest.raises(OSError, match="No space left on device"):
-        convert(jobs, workers=workers)
+        convert_files(jobs, workers=workers)
 
 
 def test_a_target_that_cannot_be_written_fails_alone(tmp_path):
     source = tone(tmp_path / "a.wav", 8_000)
     (tmp_path / "file").write_text("where a folder should be")
     jobs = [Job(source, tmp_path / "file" / "a.wav"), Job(source, tmp_path / "out" / "a.wav")]
-    report = convert(jobs, workers=1)
+    report = convert_files(jobs, workers=1)
     assert report.converted == 1 and str(tmp_path / "file") in failures(report)["a.wav"]
 
 
@@ -352,10 +354,10 @@ def test_killed_while_writing_leaves_no_file_under_its_name(tmp_path, monkeypatc
     jobs = [Job(tone(tmp_path / f"{k}.wav", 8_000), tmp_path / "out" / f"{k}.wav") for k in range(4)]
     monkeypatch.setattr(os, "fsync", lambda _: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(OSError, match=r"^[^\n]*was killed[^\n]*start again, with fewer --workers$"):
-        convert(jobs, workers=2)
+        convert_files(jobs, workers=2)
     assert names(tmp_path / "out") and not list((tmp_path / "out").glob("*.wav"))
     monkeypatch.undo()
-    assert convert(jobs, workers=2) == Report(4, 0, [])
+    assert convert_files(jobs, workers=2) == Report(4, 0, [])
     assert names(tmp_path / "out") == ["0.wav", "1.wav", "2.wav", "3.wav"]
 
 
@@ -367,9 +369,9 @@ def test_parallel_equals_sequential(ffmpeg, tmp_path, monkeypatch):
     runs = {"parallel": (2, 16), "sequential": (1, 16), "singly": (1, 1)}
     found = []
     for name, (workers, files_at_once) in runs.items():
-        monkeypatch.setattr(_workers, "FILES_AT_ONCE", files_at_once)
+        monkeypatch.setattr(workers, "FILES_AT_ONCE", files_at_once)
         folder = tmp_path / name
-        report = convert([Job(path, folder / f"{path.stem}.wav") for path in sources], workers=workers)
+        report = convert_files([Job(path, folder / f"{path.stem}.wav") for path in sources], workers=workers)
         contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
         found.append((report, contents))
     assert found[0] == found[1] == found[2]
@@ -380,14 +382,14 @@ def test_parallel_equals_sequential(ffmpeg, tmp_path, monkeypatch):
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="workers don't inherit the patch")
 def test_workers_leave_ctrl_c_to_the_parent(tmp_path, monkeypatch):
     jobs = [Job(tone(tmp_path / f"{k}.wav", 8_000), tmp_path / "out" / f"{k}.wav") for k in range(4)]
-    decode = _convert._decode
+    decode = convert._decode
 
     def interrupted(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
         return decode(*arguments)
 
-    monkeypatch.setattr(_convert, "_decode", interrupted)
-    assert convert(jobs, workers=2) == Report(4, 0, [])
+    monkeypatch.setattr(convert, "_decode", interrupted)
+    assert convert_files(jobs, workers=2) == Report(4, 0, [])
 
 
 def start(folder):
@@ -410,7 +412,7 @@ def thirty(tmp_path_factory):
     """A folder of thirty files, and what they become."""
     folder = tmp_path_factory.mktemp("thirty")
     sources = [tone(folder / f"{k:02d}.wav", 44_100, hz=100.0 + k, duration_s=3.0) for k in range(30)]
-    convert([Job(path, folder / "expected" / f"{path.stem}.flac") for path in sources], workers=1)
+    convert_files([Job(path, folder / "expected" / f"{path.stem}.flac") for path in sources], workers=1)
     expected = {path.name: path.read_bytes() for path in (folder / "expected").iterdir()}
     assert len(expected) == 30
     return folder, expected

@@ -9,10 +9,10 @@ import soundfile
 from conftest import assert_refused, run_here, voice
 
 import dataprep
-from corpora._generate import read_genders
-from corpora._steps import view
-from corpora._tree import find_tree, read_tree
-from files import walk
+from preparation.generate import read_genders
+from preparation.steps import view
+from preparation.tree import find_tree, read_tree
+from storage.files import walk
 
 EXAMPLES = {  # a path under the root -> speaker and session, or None where it isn't of that part
     "voxceleb1": {

@@ -8,12 +8,11 @@ import soundfile
 from conftest import assert_refused, run_here, run_script, voice
 
 import dataprep
-from corpora import _kaldi, _keys, _synthesiser, demo, folder
-from corpora._generate import Split
-from corpora._lists import Utterances, trial_list
-from corpora._source import read_source
-from files import read_train_list
-from scoring._trials import read_trials
+from audio.lists import read_train_list, read_trials
+from preparation import demo, folder, kaldi, keys, synthesiser
+from preparation.generate import Split
+from preparation.lists import Utterances, trial_list
+from preparation.source import read_source
 
 
 @pytest.fixture
@@ -60,16 +59,16 @@ def spectrum_peak(audio, low, high):
 
 def test_the_glottal_source_has_the_pitch_and_the_resonators_the_formants():
     generator = np.random.default_rng(0)
-    speaker = _synthesiser.draw_speaker(generator)._replace(pitch=125.0, pitch_range=0.0, breath=0.0)
+    speaker = synthesiser.draw_speaker(generator)._replace(pitch=125.0, pitch_range=0.0, breath=0.0)
     frames = 100
-    tracks = _synthesiser.Tracks(
+    tracks = synthesiser.Tracks(
         np.tile([500.0, 1500.0, 2500.0, 3500.0, 4500.0], (frames, 1)),
         np.ones(frames), np.zeros(frames), np.ones((frames, 2)),
     )  # fmt: skip
-    source = _synthesiser._source(speaker, tracks, generator)
+    source = synthesiser._source(speaker, tracks, generator)
     assert spectrum_peak(source, 60, 200) == pytest.approx(125, rel=0.12)
-    noise = generator.normal(size=frames * _synthesiser.FRAME)
-    speech = _synthesiser._vocal_tract(speaker, tracks, noise, generator)
+    noise = generator.normal(size=frames * synthesiser.FRAME)
+    speech = synthesiser._vocal_tract(speaker, tracks, noise, generator)
     for formant in (500, 1500, 2500):
         blocks = speech[: len(speech) // 512 * 512].reshape(-1, 512) * np.hanning(512)
         power = (np.abs(np.fft.rfft(blocks)) ** 2).mean(axis=0)
@@ -337,7 +336,7 @@ def test_all_formats_that_training_reads_are_listed_and_others_told(tmp_path):
 
 def test_kaldi_names_are_different_and_the_held_out_files_are_there(tmp_path):
     paths = ["a/x y.wav", "a/x-y.wav", "a/x-y-2.wav", "a/x-y.flac"]
-    _kaldi.write(Utterances(paths, ["a"] * 4, [""] * 4), tmp_path, tmp_path / "k")
+    kaldi.write_kaldi(Utterances(paths, ["a"] * 4, [""] * 4), tmp_path, tmp_path / "k")
     names = [line.split(" ", 1)[0] for line in (tmp_path / "k" / "wav.scp").read_text().splitlines()]
     assert names == sorted(set(names)) and len(names) == 4
     source = tree(tmp_path / "audio", [6, 6])
@@ -421,20 +420,20 @@ def test_the_key_comes_from_where_the_user_says_and_goes_only_there(tmp_path, mo
     key_file.write_text("from-file\n")
     empty.write_text(" \n")
     monkeypatch.setenv("VOXCELEB_KEY", "from-environment")
-    assert _keys.find_key(None, "") == "from-environment"
-    assert _keys.find_key(key_file, "") == "from-file"
-    assert _keys.find_key(None, "https://mirror.org/vox") == ""
+    assert keys.find_key(None, "") == "from-environment"
+    assert keys.find_key(key_file, "") == "from-file"
+    assert keys.find_key(None, "https://mirror.org/vox") == ""
     for address in ("https://mirror.org/vox", "http://localhost:8000", "http://127.0.0.1"):
-        assert _keys.find_key(key_file, address) == "from-file"
+        assert keys.find_key(key_file, address) == "from-file"
     with pytest.raises(ValueError, match=r"the way to mirror\.org isn't encrypted"):
-        _keys.find_key(key_file, "http://mirror.org/vox")
+        keys.find_key(key_file, "http://mirror.org/vox")
     with pytest.raises(ValueError, match="empty is empty; it should hold"):
-        _keys.find_key(empty, "")
+        keys.find_key(empty, "")
     monkeypatch.setenv("VOXCELEB_KEY", "")
     with pytest.raises(ValueError, match="VOXCELEB_KEY is empty"):
-        _keys.find_key(None, "")
+        keys.find_key(None, "")
     monkeypatch.delenv("VOXCELEB_KEY")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("getpass.getpass", lambda prompt: exec("raise EOFError"))
     with pytest.raises(ValueError, match="no key was typed"):
-        _keys.find_key(None, "")
+        keys.find_key(None, "")

@@ -15,8 +15,8 @@ import torch
 from conftest import ROOT, assert_refused, run_here, run_script, wait_for
 from test_ranks import free_port
 
-import checkpoint
-import processes
+from distributed import launch, signals
+from storage import checkpoint
 
 SCRIPT = "trainSpeakerNet.py"
 TWO = {"batch_size": 4, "nproc": 2, "test_list": "", "test_interval": 100}
@@ -151,8 +151,11 @@ def test_a_dead_launcher_stops_its_processes(corpus, tmp_path):
 def test_a_process_whose_launcher_died_at_once_ends(corpus, tmp_path):
     """It looks for the others where there is nobody any more, without hearing signals."""
     place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    place |= {"TORCHELASTIC_USE_AGENT_STORE": "True", processes.LAUNCHED: "1", "PYTHONPATH": str(ROOT)}
-    program = "import processes, sys, trainSpeakerNet; processes.GRACE_S = 1; trainSpeakerNet.main(sys.argv)"
+    place |= {"TORCHELASTIC_USE_AGENT_STORE": "True", launch.LAUNCHED: "1", "PYTHONPATH": str(ROOT)}
+    program = (
+        "import sys, trainSpeakerNet; from distributed import launch; launch.GRACE_S = 1; "
+        "trainSpeakerNet.main(sys.argv)"
+    )
     command = [sys.executable, "-c", program, *corpus.options(tmp_path)]
     done = subprocess.run(command, env=os.environ | place, stdin=subprocess.DEVNULL, timeout=60)
     assert done.returncode == 128 + signal.SIGTERM
@@ -239,14 +242,14 @@ def test_a_killed_process_under_torchrun_is_named(corpus, tmp_path):
 
 
 def test_after_a_stop_only_what_it_caused_is_excused():
-    stop = processes.StopSignal()
+    stop = signals.StopSignal()
     stop.signum = signal.SIGTERM
     with pytest.raises(OSError, match="disk"), stop.guard():
         raise OSError("the disk is full")
     with pytest.raises(RuntimeError, match="anything"), stop.guard():
         raise RuntimeError("anything")
     for caused in (RuntimeError("DataLoader worker (pid 17) exited"), ConnectionResetError(), EOFError()):
-        with pytest.raises(processes.Stopped), stop.guard():
+        with pytest.raises(signals.Stopped), stop.guard():
             raise caused
 
 
@@ -274,12 +277,13 @@ def test_a_second_signal_ends_at_once_even_those_that_wait(corpus, tmp_path):
 
 WRAPPER = """import os, sys
 sys.path.insert(0, {root!r})
-import processes, trainSpeakerNet
+import trainSpeakerNet
+from distributed import launch, signals
 {fault}
 words = [word.replace("@", os.environ.get("RANK", "")) for word in sys.argv[1:]]
 if "RANK" in os.environ:
     sys.exit(trainSpeakerNet.main(words))
-sys.exit(processes.launch(sys.argv, 2, 0, processes.StopSignal()))
+sys.exit(launch.launch(sys.argv, 2, 0, signals.StopSignal()))
 """
 
 
@@ -302,8 +306,8 @@ def test_an_unforeseen_error_of_one_process_is_told_alone(corpus, tmp_path):
     assert result.stderr.count("Traceback") == 1 and "unforeseen" in result.stderr.splitlines()[-1]
 
 
-SHORT = """from ranks import _life
-_life.BEAT_S, _life.SILENCE_S, processes.GRACE_S = 0.3, 2.0, 4.0"""
+SHORT = """from distributed import heartbeat, launch
+heartbeat.BEAT_S, heartbeat.SILENCE_S, launch.GRACE_S = 0.3, 2.0, 4.0"""
 
 
 @pytest.mark.parametrize(
@@ -330,7 +334,7 @@ if os.environ.get("RANK") == "1":
     settings = {name: value for name, value in TWO.items() if name != "test_list"} | settings
     words = [word for word in corpus.options(tmp_path / "exp", **settings) if "nproc" not in word]
     result = run_wrapped(tmp_path, words, fault)
-    assert result.returncode == processes.TRY_AGAIN
+    assert result.returncode == launch.TRY_AGAIN
     one_message(result.stderr, f"rank 1: {told}")
 
 
@@ -344,14 +348,15 @@ def test_processes_that_see_different_folders_are_refused(corpus, tmp_path):
 
 
 def test_a_stop_before_the_processes_are_started_reaches_them(monkeypatch):
-    stop = processes.StopSignal()
+    stop = signals.StopSignal()
     stop.signum = signal.SIGTERM
-    before = {signum: signal.getsignal(signum) for signum in processes.STOPS}
+    before = {signum: signal.getsignal(signum) for signum in signals.STOPS}
     try:
-        program = f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); import processes; " + (
-            "stop = processes.StopSignal(); stop.install(); time.sleep(0.5); sys.exit(128 + stop.asked())"
+        program = (
+            f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); from distributed import signals; "
+            + ("stop = signals.StopSignal(); stop.install(); time.sleep(0.5); sys.exit(128 + stop.asked())")
         )
-        code = processes.launch(["-c", program], 2, 0, stop)
+        code = launch.launch(["-c", program], 2, 0, stop)
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)

@@ -20,9 +20,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, heed_ctrl_c
 
-from corpora import _download, _http, _partial, _verified
-from corpora._download import download
-from corpora._verified import Part, verify
+from corpora._corpus import Part
+from preparation import download, http, verified
+from preparation import partial as partial_file
+from preparation.download import download_parts
+from preparation.verified import verify
 
 KEY = "s3cr/t+k %&y"
 DATA = np.random.default_rng(0).bytes(300_000)
@@ -123,9 +125,9 @@ def server():
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch):
-    monkeypatch.setattr(_download, "BACKOFF_S", 0.01)
-    monkeypatch.setattr(_download, "TIMEOUTS_S", (2.0, 2.0))
-    monkeypatch.setattr(_http, "_secrets", set())
+    monkeypatch.setattr(download, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(download, "TIMEOUTS_S", (2.0, 2.0))
+    monkeypatch.setattr(http, "_secrets", set())
 
 
 def part(server, name="a.zip", **changes):
@@ -148,7 +150,7 @@ def one_line(error):
 def test_a_dropped_connection_is_resumed_where_it_broke(server, tmp_path):
     server.scripts["a.zip"] = [partial(serve, cut=100_000), partial(serve, cut=200_000)]
     said = []
-    download([part(server)], tmp_path, say=said.append)
+    download_parts([part(server)], tmp_path, say=said.append)
     assert (tmp_path / "a.zip").read_bytes() == DATA
     asked = [(headers.get("Range"), headers.get("If-Range")) for headers in server.gets()]
     assert asked == [(None, None), ("bytes=100000-", '"1"'), ("bytes=200000-", '"1"')]
@@ -158,7 +160,7 @@ def test_a_dropped_connection_is_resumed_where_it_broke(server, tmp_path):
 
 def test_progress_renews_the_retries(server, tmp_path):
     server.scripts["a.zip"] = [partial(serve, cut=50_000 * n) for n in range(1, 6)]
-    download([part(server)], tmp_path, retries=1)
+    download_parts([part(server)], tmp_path, retries=1)
     assert (tmp_path / "a.zip").read_bytes() == DATA
 
 
@@ -167,9 +169,9 @@ def test_a_later_call_resumes_and_hashes_what_is_there(server, tmp_path):
     with pytest.raises(
         OSError, match=r"a\.zip from 127\.0\.0\.1:\d+: the connection broke off; given up at try 1"
     ):
-        download([part(server)], tmp_path, retries=0)
+        download_parts([part(server)], tmp_path, retries=0)
     assert listing(tmp_path) == ["a.zip.part", "a.zip.part.json"]
-    download([part(server)], tmp_path)
+    download_parts([part(server)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA
     assert server.gets()[-1]["Range"] == "bytes=100000-"
 
@@ -177,21 +179,21 @@ def test_a_later_call_resumes_and_hashes_what_is_there(server, tmp_path):
 @pytest.mark.parametrize("known", [{}, {"md5": None}])
 def test_a_server_without_ranges_starts_anew(server, tmp_path, known):
     server.scripts["a.zip"] = [partial(serve, cut=100_000), partial(serve, ranges=False)]
-    download([part(server, **known)], tmp_path)
+    download_parts([part(server, **known)], tmp_path)
     assert "Range" in server.gets()[1]
     assert (tmp_path / "a.zip").read_bytes() == DATA
 
 
 def test_without_version_and_md5_nothing_is_resumed(server, tmp_path):
     server.scripts["a.zip"] = [partial(serve, cut=100_000, etag=""), partial(serve, etag="")]
-    download([part(server, md5=None)], tmp_path)
+    download_parts([part(server, md5=None)], tmp_path)
     assert "Range" not in server.gets()[1]
     assert (tmp_path / "a.zip").read_bytes() == DATA
 
 
 def test_a_promised_length_that_is_too_long(server, tmp_path):
     server.scripts["a.zip"] = [partial(serve, promised=len(DATA) + 500)]
-    download([part(server)], tmp_path)
+    download_parts([part(server)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA
     assert server.gets()[1]["Range"] == f"bytes={len(DATA)}-"
 
@@ -199,7 +201,7 @@ def test_a_promised_length_that_is_too_long(server, tmp_path):
 @pytest.mark.parametrize("known", [{}, {"md5": None, "size": len(DATA)}])
 def test_a_promised_length_that_is_too_short(server, tmp_path, known):
     server.scripts["a.zip"] = [partial(serve, promised=len(DATA) - 500)]
-    download([part(server, **known)], tmp_path)
+    download_parts([part(server, **known)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA
     assert (tmp_path / "a.zip.bad").read_bytes() == DATA[:-500]
 
@@ -207,7 +209,7 @@ def test_a_promised_length_that_is_too_short(server, tmp_path, known):
 def test_a_server_that_always_lies_is_left(server, tmp_path):
     server.scripts["a.zip"] = [partial(serve, promised=len(DATA) + 500, ranges=False)] * 20
     with pytest.raises(OSError, match="given up at try 3"):
-        download([part(server)], tmp_path, retries=2)
+        download_parts([part(server)], tmp_path, retries=2)
     assert len(server.gets()) == 3
 
 
@@ -217,7 +219,7 @@ def test_a_body_of_unknown_length(server, tmp_path):
         handler.wfile.write(data)
 
     server.scripts["a.zip"] = [no_length]
-    download([part(server)], tmp_path)
+    download_parts([part(server)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA and len(server.gets()) == 1
 
 
@@ -226,16 +228,16 @@ def test_bytes_are_kept_as_sent_whatever_their_encoding(server, tmp_path):
         answer(handler, data, status=200, headers={"Content-Encoding": "gzip"}, body=data)
 
     server.scripts["a.zip"] = [encoded]
-    download([part(server)], tmp_path)
+    download_parts([part(server)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA
     assert server.gets()[0]["Accept-Encoding"] == "identity"
 
 
 def test_slow_servers_are_waited_for_and_silent_ones_asked_again(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(_download, "TIMEOUTS_S", (2.0, 0.4))
+    monkeypatch.setattr(download, "TIMEOUTS_S", (2.0, 0.4))
     server.scripts["a.zip"] = [partial(serve, piece=100_000, pause_s=0.2)]
     server.scripts["b.zip"] = [partial(serve, piece=100_000, pause_s=1.0)]
-    download([part(server), part(server, "b.zip")], tmp_path)
+    download_parts([part(server), part(server, "b.zip")], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA and len(server.gets("a.zip")) == 1
     assert (tmp_path / "b.zip").read_bytes() == OTHER and len(server.gets("b.zip")) > 1
 
@@ -246,7 +248,7 @@ def test_slow_servers_are_waited_for_and_silent_ones_asked_again(server, tmp_pat
 def test_wrong_once_is_fetched_again(server, tmp_path):
     server.scripts["a.zip"] = [lambda handler, data: serve(handler, OTHER)]
     said = []
-    download([part(server, md5=md5(DATA).upper())], tmp_path, say=said.append)
+    download_parts([part(server, md5=md5(DATA).upper())], tmp_path, say=said.append)
     assert (tmp_path / "a.zip").read_bytes() == DATA and (tmp_path / "a.zip.bad").read_bytes() == OTHER
     assert md5(DATA) in said[0] and md5(OTHER) in said[0] and "a.zip.bad" in said[0] and "\n" not in said[0]
 
@@ -254,7 +256,7 @@ def test_wrong_once_is_fetched_again(server, tmp_path):
 def test_wrong_twice_is_an_error(server, tmp_path):
     server.files["a.zip"] = OTHER
     with pytest.raises(ValueError) as caught:
-        download([part(server, md5=md5(DATA))], tmp_path)
+        download_parts([part(server, md5=md5(DATA))], tmp_path)
     message = one_line(caught.value)
     assert all(text in message for text in ("a.zip", md5(DATA), md5(OTHER), "a.zip.bad", "mirror"))
     assert len(server.gets()) == 2 and listing(tmp_path) == ["a.zip.bad"]
@@ -269,10 +271,10 @@ def test_wrong_twice_is_an_error(server, tmp_path):
 def test_a_file_that_changes_meanwhile_starts_anew(server, tmp_path, known, if_range, etag, size):
     server.scripts["a.zip"] = [partial(serve, cut=100_000)]
     with pytest.raises(OSError, match=r"a\.zip"):
-        download([part(server)], tmp_path, retries=0)
+        download_parts([part(server)], tmp_path, retries=0)
     server.files["a.zip"] = OTHER[:size]
     server.scripts["a.zip"] = [partial(serve, etag=etag, if_range=if_range)] * 2
-    download([part(server) if known else part(server, md5=None)], tmp_path)
+    download_parts([part(server) if known else part(server, md5=None)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == OTHER[:size]
     assert listing(tmp_path) == ["a.zip"] + ["verified.json"] * known
     assert server.gets()[1]["If-Range"] == '"1"'
@@ -284,7 +286,7 @@ def test_bytes_from_elsewhere_in_the_file_are_not_taken(server, tmp_path):
         answer(handler, data, status=206, headers=headers, body=data[50_000:250_000])
 
     server.scripts["a.zip"] = [partial(serve, cut=100_000), shifted]
-    download([part(server, md5=None)], tmp_path)
+    download_parts([part(server, md5=None)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA
 
 
@@ -292,24 +294,24 @@ def test_a_busy_server_is_asked_again_when_it_says(server, tmp_path):
     busy = partial(answer, status=503, headers={"Retry-After": "1"})
     server.scripts["a.zip"] = [busy, partial(answer, status=429), partial(answer, status=500)]
     begin, said = time.monotonic(), []
-    download([part(server)], tmp_path, say=said.append)
+    download_parts([part(server)], tmp_path, say=said.append)
     assert time.monotonic() - begin >= 1.0
     assert (tmp_path / "a.zip").read_bytes() == DATA
     assert [number in line for number, line in zip(("503", "429", "500"), said, strict=False)] == [True] * 3
 
 
 def test_retry_after_is_seconds_or_a_date_and_at_most_a_minute():
-    assert _http.retry_after("7") == 7.0
-    assert _http.retry_after("3600") == 60.0
-    assert 5.0 < _http.retry_after(formatdate(time.time() + 10, usegmt=True)) <= 10.0
-    assert _http.retry_after(formatdate(time.time() - 10, usegmt=True)) == 0.0
-    assert _http.retry_after("") is None and _http.retry_after("soon") is None
+    assert http.retry_after("7") == 7.0
+    assert http.retry_after("3600") == 60.0
+    assert 5.0 < http.retry_after(formatdate(time.time() + 10, usegmt=True)) <= 10.0
+    assert http.retry_after(formatdate(time.time() - 10, usegmt=True)) == 0.0
+    assert http.retry_after("") is None and http.retry_after("soon") is None
 
 
 def test_a_busy_server_is_left_in_the_end(server, tmp_path):
     server.scripts["a.zip"] = [partial(answer, status=503)] * 9
     with pytest.raises(OSError, match="answered 503; given up at try 4"):
-        download([part(server)], tmp_path, retries=3)
+        download_parts([part(server)], tmp_path, retries=3)
     assert len(server.gets()) == 4
 
 
@@ -325,7 +327,7 @@ def test_a_busy_server_is_left_in_the_end(server, tmp_path):
 def test_refusals_are_not_repeated(server, tmp_path, status, key, words):
     server.scripts["a.zip"] = [partial(answer, status=status)]
     with pytest.raises(OSError) as caught:
-        download([part(server)], tmp_path, key=key)
+        download_parts([part(server)], tmp_path, key=key)
     message = one_line(caught.value)
     assert words in message and "a.zip" in message and "127.0.0.1" in message
     assert len(server.gets()) == 1
@@ -335,7 +337,7 @@ def test_refusals_are_not_repeated(server, tmp_path, status, key, words):
 def test_impossible_addresses_are_not_repeated(tmp_path):
     said = []
     with pytest.raises(OSError, match="check the address"):
-        download([Part("a.zip", "example.invalid/a.zip")], tmp_path, say=said.append)
+        download_parts([Part("a.zip", "example.invalid/a.zip")], tmp_path, say=said.append)
     assert said == []
 
 
@@ -343,13 +345,13 @@ def test_a_web_page_is_no_file(server, tmp_path):
     page = partial(answer, status=200, headers={"Content-Type": "text/html"}, body=b"<p>wrong key")
     server.scripts["a.zip"] = [page]
     with pytest.raises(OSError, match="sent a web page instead of the file"):
-        download([part(server)], tmp_path)
+        download_parts([part(server)], tmp_path)
     assert not (tmp_path / "a.zip").exists()
 
 
 def test_416_finishes_a_part_that_is_complete(server, tmp_path):
     (tmp_path / "a.zip.part").write_bytes(DATA)
-    download([part(server)], tmp_path)
+    download_parts([part(server)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA
     assert len(server.gets()) == 1 and server.num_sent == 0
 
@@ -357,7 +359,7 @@ def test_416_finishes_a_part_that_is_complete(server, tmp_path):
 def test_416_starts_a_part_anew_that_is_too_long(server, tmp_path):
     (tmp_path / "a.zip.part").write_bytes(DATA + b"more")
     (tmp_path / "a.zip.part.json").write_text(json.dumps({"version": '"1"', "total": len(DATA)}))
-    download([part(server)], tmp_path)
+    download_parts([part(server)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA
     assert not (tmp_path / "a.zip.bad").exists()
 
@@ -367,9 +369,9 @@ def test_416_starts_a_part_anew_that_is_too_long(server, tmp_path):
 
 def test_what_is_complete_is_not_asked_for_again(server, tmp_path):
     parts = [part(server), part(server, "b.zip", md5=None)]
-    download(parts, tmp_path)
+    download_parts(parts, tmp_path)
     server.requests.clear()
-    download(parts, tmp_path)
+    download_parts(parts, tmp_path)
     assert server.requests == []
 
 
@@ -379,20 +381,20 @@ def test_what_was_put_there_is_verified_once(server, tmp_path, monkeypatch):
     path = tmp_path / "a.zip"
     path.write_bytes(DATA)
     for _ in range(3):
-        download([part(server)], tmp_path)
+        download_parts([part(server)], tmp_path)
     status = path.stat()
     entry = {"size": len(DATA), "mtime_ns": status.st_mtime_ns, "md5": md5(DATA)}
     assert len(hashed) == 1 and server.gets() == []
     assert json.loads((tmp_path / "verified.json").read_text()) == {"a.zip": entry}
     path.touch()
-    download([part(server)], tmp_path)
+    download_parts([part(server)], tmp_path)
     assert len(hashed) == 2 and server.gets() == []
 
 
 def test_what_was_put_there_and_is_wrong_is_kept_aside(server, tmp_path):
     (tmp_path / "a.zip").write_bytes(OTHER)
     (tmp_path / "b.zip").write_bytes(b"short")
-    download([part(server), part(server, "b.zip", md5=None, size=len(OTHER))], tmp_path)
+    download_parts([part(server), part(server, "b.zip", md5=None, size=len(OTHER))], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA and (tmp_path / "a.zip.bad").read_bytes() == OTHER
     assert (tmp_path / "b.zip").read_bytes() == OTHER and (tmp_path / "b.zip.bad").read_bytes() == b"short"
 
@@ -422,11 +424,11 @@ def test_too_little_space_is_told_before_anything_is_fetched(server, tmp_path, m
     space = [499_999]  # 200,000 + 300,000 bytes are to come
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, space[0]))
     with pytest.raises(OSError, match=r"0\.00 GB are still to come") as caught:
-        download(parts, tmp_path)
+        download_parts(parts, tmp_path)
     assert str(tmp_path) in one_line(caught.value)
     assert [request[:2] for request in server.requests] == [("HEAD", "b.zip")]
     space[0] = 500_000
-    download(parts, tmp_path)
+    download_parts(parts, tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA
 
 
@@ -441,7 +443,7 @@ def test_parts_come_at_once(server, tmp_path):
         serve(handler, data)
 
     server.scripts = {name: [together] for name in server.files}
-    download([part(server), part(server, "b.zip"), part(server)], tmp_path, jobs=2)
+    download_parts([part(server), part(server, "b.zip"), part(server)], tmp_path, jobs=2)
     assert (tmp_path / "a.zip").read_bytes() == DATA and (tmp_path / "b.zip").read_bytes() == OTHER
     assert len(server.gets()) == len(server.gets("b.zip")) == 1
 
@@ -452,7 +454,7 @@ def test_the_first_error_ends_the_others(server, tmp_path):
     server.scripts["b.zip"] = [lambda handler, data: (time.sleep(0.3), answer(handler, data, status=404))]
     begin = time.monotonic()
     with pytest.raises(OSError, match=r"b\.zip"):
-        download([part(server), part(server, "b.zip")], tmp_path)
+        download_parts([part(server), part(server, "b.zip")], tmp_path)
     assert time.monotonic() - begin < 3.0  # a.zip would have taken 9 s
     time.sleep(0.3)
     size = (tmp_path / "a.zip.part").stat().st_size
@@ -463,17 +465,17 @@ def test_the_first_error_ends_the_others(server, tmp_path):
 def test_the_bar_counts_the_bytes_of_the_files(server, tmp_path, monkeypatch):
     bars = []
 
-    class Bar(_download.tqdm):
+    class Bar(download.tqdm):
         def __init__(self, **options):
             super().__init__(**options | {"disable": False, "file": io.StringIO()})
             bars.append(self)
 
-    monkeypatch.setattr(_download, "tqdm", Bar)
+    monkeypatch.setattr(download, "tqdm", Bar)
     (tmp_path / "a.zip.part").write_bytes(DATA[:1000])
     server.scripts["a.zip"] = [lambda handler, data: serve(handler, OTHER), partial(serve, cut=5000)]
     server.scripts["b.zip"] = [partial(serve, cut=5000), partial(serve, ranges=False)]
     (tmp_path / "b.zip").write_bytes(b"wrong")
-    download([part(server), part(server, "b.zip")], tmp_path)
+    download_parts([part(server), part(server, "b.zip")], tmp_path)
     assert bars[0].initial == 1005
     assert bars[0].n == bars[0].total == len(DATA) + len(OTHER)
 
@@ -481,10 +483,10 @@ def test_the_bar_counts_the_bytes_of_the_files(server, tmp_path, monkeypatch):
 COMMAND = """
 import sys
 from pathlib import Path
-from corpora._download import download
-from corpora._verified import Part
+from preparation.download import download_parts
+from preparation.verified import Part
 url, folder, *sums = sys.argv[1:]
-download([Part(n, f"{url}/{n}", m) for n, m in zip(("a.zip", "b.zip"), sums)], Path(folder))
+download_parts([Part(n, f"{url}/{n}", m) for n, m in zip(("a.zip", "b.zip"), sums)], Path(folder))
 """
 
 
@@ -515,7 +517,7 @@ def test_killed_at_any_point_the_same_call_finishes(server, tmp_path):
             wait_for(lambda before=before, num_bytes=num_bytes: server.num_sent >= before + num_bytes)
             process.kill()
         assert process.returncode == -signal.SIGKILL
-    download([part(server), part(server, "b.zip")], tmp_path)
+    download_parts([part(server), part(server, "b.zip")], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA and (tmp_path / "b.zip").read_bytes() == OTHER
     assert listing(tmp_path) == ["a.zip", "b.zip", "verified.json"]
     assert any("Range" in headers for headers in server.gets())
@@ -528,7 +530,7 @@ def test_killed_at_any_point_the_same_call_finishes(server, tmp_path):
 )
 def test_ended_between_two_steps_the_same_call_finishes(server, tmp_path, monkeypatch, known, place, call):
     calls = iter(range(99))
-    target = _partial
+    target = partial_file
     *path, name = place.split(".")
     for step in path:
         target = getattr(target, step)
@@ -542,13 +544,13 @@ def test_ended_between_two_steps_the_same_call_finishes(server, tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(target, name, fails)
         if name == "write_text":
-            patch.setattr(_verified, name, fails)
+            patch.setattr(verified, name, fails)
         server.scripts["a.zip"] = [partial(serve, cut=100_000)]
         try:
-            download([part(server, **known)], tmp_path)
+            download_parts([part(server, **known)], tmp_path)
         except RuntimeError as error:
             assert str(error) == "killed here"
-    download([part(server, **known)], tmp_path)
+    download_parts([part(server, **known)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA
     assert listing(tmp_path) == ["a.zip"] + ["verified.json"] * (not known)
 
@@ -556,24 +558,24 @@ def test_ended_between_two_steps_the_same_call_finishes(server, tmp_path, monkey
 def test_ended_while_a_changed_file_starts_anew_the_same_call_finishes(server, tmp_path, monkeypatch):
     server.scripts["a.zip"] = [partial(serve, cut=100_000)]
     with pytest.raises(OSError, match=r"a\.zip"):
-        download([part(server, md5=None)], tmp_path, retries=0)
+        download_parts([part(server, md5=None)], tmp_path, retries=0)
     server.files["a.zip"], server.scripts["a.zip"] = OTHER, [partial(serve, etag='"2"')] * 9
 
-    def ends(path, text, original=_partial.write_text):
+    def ends(path, text, original=partial_file.write_text):
         original(path, text)
         raise RuntimeError("killed here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_partial, "write_text", ends)
+        patch.setattr(partial_file, "write_text", ends)
         with pytest.raises(RuntimeError, match="killed here"):
-            download([part(server, md5=None)], tmp_path)
-    download([part(server, md5=None)], tmp_path)
+            download_parts([part(server, md5=None)], tmp_path)
+    download_parts([part(server, md5=None)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == OTHER
 
 
 def test_notes_without_bytes_say_nothing(server, tmp_path):
     (tmp_path / "a.zip.part.json").write_text('{"version": "", "total": 0}')
-    download([part(server, md5=None)], tmp_path)
+    download_parts([part(server, md5=None)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA
 
 
@@ -591,7 +593,7 @@ def test_ctrl_c_ends_at_once_and_leaves_what_has_arrived(server, tmp_path):
     assert b"KeyboardInterrupt" in errors
     assert (tmp_path / "a.zip.part").is_file()
     silence.set()
-    download([part(server), part(server, "b.zip")], tmp_path)
+    download_parts([part(server), part(server, "b.zip")], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA and (tmp_path / "b.zip").read_bytes() == OTHER
 
 
@@ -631,7 +633,7 @@ KEYED = {
 @pytest.mark.parametrize("kind", KEYED)
 def test_the_key_is_shown_nowhere(server, tmp_path, monkeypatch, caplog, capfd, kind):
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr(_download, "TIMEOUTS_S", (0.2, 0.2))
+    monkeypatch.setattr(download, "TIMEOUTS_S", (0.2, 0.2))
     case = dict(KEYED[kind])
     server.scripts["a.zip"] = [case.pop("script", None)] * 9
     base_url = case.get("base_url", server.url.replace("http", "https") if "tls" in case else "")
@@ -639,7 +641,7 @@ def test_the_key_is_shown_nowhere(server, tmp_path, monkeypatch, caplog, capfd, 
     server.files["download"], server.scripts["download"] = DATA, server.scripts["a.zip"]
     said = []
     with pytest.raises((OSError, ValueError)) as caught:
-        download(
+        download_parts(
             [keyed], tmp_path, base_url=base_url, key=KEY, retries=2, say=lambda x: (said.append(x), print(x))
         )
     error = caught.value
@@ -660,5 +662,5 @@ def test_the_key_is_shown_nowhere(server, tmp_path, monkeypatch, caplog, capfd, 
 def test_the_mirror_takes_the_place_of_the_server(server, tmp_path):
     elsewhere = part(server)._replace(url="https://example.invalid/download?file=a.zip")
     server.files["mirror/a.zip"] = DATA
-    download([elsewhere], tmp_path, base_url=f"{server.url}/mirror/")
+    download_parts([elsewhere], tmp_path, base_url=f"{server.url}/mirror/")
     assert (tmp_path / "a.zip").read_bytes() == DATA

@@ -14,10 +14,9 @@ import pytest
 from conftest import ROOT, run_here, voice
 
 import dataprep
-from audio import Pack
-from corpora._convert import find_ffmpeg
-from files import read_train_list
-from scoring._trials import read_trials
+from audio.lists import read_train_list, read_trials
+from audio.pack import Pack
+from preparation.convert import find_ffmpeg
 
 STEPS = ["--download", "--concatenate", "--extract", "--convert", "--generate", "--check", "--pack"]
 KILLS = 10

@@ -16,17 +16,17 @@ from conftest import ROOT, assert_refused, run_here, wait_for
 from test_ranks import Batches, batches
 from torch import nn
 
-import checkpoint
 import options
 import runtime
 import trainSpeakerNet
-from models._averaged import average
-from models._memory import largest_batch
-from models._sync import SyncBatchNorm, synchronize
-from optimizer._update import Update
-from optimizer._watch import NonFinite
-from report import RunFolder
 from SpeakerNet import ModelTrainer, SpeakerNet
+from storage import checkpoint
+from storage.run_folder import RunFolder
+from training.averaging import average
+from training.memory import largest_batch
+from training.nonfinite import NonFinite
+from training.sync_batchnorm import SyncBatchNorm, synchronize
+from training.update import Update
 
 SCRIPT = "trainSpeakerNet.py"
 CLASSES = 7

@@ -15,19 +15,22 @@ import torch
 from conftest import ROOT, assert_refused, run_here, voice
 from torch.nn import functional as F
 
-import checkpoint
-import processes
 import runtime
 import trainSpeakerNet
 import tuneThreshold
-from audio import AudioFile, Recordings
-from embedding import CohortList, Embedder, Store
-from scoring import _fusion
-from scoring._calibration import Calibration
-from scoring._figures import eer
-from scoring._files import read_score_file
-from scoring._rates import error_rates
+from audio.recording import AudioFile
+from audio.recordings import Recordings
+from distributed import signals
+from evaluation.cohort import CohortList
+from evaluation.embedder import Embedder
+from evaluation.store import Store
+from metrics import fusion
+from metrics.calibration import Calibration
+from metrics.figures import eer
+from metrics.rates import error_rates
+from metrics.score_files import read_score_file
 from SpeakerNet import SpeakerNet
+from storage import checkpoint
 
 SCRIPT = "trainSpeakerNet.py"
 
@@ -123,12 +126,12 @@ def test_whole_recordings_share_padded_batches_where_that_pays(corpus, tmp_path)
     recordings = Recordings(str(tmp_path), [f"{number}.wav" for number in range(5)])
     embedder = Embedder(recordings, args, runtime.CPU, lambda remarks: None)
     network = SpeakerNet.build(args)
-    alone = embedder.embed(network, True, processes.StopSignal()).vectors
+    alone = embedder.embed(network, True, signals.StopSignal()).vectors
     batches = []
     plain = network.embed_unequal
     network.embed_unequal = lambda waves: (batches.append([len(wave) for wave in waves]), plain(waves))[1]
     embedder.pads = True
-    together = embedder.embed(network, True, processes.StopSignal()).vectors
+    together = embedder.embed(network, True, signals.StopSignal()).vectors
     assert batches == [[8000, 11200, 17600, 25600, 32000]]
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
@@ -141,7 +144,7 @@ def test_the_report_shows_what_was_found(trained, model, corpus, tmp_path):
     result = evaluate(model, corpus, tmp_path, "--test_list", trials, "--calibrate")
     assert result.returncode == 0, result.stderr
     llrs = read_score_file(str(tmp_path / "result" / "eval" / "all.llr.txt"))
-    plain = _fusion.cross_validated([str(tmp_path / "result" / "eval" / "all.scores.txt")])
+    plain = fusion.cross_validated([str(tmp_path / "result" / "eval" / "all.scores.txt")])
     np.testing.assert_allclose(llrs.scores, plain.llr, rtol=1e-6)
     assert "calibration loss" in result.stdout
     path = tmp_path / "result" / "eval" / "report.html"
@@ -166,14 +169,14 @@ def test_without_matplotlib_there_is_a_note(model, corpus, tmp_path, monkeypatch
 def test_a_stop_keeps_what_was_embedded(model, corpus, tmp_path):
     args = trainSpeakerNet.parse(corpus.options(tmp_path, nDataLoaderThread=0))[0]
     listed = CohortList(args, runtime.CPU, lambda remarks: None, tmp_path)  # 30 recordings
-    network, stop = SpeakerNet.build(args), processes.StopSignal()
+    network, stop = SpeakerNet.build(args), signals.StopSignal()
     calls = []
     stop.check = lambda: calls.append(1) or (len(calls) > 2 and stop_now())
 
     def stop_now():
-        raise processes.Stopped(15)
+        raise signals.Stopped(15)
 
-    with pytest.raises(processes.Stopped):
+    with pytest.raises(signals.Stopped):
         listed.embedder.embed(network, True, stop)
     [path] = tmp_path.glob("*.npz")
     with np.load(path) as content:
@@ -220,7 +223,7 @@ def test_an_own_speaker_is_known_by_path_or_folder(corpus, tmp_path):
     args = trainSpeakerNet.parse(words)[0]
     listed = CohortList(args, runtime.CPU, lambda remarks: None)
     assert len(listed.labels) == 12 and len(listed.embedder.recordings) == 12
-    cohort = listed.prepare(SpeakerNet.build(args), True, processes.StopSignal(), None)
+    cohort = listed.prepare(SpeakerNet.build(args), True, signals.StopSignal(), None)
     assert cohort.entries.shape == (6, 512) and cohort.mean is None
     assert cohort.speakers_of(["spk3/0.wav", "x/spk4/new.wav", "other/1.wav"]).tolist() == [3, 4, -1]
 

@@ -20,8 +20,8 @@ from collections import namedtuple
 import pytest
 from conftest import ROOT
 
-import corpora._extract as module
-from corpora._extract import Joined, check_joined, extract
+from preparation import extract as module
+from preparation.extract import Joined, check_joined, extract_archive
 
 RANDOM = random.Random(1)
 GOOD = {
@@ -180,7 +180,7 @@ def test_archives_come_out_as_they_went_in(tmp_path, kind, count):
     archive = MAKE[kind](tmp_path / "a.data")  # told by its contents: the name says nothing
     parts = split(archive, count) if count > 1 else archive
     before = set(tmp_path.iterdir())
-    assert extract(parts, tmp_path / "x" / "target", name="a.zip") == len(GOOD)
+    assert extract_archive(parts, tmp_path / "x" / "target", name="a.zip") == len(GOOD)
     assert files_of(tmp_path / "x" / "target") == GOOD
     assert set(tmp_path.iterdir()) - before == {tmp_path / "x"}  # no joined copy
 
@@ -189,7 +189,11 @@ def test_folders_dots_and_empty_folders_in_archives(tmp_path):
     folder = header("./corpus", tarfile.DIRTYPE, mode=0o700)
     tar_of(tmp_path / "a.tgz", {"./corpus/./x": b"1"}, [folder, header(".", tarfile.DIRTYPE)])
     zip_of(tmp_path / "b.zip", {"./": b"", "corpus/": b"", "corpus//y": b"2"})
-    assert extract(tmp_path / "a.tgz", tmp_path / "t") == extract(tmp_path / "b.zip", tmp_path / "t") == 1
+    assert (
+        extract_archive(tmp_path / "a.tgz", tmp_path / "t")
+        == extract_archive(tmp_path / "b.zip", tmp_path / "t")
+        == 1
+    )
     assert files_of(tmp_path / "t") == {"corpus/x": b"1", "corpus/y": b"2"}
 
 
@@ -198,7 +202,7 @@ def test_modes_are_plain_whatever_the_archive_and_the_umask_say(tmp_path):
     tar_of(tmp_path / "a.tar.gz", {}, [info, header("a/b", tarfile.DIRTYPE, mode=0o7777)])
     old = os.umask(0o077)
     try:
-        extract(tmp_path / "a.tar.gz", tmp_path / "t")
+        extract_archive(tmp_path / "a.tar.gz", tmp_path / "t")
     finally:
         assert os.umask(old) == 0o077  # as it was
     modes = {path: stat.S_IMODE((tmp_path / "t" / path).stat().st_mode) for path in ("a", "a/b", "a/b/run")}
@@ -209,20 +213,22 @@ def test_modes_are_plain_whatever_the_archive_and_the_umask_say(tmp_path):
 def test_only_some(tmp_path, synced, monkeypatch):
     archive = zip_of(tmp_path / "a.zip")
     first = lambda path: path.startswith("corpus/id1/")  # noqa: E731
-    assert extract(archive, tmp_path / "t", only=first) == 2
+    assert extract_archive(archive, tmp_path / "t", only=first) == 2
     assert set(files_of(tmp_path / "t")) == {"corpus/id1/one.wav", "corpus/id1/empty.wav"}
     (tmp_path / "t/corpus/id1/one.wav").write_bytes(bytes(3_000))
     with monkeypatch.context() as patched:
         patched.setattr(module.hashlib, "file_digest", None)  # the marker is believed: nothing is compared
-        assert extract(archive, tmp_path / "t", only=first) == 2 and synced == ["sync"]
+        assert extract_archive(archive, tmp_path / "t", only=first) == 2 and synced == ["sync"]
     (tmp_path / "t/corpus/id1/one.wav").write_bytes(GOOD["corpus/id1/one.wav"])
-    assert extract(archive, tmp_path / "t", only=lambda path: path.endswith(".txt")) == 1  # another choice
+    assert (
+        extract_archive(archive, tmp_path / "t", only=lambda path: path.endswith(".txt")) == 1
+    )  # another choice
     assert len(files_of(tmp_path / "t")) == 3
-    assert extract(archive, tmp_path / "t") == 5
+    assert extract_archive(archive, tmp_path / "t") == 5
     assert files_of(tmp_path / "t") == GOOD
     hostile = zip_of(tmp_path / "b.zip", {"good": b"1", "../bad": b"2"})
     with pytest.raises(ValueError, match="leads elsewhere"):
-        extract(hostile, tmp_path / "t", only=lambda path: path == "good")
+        extract_archive(hostile, tmp_path / "t", only=lambda path: path == "good")
 
 
 def test_free_space_is_checked_first(tmp_path, monkeypatch):
@@ -230,9 +236,11 @@ def test_free_space_is_checked_first(tmp_path, monkeypatch):
     archive = tar_of(tmp_path / "a.tar.gz")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(1_000_000))
     with pytest.raises(OSError, match=r"2,\d+,\d+ bytes needed, 1,000,000 free") as error:
-        extract(archive, tmp_path / "t")
+        extract_archive(archive, tmp_path / "t")
     assert "\n" not in str(error.value) and not (tmp_path / "t").exists()
-    assert extract(archive, tmp_path / "t", only=lambda path: "id1" in path) == 2  # for these there is room
+    assert (
+        extract_archive(archive, tmp_path / "t", only=lambda path: "id1" in path) == 2
+    )  # for these there is room
 
 
 # Runs that were interrupted
@@ -240,7 +248,7 @@ def test_free_space_is_checked_first(tmp_path, monkeypatch):
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-import corpora._extract as module
+import preparation.extract as module
 count = int(sys.argv[4])
 def killing(function):
     def wrapped(*args):
@@ -288,9 +296,9 @@ def test_a_killed_run_is_continued(tmp_path, kind, point, count):
     )
     assert not (target / ".extracted-a.data.json").exists()
     stamps = {name: (target / name).stat().st_ino for name in there}
-    assert extract(archive, target) == len(GOOD)
+    assert extract_archive(archive, target) == len(GOOD)
     assert {name: (target / name).stat().st_ino for name in there} == stamps  # not written again
-    extract(archive, tmp_path / "uninterrupted")
+    extract_archive(archive, tmp_path / "uninterrupted")
     assert tree(target) == tree(tmp_path / "uninterrupted")
 
 
@@ -302,7 +310,7 @@ def test_a_file_with_other_contents_is_replaced(tmp_path, kind):
         bytes(len(GOOD["corpus/readme.txt"]))
     )  # a power cut's zeros
     (tmp_path / "t/corpus/other.txt").write_bytes(b"the user's")
-    extract(archive, tmp_path / "t")
+    extract_archive(archive, tmp_path / "t")
     assert files_of(tmp_path / "t") == {**GOOD, "corpus/other.txt": b"the user's"}
 
 
@@ -310,7 +318,7 @@ def test_the_marker_is_believed_as_long_as_the_archive_is_the_same(tmp_path, mon
     archive, target = zip_of(tmp_path / "a.zip"), tmp_path / "t"
     monkeypatch.setattr(module, "write_text", lambda *args: (synced.append("marker"), write_text(*args)))
     write_text = sys.modules["files"].write_text
-    extract(archive, target)
+    extract_archive(archive, target)
     assert synced == ["sync", "marker"]  # or a power cut could leave the marker without the files
     marker = json.loads((target / ".extracted-a.zip.json").read_text())
     status = archive.stat()
@@ -321,24 +329,27 @@ def test_the_marker_is_believed_as_long_as_the_archive_is_the_same(tmp_path, mon
         "count": 5,
     }
     (target / "corpus/readme.txt").write_text("changed")
-    assert extract(archive, target) == 5 and synced == ["sync", "marker"]  # at once: nothing looked at
+    assert extract_archive(archive, target) == 5 and synced == [
+        "sync",
+        "marker",
+    ]  # at once: nothing looked at
     assert (target / "corpus/readme.txt").read_text() == "changed"
     os.utime(archive, ns=(0, 12345))
-    assert extract(archive, target) == 5 and files_of(target) == GOOD
+    assert extract_archive(archive, target) == 5 and files_of(target) == GOOD
     (target / ".extracted-a.zip.json").write_text("{")
     (target / "corpus/readme.txt").unlink()
-    assert extract(archive, target) == 5 and files_of(target) == GOOD
+    assert extract_archive(archive, target) == 5 and files_of(target) == GOOD
 
 
 def test_archives_share_a_target_without_touching_each_others_records(tmp_path):
     target = tmp_path / "t"
-    extract(zip_of(tmp_path / "train-clean", {"a": b"1"}), target)
+    extract_archive(zip_of(tmp_path / "train-clean", {"a": b"1"}), target)
     (target / ".extracting-train-clean-77").write_bytes(b"another run's")
-    extract(zip_of(tmp_path / "train", {"b": b"2"}), target)
+    extract_archive(zip_of(tmp_path / "train", {"b": b"2"}), target)
     (target / ".extracting-train-77").write_bytes(b"left over")
     (target / "..extracted-train.json.77.tmp").write_bytes(b"left over")
     os.utime(tmp_path / "train", ns=(0, 1))
-    extract(tmp_path / "train", target)
+    extract_archive(tmp_path / "train", target)
     markers = {".extracted-train-clean.json", ".extracted-train.json"}
     assert set(tree(target)) == {"a", "b", ".extracting-train-clean-77", *markers}
 
@@ -581,7 +592,7 @@ def place(tmp_path):
 
 def refused(archive, target, words, **limits):
     with pytest.raises((ValueError, OSError), match=words) as error:
-        extract(archive, target, **limits)
+        extract_archive(archive, target, **limits)
     assert "\n" not in str(error.value) and str(error.value).isprintable() and len(str(error.value)) < 600
     assert str(error.value).startswith("archive.tar.gz: ")
 
@@ -611,7 +622,7 @@ def test_archives_that_hold_too_much_are_refused(place, make, limit):
     archive = make(place.parent / "archive.tar.gz")  # 5 files in 5 folders
     num_bytes = sum(len(data) for data in GOOD.values())
     assert num_bytes == 12 + 3_000 + 70_000 + 2 * 2**20 + 17 == 2_170_181
-    assert extract(archive, place / "enough", max_files=10, max_bytes=num_bytes) == 5
+    assert extract_archive(archive, place / "enough", max_files=10, max_bytes=num_bytes) == 5
     refused(archive, place / "target", "over .* files", **limit)
     assert not (place / "target").exists()
 
@@ -645,5 +656,5 @@ def test_damage_within_a_zip_leaves_whole_files_only(place):
 
 def test_missing_archives_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"No such file.*nowhere\.zip"):
-        extract(tmp_path / "nowhere.zip", tmp_path / "t")
+        extract_archive(tmp_path / "nowhere.zip", tmp_path / "t")
     assert list(tmp_path.iterdir()) == []

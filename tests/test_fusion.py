@@ -9,11 +9,11 @@ import pytest
 from conftest import assert_refused, run_here, run_script
 
 import tuneThreshold as tune
-from scoring import _files as scorefiles
-from scoring._calibration import Calibration, cross_validate, fit
-from scoring._costs import cllr, min_cllr
-from scoring._files import read_score_file
-from scoring._rates import error_rates
+from metrics import score_files as scorefiles
+from metrics.calibration import Calibration, cross_validate, fit
+from metrics.costs import cllr, min_cllr
+from metrics.rates import error_rates
+from metrics.score_files import read_score_file
 
 SPEAKERS, TAKES = 12, 4
 
@@ -438,7 +438,7 @@ def test_files_are_written_whole_or_not_at_all(systems, tmp_path, monkeypatch):
     def full_disk(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("files.os.fsync", full_disk)
+    monkeypatch.setattr("storage.files.os.fsync", full_disk)
     assert_refused(refused(*words, "--p_target", 0.1), "No space left", "llr.txt")
     assert (tmp_path / "new" / "llr.txt").read_text() == before
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["llr.txt"]

@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 import options
 import tuneThreshold
 from loss import _head, _pairs
-from scoring._rates import error_rates
+from metrics.rates import error_rates
 
 
 def test_amsoftmax_takes_the_margin_off_the_true_cosine_only():

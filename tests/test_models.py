@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-import flags
 import options
+from options import flags
 from SpeakerNet import SpeakerNet
 
 

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 import options
 import tuneThreshold
+from metrics.rates import error_rates
 from normalization import _cohort
 from normalization._cohort import Statistics, speaker_means, subtract_mean
-from scoring._rates import error_rates
 
 NAMES = options.available("normalization")
 BY_COHORT = [name for name in NAMES if name != "none"]

@@ -4,12 +4,12 @@ import pytest
 import torch
 from conftest import ROOT, assert_refused, run_here
 
-import checkpoint
-import flags
 import inferSpeakerNet
 import options
 import trainSpeakerNet
+from options import flags
 from SpeakerNet import SpeakerNet
+from storage import checkpoint
 
 SCRIPT = "trainSpeakerNet.py"
 OLD_NAMES = {  # ours -> voxceleb_trainer's, for ResNetSE34L with SAP

@@ -3,10 +3,10 @@
 import pytest
 from conftest import ROOT, assert_refused, run_script
 
-import flags
 import options
 import trainSpeakerNet
-from options import resolve
+from options import flags
+from options.resolve import resolve
 
 NEEDED = ["--model", "ResNetSE34L", "--trainfunc", "angleproto"]
 

@@ -6,8 +6,8 @@ import soundfile
 import torch
 from conftest import voice
 
-import flags
 import options
+from options import flags
 from SpeakerNet import SpeakerNet
 
 SPEAKERS, UTTERANCES, SAMPLES = 4, 2, 8240  # half a second each

@@ -14,9 +14,11 @@ import pytest
 import soundfile
 from conftest import ROOT, assert_refused, heed_ctrl_c, run_here, voice
 
-from audio import AudioError, Pack, Recordings
-from corpora import _pack
-from corpora._pack import damaged, read_int16, write_pack
+from audio.pack import Pack
+from audio.recording import AudioError
+from audio.recordings import Recordings
+from preparation import pack
+from preparation.pack import damaged, read_int16, write_pack
 
 SCRIPT = """
 import sys, time
@@ -190,7 +192,7 @@ def test_checksums_are_those_of_the_samples(recordings, tmp_path):
 
 @inherited
 def test_a_killed_process_is_one_line_and_leaves_nothing(recordings, tmp_path, monkeypatch):
-    monkeypatch.setattr(_pack, "read_int16", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(pack, "read_int16", lambda _: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(OSError, match=r"^packing: a process was killed[^\n]*with fewer --workers$"):
         write_pack(*recordings, tmp_path / "pack", workers=2)
     assert list((tmp_path / "pack").iterdir()) == []

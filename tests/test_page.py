@@ -14,14 +14,13 @@ import pytest
 import soundfile
 from conftest import ROOT, voice
 
-import page
-import plots
 import tuneThreshold as tune
-from audio import AudioFile
-from scoring import _measured as measured
-from scoring._bootstrap import interval, resampled
-from scoring._files import read_score_file, units_of
-from scoring._rates import error_rates
+from audio.recording import AudioFile
+from metrics import summary as measured
+from metrics.bootstrap import interval, resampled
+from metrics.rates import error_rates
+from metrics.score_files import read_score_file, units_of
+from report import page, plots
 
 NASTY = "spk0/<script>alert(1)</script> & 'x' \"y\" #1?%20.wav"
 RUN = {

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-import flags
 import options
 import runtime
-from options import KINDS
+from options import flags
+from options.plugins import KINDS
 
 
 def every(*kinds):

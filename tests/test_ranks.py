@@ -12,15 +12,14 @@ import torch
 from torch import multiprocessing
 from tqdm import tqdm
 
+import distributed
 import options
-import processes
-import ranks
 import runtime
 import trainSpeakerNet
 from DatasetLoader import TrainBatch
-from models._sync import synchronize
-from ranks import _life, _meeting
+from distributed import heartbeat, launch, rendezvous
 from SpeakerNet import ModelTrainer, SpeakerNet
+from training.sync_batchnorm import synchronize
 
 STEPS, SPEAKERS, UTTERANCES, SAMPLES, CLASSES = 20, 6, 2, 4_000, 7
 
@@ -36,11 +35,11 @@ def _enter(rank, count, port, work, arguments, results):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     tqdm.set_lock(threading.RLock())  # its own is a semaphore, which ending at once leaves behind
-    ranks.meet()
-    ranks.join(runtime.CPU, 60.0)
+    distributed.meet()
+    distributed.join(runtime.CPU, 60.0)
     results[rank] = work(*arguments)
-    ranks.leave()
-    processes.end_at_once(0)
+    distributed.leave()
+    launch.end_at_once(0)
 
 
 def in_processes(count, work, *arguments):
@@ -53,7 +52,7 @@ def in_processes(count, work, *arguments):
 
 def batches():
     """What each step trains on: this process's speakers of a batch that is the same for any number."""
-    rank, num_ranks = ranks.place()
+    rank, num_ranks = distributed.place()
     for step in range(STEPS):
         generator = torch.Generator().manual_seed(step)
         crops = torch.randn(SPEAKERS, UTTERANCES, SAMPLES, generator=generator)
@@ -88,10 +87,10 @@ def curve(*words):
         network.loss.shard()
     trainer = ModelTrainer(network, args, runtime.CPU, STEPS, CLASSES, lambda _: None, lambda *_: None)
     sums = []
-    trainer.train_epoch(Batches(), "", (1, 1), lambda: sums.append(ranks.all_sum(trainer.sums).clone()))
-    sums = torch.stack([*sums, ranks.all_sum(trainer.sums)])
-    assert sums[-1, 2] == STEPS * ranks.place()[1]
-    return sums.diff(dim=0)[:, 0] / ranks.place()[1], trainer.weights(network)
+    trainer.train_epoch(Batches(), "", (1, 1), lambda: sums.append(distributed.all_sum(trainer.sums).clone()))
+    sums = torch.stack([*sums, distributed.all_sum(trainer.sums)])
+    assert sums[-1, 2] == STEPS * distributed.place()[1]
+    return sums.diff(dim=0)[:, 0] / distributed.place()[1], trainer.weights(network)
 
 
 def _come(rank, count, port, results, seconds):
@@ -102,16 +101,16 @@ def _come(rank, count, port, results, seconds):
         "MASTER_PORT": str(port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
-    _meeting.MEETING_S, _life.BEAT_S, _life.SILENCE_S = seconds, 0.1, 0.5
+    rendezvous.MEETING_S, heartbeat.BEAT_S, heartbeat.SILENCE_S = seconds, 0.1, 0.5
 
     def on_loss(reason):
         results[rank] = reason
         os._exit(0)
 
     try:
-        ranks.meet(on_loss)
+        distributed.meet(on_loss)
     except OSError as error:
-        on_loss(ranks.last_word(str(error), bool(ranks.lost(error))))
+        on_loss(distributed.last_word(str(error), bool(distributed.lost(error))))
     results[rank] = "met"
     time.sleep(60)
 
@@ -167,10 +166,10 @@ def start(work, *arguments):
 def _start_anew(rank, port, attempt, results):
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": str(attempt * rank)}
-    ranks.meet()
-    ranks.join(runtime.CPU, 60.0)
-    told = ranks.gather_everywhere((rank, attempt))
-    results[rank, attempt] = told, ranks.last_word("gone")
+    distributed.meet()
+    distributed.join(runtime.CPU, 60.0)
+    told = distributed.gather_everywhere((rank, attempt))
+    results[rank, attempt] = told, distributed.last_word("gone")
     os._exit(0)  # as if killed
 
 

@@ -10,13 +10,13 @@ import soundfile
 import torch
 from torch import Tensor
 
-import checkpoint
 import inferSpeakerNet
 import options
 import trainSpeakerNet
 from features.logmel import Features
 from features.sinc import Features as SincFeatures
 from SpeakerNet import SpeakerNet
+from storage import checkpoint
 
 NUM_SAMPLES = 32_240
 

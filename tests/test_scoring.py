@@ -6,9 +6,10 @@ import torch
 from torch.nn import functional as F
 
 import options
-from scoring import _trials
-from scoring._files import read_scores
-from scoring._trials import Trials, read_trials, score_trials, write_scores
+from audio.lists import Trials, read_trials
+from evaluation import trials as trials_module
+from evaluation.trials import score_trials, write_scores
+from metrics.score_files import read_scores
 
 
 def trials_of(tmp_path, text):
@@ -80,7 +81,7 @@ LOOPS = {  # whole recordings (1, D) and crops (K, D) of both sides, normalised 
 @pytest.mark.parametrize("name", options.available("scoring"))
 @pytest.mark.parametrize("normalize", [True, False])
 def test_scores_equal_a_loop_over_trials(name, normalize, block_values, monkeypatch):
-    monkeypatch.setattr(_trials, "BLOCK_VALUES", block_values)
+    monkeypatch.setattr(trials_module, "BLOCK_VALUES", block_values)
     torch.manual_seed(0)
     crops, whole, trials = torch.randn(9, 4, 16), torch.randn(9, 1, 16), random_trials()
     scoring = options.plugin("scoring", name)(4800, 4)

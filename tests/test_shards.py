@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import multiprocessing
 
+import distributed
 import options
-import ranks
+from distributed.launch import end_at_once
 from loss import _head, _sharded
-from processes import end_at_once
 
 DIM, CLASSES, STEPS, SEEDS = 8, 11, 20, range(3)  # 11 classes: 6 + 5, or 4 + 4 + 3
 CASES = {
@@ -38,14 +38,14 @@ def head(case, **settings):
 def batch(step):
     """What this process has of the step's batch: (S, 2, D), (S,)."""
     torch.manual_seed(100 + step)
-    rank, num_ranks = ranks.place()
+    rank, num_ranks = distributed.place()
     inputs, labels = torch.randn(6, 2, DIM), torch.randint(CLASSES, (6,))
     return inputs.chunk(num_ranks)[rank], labels.chunk(num_ranks)[rank]
 
 
 def train(case):
     """Some steps as DistributedDataParallel makes them -> what can be seen of them."""
-    num_ranks = ranks.place()[1]
+    num_ranks = distributed.place()[1]
     loss_fn, network = head(case)
     loss_fn.shard()
     optimizer = torch.optim.SGD([network, *loss_fn.parameters()], lr=0.1, momentum=0.9, weight_decay=1e-3)
@@ -57,7 +57,7 @@ def train(case):
         loss, accuracy = loss_fn(embeddings, labels)
         optimizer.zero_grad()
         loss.backward()
-        network.grad = ranks.all_sum(network.grad) / num_ranks
+        network.grad = distributed.all_sum(network.grad) / num_ranks
         if step == 0:
             seen["embeddings"] = embeddings.grad / num_ranks
             seen["network"] = network.grad.clone()
@@ -97,7 +97,7 @@ def together():
         results[f"joined {name}"] = _sharded.joined(part, len(tensor))
         results[f"first {name}"] = _sharded.joined(part, len(tensor), first_only=True)
     try:
-        options.plugin("loss", "softmax")(DIM, ranks.place()[1] - 1).shard()
+        options.plugin("loss", "softmax")(DIM, distributed.place()[1] - 1).shard()
     except ValueError as error:
         results["refusal"] = str(error)
     return results
@@ -111,10 +111,10 @@ def work(rank, ports, folder):
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_ranks, "MASTER_PORT": ports[num_ranks]}
         os.environ |= {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
         if rank < num_ranks:
-            ranks.meet()
-            ranks.join(torch.device("cpu"), 60.0)
+            distributed.meet()
+            distributed.join(torch.device("cpu"), 60.0)
             torch.save(together(), folder / f"{num_ranks}-{rank}.pt")
-            ranks.leave()
+            distributed.leave()
     end_at_once(0)
 
 

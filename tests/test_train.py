@@ -16,17 +16,17 @@ import soundfile
 import torch
 from conftest import ROOT, Corpus, assert_refused, run_here, run_script, wait_for
 
-import checkpoint
 import DatasetLoader
-import processes
-import report
 import runtime
 import trainSpeakerNet
 import tuneThreshold
-from corpora._pack import write_pack
-from optimizer._update import Update
-from scoring import _files as scorefiles
-from scoring._rates import error_rates
+from distributed import launch, signals
+from metrics import score_files as scorefiles
+from metrics.rates import error_rates
+from preparation.pack import write_pack
+from storage import checkpoint
+from training import profile
+from training.update import Update
 
 SCRIPT = "trainSpeakerNet.py"
 
@@ -170,7 +170,7 @@ def test_interrupted_and_started_again_equals_uninterrupted(corpus, tmp_path, si
     assert scores[0] == scores[1]
 
 
-class StopAfter(processes.StopSignal):
+class StopAfter(signals.StopSignal):
     """A signal that comes after so many steps."""
 
     steps = 0
@@ -191,7 +191,7 @@ def test_a_stop_between_any_two_steps_goes_on_with_the_next_batch(corpus, tmp_pa
         for steps in stops:
             StopAfter.steps = steps
             with monkeypatch.context() as patch:
-                patch.setattr(processes, "StopSignal", StopAfter)
+                patch.setattr(launch, "StopSignal", StopAfter)
                 stopped = run_here(SCRIPT, *words)
             assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
         result = run_here(SCRIPT, *words)
@@ -261,8 +261,8 @@ def test_too_little_shared_memory_is_explained(corpus, tmp_path, monkeypatch):
 
 
 def test_the_profile_says_where_the_time_goes(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(report.Profile, "STEPS", 4)
-    monkeypatch.setattr("training.LONG_WAIT", -1.0)
+    monkeypatch.setattr(profile.Profile, "STEPS", 4)
+    monkeypatch.setattr("run.LONG_WAIT", -1.0)
     changes = {
         "max_epoch": 2,
         "test_list": "",

@@ -12,11 +12,11 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 
 import tuneThreshold as tune
-from scoring import _files as scorefiles
-from scoring._bootstrap import interval, resampled
-from scoring._costs import act_dcf, cllr, min_cllr, roc_hull
-from scoring._files import RESAMPLING
-from scoring._rates import error_rates, sort_trials, weighted_rates
+from metrics import score_files as scorefiles
+from metrics.bootstrap import interval, resampled
+from metrics.costs import act_dcf, cllr, min_cllr, roc_hull
+from metrics.rates import error_rates, sort_trials, weighted_rates
+from metrics.score_files import RESAMPLING
 
 
 def brute_force(scores, labels, p_target=0.05):
@@ -213,7 +213,7 @@ def speaker_trials(seed, speakers=20, count=800, spread=1.0):
 
 @pytest.mark.parametrize("every_point", [False, True])
 def test_replicates_are_physically_repeated_trials(every_point, monkeypatch):
-    monkeypatch.setattr("scoring._bootstrap.FINENESS", 50)
+    monkeypatch.setattr("metrics.bootstrap.FINENESS", 50)
     scores, labels, units = speaker_trials(0)
     generator = np.random.default_rng(5)
     for rates in resampled(scores, labels, units, 5, 5, every_point):

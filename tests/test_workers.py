@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from corpora._workers import _ctrl_c_waits, in_processes
+from preparation.workers import _ctrl_c_waits, in_processes
 
 
 def square(part):

@@ -1,0 +1,1 @@
+"""Recordings: list files, reading and cropping, packs, augmentation and the noises for it."""

@@ -1,0 +1,157 @@
+"""Noise, music, babble, reverberation, speed, codec-like damage and gain on crops of training speech.
+
+What happens to an utterance is drawn from its own generator (`Augmenter.draw`, in a worker process); the
+arithmetic is batched and the same on any device (`apply_effects`).
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from audio.effects import SILENCE, Drawn
+from audio.noise import MUSAN, NOISES, Material
+from audio.recording import Audio
+
+KINDS = (*NOISES, "reverb", "speed", "band", "mulaw", "gain")
+LOW_EDGES, HIGH_EDGES = (50.0, 300.0), (3000.0, 7500.0)  # Hz, of telephones, codecs and microphones
+Span = tuple[float, float]
+
+
+class Choice(NamedTuple):
+    """What a stage does with this probability: kinds of augmentation, one after the other."""
+
+    probability: float
+    kinds: tuple[str, ...]
+
+
+def read_chain(text: str) -> list[list[Choice]]:
+    """`reverb:0.5 noise:0.3|babble+music:0.3` -> stages in order, each a choice of at most one.
+
+    Raises:
+        ValueError: another form, an unknown kind, or probabilities that add up to more than 1.
+    """
+    stages = [[_read_choice(text, word) for word in stage.split("|")] for stage in text.split()]
+    for stage in stages:
+        if sum(choice.probability for choice in stage) > 1.0 + 1e-9:
+            raise ValueError(f"--augment_chain {text}: the probabilities of a stage add up to more than 1")
+    speeds = [n for n, stage in enumerate(stages) if any("speed" in choice.kinds for choice in stage)]
+    alone = [choice.kinds for choice in stages[0]] == [("speed",)] if stages else False
+    if not stages or (speeds and not (speeds == [0] and alone)):
+        raise ValueError(f"--augment_chain {text!r}: expected stages; speed is one of its own, the first")
+    return stages
+
+
+def kinds_of(stages: list[list[Choice]]) -> set[str]:
+    """Stages -> the kinds in them."""
+    return {kind for stage in stages for choice in stage for kind in choice.kinds}
+
+
+def _read_choice(text: str, word: str) -> Choice:
+    names, _, share = word.partition(":")
+    kinds = tuple(names.split("+"))
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise ValueError(f"--augment_chain {text}: {unknown[0]!r} is unknown; there are {', '.join(KINDS)}")
+    try:
+        probability = float(Fraction(share))
+    except (ValueError, ZeroDivisionError):
+        probability = 0.0
+    if not 0.0 < probability <= 1.0:
+        raise ValueError(
+            f"--augment_chain {text}: expected KIND:PROBABILITY with 0 < PROBABILITY <= 1, got {word}"
+        )
+    return Choice(probability, kinds)
+
+
+# Effects: what is done to some rows (n,) of a batch. Named tuples travel between processes and to a GPU.
+
+
+class Ranges(NamedTuple):
+    """What is drawn uniformly; of babble the number of voices, and the SNR of their sum."""
+
+    snr_db: dict[str, Span]
+    voices: Span
+    gain_db: Span
+
+
+class Augmenter:
+    """Draws what happens to each utterance, and gathers it for a batch."""
+
+    def __init__(
+        self, stages: list[list[Choice]], material: Material, ranges: Ranges, speeds: Sequence[float]
+    ) -> None:
+        self.material, self.ranges = material, ranges
+        first = stages[0][0]
+        plays = first.kinds == ("speed",)  # done while reading, before all else
+        self.speed_probability, self.speeds = (first.probability, (1.0, *speeds)) if plays else (0.0, (1.0,))
+        self.stages = stages[1:] if plays else stages
+
+    @classmethod
+    def build(cls, args: Any) -> "Augmenter | None":
+        """Resolved options -> what they ask for, None without --augment.
+
+        Raises:
+            FileNotFoundError, ValueError: the chain can't be, or its recordings aren't there.
+        """
+        if not args.augment:
+            return None
+        stages = read_chain(args.augment_chain)
+        musan_path = args.musan_path or next((p for p in MUSAN if Path(p).exists()), MUSAN[0])
+        material = Material(kinds_of(stages), musan_path, args.rir_path, args.skip_bad_audio)
+        spans = {kind: getattr(args, f"snr_{kind}") for kind in NOISES}
+        return cls(stages, material, Ranges(spans, args.babble_voices, args.gain_db), args.speeds)
+
+    def describe(self) -> str:
+        """One line for the log."""
+        stages = [f"speed {100 * self.speed_probability:.3g} %"] if self.speed_probability else []
+        stages += [
+            " or ".join(f"{'+'.join(choice.kinds)} {100 * choice.probability:.3g} %" for choice in stage)
+            for stage in self.stages
+        ]
+        counts = self.material.counts()
+        return f"augmentation: {', then '.join(stages)}" + (f" ({', '.join(counts)})" if counts else "")
+
+    def draw_speed(self, generator: np.random.Generator) -> int:
+        """Generator -> which of self.speeds."""
+        if generator.random() < self.speed_probability:
+            return int(generator.integers(1, len(self.speeds)))
+        return 0
+
+    def draw(self, generator: np.random.Generator, length: int) -> list[Drawn]:
+        """Generator, samples of a crop -> what happens to it, beside its speed."""
+        drawn = []
+        for number, stage in enumerate(self.stages):
+            left = generator.random()
+            for choice in stage:
+                left -= choice.probability
+                if left < 0.0:
+                    for place, kind in enumerate(choice.kinds):
+                        drawn.append(Drawn((number, place), kind, self._draw(kind, generator, length)))
+                    break
+        return drawn
+
+    def _draw(self, kind: str, generator: np.random.Generator, length: int) -> tuple[Any, ...]:
+        """What the effect of a kind is gathered from."""
+        if kind == "reverb":
+            return self.material.room(generator)
+        if kind == "band":
+            return generator.uniform(*LOW_EDGES), generator.uniform(*HIGH_EDGES)
+        if kind == "gain":
+            return (generator.uniform(*self.ranges.gain_db),)
+        if kind == "mulaw":
+            return ()
+        make = self._babble if kind == "babble" else partial(self.material.noise, kind)
+        return make(generator, length), generator.uniform(*self.ranges.snr_db[kind])
+
+    def _babble(self, generator: np.random.Generator, length: int) -> Audio:
+        """Several voices, equally loud."""
+        least, most = map(int, self.ranges.voices)
+        together = np.zeros(length, np.float32)
+        for _ in range(generator.integers(least, most, endpoint=True)):
+            voice = self.material.noise("babble", generator, length)
+            together += voice / max(np.sqrt(voice.dot(voice) / length), SILENCE)
+        return together

@@ -1,0 +1,83 @@
+"""Packs: many recordings as 16-bit samples in a few memory-mapped files."""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audio.lists import Paths
+from audio.recording import FULL_SCALE, SAMPLE_RATE, Audio, Recording, Samples
+
+
+class PackedRecording(Recording):
+    """A slice of a pack's samples."""
+
+    def __init__(self, samples: Samples) -> None:
+        super().__init__("", len(samples), SAMPLE_RATE)
+        self.samples = samples
+
+    def _read_into(self, out: Audio | Samples, start: int) -> None:
+        samples = self.samples[start : start + len(out)]
+        if out.dtype == np.int16:
+            out[:] = samples
+        else:
+            np.multiply(samples, np.float32(1 / FULL_SCALE), out=out)
+
+
+class Pack:
+    """What dataprep.py --pack made: recordings as 16-bit samples in a row, memory-mapped.
+
+    A folder with shards `0000.npy`, `0001.npy`, ... and `index.npz`: the recordings' paths (arrays of
+    lists.Paths) and `places`, for each its shard, start, length in samples and CRC-32, and the size in bytes
+    and time in ns (mtime_ns) of the file that it was packed from.
+    """
+
+    INDEX = "index.npz"
+    COLUMNS = 6  # of places
+
+    def __init__(self, folder: Path) -> None:
+        """Read the index; raises ValueError or FileNotFoundError if it isn't whole."""
+        self.folder, self._shards = folder, dict[int, Samples]()
+        try:
+            with np.load(folder / self.INDEX, allow_pickle=False) as index:
+                self.paths, self.places = Paths(index["text"], index["ends"]), index["places"]
+            if self.places.shape != (len(self.paths), self.COLUMNS):
+                raise ValueError(f"places are {self.places.shape}, not {(len(self.paths), self.COLUMNS)}")
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{folder}: no pack; make one with dataprep.py --pack") from None
+        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{folder / self.INDEX}: damaged: {error}; make the pack again") from None
+
+    def samples(self, row: int) -> Samples:
+        """Row of the index -> samples (T,), a view of the shard."""
+        number, start, length = self.places[row, :3].tolist()
+        if number not in self._shards:
+            path = self.shard(number)
+            try:
+                # a plain view of the map: slices of np.memmap take four times as long
+                self._shards[number] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            except (OSError, ValueError) as error:
+                raise ValueError(f"{path}: missing or damaged: {error}") from None
+        return self._shards[number][start : start + length]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_shards": {}}  # another process maps them itself
+
+    def shard(self, number: int) -> Path:
+        """Where a shard lies."""
+        return self.folder / f"{number:04d}.npy"
+
+    def rows(self, paths: Sequence[str]) -> NDArray[np.int64]:
+        """Paths -> their rows; raises ValueError if the pack lacks one."""
+        if isinstance(paths, Paths) and paths == self.paths:
+            return np.arange(len(paths))
+        known = {path: row for row, path in enumerate(self.paths)}
+        try:
+            return np.array([known[path] for path in paths], dtype=np.int64)
+        except KeyError as error:
+            raise ValueError(
+                f"{error.args[0]} is not in the pack {self.folder}; add it with dataprep.py --pack"
+            ) from None

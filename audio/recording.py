@@ -1,0 +1,213 @@
+"""Recordings: opening, checking, resampling, mixing down and cropping."""
+
+import math
+import os
+import re
+import struct
+from io import FileIO
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from storage.run_folder import Remark
+
+SAMPLE_RATE = 16_000  # Hz
+SHORTEST = 4_800  # samples that every network can embed, 0.3 s
+UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
+FORMATS = re.compile(r".+\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE | re.DOTALL)  # what training reads
+Audio = NDArray[np.float32]
+Samples = NDArray[np.int16]
+FULL_SCALE = 32768.0
+TRUNCATED = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)  # said by libsndfile
+
+
+class AudioError(ValueError):
+    """A file that can't be used; the message names it and says why."""
+
+    concerns_one_rank = True  # of several processes: the others may not have met it
+
+
+def num_samples(frames: int) -> int:
+    """Frames of 10 ms -> samples that voxceleb_trainer cuts for them."""
+    return 160 * frames + 240
+
+
+class Recording:
+    """16 kHz mono in [-1, 1], read in pieces, whatever it is stored in."""
+
+    def __init__(self, path: str, num_frames: int, rate: int) -> None:
+        self.path, self.num_frames, self.rate = path, num_frames, rate  # frames on its own clock, Hz
+        self.remarks = list[Remark]()
+
+    def whole(self) -> Audio:
+        """Every sample (T,)."""
+        audio = self._piece(0, self.num_frames)
+        return audio if self.rate == SAMPLE_RATE else _resample(audio, *_ratio(self.rate))
+
+    def crop(self, length: int, generator: np.random.Generator, speed: float = 1.0) -> Audio:
+        """A random piece (length,); see crop_into."""
+        piece = np.empty(length, np.float32)
+        self.crop_into(piece, generator, speed)
+        return piece
+
+    def crop_into(self, out: Audio | Samples, generator: np.random.Generator, speed: float = 1.0) -> None:
+        """Fill out (T,) with a random piece, reading no more than it needs; shorter recordings repeat.
+
+        Played `speed` times as fast, pitch and all, as a tape would be; 16-bit samples only fit a pack.
+        """
+        rate, length = round(self.rate * speed), len(out)
+        up, down = _ratio(rate)
+        span = -(-length * down // up)  # the same duration on the recording's clock
+        start = int(generator.integers(max(0, self.num_frames - span) + 1))
+        if rate == SAMPLE_RATE:
+            count = min(span, self.num_frames)
+            self._read_into(out[:count], start)
+            if count < length:
+                out[:] = np.resize(out[:count], length)
+            return
+        # resample_poly's filter reaches this far; a crop with its context equals one cut from
+        # the resampled whole. Both clocks meet every `down` samples of the recording.
+        context = -(-10 * max(up, down) // up)
+        margin = min(start // down, -(-context // down))
+        first = start - margin * down
+        last = min(start + span + context, self.num_frames)
+        skip = margin * up
+        resampled = _resample(self._piece(first, last - first), up, down)
+        out[:] = np.resize(resampled[skip : skip + length], length)
+
+    def _piece(self, start: int, count: int) -> Audio:
+        piece = np.empty(count, np.float32)
+        self._read_into(piece, start)
+        return piece
+
+    def _read_into(self, out: Audio | Samples, start: int) -> None:
+        """Fill out (T,) with the samples from start on."""
+        raise NotImplementedError
+
+
+def _ratio(rate: int) -> tuple[int, int]:
+    """Sample rate -> (up, down): up / down times as many samples are 16 kHz."""
+    common = math.gcd(rate, SAMPLE_RATE)
+    return SAMPLE_RATE // common, rate // common
+
+
+def _resample(audio: Audio, up: int, down: int) -> Audio:
+    from scipy.signal import resample_poly  # takes longer to import than all else; seldom needed
+
+    return resample_poly(audio, up, down).astype(np.float32, copy=False)
+
+
+class AudioFile(Recording):
+    """A file of any format that libsndfile reads, open."""
+
+    def __init__(self, path: str, channel: int | None = None) -> None:
+        """Open and check a file; of several channels one is taken, or their mean.
+
+        Raises:
+            AudioError: missing, unreadable, truncated or empty.
+        """
+        try:
+            self.file = soundfile.SoundFile(path)
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.rstrip(".") if Path(path).exists() else "no such file"
+            raise AudioError(f"{path}: cannot be read: {reason}") from None
+        super().__init__(path, self.file.frames, self.file.samplerate)
+        if self.file.format == "WAV" and self._promises_more():
+            raise AudioError(f"{path}: truncated: its header promises more samples than it holds")
+        if self.num_frames >= UNKNOWN_LENGTH:
+            raise AudioError(f"{path}: its header doesn't say how long it is; encode it again")
+        if self.num_frames == 0:
+            raise AudioError(f"{path}: holds no samples")
+        self.is_int16 = self.file.subtype == "PCM_16" and self.file.channels == 1
+        if self.rate != SAMPLE_RATE:
+            self.remarks.append(Remark(f"resampled from {self.rate} to {SAMPLE_RATE} Hz", path))
+        self.channel = channel
+        if self.file.channels > 1 and channel is None:
+            self.remarks.append(Remark(f"{self.file.channels} channels mixed down to one", path))
+
+    def _promises_more(self) -> bool:
+        """Whether the data chunk of a WAV file is shorter than its header says; -1 is said by pipes."""
+        said = TRUNCATED.search(self.file.extra_info)
+        return said is not None and int(said[1]) != 0xFFFFFFFF and int(said[1]) > int(said[2])
+
+    def _read_into(self, out: Audio | Samples, start: int) -> None:
+        try:
+            self.file.seek(start)
+            # 16-bit samples are read as they are: libsndfile takes longer to scale them than NumPy
+            read = self.file.read(len(out), dtype="int16" if self.is_int16 else "float32")
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.rstrip(".")
+            raise AudioError(f"{self.path}: damaged or truncated: {reason}") from None
+        if len(read) < len(out):
+            raise AudioError(f"{self.path}: truncated: {len(read)} of {len(out)} samples could be read")
+        if self.is_int16:
+            np.multiply(read, np.float32(1 / FULL_SCALE), out=out)
+            return
+        if read.ndim == 2:  # (T, channels) -> (T,)
+            read = read.mean(axis=1) if self.channel is None else read[:, self.channel]
+        out[:] = read
+        if not np.isfinite(out.sum(dtype=np.float64)):
+            raise AudioError(f"{self.path}: holds samples that are not finite numbers")
+
+
+class WaveFile(Recording):
+    """A WAV file as corpora are kept for training, 16 bits and mono at 16 kHz, open.
+
+    Read without libsndfile, whose opening and reading take three times as long.
+    """
+
+    FORMAT = struct.Struct("<4s4x4s4sIHHI6xH")  # RIFF, WAVE, fmt, its size, coding, channels, rate, bits
+    EXPECTED = (b"RIFF", b"WAVE", b"fmt ", 16, 1, 1, SAMPLE_RATE, 16)
+    CHUNK = struct.Struct("<4sI")  # name, bytes
+    HEAD = 4096  # bytes in which the samples begin in nearly every file
+
+    @classmethod
+    def open(cls, path: str) -> Self | None:
+        """Path -> the file; None if it is of another kind or not whole, which AudioFile looks into."""
+        try:
+            stream = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115  (Path is slower; __del__ closes)
+        except OSError:
+            return None
+        recording = cls(path, *cls._samples(stream), stream)
+        return recording if recording.num_frames else None
+
+    @classmethod
+    def _samples(cls, stream: FileIO) -> tuple[int, int]:
+        """The file -> how many samples it holds, 0 if that isn't clear, and the place of the first."""
+        head = stream.read(cls.HEAD) or b""
+        place = cls.FORMAT.size
+        if len(head) < place or cls.FORMAT.unpack_from(head) != cls.EXPECTED:
+            return 0, 0
+        while place + cls.CHUNK.size <= len(head):
+            name, size = cls.CHUNK.unpack_from(head, place)
+            place += cls.CHUNK.size
+            if name == b"data":
+                return size // 2 * (place + size <= os.fstat(stream.fileno()).st_size), place
+            place += size + size % 2
+        return 0, 0
+
+    def __init__(self, path: str, num_frames: int, begin: int, stream: FileIO) -> None:
+        super().__init__(path, num_frames, SAMPLE_RATE)
+        self.stream, self.begin = stream, begin  # bytes before the first sample
+
+    def __del__(self) -> None:
+        self.stream.close()
+
+    def _read_into(self, out: Audio | Samples, start: int) -> None:
+        samples = np.empty(len(out), "<i2")
+        try:
+            self.stream.seek(self.begin + 2 * start)
+            read = self.stream.readinto(samples.data) or 0
+        except OSError as error:
+            raise AudioError(f"{self.path}: cannot be read: {error.strerror}") from None
+        if read < samples.nbytes:
+            raise AudioError(f"{self.path}: truncated: {read // 2} of {len(out)} samples could be read")
+        np.multiply(samples, np.float32(1 / FULL_SCALE), out=out)
+
+
+def to_int16(audio: Audio) -> Samples:
+    """Samples (T,) in [-1, 1] -> 16-bit samples (T,), rounded and clipped."""
+    return np.clip(np.rint(audio * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)

@@ -1,0 +1,1 @@
+"""Trial lists to scores and figures: embeddings and their store, cohorts, decisions."""

@@ -1,0 +1,1 @@
+"""Error rates, costs, intervals, calibration and fusion of scores; needs neither PyTorch nor audio."""

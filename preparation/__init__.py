@@ -1,0 +1,1 @@
+"""The steps of dataprep.py: download, extract, convert, check, generate, pack."""

@@ -1,0 +1,279 @@
+"""Every listed file decoded once: damaged, silent, clipped, short, duplicate, missing and leaking ones."""
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from audio.recording import FORMATS, SAMPLE_RATE, AudioError, AudioFile
+from preparation.workers import in_processes
+from storage.files import walk, write_text
+
+MEANINGS = {  # kinds: first those whose files training should leave out, the worst first in either part
+    "unreadable": "cannot be opened, or holds nothing",
+    "truncated": "its header promises more, its stream doesn't end, or decoding breaks off",
+    "not finite": "holds NaN or infinite samples",
+    "missing": "in a list, not on the disk",
+    "silent": "its RMS lies below -80 dBFS",
+    "constant": "varies by less than -80 dBFS around a value that isn't zero",
+    "too short": "shorter than the least duration",
+    "duplicate of another speaker": "the same samples under two speakers, so that its label is unknown",
+    "duplicate": "the same samples as another file",
+    "leak": "trained on, and part of the trials",
+    "counts": "not the numbers that this corpus is known by",
+    "clipped": "1 % of its samples at full scale, or in flat tops at its own extremes",
+    "wrong rate": "not 16 kHz; training resamples it",
+    "several channels": "training mixes them down",
+    "shared speakers": "in the trials and trained on; as it should be where files of each were held out",
+    "unlisted": "under the folder, in no list; not read",
+}
+KINDS = tuple(MEANINGS)
+UNUSABLE = KINDS[: KINDS.index("silent")]
+LEFT_OUT = KINDS[: KINDS.index("leak")]  # of training
+BLOCK = 1 << 17  # samples decoded at a time: most utterances whole, 0.5 MiB
+MOST_LINES = 1000  # of a kind in check.txt; check.json has all
+QUIET = 10.0 ** (-80 / 20)
+FULL_SCALE = 32_767 / 32_768  # the largest 16-bit sample
+LOUD = 0.1  # quieter extremes are flat because few levels are left, not because they were clipped
+FLAT_TOP = 5  # equal samples; the top of a 100 Hz wave at -20 dBFS takes one
+CLIPPED_SHARE = 0.01
+LARGEST_PAGE = 65_307  # bytes of an Ogg page (RFC 3533, section 6)
+
+
+class Listed(NamedTuple):
+    """What the lists say; paths are relative to a folder."""
+
+    train: dict[str, str]  # path -> speaker
+    trials: list[str]  # distinct paths
+    trial_speakers: dict[str, str]  # path -> speaker, where known
+
+
+class Finding(NamedTuple):
+    """What is wrong with a file, in one line; `counts` have no path."""
+
+    kind: str
+    path: str
+    detail: str
+
+
+Result = tuple[bytes, list[Finding]]  # a file's hash, empty for what is compared with no other; its findings
+
+
+def check_recordings(
+    root: Path,
+    listed: Listed,
+    *,
+    known: dict[str, int] | None = None,
+    workers: int = 0,
+    min_duration_s: float = 0.5,
+) -> list[Finding]:
+    """Folder where lists' paths start, the lists -> findings, the worst kind first.
+
+    known: `speakers` and `utterances` to expect, `mirror_speakers` of an incomplete copy.
+    workers: processes, 0 = one per core.
+
+    Raises:
+        OSError, ValueError: no such folder, none of the files in it, no file listed, or a process was killed.
+    """
+    paths = list(dict.fromkeys([*listed.train, *listed.trials]))
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder")
+    if not paths:
+        raise ValueError(f"{root}: no list names a file in it")
+    findings, first, copies = list[Finding](), dict[bytes, str](), dict[str, list[str]]()
+    results = in_processes(partial(map, partial(_examine, root, min_duration_s)), paths, workers, "checking")
+    for path, (digest, found) in zip(paths, results, strict=True):
+        findings += found
+        if digest and first.setdefault(digest, path) != path:
+            copies.setdefault(first[digest], [first[digest]]).append(path)
+    missing = {finding.path for finding in findings if finding.kind == "missing"}
+    if len(missing) == len(paths):
+        raise FileNotFoundError(f"{root / paths[0]}: no such file, nor any other listed; is {root} right?")
+    findings += [*_duplicates(copies, listed), *_leaks(copies, listed), *_unlisted(root, paths)]
+    findings += _counts([s for path, s in listed.train.items() if path not in missing], known or {})
+    return sorted(findings, key=by_kind)
+
+
+def by_kind(finding: Finding) -> tuple[int, str, str]:
+    """Finding -> its place in a report: the worst kind first."""
+    return KINDS.index(finding.kind), finding.path, finding.detail
+
+
+def write_report(findings: Sequence[Finding], folder: Path, listed: Listed) -> list[str]:
+    """Findings about listed files, in any order -> check.txt, check.json, excluded.txt, and lines to print.
+
+    What can't be used is excluded; of the train list, also what training should leave out.
+    """
+    findings, num_files = sorted(findings, key=by_kind), len({*listed.train, *listed.trials})
+    counts = {kind: sum(finding.kind == kind for finding in findings) for kind in KINDS}
+    unfit = (f for f in findings if f.kind in (LEFT_OUT if f.path in listed.train else UNUSABLE))
+    excluded = sorted({finding.path for finding in unfit})
+    counted = "1 finding" if len(findings) == 1 else f"{len(findings):,} findings"
+    lines = [f"{num_files:,} files checked: {counted}, {len(excluded):,} files to leave out"]
+    lines += [f"{counts[kind]:>9,} {kind}: {MEANINGS[kind]}" for kind in KINDS if counts[kind]]
+    text = list(lines)
+    for kind in (kind for kind in KINDS if counts[kind]):
+        found = [f"  {f.path}: {f.detail}" if f.path else f"  {f.detail}" for f in findings if f.kind == kind]
+        text += ["", kind, *found[:MOST_LINES]]
+        text += [f"  and {len(found) - MOST_LINES:,} more, in check.json"] * (len(found) > MOST_LINES)
+    figures = {"num_files": num_files, "counts": counts, "excluded": excluded}
+    machine = figures | {"findings": [finding._asdict() for finding in findings]}
+    write_text(folder / "check.txt", "".join(f"{line}\n" for line in text))
+    write_text(folder / "check.json", json.dumps(machine, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / "excluded.txt", "".join(f"{path}\n" for path in excluded))
+    return [*lines, f"{folder}/check.txt has the findings, excluded.txt what to leave out"]
+
+
+def _examine(root: Path, min_duration_s: float, path: str) -> Result:
+    """One file, read once."""
+    file = str(root / path)
+    if not os.path.isfile(file):  # noqa: PTH113  (Path is 4 times as slow)
+        return b"", [Finding("missing", path, "no such file")]
+    try:
+        _require_end(file)
+        audio = AudioFile(file)
+        with audio.file:
+            tally = _Tally(audio)
+            _require_promised(audio, tally.num_frames)
+    except (AudioError, OSError) as error:  # their words say which it is
+        reason = str(error).removeprefix(f"{file}: ")
+        kind = next((kind for kind in ("truncated", "not finite") if kind in reason), "unreadable")
+        return b"", [Finding(kind, path, reason)]
+    found = tally.judge(min_duration_s)
+    # silence is no evidence that two files are one recording
+    digest = b"" if "silent" in found or "constant" in found else tally.hash.digest()
+    return digest, [Finding(kind, path, detail) for kind, detail in found.items()]
+
+
+def _require_end(file: str) -> None:
+    """Raises AudioError if a file is Ogg and lacks its end, which libsndfile takes for a shorter one."""
+    with Path(file).open("rb") as stream:
+        if stream.read(4) != b"OggS":
+            return
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - LARGEST_PAGE))
+        end = stream.read()
+    page = end[end.rfind(b"OggS") :]  # flags in byte 5, number of segments in byte 26, then their sizes
+    if len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]) or not page[5] & 4:
+        raise AudioError(f"{file}: truncated: its last Ogg page is cut off, or lacks the end-of-stream flag")
+
+
+def _require_promised(audio: AudioFile, num_decoded: int) -> None:
+    """Raises AudioError if less could be decoded, or a header promises more, than AudioFile looks at."""
+    if num_decoded < audio.num_frames:
+        raise AudioError(f"{audio.path}: truncated: {num_decoded} of {audio.num_frames} samples are there")
+    # WAVEX, AIFF, AU; plain WAV has been judged
+    said = re.search(r"^ *(data|SSND|Data Size) *: (\d+) \(should be (\d+)", audio.file.extra_info, re.M)
+    if said and audio.file.format != "WAV" and int(said[2]) > int(said[3]):
+        raise AudioError(f"{audio.path}: truncated: {said[3]} of {said[2]} bytes are there")
+
+
+class _Tally:
+    """Figures of a recording, made in one pass over its blocks."""
+
+    def __init__(self, audio: AudioFile) -> None:
+        self.path, self.rate, self.channels = audio.path, audio.rate, audio.file.channels
+        self.hash = hashlib.sha1(str(self.rate).encode(), usedforsecurity=False)
+        self.num_frames, self.num_full, self.total, self.squares, self.peak = 0, 0.0, 0.0, 0.0, 0.0
+        self.tops = {1: (0.0, 0), -1: (0.0, 0)}  # sign -> extreme so far, samples in flat tops there
+        size = max(1, BLOCK // self.channels)
+        try:
+            while len(block := audio.file.read(size, dtype="float32", always_2d=True)):
+                self._add(block)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{self.path}: damaged or truncated: {error.error_string}") from None
+
+    def _add(self, block: NDArray[np.float32]) -> None:
+        """Samples (T, channels)."""
+        if not np.isfinite(block).all():
+            place = self.num_frames + int(np.argmin(np.isfinite(block).all(axis=1)))
+            raise AudioError(f"{self.path}: not finite at {place / self.rate:.4f} s")
+        mono = block.mean(axis=1) if self.channels > 1 else block[:, 0]
+        mono = mono + np.float32(0.0)  # -0.0, which sounds the same, becomes 0.0
+        self.hash.update(mono.data)
+        self.num_frames += len(mono)
+        size = np.abs(block)
+        self.num_full += np.count_nonzero(size >= FULL_SCALE) / self.channels
+        self.peak = max(self.peak, float(size.max()))
+        self.total += float(mono.sum(dtype=np.float64))
+        self.squares += float(np.einsum("t,t->", mono, mono, dtype=np.float64))
+        for sign, (extreme, count) in self.tops.items():
+            top = sign * float(mono.max() if sign > 0 else mono.min())
+            if top >= max(extreme, LOUD):
+                self.tops[sign] = top, _flat(mono == sign * top) + (count if top == extreme else 0)
+
+    def judge(self, min_duration_s: float) -> dict[str, str]:
+        """Kinds and details of what is wrong with a file that was read to its end."""
+        found, duration_s = dict[str, str](), self.num_frames / self.rate
+        mean, power = self.total / self.num_frames, self.squares / self.num_frames
+        clipped = max(self.num_full, sum(count for _, count in self.tops.values())) / self.num_frames
+        if duration_s < min_duration_s:
+            found["too short"] = f"{duration_s:.3f} s, less than {min_duration_s:g} s"
+        if power < QUIET**2:
+            found["silent"] = f"RMS {10.0 * math.log10(power):.0f} dBFS" if power else "all zero"
+        elif power - mean**2 < QUIET**2:
+            found["constant"] = f"{mean:.4g} throughout"
+        elif clipped >= CLIPPED_SHARE:
+            found["clipped"] = f"{clipped:.1%} of its samples, peak {self.peak:.3g}"
+        if self.rate != SAMPLE_RATE:
+            found["wrong rate"] = f"{self.rate} Hz"
+        if self.channels > 1:
+            found["several channels"] = f"{self.channels} channels"
+        return found
+
+
+def _flat(at_top: NDArray[np.bool_]) -> int:
+    """Which samples (T,) are at the extreme -> how many of them lie in runs of at least FLAT_TOP."""
+    places = np.flatnonzero(at_top)
+    lengths = np.diff(np.flatnonzero(np.diff(places, prepend=-2, append=len(at_top) + 1) != 1))
+    return int(lengths[lengths >= FLAT_TOP].sum())
+
+
+def _duplicates(copies: dict[str, list[str]], listed: Listed) -> Iterator[Finding]:
+    """Groups of files with the same samples -> all of a group if speakers differ, else all but its first."""
+    speakers = listed.trial_speakers | listed.train
+    for first, group in copies.items():
+        owners = {speakers[path]: path for path in reversed(group) if path in speakers}
+        for path in group:
+            own = speakers.get(path)
+            other = next((speaker for speaker in owners if own is not None and speaker != own), None)
+            if other is not None:
+                detail = f"{own}'s, the same samples as {owners[other]} of ANOTHER speaker, {other}"
+                yield Finding("duplicate of another speaker", path, detail)
+            elif path != first:
+                whose = "the same speaker" if {first, path} <= speakers.keys() else "a speaker isn't known"
+                yield Finding("duplicate", path, f"the same samples as {first} ({whose})")
+
+
+def _leaks(copies: dict[str, list[str]], listed: Listed) -> Iterator[Finding]:
+    """Groups of files with the same samples -> those of the trials that are trained on under another path."""
+    for first, *others in copies.values():  # train paths come first
+        for path in others if first in listed.train else ():
+            if path not in listed.train:
+                yield Finding("leak", path, f"the same samples as {first}, which is in the train list")
+
+
+def _unlisted(root: Path, paths: list[str]) -> Iterator[Finding]:
+    """Audio files under root that aren't among the paths."""
+    listed = {os.path.normpath(path) for path in paths}
+    for path in walk(root):
+        if FORMATS.fullmatch(path) and os.path.normpath(path) not in listed:
+            shown = path.encode(errors="backslashreplace").decode().replace("\n", "\\n")
+            yield Finding("unlisted", shown, "in no list")
+
+
+def _counts(speakers: list[str], known: dict[str, int]) -> Iterator[Finding]:
+    """The speaker of each utterance that is listed and there -> what differs from what is known."""
+    for name, found in {"speakers": len(set(speakers)), "utterances": len(speakers)}.items():
+        if found != known.get(name, found):
+            is_mirror = found == known.get(f"mirror_{name}")
+            remark = f": this is the known mirror with {found:,} {name}" if is_mirror else ""
+            yield Finding("counts", "", f"expected {known[name]:,} {name}, found {found:,}{remark}")

@@ -1,0 +1,129 @@
+"""Train lists and trial lists from the files of each speaker."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.files import write_text
+
+Speakers = dict[str, list[str]]  # speaker -> paths of the utterances
+MAX_PAIRS = 50_000  # of one speaker that are considered; more is more than any list takes
+DRAWS_AT_ONCE = 4  # times the number of nontarget trials that are still wanted
+
+
+class Utterances(NamedTuple):
+    """Paths of utterances, the speaker of each, and its session (a call, a video; "" = unknown)."""
+
+    paths: list[str]
+    speakers: list[str]
+    sessions: list[str]
+
+    def by_speaker(self) -> Speakers:
+        """Speaker -> its paths, in their order."""
+        found = Speakers()
+        for path, speaker in zip(self.paths, self.speakers, strict=True):
+            found.setdefault(speaker, []).append(path)
+        return found
+
+    def take(self, indices: Sequence[int] | NDArray[np.int64]) -> "Utterances":
+        """Some of them."""
+        return Utterances(*([column[i] for i in indices] for column in self))
+
+
+def train_list(utterances: Utterances) -> str:
+    """Utterances -> `speaker path` lines."""
+    pairs = zip(utterances.speakers, utterances.paths, strict=True)
+    return "".join(f"{speaker} {path}\n" for speaker, path in pairs)
+
+
+def trial_list(
+    utterances: Utterances,
+    num_trials: int,
+    generator: np.random.Generator,
+    genders: dict[str, str] | None = None,
+) -> str:
+    """Utterances -> `label enrol test` lines, tab-separated where a path holds a blank.
+
+    Half of at most num_trials are target trials; no pair occurs twice. A speaker with several sessions gets
+    target trials across sessions only; where genders are known, nontarget trials stay within one.
+
+    Raises:
+        ValueError: fewer than two speakers, or no speaker with two files.
+    """
+    names = {name: number for number, name in enumerate(dict.fromkeys(utterances.speakers))}
+    owners = np.array([names[name] for name in utterances.speakers], dtype=np.int64)
+    kinds = {kind: number for number, kind in enumerate(dict.fromkeys((genders or {}).values()))}
+    groups = np.array([kinds.get((genders or {}).get(name, ""), -1) for name in names], dtype=np.int64)
+    targets = _targets(owners, utterances.sessions, num_trials // 2, generator)
+    if len(names) < 2 or not targets:
+        raise ValueError("trials need two speakers, and one of them with two files")
+    nontargets = _nontargets(owners, groups[owners], len(targets), generator)
+    targets = [targets[i] for i in generator.permutation(len(targets))[: len(nontargets)]]
+    trials = [(1, *pair) for pair in targets] + [(0, *pair) for pair in nontargets]
+    paths = utterances.paths
+    gap = "\t" if any(" " in path for path in paths) else " "
+    lines = (trials[i] for i in generator.permutation(len(trials)))
+    return "".join(f"{label}{gap}{paths[a]}{gap}{paths[b]}\n" for label, a, b in lines)
+
+
+def _targets(
+    owners: NDArray[np.int64], sessions: list[str], count: int, generator: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Speaker of each utterance -> at most `count` pairs of one speaker, across sessions where there are."""
+    order = np.argsort(owners, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(owners[order])) + 1) if len(order) else []
+    most = max(2, int((2 * min(MAX_PAIRS, 20 * count / max(len(groups), 1) + 10)) ** 0.5) + 1)
+    pairs: list[tuple[int, int]] = []
+    for own in groups:
+        chosen = own.tolist()
+        if len(chosen) > most:  # of very many, the pairs of a random part
+            chosen = sorted(generator.permutation(own)[:most].tolist())
+        every = list(combinations(chosen, 2))
+        across = [(a, b) for a, b in every if sessions[a] != sessions[b]]
+        pairs += across or every
+    return [pairs[i] for i in generator.permutation(len(pairs))[:count]]
+
+
+def _nontargets(
+    owners: NDArray[np.int64], groups: NDArray[np.int64], count: int, generator: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Speaker and gender of each utterance -> at most `count` pairs of two speakers of one gender."""
+    possible = sum(_pairs_between(owners[groups == group]) for group in np.unique(groups))
+    if possible == 0:  # every gender has one speaker
+        groups = np.zeros_like(owners)
+        possible = _pairs_between(owners)
+    found: dict[tuple[int, int], None] = {}
+    while len(found) < min(count, possible):
+        draws = generator.integers(len(owners), size=(DRAWS_AT_ONCE * (count - len(found)) + 16, 2))
+        first, second = draws.min(axis=1), draws.max(axis=1)
+        fits = (owners[first] != owners[second]) & (groups[first] == groups[second])
+        for pair in zip(first[fits].tolist(), second[fits].tolist(), strict=True):
+            found.setdefault(pair)
+            if len(found) == min(count, possible):
+                break
+    return list(found)
+
+
+def _pairs_between(owners: NDArray[np.int64]) -> int:
+    """Number of pairs of utterances of different speakers."""
+    counts = np.unique(owners, return_counts=True)[1].astype(object)  # whole numbers of any size
+    return int((len(owners) ** 2 - (counts**2).sum()) // 2) if len(owners) else 0
+
+
+def require_no_others(root: Path, lists: dict[str, str]) -> None:
+    """Raises ValueError if a list of one of these names has other contents: nothing is overwritten."""
+    for name, text in lists.items():
+        path = root / name
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise ValueError(f"{path} exists and differs; move it away or give another --save_path")
+
+
+def write_lists(root: Path, lists: dict[str, str]) -> None:
+    """Names and contents -> files under root, all of them or, where one would be overwritten, none."""
+    require_no_others(root, lists)
+    for name, text in lists.items():
+        write_text(root / name, text)
