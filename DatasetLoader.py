@@ -1,87 +1,57 @@
-"""From recordings to batches: data sets and loaders; the order is made in sampler/."""
+"""From recordings to batches: data sets and loaders; the order of the utterances is made in sampler/."""
 
-import argparse
 import multiprocessing
 import os
 import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from logging import LogRecord
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 import distributed
 import options
 import runtime
 from audio.augment import Augmenter
-from audio.effects import Drawn, apply_effects, gather
-from audio.lists import read_train_list
-from audio.recording import FULL_SCALE, SAMPLE_RATE, Audio, AudioError, Samples, num_samples
+from audio.crops import BatchDraws, Crops
+from audio.effects import apply_effects, gather
+from audio.lists import TrainList, read_train_list
+from audio.recording import FULL_SCALE, SAMPLE_RATE, num_samples
 from audio.recordings import Recordings
-from distributed import launch
+from audio.remarks import handle_records, log_remark, queue_records, take_queued
+from distributed.launch import ignore_stop_signals
+from options import Options
 from runtime import CPU
 from sampler._batches import Key
-from storage.run_folder import SKIPPED, Remark
 
-SPEED_STREAM = 1 << 32  # of Draws; smaller ones are of crops
-MOST_WORKERS = 256  # whose last file is known
 PREFETCHED = 2  # batches that PyTorch's loader keeps ready for each worker
 
 
 class TrainBatch(NamedTuple):
-    """Crops (S, M, T), labels (S,), remarks of all, and the effects that are still to be applied."""
+    """Crops (S, M, T) of S speakers, labels (S,), and the effects that are still to be applied."""
 
     crops: Tensor  # float32 in [-1, 1], or int16 straight from a pack
     labels: Tensor
-    masks: Tensor  # numbers in [0, 1) for SpecAugment (S*M, 2, 2): of bands and frames, width and place
-    remarks: list[Remark]
+    masks: Tensor  # numbers in [0, 1) for SpecAugment (S*M, 2, 2): of bands and frames, width and position
     effects: list[Any]
-    utterances: Tensor  # their numbers (S, M)
+    utterances: Tensor  # their numbers in the train list (S, M)
 
     def moved(self, device: torch.device) -> "TrainBatch":
-        """The same on a device, but for the effects."""
+        """The same batch on a device, but for the effects."""
         crops, labels, masks = (tensor.to(device, non_blocking=True) for tensor in self[:3])
         return self._replace(crops=crops, labels=labels, masks=masks)
 
     def finished(self) -> "TrainBatch":
-        """The same, its crops augmented float32 in [-1, 1]."""
+        """The same batch with augmented crops, float32 in [-1, 1]."""
         crops = self.crops if self.crops.is_floating_point() else self.crops.float() / FULL_SCALE
         augmented = apply_effects(crops.flatten(0, 1), self.effects).view_as(crops)
         return self._replace(crops=augmented, effects=[])
-
-
-class Draws:
-    """Random numbers of each utterance and epoch, the same in every process.
-
-    Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): the key is (seed, epoch),
-    the counter starts at (0, 0, stream, utterance). Setting its state is 5 times as fast as seeding.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.seed, self.bits = seed, np.random.Philox(key=0)
-        self.generator, self.state = np.random.Generator(self.bits), self.bits.state
-
-    def of(self, epoch: int, utterance: int, stream: int = 0) -> np.random.Generator:
-        """The generator of an utterance's stream, good until the next call."""
-        self.state["state"]["key"][:] = self.seed, epoch
-        self.state["state"]["counter"][:] = 0, 0, stream, utterance
-        self.bits.state = self.state
-        return self.generator
-
-
-class _Work(NamedTuple):
-    """What the crops of one speaker are made with, and what is noted of all crops of the batch."""
-
-    epoch: int
-    speed: float
-    remarks: list[Remark]
-    drawn: list[list[Drawn]]
-    masks: list[NDArray[np.float64]]
 
 
 class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
@@ -93,243 +63,253 @@ class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
         recordings: Recordings,
         length: int,
         seed: int,
+        *,
         skip_bad: bool = False,
         augmenter: Augmenter | None = None,
-        speed_classes: int = 0,  # added to a label for each speed but the first
-        finish: bool = True,  # whether effects are applied here, else on the device later
-        masks: bool = False,  # whether to draw numbers for SpecAugment, else they are zeros
+        speed_classes: int = 0,
+        finish: bool = True,
+        masks: bool = False,
     ) -> None:
-        self.labels, self.recordings, self.length, self.skip_bad = labels, recordings, length, skip_bad
-        self.augmenter, self.speed_classes, self.finish, self.masks = augmenter, speed_classes, finish, masks
-        self.draws = Draws(seed)
-        resamples = augmenter is not None and len(augmenter.speeds) > 1
-        self.dtype = np.int16 if recordings.pack and not resamples else np.float32
-        # what each worker reads, for the case that it dies: (pid, utterance + 1)
-        self.reading = torch.zeros(MOST_WORKERS, 2, dtype=torch.int64).share_memory_()
+        """The utterances of a train list.
+
+        Args:
+            labels: of the utterances.
+            recordings: of the utterances.
+            length: samples of a crop.
+            seed: of the run.
+            skip_bad: put other utterances of the speaker in place of those that can't be read.
+            augmenter: what draws the effects; None for plain crops.
+            speed_classes: number added to a label for each speed but the first.
+            finish: whether effects are applied here; otherwise later, on the device.
+            masks: whether to draw numbers for SpecAugment; otherwise they are zeros.
+        """
+        self.crops = Crops(
+            labels,
+            recordings,
+            length,
+            seed,
+            skip_bad=skip_bad,
+            augmenter=augmenter,
+            draws_masks=masks,
+        )
+        self.speed_classes = speed_classes
+        self.finish = finish
 
     def __getitem__(self, key: Key) -> TrainBatch | ValueError | OSError:
-        """Errors travel as values, so that the main process can raise them in one line."""
+        """Errors are returned as values, so that the main process can raise them in one line."""
         epoch, utterances = key  # (S, M)
-        crops = np.empty((*utterances.shape, self.length), self.dtype)
-        labels = self.labels[utterances[:, 0]]
-        remarks, drawn, masks = list[Remark](), list[list[Drawn]](), list[NDArray[np.float64]]()
+        rows = np.empty((*utterances.shape, self.crops.length), self.crops.dtype)
+        labels = self.crops.labels[utterances[:, 0]]
+        draws = BatchDraws(epoch, 1.0, [], [])
         try:
-            for place, own in enumerate(utterances.tolist()):
-                number, speed = self._speed(epoch, own[0])
-                labels[place] += number * self.speed_classes
-                self._fill(crops[place], own, _Work(epoch, speed, remarks, drawn, masks))
+            for row, speaker_utterances in enumerate(utterances.tolist()):
+                number, speed = self.crops.speed(epoch, speaker_utterances[0])
+                labels[row] += number * self.speed_classes
+                self.crops.fill(rows[row], speaker_utterances, draws._replace(speed=speed))
         except (ValueError, OSError) as error:
             return error
-        if self.augmenter is not None:
-            remarks += self.augmenter.material.taken_remarks()
-        fractions = (
-            torch.from_numpy(np.array(masks, np.float32)) if masks else torch.zeros(utterances.size, 2, 2)
-        )
+        masks = torch.zeros(utterances.size, 2, 2)
+        if draws.masks:
+            masks = torch.from_numpy(np.array(draws.masks, np.float32))
         batch = TrainBatch(
-            *(torch.from_numpy(crops), torch.from_numpy(labels), fractions, remarks, gather(drawn)),
+            torch.from_numpy(rows),
+            torch.from_numpy(labels),
+            masks,
+            gather(draws.drawn),
             torch.from_numpy(utterances),
         )
         return batch.finished() if batch.effects and self.finish else batch
 
-    def _speed(self, epoch: int, utterance: int) -> tuple[int, float]:
-        """Number and factor of the speed that a tuple of utterances is played at."""
-        if self.augmenter is None or len(self.augmenter.speeds) == 1:
-            return 0, 1.0
-        number = self.augmenter.draw_speed(self.draws.of(epoch, utterance, SPEED_STREAM))
-        return number, self.augmenter.speeds[number]
 
-    def _fill(self, rows: Audio | Samples, utterances: list[int], work: _Work) -> None:
-        """Crops of one speaker's utterances into rows (M, T).
+class TrainData(NamedTuple):
+    """The utterances of a train list, and the loader that turns them into batches."""
 
-        With skip_bad, other utterances of the speaker take the place of unusable ones; where there are
-        too few, good ones are cropped again.
-        """
-        good, waiting, whole = list[int](), list(utterances), True
-        while waiting and len(good) < len(rows):
-            index = waiting.pop(0)
-            try:
-                generator = self._crop(rows[len(good)], index, work)
-            except AudioError as error:
-                if not self.skip_bad:
-                    raise
-                waiting += self._others(utterances) if whole else []
-                whole = False
-                work.remarks.append(Remark(SKIPPED, str(error)))
-                continue
-            good.append(index)
-            self._augment(generator, work)
-        if not good:
-            raise AudioError(
-                f"{self.recordings.paths[utterances[0]]}: no readable utterance of its speaker is left"
-            )
-        for place in range(len(good), len(rows)):
-            self._augment(self._crop(rows[place], good[place % len(good)], work, place), work)
+    utterances: TrainList
+    dataset: TrainDataset
+    sampler: Any
+    loader: "LoggingLoader"
+    num_speakers: int  # --nClasses, or those of the list: the classes that a model file keeps
+    num_classes: int  # the same, each at every speed
+    options: Options
 
-    def _others(self, used: list[int]) -> list[int]:
-        """The speaker's other utterances."""
-        own = np.flatnonzero(self.labels == self.labels[used[0]]).tolist()
-        return [index for index in own if index not in used]
-
-    def _crop(self, row: Audio | Samples, index: int, work: _Work, stream: int = 0) -> np.random.Generator:
-        """Fill row (T,) with a crop -> the generator that drew it."""
-        worker = get_worker_info()
-        if worker is not None:
-            self.reading.numpy()[worker.id % MOST_WORKERS] = os.getpid(), index + 1
-        recording, generator = self.recordings[index], self.draws.of(work.epoch, index, stream)
-        recording.crop_into(row, generator, work.speed)
-        work.remarks.extend(recording.remarks)
-        return generator
-
-    def _augment(self, generator: np.random.Generator, work: _Work) -> None:
-        """Draw what else happens to the crop that the generator drew."""
-        if self.masks:
-            work.masks.append(generator.random((2, 2)))
-        if self.augmenter is not None:
-            work.drawn.append(self.augmenter.draw(generator, self.length))
-
-
-class TrainData:
-    """The utterances of a run's train list, and the loader that turns them into batches."""
-
-    def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
-        """Resolved options -> checked list, sampler and loader; sets args.nClasses if it wasn't given.
+    @classmethod
+    def read(cls, options: Options, device: torch.device) -> "TrainData":
+        """Resolved options -> checked list, sampler and loader.
 
         Raises:
-            ValueError, FileNotFoundError: the list, the options or a recording can't be.
+            ValueError, FileNotFoundError: the list, an option or a recording can't be used.
         """
-        self.args, self.utterances = args, read_train_list(args.train_list, args.exclude)
-        recordings = Recordings(args.train_path, self.utterances.paths)
-        self._check_speakers(recordings)
-        self.augmenter = Augmenter.build(args)
-        self.sampler = self._sampler(recordings.durations())
-        self.sampler.split(*distributed.place())
-        speeds = len(self.augmenter.speeds) if self.augmenter and args.speed_classes else 1
-        self.num_classes = args.nClasses * speeds
-        self.dataset = TrainDataset(
-            self.utterances.labels,
+        utterances = read_train_list(options.train_list, options.exclude)
+        recordings = Recordings(options.train_path, utterances.paths)
+        num_speakers = _check_speakers(utterances, recordings, options)
+        augmenter = _augmenter(options) if options.augment else None
+        sampler = _sampler(utterances, recordings.durations(), options)
+        num_speeds = len(augmenter.speeds) if augmenter and options.speed_classes else 1
+        dataset = TrainDataset(
+            utterances.labels,
             recordings,
-            num_samples(args.max_frames),
-            args.seed,
-            args.skip_bad_audio,
-            self.augmenter,
-            speed_classes=args.nClasses if speeds > 1 else 0,
+            num_samples(options.max_frames),
+            options.seed,
+            skip_bad=options.skip_bad_audio,
+            augmenter=augmenter,
+            speed_classes=num_speakers if num_speeds > 1 else 0,
             finish=device == CPU,
-            masks=args.mask_bands > 0 or args.mask_frames > 0,
+            masks=options.mask_bands > 0 or options.mask_frames > 0,
         )
-        self.loader = train_loader(
-            self.dataset, self.sampler, args.nDataLoaderThread, pin_memory=device != CPU
-        )
+        loader = train_loader(dataset, sampler, options.nDataLoaderThread, pin_memory=device != CPU)
+        return cls(utterances, dataset, sampler, loader, num_speakers, num_speakers * num_speeds, options)
 
-    def _check_speakers(self, recordings: Recordings) -> None:
-        """--nClasses against the list; the first recording of every speaker must be there."""
-        args, speakers = self.args, self.utterances.speakers
-        args.nClasses = args.nClasses or len(speakers)
-        if args.nClasses < len(speakers):
-            raise ValueError(
-                f"--nClasses {args.nClasses} is less than the {len(speakers)} speakers of {args.train_list}; "
-                "leave the flag out to take their number"
-            )
-        if len(speakers) < 2:
-            raise ValueError(f"{args.train_list} has one speaker only; there is nothing to tell apart")
-        if not args.skip_bad_audio:
-            _, first = np.unique(self.utterances.labels, return_index=True)
-            recordings.require(first.tolist(), "--train_path")
-
-    def _sampler(self, durations: NDArray[np.int64] | None) -> Any:
-        args, labels = self.args, self.utterances.labels
-        sizes = (args.batch_size, args.nPerSpeaker, args.max_seg_per_spk)
-        sampler = options.build("sampler", args, labels, *sizes, args.seed, durations)
-        if sampler.batch_size * args.nPerSpeaker < 2:
-            raise ValueError(f"--batch_size {args.batch_size}: batch norm needs two utterances in a batch")
-        if sampler.batch_size < 2 <= args.nPerSpeaker:
-            raise ValueError(
-                f"--batch_size {args.batch_size}: {args.trainfunc} compares the speakers of a batch and "
-                f"needs two; {sampler.num_speakers} have {args.nPerSpeaker} utterances (--nPerSpeaker)"
-            )
-        return sampler
+    def material_digest(self) -> str:
+        """A hash of the noises and rooms that augmentation draws from; "" without augmentation."""
+        return self.dataset.crops.augmenter.material.digest() if self.dataset.crops.augmenter else ""
 
     def describe(self) -> Iterator[str]:
         """Lines for the log."""
-        args, utterances, sampler = self.args, self.utterances, self.sampler
+        utterances, sampler = self.utterances, self.sampler
         yield (
             f"{len(utterances.paths)} utterances of {len(utterances.speakers)} speakers, {len(sampler)} "
-            f"batches of {sampler.batch_size} x {args.nPerSpeaker} an epoch"
+            f"batches of {sampler.batch_size} x {self.options.nPerSpeaker} an epoch"
         )
         if utterances.num_repeated:
-            yield f"note: {utterances.num_repeated} repeated lines of {args.train_list} left out"
+            yield f"note: {utterances.num_repeated} repeated lines of {self.options.train_list} left out"
         if utterances.num_excluded:
-            yield f"note: {utterances.num_excluded} utterances left out by {args.exclude}"
+            yield f"note: {utterances.num_excluded} utterances left out by {self.options.exclude}"
         undrawn = len(utterances.speakers) - sampler.num_speakers
         if undrawn:
-            yield f"note: {undrawn} speakers with fewer than {args.nPerSpeaker} utterances are never drawn"
-        if sampler.batch_size < args.batch_size:
-            yield f"note: batches of {sampler.batch_size} instead of {args.batch_size}: no more speakers"
-        if self.augmenter:
-            yield self.augmenter.describe()
+            yield (
+                f"note: {undrawn} speakers with fewer than {self.options.nPerSpeaker} utterances are never "
+                "drawn"
+            )
+        if sampler.batch_size < self.options.batch_size:
+            yield (
+                f"note: batches of {sampler.batch_size} instead of {self.options.batch_size}: no more "
+                "speakers"
+            )
+        if self.dataset.crops.augmenter:
+            yield self.dataset.crops.augmenter.describe()
         if self.batches_mb() > runtime.free_shared_mb():
-            yield f"warning: {self.shared_memory()}"
-        if self.num_classes > args.nClasses:
-            yield f"{self.num_classes} classes: each speaker at each speed; model files keep {args.nClasses}"
+            yield f"warning: {self.shared_memory_advice()}"
+        if self.num_classes > self.num_speakers:
+            yield (
+                f"{self.num_classes} classes: each speaker at each speed; model files keep "
+                f"{self.num_speakers}"
+            )
 
     def batches_mb(self) -> float:
-        """Size of the batches that the workers may hold in shared memory at a time."""
-        samples = self.sampler.batch_size * self.args.nPerSpeaker * self.dataset.length
-        effects = self.augmenter is not None  # finished crops are float32; unfinished ones travel with noises
-        size = 4 + 4 * (not self.dataset.finish) if effects else np.dtype(self.dataset.dtype).itemsize
-        return size * samples / 1e6 * PREFETCHED * self.args.nDataLoaderThread
+        """Size of the batches that the workers may have in shared memory at a time, MB."""
+        num_samples = self.sampler.batch_size * self.options.nPerSpeaker * self.dataset.crops.length
+        sample_bytes = np.dtype(self.dataset.crops.dtype).itemsize
+        if (
+            self.dataset.crops.augmenter is not None
+        ):  # float32; crops whose effects are applied later travel with noises
+            sample_bytes = 4 if self.dataset.finish else 8
+        return sample_bytes * num_samples / 1e6 * PREFETCHED * self.options.nDataLoaderThread
 
-    def shared_memory(self) -> str:
-        """What to do where the batches don't fit into it."""
+    def shared_memory_advice(self) -> str:
+        """What to do where the batches don't fit into shared memory."""
         return (
             f"shared memory is small: {runtime.free_shared_mb():.0f} MB are free in "
             f"{runtime.SHARED_MEMORY}, the workers' batches may take {self.batches_mb():.0f} MB; give a "
             "container more (docker run --shm-size=8g), or lower --nDataLoaderThread or --batch_size"
         )
 
-    def death(self, error: Exception) -> str:
-        """PyTorch's error of a worker process -> what happened, in one line; "" for any other error."""
-        text, reading = str(error), self.dataset.reading.tolist()
+    def dead_worker_reason(self, error: Exception) -> str:
+        """PyTorch's error for a dead worker process -> what happened, in one line; "" for any other error."""
+        text = str(error)
         if isinstance(error, ConnectionError | EOFError):  # it died while it handed over a batch
-            with suppress(RuntimeError):  # PyTorch's news of its end, which is a little later
+            with suppress(RuntimeError):  # PyTorch reports its end a little later
                 time.sleep(1.0)
             alive = {child.pid for child in multiprocessing.active_children()}
-            last = [self.dataset.recordings.paths[i - 1] for pid, i in reading if pid and pid not in alive]
-            return f"a data worker died; its last file was {' or '.join(last)}" if last else ""
+            dead = self.dataset.crops.worker_pids() - alive
+            return (
+                f"a data worker died; its last file was {self.dataset.crops.last_files(dead)}" if dead else ""
+            )
         if "Bus error" in text or "unable to write to file </torch" in text:
-            return f"a data worker ran out of memory; {self.shared_memory()}"
-        dead = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:exited|is killed)", text)
-        if dead is None:
+            return f"a data worker ran out of memory; {self.shared_memory_advice()}"
+        message = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:exited|is killed)", text)
+        if message is None:
             return ""
-        pids = {int(pid) for pid in dead[1].split(",")}
-        paths = self.dataset.recordings.paths
-        files = [paths[i - 1] for pid, i in reading if pid in pids]
-        return f"{text.splitlines()[0].rstrip('. ')}; its last file was {' or '.join(files) or 'none yet'}"
+        files = self.dataset.crops.last_files({int(pid) for pid in message[1].split(",")}) or "none yet"
+        return f"{text.splitlines()[0].rstrip('. ')}; its last file was {files}"
 
-    def advice(self) -> str:
+    def waiting_advice(self) -> str:
         """What to change where training waits for data."""
-        workers, cores = self.args.nDataLoaderThread, os.cpu_count() or 1
+        workers, cores = self.options.nDataLoaderThread, os.cpu_count() or 1
         if workers < cores:
             return f"raise --nDataLoaderThread: {workers} for {cores} cores"
-        if self.dataset.recordings.pack is None:
+        if self.dataset.crops.recordings.pack is None:
             return "read from a pack (dataprep.py --pack), or WAV files instead of compressed ones"
-        return "the processor's cores are all at work; augment less"
+        return "all of the processor's cores are busy; augment less"
+
+
+def _check_speakers(utterances: TrainList, recordings: Recordings, options: Options) -> int:
+    """Check --nClasses, and that each speaker's first recording exists -> number of classes."""
+    num_listed = len(utterances.speakers)
+    num_speakers = options.nClasses or num_listed
+    if num_speakers < num_listed:
+        raise ValueError(
+            f"--nClasses {num_speakers} is less than the {num_listed} speakers of {options.train_list}; "
+            "leave the flag out to use their number"
+        )
+    if num_listed < 2:
+        raise ValueError(f"{options.train_list} has one speaker only; there is nothing to tell apart")
+    if not options.skip_bad_audio:
+        _, first = np.unique(utterances.labels, return_index=True)
+        recordings.require(first.tolist(), "--train_path")
+    return int(num_speakers)
+
+
+def _augmenter(options: Options) -> Augmenter:
+    return Augmenter.build(
+        options.augment_chain,
+        musan_path=options.musan_path,
+        rir_path=options.rir_path,
+        skip_bad=options.skip_bad_audio,
+        snr_db={"noise": options.snr_noise, "music": options.snr_music, "babble": options.snr_babble},
+        voices=options.babble_voices,
+        gain_db=options.gain_db,
+        speeds=options.speeds,
+    )
+
+
+def _sampler(resolved: TrainList, durations: NDArray[np.int64] | None, choice: Options) -> Any:
+    sampler = options.build(
+        "sampler",
+        choice,
+        resolved.labels,
+        choice.batch_size,
+        choice.nPerSpeaker,
+        choice.max_seg_per_spk,
+        choice.seed,
+        durations,
+    )
+    if sampler.batch_size * choice.nPerSpeaker < 2:
+        raise ValueError(f"--batch_size {choice.batch_size}: batch norm needs two utterances in a batch")
+    if sampler.batch_size < 2 <= choice.nPerSpeaker:
+        raise ValueError(
+            f"--batch_size {choice.batch_size}: {choice.trainfunc} compares the speakers of a batch and "
+            f"needs two; {sampler.num_speakers} have {choice.nPerSpeaker} utterances (--nPerSpeaker)"
+        )
+    sampler.set_rank(distributed.rank(), distributed.world_size())
+    return sampler
 
 
 class EvaluationItem(NamedTuple):
-    """One file of a trial list: its number, groups of crops [(k, T)] or an error, and what was remarkable."""
+    """A recording: its number, groups of crops [(k, T)] and duration, or why it can't be used."""
 
     number: int
     crops: list[Tensor]
     duration_s: float
-    remarks: list[Remark]
-    error: ValueError | OSError | None = None  # AudioError if the recording is to blame
+    error: ValueError | OSError | None = None  # AudioError if the recording is the reason
 
 
 class EvaluationDataset(Dataset[EvaluationItem]):
-    """Place among the numbers of some files -> what `scoring` embeds; each file is read once and whole."""
+    """Index into the numbers of some recordings -> what `scoring` embeds; each is read once and whole."""
 
     def __init__(self, recordings: Recordings, scoring: Any, numbers: Sequence[int]) -> None:
-        self.recordings, self.scoring, self.numbers = recordings, scoring, np.asarray(numbers)
+        self.recordings = recordings
+        self.scoring = scoring
+        self.numbers = np.asarray(numbers)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -340,37 +320,75 @@ class EvaluationDataset(Dataset[EvaluationItem]):
             recording = self.recordings[number]
             audio = recording.whole()
         except (ValueError, OSError) as error:  # as a value, because workers wrap what they raise
-            return EvaluationItem(number, [], 0.0, [Remark(SKIPPED, str(error))], error)
+            return EvaluationItem(number, [], 0.0, error)
+        for kind in recording.remarks:
+            log_remark(kind, recording.path)
         crops = [torch.from_numpy(group) for group in self.scoring.crops(audio)]
-        return EvaluationItem(number, crops, len(audio) / SAMPLE_RATE, recording.remarks)
+        return EvaluationItem(number, crops, len(audio) / SAMPLE_RATE)
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
+class WithRecords(Dataset[tuple[Any, list[LogRecord]]]):
+    """Another data set's items, each with what the worker process has logged."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: Any) -> tuple[Any, list[LogRecord]]:
+        return self.dataset[key], take_queued()
+
+
+class LoggingLoader:
+    """A DataLoader of a data set WithRecords: handles the records, and yields the items."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        for item, records in self.loader:
+            handle_records(records)
+            yield item
+
+
+def _begin_worker(worker_id: int) -> None:
+    ignore_stop_signals(worker_id)
+    queue_records()
+
+
+def _joined(batch: Sequence[tuple[Any, list[LogRecord]]]) -> tuple[list[Any], list[LogRecord]]:
+    """Items, each with its records -> the items, the records of all."""
+    return [item for item, _ in batch], [record for _, records in batch for record in records]
 
 
 def train_loader(
     dataset: TrainDataset, batches: Sampler[Key], num_workers: int, pin_memory: bool
-) -> DataLoader[Any]:
-    """Yields a TrainBatch or an AudioError; the workers live as long as the loader."""
-    return DataLoader(
-        dataset,
+) -> LoggingLoader:
+    """Yields a TrainBatch or an error; the workers live as long as the loader."""
+    loader = DataLoader(
+        WithRecords(dataset),
         batch_size=None,  # the data set makes whole batches
         sampler=batches,
         num_workers=num_workers,
-        collate_fn=_as_it_is,
+        collate_fn=tuple,  # the batch and its records as they are
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
-        worker_init_fn=launch.leave_stops_to_parent,
+        worker_init_fn=_begin_worker,
     )
+    return LoggingLoader(loader)
 
 
-def evaluation_loader(dataset: EvaluationDataset, files_per_batch: int, num_workers: int) -> DataLoader[Any]:
+def evaluation_loader(dataset: EvaluationDataset, files_per_batch: int, num_workers: int) -> LoggingLoader:
     """Yields lists of EvaluationItem, in order."""
-    return DataLoader(
-        dataset,
+    loader = DataLoader(
+        WithRecords(dataset),
         batch_size=files_per_batch,
         num_workers=num_workers,
-        collate_fn=list,
-        worker_init_fn=launch.leave_stops_to_parent,
+        collate_fn=_joined,
+        worker_init_fn=_begin_worker,
     )
+    return LoggingLoader(loader)

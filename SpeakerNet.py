@@ -1,16 +1,14 @@
 """The network (features -> model -> loss) and its trainer."""
 
-import argparse
 import math
-import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import distributed
@@ -19,18 +17,21 @@ import runtime
 from audio.recording import SAMPLE_RATE
 from DatasetLoader import TrainBatch
 from features._steps import mask
-from loss._sharded import joined, own_part, split_parameters
+from loss._sharded import join_rows, local_rows, sharded_parameters
 from models._padded import embed_unequal, fewest_frames
-from runtime import BatchTooLargeError
-from storage.run_folder import Remark
+from options import Options
+from storage import checkpoint
+from storage.checkpoint import ModelFile
 from training.ema import MovingAverage
-from training.memory import largest_batch
-from training.nonfinite import NonFinite, StepWatch
+from training.memory import memory_advice
+from training.nonfinite import NonFiniteWatch
+from training.pace import EpochFigures, Pace
 from training.profile import Profile
-from training.speaker_accuracy import SpeakerTally
+from training.speaker_accuracy import SpeakerAccuracy
+from training.state import Sharding, TrainingState
 from training.update import Update
 
-DISPLAY_INTERVAL_S = 1.0  # showing figures makes the device wait, so it is done this rarely
+DISPLAY_INTERVAL_S = 1.0  # the device waits while figures are shown, so they are shown rarely
 
 
 class SpeakerNet(nn.Module):
@@ -41,62 +42,107 @@ class SpeakerNet(nn.Module):
         features: nn.Module,
         model: nn.Module,
         loss: nn.Module | None = None,
+        *,
+        normalize: bool = True,
         input_scale: float = 1.0,
-        widest: tuple[int, int] = (0, 0),  # masks of bands and of frames, in training
-        gathers: bool = False,  # whether the loss sees the utterances of all processes
+        widest_masks: tuple[int, int] = (0, 0),
+        gather_utterances: bool = False,
     ) -> None:
+        """Front end, encoder and loss; without a loss it can only embed.
+
+        Args:
+            features: waveforms (B, T) -> features (B, F, L).
+            model: features (B, F, L) -> embeddings (B, D).
+            loss: embeddings (S, M, D), labels (S,) -> loss, accuracy.
+            normalize: whether scoring by distance length-normalises the embeddings.
+            input_scale: factor on the waveforms.
+            widest_masks: SpecAugment's widest mask of bands and of frames, in training.
+            gather_utterances: whether the loss sees the utterances of all processes.
+        """
         super().__init__()
-        self.features, self.model, self.loss = features, model, loss
-        self.input_scale, self.widest, self.gathers = input_scale, widest, gathers
-        self._compiled: tuple[Callable[[Tensor], Tensor], ...] = ()  # in a tuple it is no submodule
+        self.features = features
+        self.model = model
+        self.loss = loss
+        self.normalize = normalize
+        self.input_scale = input_scale
+        self.widest_masks = widest_masks
+        self.gather_utterances = gather_utterances
+        self._compiled: tuple[Callable[[Tensor], Tensor], ...] = ()  # in a tuple it is not a submodule
 
     @classmethod
-    def build(cls, args: argparse.Namespace, num_speakers: int | None = None) -> "SpeakerNet":
+    def build(cls, values: Mapping[str, Any], num_speakers: int | None = None) -> "SpeakerNet":
         """Resolved options -> network; without num_speakers it has no loss and can only embed."""
 
         def pooling(channels: int, attention: str = "scalar") -> nn.Module:
-            return options.build("pooling", args, channels, attention)
+            return options.build("pooling", values, channels, attention)
 
-        features = options.build("features", args)
-        model = options.build("models", args, features.num_features, args.nOut, pooling)
-        loss = options.build("loss", args, args.nOut, num_speakers) if num_speakers else None
-        widest = (args.mask_bands, args.mask_frames) if loss else (0, 0)
-        gathers = loss is not None and args.gather_negatives and loss.min_utterances > 1
-        network: Any = cls(features, model, loss, args.input_scale, widest, bool(gathers))
-        return network.to(memory_format=torch.channels_last)  # a CPU's convolutions gain 5 to 10 %
+        features = options.build("features", values)
+        model = options.build("models", values, features.num_features, values["nOut"], pooling)
+        network = cls(features, model, input_scale=values["input_scale"])
+        if num_speakers:
+            loss = options.build("loss", values, values["nOut"], num_speakers)
+            network.loss = loss
+            network.normalize = bool(loss.normalize)
+            network.widest_masks = (values["mask_bands"], values["mask_frames"])
+            network.gather_utterances = bool(values["gather_negatives"] and loss.min_utterances > 1)
+        # convolutions on a CPU gain 5 to 10 %
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    @property
-    def normalize(self) -> bool:
-        """Whether scoring by distance length-normalises the embeddings: the loss decides."""
-        return bool(self.loss.normalize)  # type: ignore[union-attr]
+    @classmethod
+    def from_model_file(
+        cls, source: str | Path | ModelFile, values: Mapping[str, Any] | None = None
+    ) -> "SpeakerNet":
+        """Model file -> network without a loss, on the CPU.
+
+        Args:
+            source: path of the file, or its contents as load_model returns them.
+            values: options for the network; by default those in the file, which files of other programs lack.
+
+        Raises:
+            FileNotFoundError, ValueError: the file is missing or damaged, or doesn't fit the options.
+        """
+        model_file = source if isinstance(source, ModelFile) else checkpoint.load_model(str(source))
+        values = model_file.options if values is None else values
+        if "model" not in values:
+            raise ValueError(
+                f"{model_file.path}: convert it first: python inferSpeakerNet.py convert "
+                f"{model_file.path} NEW"
+            )
+        network = cls.build(values)
+        checkpoint.load_weights(network, checkpoint.split_loss(model_file.weights)[0], model_file.path)
+        network.normalize = model_file.normalize
+        if model_file.origin and values.get("trainfunc"):
+            network.normalize = bool(options.plugin("loss", values["trainfunc"]).normalize)
+        return network
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the loss which epoch begins, counted from 1, if it has a schedule."""
-        if hasattr(self.loss, "set_epoch"):
-            self.loss.set_epoch(epoch)  # type: ignore[union-attr, operator]
+        loss: Any = self.loss
+        if hasattr(loss, "set_epoch"):
+            loss.set_epoch(epoch)
 
     def embed(self, waveforms: Tensor, masks: Tensor | None = None) -> Tensor:
-        """(B, T), numbers in [0, 1) that masks are drawn by (B, 2, 2) -> (B, D)."""
+        """(B, T), numbers in [0, 1) that masks are drawn with (B, 2, 2) -> (B, D)."""
         features = self.features(waveforms * self.input_scale)  # (B, F, L)
         if masks is not None:
-            for i, widest in enumerate(self.widest):
+            for i, widest in enumerate(self.widest_masks):
                 features = mask(features, widest, 1 + i, masks[:, i]) if widest else features
         model = self._compiled[0] if self._compiled and self.training else self.model
         return model(features)
 
     def compile_for_training(self) -> None:
-        """Have the encoder compiled at the first batch; all have one length. Tests go without."""
+        """Have the encoder compiled at the first batch, as all have one length; tests don't use it."""
         self._compiled = (torch.compile(self.model, dynamic=False),)
 
     @property
     def embeds_unequal(self) -> bool:
-        """Whether utterances of unequal lengths share a batch in embed_unequal: the model decides."""
+        """Whether embed_unequal puts utterances of unequal lengths into one batch: the model decides."""
         return fewest_frames(self.model) < math.inf
 
     def embed_unequal(self, waveforms: Sequence[Tensor]) -> Tensor:
         """Waveforms (T_i,) of any lengths -> (B, D), each as embed gives it alone; for evaluation mode."""
         assert not self.training
-        # front ends treat a recording's end specially, and take little of the time
+        # front ends treat the end of a recording differently, and take little of the time
         features = [self.features(waveform[None] * self.input_scale) for waveform in waveforms]  # (1, F, L_i)
         return embed_unequal(self.model, features)
 
@@ -106,23 +152,13 @@ class SpeakerNet(nn.Module):
             raise ValueError("a network without a loss can embed but not be trained")
         embeddings = self.embed(crops.flatten(0, 1), masks)  # (S*M, D)
         embeddings = embeddings.unflatten(0, crops.shape[:2])
-        if not self.gathers:
+        if not self.gather_utterances:
             return self.loss(embeddings, labels)
-        loss, accuracy = self.loss(
-            distributed.gather_rows(embeddings.float()), distributed.gather_rows(labels)
-        )
-        rank, num_ranks = distributed.place()
-        return loss, accuracy.unflatten(0, (num_ranks, -1))[rank] if accuracy.ndim else accuracy
-
-
-class EpochFigures(NamedTuple):
-    """What one epoch of training came to."""
-
-    loss: float
-    accuracy: float  # in [0, 1]
-    lr: float  # at the epoch's start
-    utterances_per_s: float  # of all processes
-    data_wait: float  # share of the time spent waiting for the loader
+        all_embeddings = distributed.all_gather_rows(embeddings.float())
+        loss, accuracy = self.loss(all_embeddings, distributed.all_gather_rows(labels))
+        if accuracy.ndim:  # of the speakers of all processes
+            accuracy = accuracy.unflatten(0, (distributed.world_size(), -1))[distributed.rank()]
+        return loss, accuracy
 
 
 class ModelTrainer:
@@ -131,189 +167,138 @@ class ModelTrainer:
     def __init__(
         self,
         network: SpeakerNet,
-        args: argparse.Namespace,
+        values: Options,
         device: torch.device,
+        *,
         num_batches: int,
         num_classes: int,
-        remark: Callable[[Iterable[Remark]], None],
         report_nonfinite: Callable[[int, list[int]], None],
-        tally: SpeakerTally | None = None,
+        speaker_accuracy: SpeakerAccuracy | None = None,
         profile: Profile | None = None,
     ) -> None:
-        """num_batches: of an epoch; report_nonfinite takes the step and the utterances of its batches."""
-        self.network, self.device, self.num_batches = network, device, num_batches
-        self.accumulate, self.syncs = args.accumulate, args.sync_bn
-        self.precision = runtime.Precision(args.precision, device)
-        self.steps_per_epoch = -(-num_batches // args.accumulate)
-        self.optimizer = options.build("optimizer", args, network.parameters())
+        """A network with a loss, resolved options, where it is trained.
+
+        Args:
+            network: its weights are those that training starts from.
+            values: resolved options.
+            device: where the network is.
+            num_batches: of an epoch.
+            num_classes: of the loss, over all processes.
+            report_nonfinite: takes a step that was left out, and the utterances of its batches.
+            speaker_accuracy: collects the accuracy of each speaker, for samplers that need it.
+            profile: measures where the time goes.
+        """
+        assert network.loss is not None
+        self.network = network
+        self.device = device
+        self.num_batches = num_batches
+        self.accumulate = values.accumulate
+        self.syncs_batchnorm = values.sync_bn and distributed.world_size() > 1
+        self.precision = runtime.Precision(values.precision, device)
+        self.steps_per_epoch = -(-num_batches // values.accumulate)
+        self.optimizer = options.build("optimizer", values, network.parameters())
         self.scheduler = options.build(
-            "scheduler", args, self.optimizer, self.steps_per_epoch, args.max_epoch
+            "scheduler", values, self.optimizer, self.steps_per_epoch, values.max_epoch
         )
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler")  # a step was left out
-        named = dict(network.named_parameters())
-        assert network.loss is not None
-        self.split = [f"loss.{name}" for name in split_parameters(network.loss)]
-        split = [named[name] for name in self.split]
-        self.num_classes = num_classes
-        self.update = Update(network, self.optimizer, self.precision, args.clip_norm, split)
-        self.average = MovingAverage(network, args.ema_decay) if args.ema_decay else None
-        self.parallel = distributed.parallel(network, device, self.split)
-        self.watch = StepWatch(self.precision, args.nonfinite_patience, report_nonfinite)
-        self.remark = remark
-        self.tally, self.profile = tally, profile
+        watch = NonFiniteWatch(self.precision, values.nonfinite_patience, report_nonfinite)
+        split = [f"loss.{name}" for name in sharded_parameters(network.loss)]
+        self.state = TrainingState(
+            network,
+            self.optimizer,
+            self.scheduler,
+            precision=self.precision,
+            watch=watch,
+            sharding=Sharding(
+                split, lambda part: join_rows(part.cpu(), num_classes, first_only=True), local_rows
+            ),
+            device=device,
+            average=MovingAverage(network, values.ema_decay) if values.ema_decay else None,
+            speaker_accuracy=speaker_accuracy,
+        )
+        split_tensors = [network.get_parameter(name) for name in split]
+        self.update = Update(network, self.optimizer, self.precision, values.clip_norm, split_tensors)
+        self.parallel = distributed.data_parallel(network, device, split)
+        self.profile = profile
         if profile is not None:
             network.features.register_forward_hook(lambda *_: self._lap("front end"))
             network.model.register_forward_hook(lambda *_: self._lap("trunk"))
-        self.step = 0  # batches done in this epoch
-        self.sums = torch.zeros(3, device=device)  # of loss and accuracy, and batches; never read in the loop
 
     def tested(self) -> SpeakerNet:
-        """The network to test and keep: the average if there is one; the same in every process."""
-        network: Any = self.network if self.average is None else self.average.module
-        distributed.share_buffers(network)
+        """The network to test and save, or its average if there is one; the same in every process."""
+        average = self.state.average
+        network: Any = self.network if average is None else average.module
+        distributed.broadcast_buffers(network)
         return network
 
-    def weights(self, network: nn.Module) -> dict[str, Tensor]:
-        """Weights on the CPU by name, split ones joined in the first process; to be called by all."""
-        found = network.state_dict()
-        return {
-            name: (self._join(tensor) if name in self.split else tensor).cpu()
-            for name, tensor in found.items()
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, optimizer, schedule and what the epoch came to so far; generators are seeded each step.
-
-        The same for any number of processes; to be called by all.
-
-        Raises:
-            NonFinite: that state is none to go on from.
-        """
-        self.watch.look()
-        self.require_finite()
-        average = None
-        if self.average is not None:
-            average = {"network": self.weights(self.average.module), "steps": self.average.steps}
-        return {
-            "network": self.weights(self.network),
-            "average": average,
-            "optimizer": self._by_parameter(self.optimizer.state_dict(), self._join),
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": self.precision.scaler.state_dict(),
-            "step": self.step,
-            "sums": distributed.all_sum(self.sums) / distributed.place()[1],
-            "tally": distributed.all_sum(self.tally.sums) if self.tally else None,
-            "streak": self.watch.streak,
-        }
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what state_dict returned."""
-        self.network.load_state_dict(self._own(state["network"]))
-        if self.average is not None:
-            self.average.module.load_state_dict(self._own(state["average"]["network"]))
-            self.average.steps = state["average"]["steps"]
-        self.optimizer.load_state_dict(
-            self._by_parameter(state["optimizer"], lambda whole: own_part(whole).clone())
-        )
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.precision.scaler.load_state_dict(state["scaler"])
-        self.step, self.sums = state["step"], state["sums"].to(self.device)
-        self.watch.forget()
-        self.watch.streak, self.watch.seen = state["streak"], -(-self.step // self.accumulate)
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.tally is not None:
-            self.tally.sums = state["tally"].to(self.device) * distributed.is_first()
-
-    def lower_rate(self, factor: float) -> None:
-        """Multiply the learning rate, now and in the rest of the schedule."""
-        self.scheduler.base_lrs = [factor * rate for rate in self.scheduler.base_lrs]
-        for group in self.optimizer.param_groups:
-            group["lr"] *= factor
-
-    def require_finite(self) -> None:
-        """Raises NonFinite, in all processes, if a weight is infinite or NaN."""
-        finite = torch.stack([parameter.isfinite().all() for parameter in self.network.parameters()])
-        if distributed.all_max((~finite.all()).int()):
-            raise NonFinite("weights have become infinite or NaN")
-
-    def _join(self, tensor: Tensor) -> Tensor:
-        """A split tensor -> the whole on the first process's CPU."""
-        return joined(tensor.cpu(), self.num_classes, first_only=True)
-
-    def _own(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Whole weights -> the part of this process."""
-        return {name: own_part(tensor) if name in self.split else tensor for name, tensor in weights.items()}
-
-    def _by_parameter(self, state: dict[str, Any], convert: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-        """An optimizer's state with what belongs to split parameters converted."""
-        split = {id(parameter) for parameter in self.update.split}
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        states = dict(state["state"])
-        for number, parameter in enumerate(parameters):
-            if id(parameter) in split and number in states:
-                states[number] = {k: convert(t) if t.ndim else t for k, t in states[number].items()}
-        return state | {"state": states}
-
-    def begin_epoch(self) -> None:
-        """Forget what the last epoch came to."""
-        self.step = self.watch.seen = 0
-        self.sums.zero_()
-        if self.tally is not None:
-            self.tally.sums.zero_()
+        """Continue from what self.state.state_dict() returned."""
+        self.state.load_state_dict(state, -(-state["step"] // self.accumulate))
 
     def train_epoch(
-        self, loader: DataLoader[Any], name: str, seed: tuple[int, int], pause: Callable[[], None]
+        self, loader: Any, name: str, seed: tuple[int, int], pause: Callable[[], None]
     ) -> EpochFigures:
-        """The rest of an epoch, from self.step on; seed: of the run, and the epoch.
+        """The rest of an epoch, from self.state.step on; seed: of the run, and the epoch.
 
         `pause` is called before every optimizer step, where it is safe to save or to stop.
 
         Raises:
-            AudioError: a file could not be used.
-            BatchTooLargeError: memory doesn't hold the batch.
-            NonFinite: too many steps in a row were left out, or weights aren't finite any more.
+            AudioError: a recording can't be used.
+            BatchTooLargeError: the batch doesn't fit into memory.
+            NonFiniteError: too many steps in a row were left out, or weights aren't finite any more.
         """
         self.network.train()
         if self.profile is not None:
             self.profile.begin()
-        lr, utterances, wait_s, shown = self.optimizer.param_groups[0]["lr"], 0, 0.0, 0.0
-        began = asked = time.perf_counter()
+        lr = self.optimizer.param_groups[0]["lr"]
+        pace, shown_s = Pace(), 0.0
         progress = self._progress(loader, name)
         for batch in progress:
-            wait_s += time.perf_counter() - asked
-            if self.step % self.accumulate == 0:
+            pace.stop_waiting()
+            if self.state.step % self.accumulate == 0:
                 pause()
-                self._begin_step()
+                self.update.begin()
+                self.state.watch.begin_step(self.device)
             self._lap("data wait")
             batch = self._receive(batch)
-            runtime.seed_everything(*seed, self.step)
-            if not self._learned(batch):  # what it held is only free now
-                raise BatchTooLargeError(self._advice(batch.crops))
-            utterances += len(batch.masks)
+            runtime.seed_everything(*seed, self.state.step)
+            if not self._fits_memory(batch):  # the memory of the failed attempt is only free now
+                advice = memory_advice(
+                    self.network,
+                    self.precision,
+                    batch.crops,
+                    duration_s=batch.crops.shape[2] / SAMPLE_RATE,
+                    tries_sizes=not self.syncs_batchnorm,  # else other processes would have to try too
+                )
+                raise runtime.BatchTooLargeError(advice)
             if self.profile is not None:
                 self.profile.end_step(len(batch.masks))
-            asked = time.perf_counter()
-            if not progress.disable and asked - shown > DISPLAY_INTERVAL_S:
-                shown, elapsed = asked, asked - began
-                self._show(progress, utterances * distributed.place()[1] / elapsed, wait_s / elapsed)
-        self.watch.look()
-        self.require_finite()
-        elapsed, (loss, accuracy, batches) = (
-            time.perf_counter() - began,
-            distributed.all_sum(self.sums).tolist(),
-        )
-        rate = utterances * distributed.place()[1] / elapsed
+            pace.start_waiting(len(batch.masks))
+            if not progress.disable and pace.waiting_since_s - shown_s > DISPLAY_INTERVAL_S:
+                shown_s = pace.waiting_since_s
+                self._show(progress, *pace.figures())
+        self.state.watch.check()
+        self.state.require_finite()
+        rate, data_wait = pace.figures()
+        loss, accuracy, batches = distributed.all_reduce_sum(self.state.sums).tolist()
         batches = batches or math.nan
-        return EpochFigures(loss / batches, accuracy / batches, lr, rate, wait_s / elapsed)
+        return EpochFigures(loss / batches, accuracy / batches, lr, rate, data_wait)
 
-    def _progress(self, loader: DataLoader[Any], name: str) -> Any:
-        hidden = None if distributed.is_first() else True  # None: where stderr is no terminal
-        return tqdm(loader, name, len(loader), initial=self.step, unit="batch", disable=hidden, leave=False)
+    def _progress(self, loader: Iterable[Any], name: str) -> Any:
+        disable = None if distributed.is_first() else True  # None: only where stderr is a terminal
+        return tqdm(
+            loader,
+            name,
+            self.num_batches,
+            initial=self.state.step,
+            unit="batch",
+            disable=disable,
+            leave=False,
+        )
 
     def _receive(self, batch: TrainBatch | ValueError | OSError) -> TrainBatch:
         if isinstance(batch, ValueError | OSError):
             raise batch
-        self.remark(batch.remarks)
         batch = batch.moved(self.device)
         self._lap("transfer")
         batch = batch.finished()
@@ -324,64 +309,40 @@ class ModelTrainer:
         if self.profile is not None and self.network.training:
             self.profile.lap(part)
 
-    def _begin_step(self) -> None:
-        self.update.begin()
-        self.watch.begin(self.device)
-
-    def _learned(self, batch: TrainBatch) -> bool:
-        """Learn from a batch -> whether memory held it."""
+    def _fits_memory(self, batch: TrainBatch) -> bool:
+        """Train on a batch -> False if it doesn't fit into memory."""
         try:
-            self._learn(batch)
+            self._train_on(batch)
         except (RuntimeError, MemoryError) as error:
             if runtime.is_out_of_memory(error):
                 return False
             raise
         return True
 
-    def _learn(self, batch: TrainBatch) -> None:
-        """Gradients of a batch; after the last batch of an optimizer step, the step."""
-        first = self.step - self.step % self.accumulate
-        size = min(self.accumulate, self.num_batches - first)
-        is_last = self.step + 1 == first + size
-        with nullcontext() if is_last else distributed.unshared(self.parallel):
+    def _train_on(self, batch: TrainBatch) -> None:
+        """Compute the gradients of a batch; after the last batch of an optimizer step, make the step."""
+        first = self.state.step - self.state.step % self.accumulate
+        num_accumulated = min(self.accumulate, self.num_batches - first)
+        is_last = self.state.step + 1 == first + num_accumulated
+        with nullcontext() if is_last else distributed.no_sync(self.parallel):
             with self.precision.context():
                 loss, accuracy = self.parallel(batch.crops, batch.labels, batch.masks)
             self._lap("loss")
-            self.precision.backward(loss / size)
-        is_finite = self.watch.note(loss, batch.utterances)
+            self.precision.backward(loss / num_accumulated)
+        is_finite = self.state.watch.add_batch(loss, batch.utterances)
         self._lap("backward")
-        self.step += 1
+        self.state.step += 1
         if is_last:
-            self._make_step()
+            is_made = self.update()
+            self.scheduler.step()
+            if self.state.average is not None:
+                self.state.average.update()
+            self.state.watch.end_step(is_made)
         self._lap("optimizer")
-        figures = torch.stack([loss.detach(), accuracy.mean(), torch.ones_like(loss)])
-        self.sums += torch.where(is_finite, figures, 0.0)
-        if self.tally is not None:
-            self.tally.add(batch.labels, accuracy)
-
-    def _make_step(self) -> None:
-        made = self.update()
-        self.scheduler.step()
-        if self.average is not None:
-            self.average.update()
-        self.watch.end(made)
-
-    def _advice(self, crops: Tensor) -> str:
-        """What to do where a batch (S, M, T) is too large."""
-        (speakers, utterances, samples), num_ranks = crops.shape, distributed.place()[1]
-        told = "lower --batch_size"
-        if not (self.syncs and num_ranks > 1):  # other processes don't take part in trying
-            fits = largest_batch(self.network, self.precision, crops) * num_ranks
-            told = (
-                f"--batch_size {fits} should fit" if fits else "not even one speaker fits: lower --max_frames"
-            )
-        return (
-            f"out of memory on {self.device} with {speakers} x {utterances} utterances of "
-            f"{samples / SAMPLE_RATE:.1f} s; {told} (--accumulate adds up the gradients of several batches)"
-        )
+        self.state.add(loss, accuracy, batch.labels, is_finite)
 
     def _show(self, progress: Any, rate: float, data_wait: float) -> None:
-        loss, accuracy, batches = self.sums.tolist()
+        loss, accuracy, batches = self.state.sums.tolist()
         progress.set_postfix_str(
             f"loss {loss / max(batches, 1):.4f}, accuracy {100 * accuracy / max(batches, 1):.1f} %, "
             f"{rate:.0f} utterances/s, data wait {100 * data_wait:.0f} %"

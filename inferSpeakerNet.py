@@ -1,60 +1,61 @@
-"""Use trained models. So far: turn model files of other programs into this trainer's, once and for all.
+"""Use trained models. So far: convert model files of other programs to this trainer's format.
 
-python inferSpeakerNet.py convert OLD NEW [--model ... as in trainSpeakerNet.py, where OLD doesn't tell]
+python inferSpeakerNet.py convert OLD NEW [--model ... as in trainSpeakerNet.py, where OLD doesn't say]
 """
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import options
-from options import checks, flags
-from SpeakerNet import SpeakerNet
-from storage import checkpoint
+if TYPE_CHECKING:
+    from options import Parser
 
 USAGE = "usage: python inferSpeakerNet.py convert OLD NEW [--option value ...]; --help tells more"
 
 
-def core(add_help: bool = True) -> options.Parser:
-    """The command's own options."""
-    parser = options.Parser(str(__doc__), add_help, flags.SPELLINGS)
-    parser.add_argument("--config", help="YAML file of `option: value` lines; the command line wins over it")
-    flags.network_flags(parser)
-    flags.evaluation_flags(parser)
-    return parser
+def make_parser(add_help: bool = True) -> "Parser":
+    """The command's flags, without those of plug-ins."""
+    from options.flags import network_parser
+
+    return network_parser(str(__doc__), add_help)
 
 
 def convert(old: str, new: str, argv: list[str]) -> list[str]:
     """Read a model file of any known format, check that it fits its network, write ours -> lines to print."""
+    import options
+    from options import checks
+    from SpeakerNet import SpeakerNet
+    from storage import checkpoint
+
     model_file = checkpoint.load_model(old)
     stored = checks.stored_network_options(model_file.options, model_file.origin)
-    resolved = options.resolve(core, argv, model_file.options)
+    resolved = options.resolve(make_parser, argv, model_file.options)
     options.refuse_contradictions(resolved, stored, old)
-    args = resolved.args
-    if not args.model:
-        raise ValueError(f"{old} doesn't show its model; give --model")
-    checks.check_network_ranges(args)
-    if not model_file.origin and args.trainfunc != model_file.options["trainfunc"]:
+    values = resolved.options
+    if not values.model:
+        raise ValueError(f"{old} doesn't show which model it is; give --model")
+    checks.check_evaluation_values(values)
+    if not model_file.origin and values.trainfunc != model_file.options["trainfunc"]:
         raise ValueError(f"{old} was trained with {model_file.options['trainfunc']}; leave out --trainfunc")
     if Path(new).exists():
-        raise ValueError(f"{new} is there already")
-    checkpoint.load_weights(SpeakerNet.build(args), checkpoint.split_loss(model_file.weights)[0], old)
-    normalize = model_file.normalize
-    if model_file.origin and args.trainfunc:
-        normalize = options.plugin("loss", args.trainfunc).normalize
-    converted = model_file._replace(options=model_file.options | vars(args), normalize=normalize, origin="")
+        raise ValueError(f"{new} exists already")
+    network = SpeakerNet.from_model_file(model_file, values)
+    converted = model_file._replace(
+        options=model_file.options | dict(values), normalize=network.normalize, origin=""
+    )
     checkpoint.save_model(Path(new), converted)
     for warning in resolved.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    told = [f"{old} is {model_file.origin}"] if model_file.origin else []
-    return [*told, f"{new}: {args.model} with {args.encoder_type}, usable alone"]
+    lines = [f"{old} is {model_file.origin}"] if model_file.origin else []
+    return [*lines, f"{new}: {values.model} with {values.encoder_type}, usable alone"]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command -> its exit code: 0, or 2 for a mistake of the user."""
+    """Run the command -> exit code: 0, or 2 for a mistake of the user."""
     words = sys.argv[1:] if argv is None else argv
     try:
         if {"-h", "--help"} & set(words) or not words:
-            core().print_help()
+            make_parser().print_help()
             return 0
         if words[0] != "convert" or len(words) < 3 or any(word.startswith("-") for word in words[1:3]):
             raise ValueError(USAGE)

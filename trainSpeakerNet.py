@@ -5,217 +5,257 @@ python trainSpeakerNet.py --model ResNetSE34L --trainfunc angleproto --train_lis
 python trainSpeakerNet.py --eval --initial_model exps/exp1/model/best.model --test_list L --test_path P
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import distributed
 import options
 import runtime
-from distributed import launch, signals
-from distributed.exit import cause, give_up, refuse
+from distributed import launch
+from distributed.exit import abort, report_error, user_message
+from distributed.signals import Stopped, StopSignal
 from evaluation.cohort import Cohort, CohortList, save_cohort
 from evaluation.decisions import decided_options
+from evaluation.results import Origin, Results
+from evaluation.store import EmbeddingStore
 from evaluation.trial_test import TrialTest
-from options import checks, flags
-from options.flags import SCORING_OPTIONS
-from run import Run
+from options import Options, Parser, Resolved, checks
+from options.flags import Role, names_of, training_parser
+from run import build_run, describe
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
 from storage.checkpoint import ModelFile
 from storage.run_folder import RunFolder
+from storage.run_log import RunLog
+from storage.run_record import earlier_option, write_run
 
 
-def core(add_help: bool = True) -> options.Parser:
-    """The command's own options."""
-    return flags.training_flags(str(__doc__), add_help)
+class Command(NamedTuple):
+    """What the command line asks for: complete options, the file of --initial_model, and warnings."""
+
+    options: Options
+    model_file: ModelFile | None
+    warnings: tuple[str, ...]
 
 
-def parse(argv: list[str]) -> tuple[argparse.Namespace, ModelFile | None, list[str]]:
-    """Command line -> resolved options, the file of --initial_model, and warnings.
+def make_parser(add_help: bool = True) -> Parser:
+    """The command's flags, without those of plug-ins."""
+    return training_parser(str(__doc__), add_help)
+
+
+def parse(argv: list[str]) -> Command:
+    """Command line -> what it asks for.
 
     Raises:
-        ValueError, FileNotFoundError: anything about the options that can't be.
+        ValueError, FileNotFoundError: a mistake in the options, or --initial_model can't be read.
     """
-    resolved = options.resolve(core, argv)
-    resolved.args.eval |= resolved.args.prepare or resolved.args.test
-    if resolved.args.prepare and resolved.args.test:
+    resolved = _resolve(argv, {})
+    values = resolved.options
+    if values.prepare and values.test:
         raise ValueError("--prepare and --test are different things to do; give one of them")
+    source = values.initial_model
+    if values.eval and not source:
+        source = RunFolder(values.save_path).latest_model()
     model_file, stored = None, dict[str, Any]()
-    source = resolved.args.initial_model
-    if resolved.args.eval and not source:
-        source = RunFolder(resolved.args.save_path).latest_model()
     if source:
         model_file = checkpoint.load_model(source)
-        scoring = {name: value for name, value in model_file.options.items() if name in SCORING_OPTIONS}
-        decided = decided_options(model_file.decision, source) if resolved.args.eval else {}
-        scoring |= decided
-        stored = checks.stored_network_options(model_file.options, model_file.origin) | scoring
-        resolved = options.resolve(core, argv, stored)
-        resolved.args.initial_model = source
-        resolved.args.eval |= resolved.args.prepare or resolved.args.test
-        network = {name: value for name, value in stored.items() if name not in scoring}
-        options.refuse_contradictions(resolved, network | decided if resolved.args.test else network, source)
-    args, given = resolved.args, resolved.given
-    args.test_list = [path for path in args.test_list if path]
-    if args.eval:
-        assert model_file is not None  # latest_model sees to it
-        checks.complete_evaluation_options(resolved, stored, bool(model_file.origin))
-        if args.test and given & {"cohort", "cohort_list"} and decided:
-            raise ValueError(f"--test goes by the cohort in {source}; leave out --cohort and --cohort_list")
+        network = dict(checks.stored_network_options(model_file.options, model_file.origin))
+        scoring = {
+            name: model_file.options[name] for name in names_of(Role.SCORING) if name in model_file.options
+        }
+        decided = decided_options(model_file.decision, source) if values.eval else {}
+        stored = network | scoring | decided
+        resolved = _resolve(argv, stored)
+        resolved = resolved._replace(options=resolved.options.replaced(initial_model=source))
+        fixed = {name: value for name, value in stored.items() if name not in scoring | decided}
+        options.refuse_contradictions(resolved, fixed | decided if values.test else fixed, source)
+        if values.test and decided and resolved.given & {"cohort", "cohort_list"}:
+            raise ValueError(f"--test uses the cohort in {source}; leave out --cohort and --cohort_list")
+    if values.eval:
+        assert model_file is not None  # latest_model raises where there is none
+        resolved = checks.for_evaluation(resolved, stored, bool(model_file.origin))
     else:
-        checks.complete_training_options(args, given)
-        resolved.warnings.extend(checks.idle_augmentation(args, given))
-    checks.check_ranges(args)
-    return args, model_file, resolved.warnings
+        resolved = checks.for_training(resolved)
+    checks.check_values(resolved.options)
+    return Command(resolved.options, model_file, resolved.warnings)
+
+
+def _resolve(argv: list[str], stored: dict[str, Any]) -> Resolved:
+    """Resolve the command line; --prepare and --test are kinds of --eval, and an empty list is none."""
+    resolved = options.resolve(make_parser, argv, stored)
+    values = resolved.options
+    return resolved._replace(
+        options=values.replaced(
+            eval=values.eval or values.prepare or values.test,
+            test_list=[path for path in values.test_list if path],
+        )
+    )
 
 
 def evaluate(
-    args: argparse.Namespace, model_file: ModelFile, folder: RunFolder, stop: signals.StopSignal
+    values: Options, model_file: ModelFile, folder: RunFolder, log: RunLog, stop: StopSignal
 ) -> None:
     """--eval, --prepare and --test: the model file alone decides the network."""
-    device = runtime.choose_device(args.device, args.gpu_id)
-    distributed.join(device, args.rank_timeout)
-    store = folder.embeddings if args.reuse_embeddings else None
-    if args.prepare:
-        cohort_list = CohortList(args, device, folder.remark, store)
+    device = runtime.choose_device(values.device, values.gpu_id)
+    distributed.join(device, values.rank_timeout)
+    store = EmbeddingStore(folder.embeddings, values, device) if values.reuse_embeddings else None
+    if values.prepare:
+        cohort_list = CohortList(values, device, store)
     else:
-        if not args.test_list:
-            raise ValueError("--eval and --test need --test_list")
-        decision = model_file.decision or {}
-        if args.test and not decision:
-            raise ValueError(
-                f"{args.initial_model} holds no threshold; tuneThreshold.py --store puts one into it"
-            )
-        trial_test = TrialTest(args, folder, device, store, stored_cohort(args, model_file))
-    network = SpeakerNet.build(args)
-    checkpoint.load_weights(network, checkpoint.split_loss(model_file.weights)[0], args.initial_model)
-    normalize = model_file.normalize
-    if model_file.origin and args.trainfunc:
-        normalize = options.plugin("loss", args.trainfunc).normalize
+        test = _trial_test(values, model_file, device, store)
+    network = SpeakerNet.from_model_file(model_file, values)
     folder.require_writable()
-    folder.say(f"{args.model} from {args.initial_model} on {runtime.describe(device)}")
+    log.say(f"{values.model} from {values.initial_model} on {runtime.describe(device)}")
     network = network.to(device)
-    with distributed.patience(), stop.guard(), told_stop(folder, store):
-        if args.prepare:
+    with distributed.wait_for_stragglers(), stop.guard(), _stop_message(log, store):
+        if values.prepare:
             mean = cohort_list.mean(network, stop)
-            save_cohort(folder, cohort_list.prepare(network, normalize, stop, mean))
-        elif args.test:
-            trial_test.decide(network, normalize, stop, decision)
+            cohort = cohort_list.prepare(network, stop, mean)
+            log.remarks.gather()
+            save_cohort(folder, log, cohort)
+            return
+        outcome = test.score(network, stop)
+        log.remarks.gather()
+        if outcome is None:
+            return
+        results = Results(test, folder, log)
+        if values.test:
+            assert model_file.decision is not None  # _trial_test has looked
+            results.write_decisions(outcome, model_file.decision)
         else:
-            weights = checkpoint.digest(model_file.weights)
-            trial_test.evaluate(network, normalize, stop, args.initial_model, weights)
+            origin = Origin(values.initial_model, checkpoint.digest(model_file.weights))
+            results.write_evaluation(outcome, origin, runtime.describe(device))
+
+
+def _trial_test(
+    values: Options, model_file: ModelFile, device: Any, store: EmbeddingStore | None
+) -> TrialTest:
+    """The trial lists, and the cohort of --cohort or of the model file unless a list is given for one."""
+    if not values.test_list:
+        raise ValueError("--eval and --test need --test_list")
+    if values.test and not model_file.decision:
+        raise ValueError(f"{values.initial_model} has no threshold; tuneThreshold.py --store saves one in it")
+    cohort = None
+    if checks.needs_cohort(values):
+        if values.cohort:
+            cohort = Cohort.from_dict(checkpoint.load_cohort(values.cohort), values.cohort)
+        elif model_file.cohort and not values.cohort_list:
+            cohort = Cohort.from_dict(model_file.cohort, values.initial_model)
+    return TrialTest(values, device, store=store, cohort=cohort, cohort_in_model=not values.cohort)
 
 
 @contextmanager
-def told_stop(folder: RunFolder, store: Path | None) -> Iterator[None]:
-    """Say that an evaluation was stopped."""
+def _stop_message(log: RunLog, store: EmbeddingStore | None) -> Iterator[None]:
+    """Context that says that an evaluation was stopped."""
     try:
         yield
-    except signals.Stopped as stopped:
-        folder.say(
-            f"stopped by {stopped}" + (f"; embeddings made so far are kept in {store}" if store else "")
-        )
+    except Stopped as stopped:
+        kept = f"; embeddings computed so far are kept in {store.folder}" if store else ""
+        log.say(f"stopped by {stopped}{kept}")
         raise
 
 
-def stored_cohort(args: argparse.Namespace, model_file: ModelFile) -> Cohort | None:
-    """The cohort of --cohort, or of the model file unless a list is given for one."""
-    if not checks.needs_cohort(args):
-        return None
-    if args.cohort:
-        return Cohort.of(checkpoint.load_cohort(args.cohort), args.cohort)
-    if model_file.cohort and not args.cohort_list:
-        return Cohort.of(model_file.cohort, args.initial_model)
-    return None
-
-
 def train(
-    args: argparse.Namespace, model_file: ModelFile | None, folder: RunFolder, stop: signals.StopSignal
+    values: Options, model_file: ModelFile | None, folder: RunFolder, log: RunLog, stop: StopSignal
 ) -> None:
-    """Train from the start or from where the run folder's state is."""
-    device = runtime.choose_device(args.device, args.gpu_id)
-    distributed.join(device, args.rank_timeout)
-    if args.precision == "auto":  # the run's, wherever it goes on
-        args.precision = distributed.broadcast(folder.earlier("precision") or runtime.best_precision(device))
-    if args.precision == "tf32" and device == runtime.CPU:
-        folder.say("note: --precision tf32 is for GPUs; here it is fp32")
-    run = Run(args, device, model_file, folder)
-    folder.hold()
-    run.resume()
+    """Train from the start, or from the state in the run folder."""
+    device = runtime.choose_device(values.device, values.gpu_id)
+    distributed.join(device, values.rank_timeout)
+    if values.precision == "auto":  # a resumed run keeps its precision, whatever machine it is on
+        precision = earlier_option(folder, "precision") or runtime.best_precision(device)
+        values = values.replaced(precision=distributed.broadcast(precision))
+    if values.precision == "tf32" and device == runtime.CPU:
+        log.say("note: --precision tf32 is for GPUs; here it is fp32")
+    run = build_run(values, device, initial=model_file, folder=folder, log=log)
+    folder.acquire()
+    progress = run.states.resume()
+    if progress is not None:
+        run.progress = progress
+        if progress.epoch >= values.max_epoch and progress.tested:
+            log.say(f"its {values.max_epoch} epochs are done; a larger --max_epoch continues it")
     folder.require_writable()
-    folder.write_run(vars(args), runtime.describe(device))
-    if args.tensorboard:
-        folder.open_board()
-    run.describe()
+    write_run(folder, run.options, runtime.describe(device))
+    if values.tensorboard:
+        log.open_board()
+    describe(run)
     try:
         with stop.guard():
             run.fit(stop)
         if run.trainer.profile is not None:
             run.trainer.profile.close()
-    except signals.Stopped as stopped:
-        saved = folder.state.exists()
-        folder.say(f"stopped by {stopped}; {'the same command goes on' if saved else 'nothing is saved yet'}")
+    except Stopped as stopped:
+        is_saved = folder.state.exists()
+        log.say(
+            f"stopped by {stopped}; "
+            f"{'the same command resumes the run' if is_saved else 'nothing is saved yet'}"
+        )
         raise
     except (RuntimeError, ConnectionError, EOFError) as error:
-        if reason := run.data.death(error):
+        if reason := run.data.dead_worker_reason(error):
             raise OSError(reason) from None
         raise
 
 
-def num_processes(args: argparse.Namespace) -> int:
-    """Processes that --distributed asks for; 1 where this one was started together with others already."""
-    if (not args.distributed and not args.nproc) or distributed.place()[1] > 1:
+def num_processes(values: Options) -> int:
+    """Number of processes to start for --distributed; 1 in a process that was started as one of several."""
+    if (not values.distributed and not values.nproc) or distributed.world_size() > 1:
         return 1
-    num_gpus = runtime.num_gpus(args.device)
-    if 0 < num_gpus < args.nproc:
-        raise ValueError(f"--nproc {args.nproc}: this machine has {num_gpus} GPUs; --device cpu goes without")
-    return args.nproc or num_gpus or 1
+    num_gpus = runtime.num_gpus(values.device)
+    if 0 < num_gpus < values.nproc:
+        raise ValueError(
+            f"--nproc {values.nproc}: this machine has {num_gpus} GPUs; --device cpu trains without them"
+        )
+    return values.nproc or num_gpus or 1
 
 
-def run_command(argv: list[str], stop: signals.StopSignal) -> int:
+def run_command(argv: list[str], stop: StopSignal) -> int:
     """Do what the command line says -> exit code."""
-    distributed.meet(give_up)
-    args, model_file, warnings = parse(argv)
-    if (count := num_processes(args)) > 1:
-        return launch.launch([str(Path(__file__)), *argv], count, args.port, stop)
+    distributed.rendezvous(abort)
+    values, model_file, warnings = parse(argv)
+    count = num_processes(values)
+    if count > 1:
+        return launch.launch([str(Path(__file__)), *argv], count, values.port, stop)
     for warning in warnings if distributed.is_first() else ():
         print(f"warning: {warning}", file=sys.stderr)
-    if args.distributed and not args.nproc and distributed.place()[1] == 1:
-        print("note: --distributed finds no two GPUs here: one process; --nproc starts more on the CPU")
-    runtime.use_threads(args.threads)
-    with closing(RunFolder(args.save_path)) as folder:
-        if model_file is not None and model_file.origin:
-            folder.say(f"note: {args.initial_model} is {model_file.origin}")
-        if args.eval:
-            assert model_file is not None  # parse sees to it
-            evaluate(args, model_file, folder, stop)
-        else:
-            train(args, model_file, folder, stop)
+    if values.distributed and not values.nproc and distributed.world_size() == 1:
+        print("note: --distributed: fewer than two GPUs, so one process; --nproc starts more on the CPU")
+    runtime.use_threads(values.threads)
+    folder = RunFolder(values.save_path)
+    try:
+        with RunLog(folder) as log:
+            if model_file is not None and model_file.origin:
+                log.say(f"note: {values.initial_model} is {model_file.origin}")
+            if values.eval:
+                assert model_file is not None  # parse has one
+                evaluate(values, model_file, folder, log, stop)
+            else:
+                train(values, model_file, folder, log, stop)
+    finally:
+        folder.release()
     return 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command -> exit code: 0, 2 for what users can mend, 75 for a lost process, 128 + a signal, or 1."""
-    stop = signals.StopSignal()
+    """Run the command -> 0, 2 for a user's mistake, 75 for a lost process, 128 + a signal, or 1."""
+    stop = StopSignal()
     stop.install()
-    launch.end_with_launcher()
+    launch.exit_with_launcher()
     try:
         code = run_command(sys.argv[1:] if argv is None else argv, stop)
-    except signals.Stopped as stopped:
+    except Stopped as stopped:
         code = stopped.exit_code
-        distributed.excuse()
+        distributed.announce_exit()
     except Exception as error:
-        if distributed.place()[1] == 1 and not cause(error):
+        if distributed.world_size() == 1 and not user_message(error):
             raise
-        code = refuse(error)
+        code = report_error(error)
     else:
         distributed.leave()
-    if distributed.place()[1] > 1:
-        launch.end_at_once(code)
+    if distributed.world_size() > 1:
+        launch.exit_immediately(code)
     return code
 
 

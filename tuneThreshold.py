@@ -1,4 +1,4 @@
-"""Error rates, costs, thresholds and their intervals; LLRs: functions over arrays, commands over files.
+"""Error rates, costs, thresholds and their intervals, and LLRs, of score files; a command line over metrics/.
 
 python tuneThreshold.py exps/demo/result/eval/trials.scores.txt --p_fa 0.01 --p_miss 0.05 --intervals
 python tuneThreshold.py compare exps/a/result/eval/trials.scores.txt exps/b/result/eval/trials.scores.txt
@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metrics.bootstrap import interval
 from metrics.figures import (
-    LOW_P_FA,
     auc,
     eer,
     figures,
@@ -25,88 +23,52 @@ from metrics.figures import (
     threshold_for_p_fa,
     threshold_for_p_miss,
 )
-from metrics.flags import calibrate_parser, compare_parser, parser, report_parser
-from metrics.rates import error_rates
+from metrics.flags import calibrate_parser, compare_parser, figures_parser, report_parser
+from metrics.rates import Floats, error_rates
 from metrics.score_files import (
-    ScoreFile,
     naming,
     read_conditions,
     read_score_file,
     read_scores,
-    require_same_trials,
     score_text,
-    units_of,
 )
-from metrics.summary import Measured, Resampling, Wanted, measure, replicates
+from metrics.speakers import units_of
+from metrics.summary import FigureOptions, Measured, Resampling, measure, replicates
+from metrics.text import condition_lines, difference_line, summary_lines
+from metrics.trials import ScoredTrials, require_same_trials
 from storage.files import write_text
 
 if TYPE_CHECKING:
     from audio.recording import Audio
+    from metrics.fusion import Calibrated
 
 __all__ = ["auc", "eer", "figures", "min_dcf", "p_miss_at", "threshold_for_p_fa", "threshold_for_p_miss"]
 
 
-def wanted(args: argparse.Namespace) -> Wanted:
-    """The command's options -> which figures it finds."""
-    return Wanted(
-        tuple(args.dcf_p_target),
-        args.dcf_c_miss,
-        args.dcf_c_fa,
-        tuple(args.p_fa),
-        tuple(args.p_miss),
-        args.llr,
+def figure_options(args: argparse.Namespace) -> FigureOptions:
+    """The command's options -> which figures to compute."""
+    return FigureOptions(
+        p_targets=tuple(args.dcf_p_target),
+        c_miss=args.dcf_c_miss,
+        c_fa=args.dcf_c_fa,
+        p_fa=tuple(args.p_fa),
+        p_miss=tuple(args.p_miss),
+        llr=args.llr,
     )
 
 
-def drawing(trials: ScoreFile, args: argparse.Namespace) -> Resampling:
+def resampling(trials: ScoredTrials, args: argparse.Namespace) -> Resampling:
     """Trials, the command's options -> the bootstrap."""
     units = units_of(trials, args.resample, args.speaker_folder, args.utt2spk)
     return Resampling(units, args.resample, args.replicates, args.seed)
 
 
-def summary(found: Measured) -> list[str]:
-    """What was measured -> the lines to print; thresholds to the last digit."""
-    rates, wants = found.rates, found.wanted
-
-    def shown(name: str, form: str, scale: float = 1.0, unit: str = "") -> str:
-        text = f"{scale * found.figures[name]:{form}}{unit}"
-        if not found.intervals:
-            return text
-        limits = (f"{scale * end:{form or '.6g'}}" for end in found.intervals[name])
-        return f"{text} ({' to '.join(limits)})"
-
-    def percent(name: str) -> str:
-        return shown(name, ".4f", 100.0, " %")
-
-    lines = [f"EER {percent('eer')} at threshold {shown('threshold', '')}"]
-    for p in wants.p_targets:
-        costs = f"(p_target {p:g}, c_miss {wants.c_miss:g}, c_fa {wants.c_fa:g})"
-        least, threshold = shown(f"min_dcf_{p:g}", ".5f"), shown(f"threshold_min_dcf_{p:g}", "")
-        lines.append(f"minDCF {least} at threshold {threshold} {costs}")
-        if wants.llr:
-            lines.append(f"actDCF {shown(f'act_dcf_{p:g}', '.5f')} {costs}")
-    points = [("P_fa", p, threshold_for_p_fa(rates, p)) for p in wants.p_fa]
-    points += [("P_miss", p, threshold_for_p_miss(rates, p)) for p in wants.p_miss]
-    for kind, p, i in points:
-        lines.append(
-            f"{kind} <= {100 * p:g} %: threshold {shown(f'threshold_{kind.lower()}_{p}', '')} gives "
-            f"P_fa {100 * rates.p_fa[i]:.4f} %, P_miss {100 * rates.p_miss[i]:.4f} %"
-        )
-    lines += [f"P_miss {percent(f'p_miss_at_p_fa_{p:g}')} at P_fa {100 * p:g} %" for p in LOW_P_FA]
-    lines += [f"AUC {percent('auc')}", f"minCllr {shown('min_cllr', '.5f')} bit"]
-    return [*lines, f"Cllr {shown('cllr', '.5f')} bit"] if wants.llr else lines
-
-
-def breakdown(found: Measured) -> list[str]:
-    """What was measured -> a line for each group of each attribute."""
-    lines, p = [], found.wanted.p_targets[0]
-    for row in found.conditions:
-        told = "no error rates without both classes"
-        if row.eer is not None:
-            told = f"EER {100 * row.eer:.4f} %, minDCF {row.min_dcf:.5f} (p_target {p:g})"
-        counts = f"{row.trials} trials, {row.targets} of them target"
-        lines.append(f"{row.attribute} {row.group}: {counts}: {told}")
-    return lines
+def measure_file(name: str, trials: ScoredTrials, args: argparse.Namespace, intervals: bool) -> Measured:
+    """Trials of a score file, the command's options -> its figures."""
+    with naming(trials.name):
+        bootstrap = resampling(trials, args) if intervals else None
+        conditions = read_conditions(args.conditions, trials.files) if args.conditions else None
+        return measure(name, trials, figure_options(args), bootstrap, conditions)
 
 
 def compare(args: argparse.Namespace) -> list[str]:
@@ -115,32 +77,35 @@ def compare(args: argparse.Namespace) -> list[str]:
         raise ValueError("compare: expected at least two score files of the same trials")
     if len({Path(path).resolve() for path in args.scores}) < len(args.scores) or len(args.scores) > 26:
         raise ValueError("compare: expected 2 to 26 different files")
-    files = [read_score_file(path) for path in args.scores]
-    for file in files[1:]:
-        require_same_trials(files[0], file)
-    names = {"eer": "EER"} | {f"min_dcf_{p:g}": f"minDCF({p:g})" for p in args.dcf_p_target}
-    wants, found, drawn = wanted(args), [], []
-    for file in files:
-        with naming(file.path):
-            found.append(wants.find(error_rates(file.scores, file.known_labels())))
-            rows = [wants.find(rates) for rates in replicates(file, drawing(file, args), wants.llr)]
-            drawn.append({name: np.array([row[name] for row in rows]) for name in rows[0]})
-    letters, lines = string.ascii_uppercase, []
-    for letter, file, point in zip(letters, files, found, strict=False):
-        values = [f"EER {100 * point['eer']:.4f} %"]
-        values += [f"{label} {point[name]:.5f}" for name, label in names.items() if name != "eer"]
-        lines.append(f"{letter} = {file.path}: {', '.join(values)}")
-    for i in range(1, len(files)):
-        for name, label in names.items():
-            scale, form, unit = (100.0, "+.3f", " points") if name == "eer" else (1.0, "+.5f", "")
-            change = scale * (found[i][name] - found[0][name])
-            low, high = interval(scale * (drawn[i][name] - drawn[0][name]))
-            verdict = "no difference beyond what chance explains"
-            if low > 0.0 or high < 0.0:
-                verdict = f"{letters[0] if low > 0.0 else letters[i]} is better"
-            limits = f"({low:{form}} to {high:{form}})"
-            lines.append(f"{label} of {letters[i]} minus A: {change:{form}}{unit} {limits}: {verdict}")
-    return lines
+    systems = [read_score_file(path) for path in args.scores]
+    for other in systems[1:]:
+        require_same_trials(systems[0], other)
+    titles = {"eer": "EER"} | {f"min_dcf_{p:g}": f"minDCF({p:g})" for p in args.dcf_p_target}
+    options = figure_options(args)
+    lines, differences = [], []
+    first = None
+    for letter, trials in zip(string.ascii_uppercase, systems, strict=False):
+        with naming(trials.name):
+            figures = options.figures(error_rates(trials.scores, trials.known_labels()))
+            drawn = replicate_figures(trials, resampling(trials, args), options)
+        values = [f"EER {100 * figures['eer']:.4f} %"]
+        values += [f"{title} {figures[name]:.5f}" for name, title in titles.items() if name != "eer"]
+        lines.append(f"{letter} = {trials.name}: {', '.join(values)}")
+        if first is None:
+            first = figures, drawn
+            continue
+        for name, title in titles.items():
+            change = figures[name] - first[0][name]
+            differences.append(difference_line(letter, name, title, change, drawn[name] - first[1][name]))
+    return [*lines, *differences]
+
+
+def replicate_figures(
+    trials: ScoredTrials, bootstrap: Resampling, options: FigureOptions
+) -> dict[str, Floats]:
+    """Trials, bootstrap -> each figure in every replicate (R,)."""
+    rows = [options.figures(rates) for rates in replicates(trials, bootstrap, options.llr)]
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def show(args: argparse.Namespace) -> list[str]:
@@ -148,44 +113,82 @@ def show(args: argparse.Namespace) -> list[str]:
     if len(args.scores) > 1:
         raise ValueError(f"expected one score file, or a command first: {', '.join(filter(None, COMMANDS))}")
     path = args.scores[0]
-    with naming(path):
-        if args.intervals or args.conditions:
-            trials = read_score_file(path)
-        else:  # paths with blanks don't matter
-            trials = ScoreFile(path, *read_scores(path), [], np.empty((0, 2), dtype=np.int64))
-        drawn = drawing(trials, args) if args.intervals else None
-        groups = read_conditions(args.conditions, trials.files) if args.conditions else None
-        found = measure(path, trials, wanted(args), drawn, groups)
+    if args.intervals or args.conditions:
+        trials = read_score_file(path)
+    else:  # only scores and labels are needed, so that paths may hold blanks
+        scores, labels = read_scores(path)
+        trials = ScoredTrials(path, scores, labels, [], np.empty((0, 2), dtype=np.int64))
+    system = measure_file(path, trials, args, args.intervals)
     labels = trials.known_labels()
-    counts = f"{len(labels)} trials, {np.count_nonzero(labels)} of them target"
-    stored = store(args, found) if args.store else []
-    return [counts, *summary(found), *breakdown(found), *stored]
+    lines = [f"{len(labels)} trials, {np.count_nonzero(labels)} of them target"]
+    lines += [*summary_lines(system), *condition_lines(system)]
+    if args.store:
+        lines += store(args, system)
+    return lines
 
 
 def calibrate(args: argparse.Namespace) -> list[str]:
-    """The command's options -> files written, lines that say what was fitted and what it brought."""
+    """The command's options -> files written, lines about the models and the change of the figures."""
     from metrics import fusion
 
-    read = [*args.scores, *args.fit, args.load, args.quality, args.utt2spk]
-    fusion.refuse_overwriting({"--output": args.output, "--csv": args.csv, "--save": args.save}, read)
-    if args.cross_validate:
-        done = fusion.cross_validated(
-            *(args.scores, args.quality, args.p_target),
-            **{name: getattr(args, name) for name in ("speaker_folder", "utt2spk", "num_groups", "seed")},
-        )
-    elif args.fit:
-        done = fusion.fitted(args.scores, args.fit, args.quality, args.p_target)
-    else:
-        done = fusion.loaded(args.scores, args.load, args.quality)
-    first = done.systems[0]
-    wants = Wanted(tuple(args.dcf_p_target), args.dcf_c_miss, args.dcf_c_fa)
-    lines = [*fusion.told(done), *fusion.gain(done, args.output, wants)]
-    write_text(Path(args.output), score_text(first.files, first.sides, done.llr, first.labels))
+    refuse_overwriting(args)
+    result, notes = calibrated(args)
+    first = result.systems[0]
+    options = FigureOptions(tuple(args.dcf_p_target), args.dcf_c_miss, args.dcf_c_fa)
+    lines = [*fusion.describe(result), *notes, *fusion.gain(result, args.output, options)]
+    write_text(Path(args.output), score_text(first.files, first.sides, result.llr, first.labels))
     if args.csv:
-        write_text(Path(args.csv), fusion.csv_text(done, args.prior))
+        write_text(Path(args.csv), fusion.csv_text(result, args.prior))
     if args.save:
-        write_text(Path(args.save), fusion.saved_text(done.models))
-    return [*lines, f"{len(done.llr)} LLRs in {args.output}"]
+        write_text(Path(args.save), fusion.saved_text(result.models))
+    return [*lines, f"{len(result.llr)} LLRs in {args.output}"]
+
+
+def calibrated(args: argparse.Namespace) -> "tuple[Calibrated, list[str]]":
+    """The options of `calibrate` -> LLRs of its score files, remarks on the quality table."""
+    from metrics import fusion
+    from metrics.quality import read_quality
+
+    if args.fit and len(args.fit) != len(args.scores):
+        raise ValueError(
+            f"--fit: expected {len(args.scores)} score files, one for each file to calibrate, in order, "
+            f"got {len(args.fit)} ({', '.join(args.fit)})"
+        )
+    systems = [read_score_file(path, args.cross_validate) for path in args.scores]
+    fitting = [read_score_file(path) for path in args.fit]
+    quality, notes = None, []
+    if args.quality:
+        files = {path for trials in (systems[0], *fitting[:1]) for path in trials.files}
+        quality, skipped = read_quality(args.quality, sorted(files))
+        if skipped:
+            notes.append(f"note: no numbers in the table's {', '.join(skipped)}: left out")
+    if fitting:
+        return fusion.fitted(systems, fitting, quality, args.p_target), notes
+    if args.load:
+        model = fusion.read_calibration(args.load)
+        with naming(args.load):
+            return fusion.applied(systems, model, quality), notes
+    result = fusion.cross_validated(
+        systems,
+        quality,
+        args.p_target,
+        speakers=units_of(systems[0], "speakers", args.speaker_folder, args.utt2spk),
+        num_groups=args.num_groups,
+        seed=args.seed,
+    )
+    return result, notes
+
+
+def refuse_overwriting(args: argparse.Namespace) -> None:
+    """Raises ValueError if `calibrate` would write a file twice or over one that it reads."""
+    read = [*args.scores, *args.fit, args.load, args.quality, args.utt2spk]
+    taken = {Path(path).resolve() for path in read if path}
+    for flag, path in {"--output": args.output, "--csv": args.csv, "--save": args.save}.items():
+        if not path:
+            continue
+        if Path(path).resolve() in taken:
+            raise ValueError(f"{flag} {path}: another name, please; this file is read or written already")
+        taken.add(Path(path).resolve())
 
 
 def report(args: argparse.Namespace) -> list[str]:
@@ -197,15 +200,14 @@ def report(args: argparse.Namespace) -> list[str]:
     from audio.recording import AudioError
     from audio.recordings import Recordings
 
-    found = []
-    for path, name in zip(args.scores, short_names(args.scores), strict=True):
-        trials = read_score_file(path)
-        with naming(path):
-            groups = read_conditions(args.conditions, trials.files) if args.conditions else None
-            found.append(measure(name, trials, wanted(args), drawing(trials, args), groups))
-
-    paths = sorted({path for system in found for path in system.trials.files})
-    recordings, rows = Recordings(args.audio, paths), {path: row for row, path in enumerate(paths)}
+    names = short_names(args.scores)
+    systems = [
+        measure_file(name, read_score_file(path), args, intervals=True)
+        for name, path in zip(names, args.scores, strict=True)
+    ]
+    paths = sorted({path for system in systems for path in system.trials.files})
+    recordings = Recordings(args.audio, paths)
+    rows = {path: row for row, path in enumerate(paths)}
 
     def listen(path: str) -> "Audio | None":
         try:
@@ -214,12 +216,12 @@ def report(args: argparse.Namespace) -> list[str]:
             return None
 
     folder = Path(args.output)
-    written = page.write(folder, found, listen, page.linker(folder, args.audio), None, [])
+    written = page.write(folder, systems, read_audio=listen, link=page.linker(folder, args.audio))
     return [str(written)]
 
 
 def short_names(paths: list[str]) -> list[str]:
-    """Paths -> names without the folders that all share, and without the ending that all share."""
+    """Paths -> names without the first and the last parts that all paths have in common."""
     parts = [Path(path).parts for path in paths]
     while all(len(each) > 1 for each in parts) and len({each[0] for each in parts}) == 1:
         parts = [each[1:] for each in parts]
@@ -228,28 +230,29 @@ def short_names(paths: list[str]) -> list[str]:
     return ["/".join(each).removesuffix(".scores.txt") for each in parts]
 
 
-def store(args: argparse.Namespace, found: Measured) -> list[str]:
-    """Put the rule's threshold, a calibration and what made the scores into a model file -> what to say."""
+def store(args: argparse.Namespace, system: Measured) -> list[str]:
+    """Save the threshold of --rule, a calibration and the scores' origin in a model file -> lines."""
     from evaluation.decisions import IN_MODEL, read_origin
     from metrics.calibration import fit
     from storage import checkpoint
 
     names = {"eer": "EER", "p_fa": "P_fa", "p_miss": "P_miss", "cost": "minDCF"}
-    rules = found.wanted.rules()
+    rules = system.options.rules()
     rule = next((rule for rule in rules if rule.startswith(names[args.rule])), None)
     if rule is None:
         raise ValueError(f"--rule {args.rule} needs --{args.rule}")
-    model, origin = checkpoint.load_model(args.store), read_origin(args.scores[0])
+    model = checkpoint.load_model(args.store)
+    origin = read_origin(args.scores[0])
     if model.origin:
         raise ValueError(f"--store {args.store}: turn it into this trainer's by inferSpeakerNet.py convert")
     if origin["weights"] != checkpoint.digest(model.weights):
         raise ValueError(
-            f"--store {args.store}: {args.scores[0]} was made with {origin['model']} or older weights"
+            f"--store {args.store}: {args.scores[0]} comes from {origin['model']} or older weights"
         )
     decision = {
-        "threshold": found.figures[rules[rule]],
+        "threshold": system.figures[rules[rule]],
         "rule": rule,
-        "calibration": fit(found.trials.scores, found.trials.known_labels(), names=["score"]).to_dict(),
+        "calibration": fit(system.trials.scores, system.trials.known_labels(), names=["score"]).to_dict(),
         "options": origin["options"],
     }
     cohort = model.cohort if origin["cohort"] == IN_MODEL else None
@@ -260,7 +263,7 @@ def store(args: argparse.Namespace, found: Measured) -> list[str]:
 
 
 COMMANDS = {
-    "": (parser, show),
+    "": (figures_parser, show),
     "compare": (compare_parser, compare),
     "calibrate": (calibrate_parser, calibrate),
     "report": (report_parser, report),
@@ -268,7 +271,7 @@ COMMANDS = {
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The words of the command line -> the options, `command` among them; none is the figures' own."""
+    """Arguments of the command line -> options, with `command`: "" for the figures of one score file."""
     words = list(sys.argv[1:] if argv is None else argv)
     command = words[0] if words and words[0] in COMMANDS else ""
     args = COMMANDS[command][0]().parse_args(words[1:] if command else words)
@@ -280,7 +283,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print what the command finds."""
+    """Run the command and print its lines -> exit status."""
     args = parse(argv)
     try:
         lines = COMMANDS[args.command][1](args)

@@ -39,8 +39,8 @@ def read_chain(text: str) -> list[list[Choice]]:
         if sum(choice.probability for choice in stage) > 1.0 + 1e-9:
             raise ValueError(f"--augment_chain {text}: the probabilities of a stage add up to more than 1")
     speeds = [n for n, stage in enumerate(stages) if any("speed" in choice.kinds for choice in stage)]
-    alone = [choice.kinds for choice in stages[0]] == [("speed",)] if stages else False
-    if not stages or (speeds and not (speeds == [0] and alone)):
+    is_alone = bool(stages) and [choice.kinds for choice in stages[0]] == [("speed",)]
+    if not stages or (speeds and not (speeds == [0] and is_alone)):
         raise ValueError(f"--augment_chain {text!r}: expected stages; speed is one of its own, the first")
     return stages
 
@@ -67,9 +67,6 @@ def _read_choice(text: str, word: str) -> Choice:
     return Choice(probability, kinds)
 
 
-# Effects: what is done to some rows (n,) of a batch. Named tuples travel between processes and to a GPU.
-
-
 class Ranges(NamedTuple):
     """What is drawn uniformly; of babble the number of voices, and the SNR of their sum."""
 
@@ -84,26 +81,42 @@ class Augmenter:
     def __init__(
         self, stages: list[list[Choice]], material: Material, ranges: Ranges, speeds: Sequence[float]
     ) -> None:
-        self.material, self.ranges = material, ranges
+        self.material = material
+        self.ranges = ranges
+        self.stages = stages
+        self.speeds: tuple[float, ...] = (1.0,)
+        self.speed_probability = 0.0
         first = stages[0][0]
-        plays = first.kinds == ("speed",)  # done while reading, before all else
-        self.speed_probability, self.speeds = (first.probability, (1.0, *speeds)) if plays else (0.0, (1.0,))
-        self.stages = stages[1:] if plays else stages
+        if first.kinds == ("speed",):  # done while reading, before everything else
+            self.stages = stages[1:]
+            self.speeds = (1.0, *speeds)
+            self.speed_probability = first.probability
 
     @classmethod
-    def build(cls, args: Any) -> "Augmenter | None":
-        """Resolved options -> what they ask for, None without --augment.
+    def build(
+        cls,
+        chain: str,
+        *,
+        musan_path: str | None,
+        rir_path: str,
+        skip_bad: bool,
+        snr_db: dict[str, Span],
+        voices: Span,
+        gain_db: Span,
+        speeds: Sequence[float],
+    ) -> "Augmenter":
+        """Chain (--augment_chain), noise and RIR folders or packs, ranges -> the augmenter.
+
+        Without musan_path, the first existing folder of noise.MUSAN is used.
 
         Raises:
-            FileNotFoundError, ValueError: the chain can't be, or its recordings aren't there.
+            FileNotFoundError, ValueError: the chain has another form, or its recordings don't exist.
         """
-        if not args.augment:
-            return None
-        stages = read_chain(args.augment_chain)
-        musan_path = args.musan_path or next((p for p in MUSAN if Path(p).exists()), MUSAN[0])
-        material = Material(kinds_of(stages), musan_path, args.rir_path, args.skip_bad_audio)
-        spans = {kind: getattr(args, f"snr_{kind}") for kind in NOISES}
-        return cls(stages, material, Ranges(spans, args.babble_voices, args.gain_db), args.speeds)
+        stages = read_chain(chain)
+        if not musan_path:
+            musan_path = next((path for path in MUSAN if Path(path).exists()), MUSAN[0])
+        material = Material(kinds_of(stages), musan_path, rir_path, skip_bad)
+        return cls(stages, material, Ranges(snr_db, voices, gain_db), speeds)
 
     def describe(self) -> str:
         """One line for the log."""
@@ -144,8 +157,8 @@ class Augmenter:
             return (generator.uniform(*self.ranges.gain_db),)
         if kind == "mulaw":
             return ()
-        make = self._babble if kind == "babble" else partial(self.material.noise, kind)
-        return make(generator, length), generator.uniform(*self.ranges.snr_db[kind])
+        draw_noise = self._babble if kind == "babble" else partial(self.material.noise, kind)
+        return draw_noise(generator, length), generator.uniform(*self.ranges.snr_db[kind])
 
     def _babble(self, generator: np.random.Generator, length: int) -> Audio:
         """Several voices, equally loud."""

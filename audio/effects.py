@@ -14,8 +14,11 @@ from audio.recording import SAMPLE_RATE, Audio
 
 EDGE_WIDTH = 100.0  # Hz from pass band to stop band
 SILENCE = 1e-20  # level of a crop below which nothing is scaled up
-ROOM_STEP = 4096  # samples; few different lengths, as a GPU plans its transforms anew for each
+ROOM_STEP = 4096  # samples; few different lengths, because a GPU plans its transforms for each
 MU = 255.0  # of 8-bit mu-law, ITU-T G.711
+
+
+# An effect changes some rows (n,) of a batch. Named tuples travel between processes and to a GPU.
 
 
 class Mix(NamedTuple):
@@ -152,13 +155,13 @@ class Drawn(NamedTuple):
 def gather(drawn: Sequence[Sequence[Drawn]]) -> list[Any]:
     """What was drawn for each crop of a batch -> effects in the order in which they are applied."""
     groups: dict[tuple[tuple[int, int], Any], list[tuple[int, tuple[Any, ...]]]] = {}
-    for row, own in enumerate(drawn):
-        for place, kind, values in own:
+    for row, of_crop in enumerate(drawn):
+        for place, kind, values in of_crop:
             groups.setdefault((place, EFFECTS[kind]), []).append((row, values))
     in_order = sorted(groups.items(), key=lambda group: group[0][0])  # kinds of one place have other rows
     return [
-        make(torch.tensor([row for row, _ in members]), [values for _, values in members])
-        for (_, make), members in in_order
+        build(torch.tensor([row for row, _ in members]), [values for _, values in members])
+        for (_, build), members in in_order
     ]
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import os.path
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,15 +15,16 @@ class Paths(Sequence[str]):
     """Many strings in two arrays: half the memory of a list, and worker processes share it.
 
     Reading a Python object changes its count of references, which copies a forked process's memory page
-    by page; arrays have one count for all of their elements.
+    by page; an array has one count for all of its elements.
     """
 
     def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
-        self.text, self.ends = text, ends  # UTF-8 of all strings in a row, where each ends
+        self.text = text  # UTF-8 of all strings, concatenated
+        self.ends = ends  # end of each string in `text`
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> "Paths":
-        """The same strings, compactly."""
+        """Strings -> the same, stored compactly."""
         encoded = [string.encode() for string in strings]
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return cls(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths))
@@ -34,7 +35,7 @@ class Paths(Sequence[str]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[index]  # negative ones, and IndexError
+        index = range(len(self))[index]  # resolves negative indices and raises IndexError
         begin = self.ends[index - 1] if index else 0
         return self.text[begin : self.ends[index]].tobytes().decode()
 
@@ -73,12 +74,13 @@ def read_utterances(path: str, flag: str) -> Iterator[tuple[int, str, str]]:
     """Train list, or Kaldi directory with wav.scp and utt2spk -> (line number, speaker, path).
 
     Raises:
-        FileNotFoundError, ValueError: as read_lines; a line of one field; a wav.scp entry that is a
-            command or has no speaker.
+        FileNotFoundError, ValueError: as read_lines; a line of one field; a folder of another kind; a wav.scp
+            entry that is a command or has no speaker.
     """
     if not Path(path).is_dir():
         yield from _fields(path, flag, "speaker path")
         return
+    _require_kaldi_directory(Path(path), flag)
     speakers = {name: speaker for _, name, speaker in _fields(f"{path}/utt2spk", flag, "utterance speaker")}
     for number, name, file in _fields(f"{path}/wav.scp", flag, "utterance path"):
         if file.endswith("|"):
@@ -86,6 +88,24 @@ def read_utterances(path: str, flag: str) -> Iterator[tuple[int, str, str]]:
         if name not in speakers:
             raise ValueError(f"{path}/wav.scp:{number}: no speaker for {name} in utt2spk")
         yield number, speakers[name], file
+
+
+def _require_kaldi_directory(folder: Path, flag: str) -> None:
+    """Raises ValueError for a folder without any of Kaldi's files, such as a pack."""
+    from audio.pack import Pack  # imports this module
+
+    if (folder / "wav.scp").exists() or (folder / "utt2spk").exists():
+        return
+    if (folder / Pack.INDEX).exists():
+        path_flag = flag.replace("_list", "_path") if flag in ("--train_list", "--cohort_list") else "--root"
+        raise ValueError(
+            f"{flag} {folder}: this is a pack of recordings, not a list; "
+            f"give the pack to {path_flag} and the list file to {flag}"
+        )
+    raise ValueError(
+        f'{flag} {folder}: expected a file of "speaker path" lines or a Kaldi directory '
+        "(a folder with wav.scp and utt2spk)"
+    )
 
 
 def _fields(path: str, flag: str, form: str) -> Iterator[tuple[int, str, str]]:
@@ -107,12 +127,12 @@ class TrainList(NamedTuple):
     num_excluded: int = 0
 
     def digest(self) -> str:
-        """A hash of the speakers and paths in their order: what an epoch's draws depend on."""
+        """Hash of speakers and paths in list order, on which the draws of an epoch depend."""
         names = Paths.of(self.speakers)
-        made = hashlib.sha256()
+        digest = hashlib.sha256()
         for part in (names.text, names.ends, self.labels, self.paths.text, self.paths.ends):
-            made.update(part.data)
-        return made.hexdigest()
+            digest.update(part.data)
+        return digest.hexdigest()
 
 
 def read_train_list(list_path: str, exclude: str = "", flag: str = "--train_list") -> TrainList:
@@ -120,14 +140,14 @@ def read_train_list(list_path: str, exclude: str = "", flag: str = "--train_list
 
     Args:
         list_path: file of `speaker path` lines, or folder with wav.scp and utt2spk.
-        flag: what named the list.
+        flag: the flag that the list came from, for errors.
         exclude: file with paths to leave out, one in a line, as dataprep.py --check writes it.
 
     Raises:
         ValueError: a line of another form, a path under two speakers, or no line at all.
     """
     names: dict[str, str] = {}  # path -> speaker
-    known: dict[str, str] = {}  # each speaker's name once, however many lines hold it
+    known: dict[str, str] = {}  # one string object per speaker, however many lines name it
     num_lines = 0
     for number, speaker, path in read_utterances(list_path, flag):
         num_lines += 1
@@ -152,7 +172,7 @@ def read_excluded(path: str) -> set[str]:
     return {line for _, line in read_lines(path, "--exclude")}
 
 
-LAST = {"0": 0, "nontarget": 0, "1": 1, "target": 1}  # labels in the last place
+Trial = tuple[int | None, str, str]  # label (None where the list has none), enrolment path, test path
 
 
 class Trials(NamedTuple):
@@ -162,21 +182,17 @@ class Trials(NamedTuple):
     enrol: NDArray[np.int64]
     test: NDArray[np.int64]
     labels: NDArray[np.int8] | None
-    num_repeated: int = 0  # trials that were there before, in the same or the other order
+    num_repeated: int = 0  # lines that repeat a trial, in the same or the other order
 
     def without(self, missing: NDArray[np.int64]) -> "Trials":
-        """The trials that need none of these names."""
+        """The trials without those that need one of these names (given by number)."""
         keep = ~(np.isin(self.enrol, missing) | np.isin(self.test, missing))
         labels = None if self.labels is None else self.labels[keep]
         return self._replace(enrol=self.enrol[keep], test=self.test[keep], labels=labels)
 
 
 def read_trials(paths: Sequence[str], root: str) -> list[Trials]:
-    """Files of `label enrol test` lines, label 1 for the same speaker, or without labels -> trials of each.
-
-    The label may also stand last, as `0` or `nontarget`, `1` or `target` (Kaldi, CN-Celeb). Fields are
-    separated by tabs or blanks. Where paths hold blanks themselves, the split is taken that names two files
-    under root. All lists number the names alike.
+    """Trial lists (see read_trial_lines) -> the trials of each; all lists number the names alike.
 
     Raises:
         ValueError: a line of another form, labels in some lines only, a trial with both labels, or trials of
@@ -189,27 +205,102 @@ def read_trials(paths: Sequence[str], root: str) -> list[Trials]:
 
 
 def _read_list(path: str, root: str, numbers: dict[str, int]) -> Trials:
+    """One list -> its trials without the names, which are added to `numbers`."""
     labels: list[int | None] = []
     sides: list[int] = []
-    for line_number, line in read_lines(path, "--test_list"):
-        label, *pair = _split_trial(line, root, f"{path}:{line_number}")
+    for line_number, (label, enrol, test) in read_trial_lines(path, root):
         if labels and (label is None) != (labels[0] is None):
             raise ValueError(f"{path}:{line_number}: some trials have labels and some have none")
         labels.append(label)
-        sides += [numbers.setdefault(name, len(numbers)) for name in pair]
+        sides.append(numbers.setdefault(enrol, len(numbers)))
+        sides.append(numbers.setdefault(test, len(numbers)))
     pairs = np.array(sides, dtype=np.int64).reshape(-1, 2)
-    known = None if labels[0] is None else np.array(labels, dtype=np.int8)
-    if known is not None and len(np.unique(known)) == 1:
-        missing = "nontarget (0)" if known[0] else "target (1)"
-        raise ValueError(f"{path}: all {len(known)} trials are of one class; it has no {missing} trial")
-    keys = pairs.min(axis=1) * len(numbers) + pairs.max(axis=1)
-    different, first = np.unique(keys, return_index=True)
-    if known is not None:
-        wrong = np.flatnonzero(known != known[first[np.searchsorted(different, keys)]])
-        if len(wrong):
-            enrol, test = (list(numbers)[i] for i in pairs[wrong[0]])
+    keys = pairs.min(axis=1) * len(numbers) + pairs.max(axis=1)  # the order within a pair doesn't matter
+    distinct, first = np.unique(keys, return_index=True)
+    known = None
+    if labels[0] is not None:
+        known = np.array(labels, dtype=np.int8)
+        if len(np.unique(known)) == 1:
+            missing = "nontarget (0)" if known[0] else "target (1)"
+            raise ValueError(f"{path}: all {len(known)} trials are of one class; it has no {missing} trial")
+        contradictory = np.flatnonzero(known != known[first[np.searchsorted(distinct, keys)]])
+        if len(contradictory):
+            names = list(numbers)
+            enrol, test = (names[i] for i in pairs[contradictory[0]])
             raise ValueError(f"{path}: the trial {enrol} {test} is there with both labels")
-    return Trials([], pairs[:, 0], pairs[:, 1], known, len(keys) - len(different))
+    return Trials([], pairs[:, 0], pairs[:, 1], known, len(keys) - len(distinct))
+
+
+def read_trial_lines(path: str, root: str) -> Iterator[tuple[int, Trial]]:
+    """Trial list -> (line number, trial) of each line.
+
+    TRIAL_FORMS are the accepted forms; a label is 1 for the same speaker, and in the last field also `target`
+    or `nontarget` (Kaldi, CN-Celeb). Fields are separated by tabs or blanks. Where paths contain blanks
+    themselves, the line is split so that both paths are files under root.
+
+    Raises:
+        ValueError: a line of another form.
+    """
+    for number, line in read_lines(path, "--test_list"):
+        fields = line.split("\t") if "\t" in line else line.split()
+        parsed = (parse(fields, root) for parse in TRIAL_FORMS.values())
+        trial = next((trial for trial in parsed if trial), None) or _split_at_files(fields, root)
+        if trial is None:
+            raise ValueError(
+                f"{path}:{number}: expected {', '.join(TRIAL_FORMS)}, got {len(fields)} fields "
+                "(separate them by tabs if paths contain blanks)"
+            )
+        yield number, trial
+
+
+def _label_first(fields: list[str], root: str) -> Trial | None:
+    if len(fields) == 3 and fields[0] in FIRST_LABELS:
+        return FIRST_LABELS[fields[0]], fields[1], fields[2]
+    return None
+
+
+def _label_last(fields: list[str], root: str) -> Trial | None:
+    if len(fields) == 3 and fields[2] in LAST_LABELS:
+        return LAST_LABELS[fields[2]], fields[0], fields[1]
+    return None
+
+
+def _without_label(fields: list[str], root: str) -> Trial | None:
+    # `1 path` is a labelled trial that lacks a path, unless a file has the name 1
+    if len(fields) == 2 and (fields[0] not in FIRST_LABELS or _is_file(root, fields[0])):
+        return None, fields[0], fields[1]
+    return None
+
+
+FIRST_LABELS = {"0": 0, "1": 1}
+LAST_LABELS = {"0": 0, "nontarget": 0, "1": 1, "target": 1}
+# Form, as shown in errors -> its parser, which returns None for a line of another form. The first match wins.
+TRIAL_FORMS: dict[str, Callable[[list[str], str], Trial | None]] = {
+    '"label enrol test" with label 0 or 1': _label_first,
+    '"enrol test label"': _label_last,
+    'or "enrol test"': _without_label,
+}
+
+
+def _split_at_files(fields: list[str], root: str) -> Trial | None:
+    """Fields of a line whose paths contain blanks -> the only trial of two files under root, or None."""
+    readings: list[tuple[int | None, list[str]]] = [(None, fields)]
+    if fields[0] in FIRST_LABELS:
+        readings.append((FIRST_LABELS[fields[0]], fields[1:]))
+    if fields[-1] in LAST_LABELS:
+        readings.append((LAST_LABELS[fields[-1]], fields[:-1]))
+    trials: list[Trial] = []
+    for label, words in readings:
+        for cut in range(1, len(words)):
+            enrol = " ".join(words[:cut])
+            test = " ".join(words[cut:])
+            if _is_file(root, enrol) and _is_file(root, test):
+                trials.append((label, enrol, test))
+    return trials[0] if len(trials) == 1 else None
+
+
+def _is_file(root: str, path: str) -> bool:
+    return os.path.isfile(os.path.join(root, path))  # noqa: PTH113, PTH118  (Path is 4 times as slow)
 
 
 def read_enrolments(path: str) -> dict[str, list[str]]:
@@ -225,27 +316,3 @@ def read_enrolments(path: str) -> dict[str, list[str]]:
             raise ValueError(f'{path}:{number}: expected "model path path ...", got 1 field')
         models.setdefault(model, []).extend(files)
     return models
-
-
-def _split_trial(line: str, root: str, where: str) -> tuple[int | None, str, str]:
-    """One line -> label or None, enrolment path, test path."""
-    fields = line.split("\t") if "\t" in line else line.split()
-    if len(fields) == 3 and fields[0] in ("0", "1"):
-        return int(fields[0]), fields[1], fields[2]
-    if len(fields) == 3 and fields[2] in LAST:
-        return LAST[fields[2]], fields[0], fields[1]
-    short = fields[0] in ("0", "1") and not os.path.isfile(os.path.join(root, fields[0]))  # noqa: PTH113, PTH118
-    if len(fields) == 2 and not short:
-        return None, fields[0], fields[1]
-    found = []
-    for start in (0, 1) if fields[0] in ("0", "1") else (0,):
-        for cut in range(start + 1, len(fields)):
-            pair = " ".join(fields[start:cut]), " ".join(fields[cut:])
-            if all(os.path.isfile(os.path.join(root, name)) for name in pair):  # noqa: PTH113, PTH118
-                found.append((int(fields[0]) if start else None, *pair))
-    if len(found) != 1:
-        raise ValueError(
-            f'{where}: expected "label enrol test" with label 0 or 1, "enrol test label", or "enrol test", '
-            f"got {len(fields)} fields (separate them by tabs if paths hold blanks)"
-        )
-    return found[0]

@@ -1,7 +1,7 @@
 """What augmentation mixes in: noises, music and voices by kind, and room impulse responses."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ import numpy as np
 from audio.pack import Pack
 from audio.recording import FORMATS, Audio, AudioError, Recording
 from audio.recordings import Recordings
+from audio.remarks import SKIPPED, log_remark
 from storage.files import walk
-from storage.run_folder import SKIPPED, Remark
 
 MUSAN = ("data/musan", "data/musan_split")  # as dataprep.py lays it out, and as voxceleb_trainer's did
 FOLDERS = {"noise": "noise", "music": "music", "babble": "speech"}  # kind of noise -> its folder in MUSAN
+NOISES = tuple(FOLDERS)  # the kinds that are mixed in at an SNR
 INAUDIBLE = 1e-6  # share of a room response's energy that may be cut off at either end, -60 dB
 MOST_ROOMS = 256  # kept in memory by each process
 TRIES = 20  # recordings drawn in place of unusable ones
@@ -35,18 +36,18 @@ def find_noises(root: str) -> dict[str, Recordings]:
         innermost = next((part for part in path.split("/")[-2::-1] if part in kinds), None)
         if innermost is not None:
             paths[kinds[innermost]].append(path)
-    return {kind: Recordings(root, found) for kind, found in paths.items() if found}
+    return {kind: Recordings(root, listed) for kind, listed in paths.items() if listed}
 
 
 class Material:
     """The recordings that a chain of augmentations needs.
 
-    With skip_bad, others are drawn in the place of unusable ones, which are noted in `remarks`.
+    With skip_bad, others are drawn in the place of unusable ones, which are logged as skipped.
     """
 
     def __init__(self, kinds: set[str], musan_path: str, rir_path: str, skip_bad: bool = False) -> None:
         """Raises FileNotFoundError or ValueError if there is nothing of one of the kinds."""
-        self.skip_bad, self.remarks = skip_bad, list[Remark]()
+        self.skip_bad = skip_bad
         self.noises = find_noises(musan_path) if kinds & FOLDERS.keys() else {}
         for kind in sorted(kinds & FOLDERS.keys() - self.noises.keys()):
             raise FileNotFoundError(
@@ -64,18 +65,22 @@ class Material:
 
     def counts(self) -> list[str]:
         """How many recordings there are of each kind, for the log."""
-        counts = [f"{len(found)} of {kind}" for kind, found in self.noises.items()]
-        return counts + ([f"{len(self.rooms)} rooms"] if self.rooms else [])
+        counts = [f"{len(recordings)} of {kind}" for kind, recordings in self.noises.items()]
+        if self.rooms:
+            counts.append(f"{len(self.rooms)} rooms")
+        return counts
 
     def digest(self) -> str:
-        """A hash of what there is to draw from, wherever it lies."""
-        found = [*self.noises.items(), *([("rooms", self.rooms)] if self.rooms else [])]
-        lines = (f"{kind} {path}" for kind, recordings in found for path in recordings.paths)
+        """A hash of the paths that are drawn from, without their roots."""
+        sources = list(self.noises.items())
+        if self.rooms:
+            sources.append(("rooms", self.rooms))
+        lines = (f"{kind} {path}" for kind, recordings in sources for path in recordings.paths)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def noise(self, kind: str, generator: np.random.Generator, length: int) -> Audio:
         """A random piece (length,) of a random recording of a kind."""
-        return self._usable(self.noises[kind], generator, lambda found, _: found.crop(length, generator))
+        return self._usable(self.noises[kind], generator, lambda noise, _: noise.crop(length, generator))
 
     def room(self, generator: np.random.Generator) -> tuple[Audio, int]:
         """A random room's response (R,) without its inaudible ends, and where its direct path is."""
@@ -93,7 +98,7 @@ class Material:
             except AudioError as error:
                 if not self.skip_bad or not left:
                     raise AudioError(f"augmentation: {error}") from None
-                self.remarks.append(Remark(SKIPPED, str(error)))
+                log_remark(SKIPPED, str(error))
         raise AssertionError("the last try returns or raises")
 
     def _response(self, recording: Recording, number: int) -> tuple[Audio, int]:
@@ -110,11 +115,3 @@ class Material:
             upright = samples[begin : end + 1] * np.sign(samples[direct])  # microphones differ in polarity
             self._responses[number] = upright, int(direct - begin)
         return self._responses[number]
-
-    def taken_remarks(self) -> Sequence[Remark]:
-        """The remarks since the last call."""
-        taken, self.remarks = self.remarks, []
-        return taken
-
-
-NOISES = tuple(FOLDERS)  # kinds that are mixed in at an SNR

@@ -28,7 +28,7 @@ class PackedRecording(Recording):
 
 
 class Pack:
-    """What dataprep.py --pack made: recordings as 16-bit samples in a row, memory-mapped.
+    """A pack, as dataprep.py --pack writes it: recordings as 16-bit samples in a row, memory-mapped.
 
     A folder with shards `0000.npy`, `0001.npy`, ... and `index.npz`: the recordings' paths (arrays of
     lists.Paths) and `places`, for each its shard, start, length in samples and CRC-32, and the size in bytes
@@ -40,10 +40,12 @@ class Pack:
 
     def __init__(self, folder: Path) -> None:
         """Read the index; raises ValueError or FileNotFoundError if it isn't whole."""
-        self.folder, self._shards = folder, dict[int, Samples]()
+        self.folder = folder
+        self._shards = dict[int, Samples]()
         try:
             with np.load(folder / self.INDEX, allow_pickle=False) as index:
-                self.paths, self.places = Paths(index["text"], index["ends"]), index["places"]
+                self.paths = Paths(index["text"], index["ends"])
+                self.places = index["places"]
             if self.places.shape != (len(self.paths), self.COLUMNS):
                 raise ValueError(f"places are {self.places.shape}, not {(len(self.paths), self.COLUMNS)}")
         except FileNotFoundError:

@@ -12,8 +12,6 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from storage.run_folder import Remark
-
 SAMPLE_RATE = 16_000  # Hz
 SHORTEST = 4_800  # samples that every network can embed, 0.3 s
 UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
@@ -39,8 +37,10 @@ class Recording:
     """16 kHz mono in [-1, 1], read in pieces, whatever it is stored in."""
 
     def __init__(self, path: str, num_frames: int, rate: int) -> None:
-        self.path, self.num_frames, self.rate = path, num_frames, rate  # frames on its own clock, Hz
-        self.remarks = list[Remark]()
+        self.path = path
+        self.num_frames = num_frames  # samples at its sample rate
+        self.rate = rate  # Hz
+        self.remarks = list[str]()  # what its user should know, such as that it is resampled
 
     def whole(self) -> Audio:
         """Every sample (T,)."""
@@ -123,10 +123,10 @@ class AudioFile(Recording):
             raise AudioError(f"{path}: holds no samples")
         self.is_int16 = self.file.subtype == "PCM_16" and self.file.channels == 1
         if self.rate != SAMPLE_RATE:
-            self.remarks.append(Remark(f"resampled from {self.rate} to {SAMPLE_RATE} Hz", path))
+            self.remarks.append(f"resampled from {self.rate} to {SAMPLE_RATE} Hz")
         self.channel = channel
         if self.file.channels > 1 and channel is None:
-            self.remarks.append(Remark(f"{self.file.channels} channels mixed down to one", path))
+            self.remarks.append(f"{self.file.channels} channels mixed down to one")
 
     def _promises_more(self) -> bool:
         """Whether the data chunk of a WAV file is shorter than its header says; -1 is said by pipes."""
@@ -185,13 +185,15 @@ class WaveFile(Recording):
             name, size = cls.CHUNK.unpack_from(head, place)
             place += cls.CHUNK.size
             if name == b"data":
-                return size // 2 * (place + size <= os.fstat(stream.fileno()).st_size), place
+                is_whole = place + size <= os.fstat(stream.fileno()).st_size
+                return size // 2 if is_whole else 0, place
             place += size + size % 2
         return 0, 0
 
     def __init__(self, path: str, num_frames: int, begin: int, stream: FileIO) -> None:
         super().__init__(path, num_frames, SAMPLE_RATE)
-        self.stream, self.begin = stream, begin  # bytes before the first sample
+        self.stream = stream
+        self.begin = begin  # bytes before the first sample
 
     def __del__(self) -> None:
         self.stream.close()

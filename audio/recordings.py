@@ -17,7 +17,9 @@ class Recordings:
 
     def __init__(self, root: str, paths: Sequence[str], channel: int | None = None) -> None:
         """Raises ValueError if a pack lacks one of them; files are only looked at when they are opened."""
-        self.root, self.paths, self.channel = root, paths, channel
+        self.root = root
+        self.paths = paths
+        self.channel = channel
         self.pack = Pack(Path(root)) if Path(root, Pack.INDEX).exists() else None
         self.rows = self.pack.rows(paths) if self.pack else None
 

@@ -197,7 +197,7 @@ def measure_million(folder: Path) -> None:
     words += [f"--train_list={folder}/train.txt", f"--train_path={folder}/pack", "--max_frames=30"]
     args = trainSpeakerNet.parse(words)[0]
     before, began = own_mb(), time.perf_counter()
-    data = TrainData(args, runtime.CPU)
+    data = TrainData.read(args, runtime.CPU)
     ready, size = time.perf_counter(), own_mb() - before
     data.sampler.set_epoch(1)
     data.sampler.plan(1)

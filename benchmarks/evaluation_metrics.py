@@ -30,7 +30,7 @@ NORMAL = statistics.NormalDist()
 
 
 class Model(NamedTuple):
-    """Targets: mean + own effect + noise. Nontargets: effects of two speakers + noise."""
+    """Targets: mean + speaker effect + noise. Nontargets: effects of two speakers + noise."""
 
     mean: float
     target_effect: float
@@ -69,9 +69,9 @@ class Model(NamedTuple):
         enrol[:targets] = test[:targets] = np.arange(targets) % speakers
         if system is not None:
             generator = np.random.default_rng([system, 1])
-        own, others = generator.normal(size=(2, speakers))
+        same, others = generator.normal(size=(2, speakers))
         scores = self.nontarget_effect * (others[enrol] + others[test])
-        scores[:targets] = self.mean + self.target_effect * own[enrol[:targets]]
+        scores[:targets] = self.mean + self.target_effect * same[enrol[:targets]]
         scores += generator.normal(size=count)
         return scores, (enrol == test).astype(np.int8), np.stack([enrol, test], axis=1)
 
@@ -120,7 +120,7 @@ def replicate(
 ) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
     """Trials, units of both sides -> the list's figures, the same in each replicate (R,)."""
     found = tuneThreshold.figures(error_rates(scores, labels), PRIORS, 1.0, 1.0)
-    replicates = resampled(scores, labels, units, count, seed)
+    replicates = resampled(scores, labels, units, count, seed=seed)
     drawn = [tuneThreshold.figures(rates, PRIORS, 1.0, 1.0) for rates in replicates]
     return found, {name: np.array([figures[name] for figures in drawn]) for name in found}
 

@@ -1,13 +1,13 @@
 """Whether a training survives SIGKILL at random moments, also while it saves.
 
-It is killed and the same command given again, until the training has come to its end.
+It is killed and the same command repeated until the training is complete.
 
 python benchmarks/kill_test.py --kills 100
-python benchmarks/kill_test.py --kills 20 --nproc 2      kills either process, or the one that started them
+python benchmarks/kill_test.py --kills 20 --nproc 2      kills either process, or their launcher
 
-Trains a small network on noise twice: once undisturbed, once killed so many times. Afterwards the weights
-must be equal bit for bit and no file may be damaged; exits with 1 otherwise. States are saved after every few
-steps, so that many kills fall into saving.
+Trains a small network on noise twice: once undisturbed and once with kills. Afterwards the weights must be
+equal bit for bit and no file may be damaged; exits with 1 otherwise. States are saved after every few steps,
+so that many kills happen while a state is written.
 """
 
 import argparse
@@ -32,9 +32,10 @@ from storage import checkpoint  # noqa: E402
 SPEAKERS, UTTERANCES = 12, 4
 
 
-def make_corpus(root: Path) -> None:
-    """Noise in files, a train list and a trial list."""
-    generator, lines = np.random.default_rng(0), []
+def write_corpus(root: Path) -> None:
+    """Write recordings of noise, a train list and a trial list."""
+    generator = np.random.default_rng(0)
+    lines = []
     for speaker in range(SPEAKERS):
         for utterance in range(UTTERANCES):
             path = root / f"s{speaker}" / f"{utterance}.wav"
@@ -45,49 +46,66 @@ def make_corpus(root: Path) -> None:
     (root / "test.txt").write_text("1 s0/0.wav s0/1.wav\n0 s0/0.wav s1/0.wav\n")
 
 
-def command(root: Path, save_path: Path, epochs: int, nproc: int) -> list[str]:
-    """The training's command line."""
-    lists = [f"--{kind}_list={root / kind}.txt" for kind in ("train", "test")]
-    words = ["--model=ResNetSE34L", "--trainfunc=angleproto", "--device=cpu", "--nDataLoaderThread=1", *lists]
-    words += [f"--train_path={root}", f"--test_path={root}", f"--save_path={save_path}", "--batch_size=2"]
-    words += ["--max_frames=50", "--eval_frames=50", "--num_eval=1", "--augment", "--augment_chain=gain:0.5"]
-    words += [f"--max_epoch={epochs}", "--test_interval=5", "--save_interval=0.002", f"--nproc={nproc}"]
+def train_command(root: Path, save_path: Path, epochs: int, num_processes: int) -> list[str]:
+    """The command line of a training."""
+    options = {
+        "model": "ResNetSE34L",
+        "trainfunc": "angleproto",
+        "device": "cpu",
+        "nDataLoaderThread": 1,
+        "train_list": root / "train.txt",
+        "test_list": root / "test.txt",
+        "train_path": root,
+        "test_path": root,
+        "save_path": save_path,
+        "batch_size": 2,
+        "max_frames": 50,
+        "eval_frames": 50,
+        "num_eval": 1,
+        "augment": True,
+        "augment_chain": "gain:0.5",
+        "max_epoch": epochs,
+        "test_interval": 5,
+        "save_interval": 0.002,
+        "nproc": num_processes,
+    }
+    words = [f"--{name}={value}" for name, value in options.items()]
     return [sys.executable, str(ROOT / "trainSpeakerNet.py"), *words]
 
 
-def run(words: list[str], seconds: float | None = None, victim: int = 0) -> bool:
-    """Run, and kill after so many seconds -> whether it came to its end before.
+def run(command: list[str], kill_after_s: float | None = None, victim: int = 0) -> bool:
+    """Run a command and kill it after some seconds -> whether it ended before that.
 
-    victim: 0 for the process itself, else the number of one that it has started, if it has.
+    victim: 0 to kill the process itself, else the number of one of its child processes, if it has any.
     """
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
-            told, _ = process.communicate(timeout=seconds)
+            output, _ = process.communicate(timeout=kill_after_s)
         except subprocess.TimeoutExpired:
-            ranks = [process.pid, *children(process.pid)]
-            os.kill(ranks[victim % len(ranks)], signal.SIGKILL)
+            pids = [process.pid, *children(process.pid)]
+            os.kill(pids[victim % len(pids)], signal.SIGKILL)
             process.communicate()
-            while any(Path(f"/proc/{rank}").exists() for rank in ranks):  # without their starter they end too
+            while any(Path(f"/proc/{pid}").exists() for pid in pids):  # without their launcher they end too
                 time.sleep(0.05)
             return False
     if process.returncode:
-        sys.exit(f"the training failed with {process.returncode}:\n{told}")
+        sys.exit(f"the training failed with exit code {process.returncode}:\n{output}")
     return True
 
 
 def children(parent: int) -> list[int]:
-    """Process id -> those of the processes that it has started."""
-    found = []
+    """Process id -> the ids of its child processes."""
+    pids = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             if int(path.read_text(encoding="utf-8").rpartition(")")[2].split()[1]) == parent:
-                found.append(int(path.parent.name))
-    return sorted(found)
+                pids.append(int(path.parent.name))
+    return sorted(pids)
 
 
-def damaged(folder: Path) -> list[str]:
-    """A run folder -> its files that can't be read whole."""
-    found = []
+def damaged_files(folder: Path) -> list[str]:
+    """A run folder -> the errors of its models and states that cannot be read."""
+    errors = []
     for path in folder.rglob("*"):
         try:
             if path.suffix == ".model":
@@ -95,12 +113,12 @@ def damaged(folder: Path) -> list[str]:
             elif path.name.endswith((".state", ".before")):
                 checkpoint.load_state(path)
         except ValueError as error:
-            found.append(str(error))
-    return found
+            errors.append(str(error))
+    return errors
 
 
 def equal(first: object, second: object) -> bool:
-    """Whether two states hold the same, bit for bit."""
+    """Whether two states are equal bit for bit."""
     if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
         return torch.equal(first, second)
     if isinstance(first, dict) and isinstance(second, dict):
@@ -110,40 +128,46 @@ def equal(first: object, second: object) -> bool:
     return first == second
 
 
+def train_with_kills(root: Path, args: argparse.Namespace, epochs: int) -> str:
+    """Kill trainings in root/parts at random moments, then let the last one finish -> how often."""
+    generator = np.random.default_rng(args.seed)
+    began = time.perf_counter()
+    run(train_command(root, root / "start", 1, args.nproc))
+    start_s = time.perf_counter() - began  # of a training with next to no steps
+    command = train_command(root, root / "parts", epochs, args.nproc)
+    kills = 0
+    kills_in_saving = 0
+    while kills < args.kills:
+        victim = int(generator.integers(args.nproc + 1)) if args.nproc > 1 else 0
+        if run(command, start_s * generator.uniform(0.3, 1.6), victim):
+            break
+        kills += 1
+        kills_in_saving += any((root / "parts").rglob("*.tmp")) or any((root / "parts").rglob("*.new"))
+        if errors := damaged_files(root / "parts"):
+            sys.exit(f"after {kills} kills: {'; '.join(errors)}")
+    run(command)
+    return f"{kills} kills, {kills_in_saving} of them while a state was written, in {epochs} epochs"
+
+
 def main() -> None:
-    """Print what was seen."""
+    """Print whether the training survived."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=0, help="of the training; default: 6 for each kill")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--nproc", type=int, default=1, help="processes of the training")
     args = parser.parse_args()
-    generator = np.random.default_rng(args.seed)
+    epochs = args.epochs or 6 * args.kills
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        make_corpus(root)
-        epochs = args.epochs or 6 * args.kills
-        began = time.perf_counter()
-        run(command(root, root / "start", 1, args.nproc))
-        start_s = time.perf_counter() - began  # of a process that trains next to nothing
-        run(command(root, root / "whole", epochs, args.nproc))
-        kills = saving = 0
-        while kills < args.kills:
-            victim = int(generator.integers(args.nproc + 1)) if args.nproc > 1 else 0
-            words = command(root, root / "parts", epochs, args.nproc)
-            if run(words, start_s * generator.uniform(0.3, 1.6), victim):
-                break
-            kills += 1
-            saving += bool(list((root / "parts").rglob("*.tmp")) or list((root / "parts").rglob("*.new")))
-            if bad := damaged(root / "parts"):
-                sys.exit(f"after {kills} kills: {'; '.join(bad)}")
-        run(command(root, root / "parts", epochs, args.nproc))
+        write_corpus(root)
+        run(train_command(root, root / "whole", epochs, args.nproc))
+        summary = train_with_kills(root, args, epochs)
         states = [checkpoint.load_state(root / part / "state" / "last.state") for part in ("whole", "parts")]
-        same = equal(*(state["trainer"] for state in states))
-        told = f"{kills} kills, {saving} of them while a state was written, in {epochs} epochs"
-        print(f"{told}; no file damaged")
-        print(f"weights and the rest of the state are {'equal bit for bit' if same else 'NOT equal'}")
-        sys.exit(not same)
+    same = equal(states[0]["trainer"], states[1]["trainer"])
+    print(f"{summary}; no file damaged")
+    print(f"weights and the rest of the state are {'equal bit for bit' if same else 'NOT equal'}")
+    sys.exit(not same)
 
 
 if __name__ == "__main__":

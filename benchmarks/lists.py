@@ -1,4 +1,4 @@
-"""Seconds and memory of making and reading lists of a million utterances.
+"""Time and memory of generating and reading lists of a million utterances.
 
     python benchmarks/lists.py
 
@@ -22,19 +22,19 @@ from audio.lists import read_train_list, read_trials
 
 
 def write_list(path: Path, utterances: int, speakers: int) -> None:
-    """A list with so many lines, speakers unequally long as in VoxCeleb2."""
+    """Write a list of `utterances` lines, unequally distributed over the speakers as in VoxCeleb2."""
     generator = np.random.default_rng(0)
-    owners = np.sort((speakers * generator.beta(1.0, 1.2, utterances)).astype(int))
+    labels = np.sort((speakers * generator.beta(1.0, 1.2, utterances)).astype(int))
     videos = np.arange(utterances) // 7
     lines = (
         f"id{s:05d} id{s:05d}/v{v:07d}/{k:07d}.wav\n"
-        for k, (s, v) in enumerate(zip(owners, videos, strict=True))
+        for k, (s, v) in enumerate(zip(labels, videos, strict=True))
     )
     path.write_text("".join(lines))
 
 
 def main() -> None:
-    """Print what each step takes."""
+    """Print time and memory of each step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--utterances", type=int, default=1_000_000)
     parser.add_argument("--speakers", type=int, default=5994)

@@ -1,10 +1,10 @@
-"""Utterances/s of a training step, and the shares of front end, trunk, pooling and loss in it.
+"""Measures utterances/s of a training step, and the shares of front end, trunk, pooling and loss in it.
 
     python benchmarks/network_speed.py
     python benchmarks/network_speed.py --models ResNetSE34L ECAPA:channels=512 RawNet3 --seconds 3
 
-Forward and backward on random waveforms; the optimizer's step is left out. A share is a part's time alone,
-over the sum of the parts.
+Forward and backward pass on random waveforms, without the optimizer's step. Each part is also timed alone;
+its share is its time over the sum of the times of all parts.
 """
 
 import argparse
@@ -31,34 +31,34 @@ Parts = dict[str, Callable[[], object]]
 
 def core(add_help: bool) -> options.Parser:
     """The flags of training."""
-    return flags.training_flags("", add_help)
+    return flags.training_parser("", add_help)
 
 
 def build(choice: str, trainfunc: str, num_speakers: int) -> SpeakerNet:
     """`MODEL` or `MODEL:option=value,...` -> network."""
     model, _, settings = choice.partition(":")
     words = [f"--{setting}" for setting in settings.split(",") if setting]
-    args = options.resolve(core, ["--model", model, "--trainfunc", trainfunc, *words]).args
+    args = options.resolve(core, ["--model", model, "--trainfunc", trainfunc, *words]).options
     return SpeakerNet.build(args, num_speakers).train()
 
 
 def backward(module: nn.Module, *inputs: Tensor) -> Callable[[], object]:
-    """Module and inputs -> a call that takes it forward and backward."""
+    """Module and inputs -> call that runs a forward and a backward pass."""
     leaves = [t.detach().clone().requires_grad_() if t.is_floating_point() else t for t in inputs]
 
-    def both() -> None:
+    def forward_and_backward() -> None:
         output = module(*leaves)
         output = output[0] if isinstance(output, tuple) else output
         output.backward(torch.ones_like(output))
 
-    return both
+    return forward_and_backward
 
 
 def parts(network: SpeakerNet, crops: Tensor, labels: Tensor) -> Parts:
-    """Calls that run the whole step and each of its parts on what the step would give them."""
-    seen: list[Tensor] = []
+    """Calls that run the whole step, and each part of it on the inputs that it has in the step."""
+    pooled_frames: list[Tensor] = []
     pooling: nn.Module = network.model.pooling  # type: ignore[assignment]
-    hook = pooling.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    hook = pooling.register_forward_hook(lambda _, inputs, __: pooled_frames.append(inputs[0]))
     features = network.features(crops.flatten(0, 1))
     embeddings = network.model(features)
     hook.remove()
@@ -67,31 +67,33 @@ def parts(network: SpeakerNet, crops: Tensor, labels: Tensor) -> Parts:
         "step": lambda: network(crops, labels)[0].backward(),
         "front end": lambda: network.features(crops.flatten(0, 1)),
         "model": backward(network.model, features),
-        "pooling": backward(pooling, seen[0]),
+        "pooling": backward(pooling, pooled_frames[0]),
         "loss": backward(network.loss, embeddings.unflatten(0, crops.shape[:2]), labels),
     }
 
 
-def seconds(calls: Parts, runs: int, device: torch.device) -> dict[str, float]:
-    """Calls -> median seconds of each; they take turns, so that a slow moment meets all."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+def median_durations_s(calls: Parts, runs: int, device: torch.device) -> dict[str, float]:
+    """Calls -> median duration of each. The calls alternate, so that a slow moment affects all of them."""
+    durations_s: dict[str, list[float]] = {name: [] for name in calls}
     for _ in tqdm(range(runs + 1), leave=False, disable=None):
         for name, call in calls.items():
-            began = time.perf_counter()
+            start = time.perf_counter()
             call()
             runtime.wait_for(device)
-            taken[name].append(time.perf_counter() - began)
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}  # the first warms up
+            durations_s[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each[1:]) for name, each in durations_s.items()}  # the first is a warm-up
 
 
 def main() -> None:
-    """Print one line for each model."""
+    """Prints one line per model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     published = ["ResNetSE34L", "ECAPA:channels=512", "ECAPA:channels=1024"]
     parser.add_argument("--models", nargs="+", default=published, help="MODEL or MODEL:option=value,...")
     parser.add_argument("--trainfunc", default="angleproto")
-    parser.add_argument("--speakers", type=int, default=32, help="in a batch, two utterances of each")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of an utterance")
+    parser.add_argument(
+        "--speakers", type=int, default=32, help="speakers in a batch, with two utterances each"
+    )
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of an utterance")
     parser.add_argument("--num_classes", type=int, default=5994)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -105,10 +107,12 @@ def main() -> None:
     )
     for choice in args.models:
         network = build(choice, args.trainfunc, args.num_classes).to(device)
-        taken = seconds(parts(network, crops, labels), args.runs, device)
-        step, taken["trunk"] = taken.pop("step"), taken.pop("model") - taken["pooling"]
-        shares = ", ".join(f"{name} {100 * t / sum(taken.values()):.1f} %" for name, t in taken.items())
-        print(f"{choice}: {2 * args.speakers / step:.1f} utterances/s; {shares}")
+        durations_s = median_durations_s(parts(network, crops, labels), args.runs, device)
+        step_s = durations_s.pop("step")
+        durations_s["trunk"] = durations_s.pop("model") - durations_s["pooling"]
+        total_s = sum(durations_s.values())
+        shares = ", ".join(f"{name} {100 * part_s / total_s:.1f} %" for name, part_s in durations_s.items())
+        print(f"{choice}: {2 * args.speakers / step_s:.1f} utterances/s; {shares}")
 
 
 if __name__ == "__main__":

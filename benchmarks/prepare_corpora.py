@@ -26,9 +26,10 @@ from preparation import check, convert
 from preparation.pack import write_pack
 
 
-def make(folder: Path, count: int, suffix: str, rate: int) -> list[str]:
-    """Noise with a slow envelope in so many files -> their names."""
-    generator, names = np.random.default_rng(0), []
+def write_noise(folder: Path, count: int, suffix: str, rate: int) -> list[str]:
+    """Write `count` files of noise with a slow envelope -> their names."""
+    generator = np.random.default_rng(0)
+    names: list[str] = []
     folder.mkdir()
     for number in range(count):
         samples = round(rate * generator.uniform(3.0, 8.0))
@@ -39,7 +40,7 @@ def make(folder: Path, count: int, suffix: str, rate: int) -> list[str]:
 
 
 def check_loop(root: Path, names: list[str]) -> None:
-    """Decode, look, digest."""
+    """Decode, compute statistics and digest."""
     for name in names:
         audio = AudioFile(str(root / name)).whole()
         np.abs(audio).max(), audio.mean(), np.square(audio).mean(), hashlib.md5(audio.tobytes()).digest()
@@ -60,7 +61,7 @@ def copy_loop(root: Path, names: list[str], target: Path) -> None:
 
 
 def seconds(work: Callable[..., object], *arguments: object) -> float:
-    """How long it takes."""
+    """Wall-clock time of one call."""
     began = time.perf_counter()
     work(*arguments)
     return time.perf_counter() - began
@@ -72,27 +73,21 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=600)
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
-    ratios: dict[str, list[tuple[float, float]]] = {"check": [], "convert": [], "pack": []}
+    times_of: dict[str, list[tuple[float, float]]] = {"check": [], "convert": [], "pack": []}
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        flac, wav = (
-            make(root / "flac", args.files, "flac", 16_000),
-            make(root / "wav", args.files // 4, "wav", 44_100),
-        )
+        flac = write_noise(root / "flac", args.files, "flac", 16_000)
+        wav = write_noise(root / "wav", args.files // 4, "wav", 44_100)
         listed = check.Listed({path: path.split("-")[0] for path in flac}, [], {})
         for run in range(args.runs):
-            ratios["check"].append(
-                (
-                    seconds(check.check_recordings, root / "flac", listed),
-                    seconds(check_loop, root / "flac", flac),
-                )
-            )
+            ours = seconds(check.check_recordings, root / "flac", listed)
+            times_of["check"].append((ours, seconds(check_loop, root / "flac", flac)))
             jobs = [convert.Job(root / "wav" / path, root / f"out{run}" / path) for path in wav]
             ours = seconds(convert.convert_files, jobs)
-            ratios["convert"].append((ours, seconds(convert_loop, root / "wav", wav, root / f"plain{run}")))
+            times_of["convert"].append((ours, seconds(convert_loop, root / "wav", wav, root / f"plain{run}")))
             ours = seconds(write_pack, root / "flac", flac, root / f"pack{run}")
-            ratios["pack"].append((ours, seconds(copy_loop, root / "flac", flac, root / "copy.bin")))
-    for step, times in ratios.items():
+            times_of["pack"].append((ours, seconds(copy_loop, root / "flac", flac, root / "copy.bin")))
+    for step, times in times_of.items():
         files = len(wav) if step == "convert" else len(flac)
         ours = statistics.median(a for a, _ in times)
         faster = sorted(b / a for a, b in times)

@@ -1,9 +1,9 @@
-"""Cosine scores of the largest VoxCeleb list and their adaptive s-norm: seconds, peak memory, exactness.
+"""Time, memory and exactness of cosine scores and their adaptive s-norm, for the largest VoxCeleb list.
 
     python benchmarks/score_normalization.py
 
-Synthetic vectors, as many as the list VoxCeleb1-E has files and trials, and a cohort of VoxCeleb2's speakers.
-The loop over trials in NumPy is timed over a part of them, in the same process.
+Uses synthetic vectors: as many files and trials as the list VoxCeleb1-E, and a cohort of as many speakers as
+VoxCeleb2 has. A loop over trials in NumPy is timed over a part of them, in the same process.
 """
 
 import argparse
@@ -30,7 +30,7 @@ Floats = NDArray[np.floating]
 
 
 def products_one_by_one(vectors: Floats, trials: Trials, count: int) -> list[float]:
-    """Scores of the first trials from a vector for each file, a dot product each."""
+    """Scores of the first trials: a dot product of the vectors of two files each."""
     pairs = zip(trials.enrol[:count], trials.test[:count], strict=True)
     return [float(vectors[enrol] @ vectors[test]) for enrol, test in pairs]
 
@@ -41,10 +41,8 @@ def crops_one_by_one(crops: Floats, trials: Trials, count: int) -> list[float]:
     def unit(side: Floats) -> Floats:
         return side / np.linalg.norm(side, axis=1, keepdims=True)
 
-    numbers = (trials.enrol[:count] % len(crops), trials.test[:count] % len(crops))
-    return [
-        float((unit(crops[enrol]) @ unit(crops[test]).T).mean()) for enrol, test in zip(*numbers, strict=True)
-    ]
+    pairs = zip(trials.enrol[:count] % len(crops), trials.test[:count] % len(crops), strict=True)
+    return [float((unit(crops[enrol]) @ unit(crops[test]).T).mean()) for enrol, test in pairs]
 
 
 def asnorm_one_by_one(
@@ -52,13 +50,15 @@ def asnorm_one_by_one(
     vectors: Floats,
     cohort: Floats,
     trials: Trials,
-    speakers: list[NDArray[np.int64]],
+    *,
+    speakers: NDArray[np.int64],
+    cohort_speakers: NDArray[np.int64],
     top_n: int,
 ) -> list[float]:
-    """The first scores normalised, each from its own two vectors in float64; speakers of files and cohort."""
+    """The first scores, normalised one by one in float64."""
 
     def standard(score: float, utterance: int) -> float:
-        others = cohort[speakers[1] != speakers[0][utterance]]
+        others = cohort[cohort_speakers != speakers[utterance]]
         nearest = np.sort(others @ vectors[utterance])[-top_n:]
         return float((score - nearest.mean()) / nearest.std())
 
@@ -67,26 +67,26 @@ def asnorm_one_by_one(
 
 
 def seconds(work: Callable[[], object], runs: int) -> list[float]:
-    """How long it takes, each time."""
-    took = []
+    """Call work so many times -> seconds of each call."""
+    durations_s = []
     for _ in range(runs):
-        began = time.perf_counter()
+        start_s = time.perf_counter()
         work()
-        took.append(time.perf_counter() - began)
-    return took
+        durations_s.append(time.perf_counter() - start_s)
+    return durations_s
 
 
 def peak_gb() -> float:
-    """Largest resident memory of the process so far."""
+    """Peak resident memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # KB on Linux
 
 
-def show(what: str, took: list[float]) -> float:
-    """Print the median and range -> the median, seconds."""
-    middle = statistics.median(took)
-    print(f"{what}: {middle:.3f} s ({min(took):.3f} to {max(took):.3f} in {len(took)} runs); ", end="")
-    print(f"peak memory {peak_gb():.2f} GB")
-    return middle
+def show(name: str, durations_s: list[float]) -> float:
+    """Print median and range -> the median, in seconds."""
+    median_s = statistics.median(durations_s)
+    extremes = f"{min(durations_s):.3f} to {max(durations_s):.3f} in {len(durations_s)} runs"
+    print(f"{name}: {median_s:.3f} s ({extremes}); peak memory {peak_gb():.2f} GB")
+    return median_s
 
 
 def parse() -> argparse.Namespace:
@@ -104,13 +104,14 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Print seconds and peak memory of scoring, of the cohort's statistics and of applying them."""
+    """Print time and peak memory of scoring, of the cohort statistics and of applying them."""
     args = parse()
     generator = np.random.default_rng(0)
     torch.manual_seed(0)
     vectors = normalize(torch.randn(args.files, args.dim))
     cohort = normalize(torch.randn(args.cohort, args.dim))
-    speakers = [generator.integers(1_251, size=args.files), generator.integers(1_251, size=args.cohort)]
+    speakers = generator.integers(1_251, size=args.files)
+    cohort_speakers = generator.integers(1_251, size=args.cohort)
     enrol, test = generator.integers(args.files, size=(2, args.trials))
     trials = Trials([], enrol, test, None)
     print(f"peak memory with the vectors alone {peak_gb():.2f} GB; {torch.get_num_threads()} threads")
@@ -118,34 +119,46 @@ def main() -> None:
     def score() -> NDArray[np.float64]:
         return score_trials(vectors[:, None], trials, Scoring(0, 1))
 
-    ours = show(f"cosine scores of {args.trials:,} trials", seconds(score, args.runs))
+    block_s = show(f"cosine scores of {args.trials:,} trials", seconds(score, args.runs))
     array = vectors.numpy()
-    crops = generator.normal(size=(2_000, args.crops, args.dim)).astype(np.float32)  # those of all: 1.5 GB
-    for what, loop in (
-        ("a dot product of ready vectors each", lambda: products_one_by_one(array, trials, args.loop_trials)),
+    crops = generator.normal(size=(2_000, args.crops, args.dim)).astype(
+        np.float32
+    )  # those of all files would take 1.5 GB
+    for name, loop in (
+        ("a dot product of two vectors each", lambda: products_one_by_one(array, trials, args.loop_trials)),
         (
             f"{args.crops} x {args.crops} cosines each",
             lambda: crops_one_by_one(crops, trials, args.loop_trials),
         ),
     ):
-        theirs = statistics.median(seconds(loop, args.runs)) / args.loop_trials * args.trials
-        print(f"a NumPy loop over trials, {what}: {theirs:.2f} s, ratio {theirs / ours:.1f}")
+        loop_s = statistics.median(seconds(loop, args.runs)) / args.loop_trials * args.trials
+        print(f"a NumPy loop over trials, {name}: {loop_s:.2f} s, ratio {loop_s / block_s:.1f}")
 
     scores = score()
-    method = Normalization(cohort, speakers[1], top_n=args.top_n)
-    against = method.statistics(vectors, speakers[0])
-    whole = show(
+    method = Normalization(cohort, cohort_speakers, top_n=args.top_n)
+    cohort_statistics = method.statistics(vectors, speakers)
+    total_s = show(
         f"statistics of {args.files:,} utterances, cohort {args.cohort:,}, top {args.top_n}",
-        seconds(lambda: method.statistics(vectors, speakers[0]), args.runs),
+        seconds(lambda: method.statistics(vectors, speakers), args.runs),
     )
-    whole += show("applying them", seconds(lambda: method.apply(scores, against, enrol, test), args.runs))
-    print(f"both: {whole:.1f} s")
-    some = method.apply(scores, against, enrol, test)[:200]
+    total_s += show(
+        "applying them",
+        seconds(lambda: method.apply(scores, cohort_statistics, enrol, test), args.runs),
+    )
+    print(f"both: {total_s:.1f} s")
+    normalised = method.apply(scores, cohort_statistics, enrol, test)[:200]
     exact = np.einsum("nd,nd->n", array[enrol[:200]], array[test[:200]], dtype=np.float64)
     expected = asnorm_one_by_one(
-        exact, array.astype(np.float64), cohort.numpy().astype(np.float64), trials, speakers, args.top_n
+        exact,
+        array.astype(np.float64),
+        cohort.numpy().astype(np.float64),
+        trials,
+        speakers=speakers,
+        cohort_speakers=cohort_speakers,
+        top_n=args.top_n,
     )
-    print(f"largest difference from a loop over 200 trials in float64: {np.abs(some - expected).max():.1e}")
+    difference = np.abs(normalised - expected).max()
+    print(f"largest difference from a loop over 200 trials in float64: {difference:.1e}")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ import runtime
 import trainSpeakerNet
 from audio.recording import SAMPLE_RATE
 from DatasetLoader import TrainData
+from options.parser import boolean
 from SpeakerNet import SpeakerNet
 from training.update import Update
 
@@ -168,7 +169,7 @@ def loader_rate(args: argparse.Namespace, device: torch.device) -> float:
     words = ["--model=ResNetSE34L", "--trainfunc=softmax", "--test_list=", "--batch_size=64"]
     words += [f"--{name}={getattr(args, name)}" for name in ("train_list", "train_path", "nDataLoaderThread")]
     words += [f"--max_frames={round(100 * args.seconds)}"]
-    data = TrainData(trainSpeakerNet.parse(words)[0], device)
+    data = TrainData.read(trainSpeakerNet.parse(words).options, device)
     for epoch in (1, 2):
         data.sampler.set_epoch(epoch)
         began, utterances = time.perf_counter(), 0
@@ -259,7 +260,7 @@ def arguments() -> argparse.Namespace:
     )
     add("--batch", nargs="+", type=int, default=[0], help="utterances in a batch; each case's own by default")
     layout = "layout of the 2D convolutions' weights; the trainer's is True (%(default)s)"
-    add("--channels_last", nargs="+", type=options.boolean, default=[True], metavar="True|False", help=layout)
+    add("--channels_last", nargs="+", type=boolean, default=[True], metavar="True|False", help=layout)
     add("--seconds", type=float, default=2.0, help="length of an utterance (%(default)s)")
     add("--num_classes", type=int, default=5994, help="of the losses that have a weight for each speaker")
     add("--runs", type=int, default=5, help="steps of each way that are measured (%(default)s)")

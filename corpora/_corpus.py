@@ -1,4 +1,4 @@
-"""What dataprep.py knows of a corpus: where it comes from, how it lies on the disk, what it should hold."""
+"""Description of a corpus: its download addresses, its files on the disk, and how large it should be."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ class Part(NamedTuple):
     """One file to download."""
 
     name: str  # file name; also what the server calls it
-    url: str  # complete address without secrets
+    url: str  # complete, without secrets
     md5: str | None = None  # hex, where known
     size: int | None = None  # bytes, where known
 
@@ -28,12 +28,12 @@ class Archive(NamedTuple):
     name: str  # of the joined file
     parts: tuple[Part, ...]  # itself, or its pieces in order
     target: str  # folder under --save_path
-    trees: tuple[Tree, ...]  # its recordings, unpacked or converted: one of them there is as good
+    trees: tuple[Tree, ...]  # its recordings, extracted or converted; any of these will do
     md5: str | None = None  # of the pieces joined
-    only: tuple[str, ...] = ()  # beginnings of the members that are wanted; () = all
+    only: tuple[str, ...] = ()  # prefixes of the members to extract; () = all
 
     def is_extracted(self, save_path: Path) -> bool:
-        """Whether _extract.py has left its mark that all of it is out."""
+        """Whether preparation/extract.py has left the marker of a complete extraction."""
         return (save_path / self.target / f".extracted-{self.name}.json").exists()
 
 
@@ -45,17 +45,17 @@ class Corpus(NamedTuple):
     access: str  # how a user gets it
     archives: tuple[Archive, ...]
     lists: tuple[Part, ...] = ()  # official trial lists and the like
-    encoded: Tree | None = None  # recordings that want --convert, with a folder `aac` in the root's path
+    encoded: Tree | None = None  # recordings that need --convert, in a folder `aac`
     train: Tree | None = None
     test: Tree | None = None
     known: dict[str, int] | None = None  # speakers and utterances of `train`
-    key: bool = False  # whether the server wants a key
-    genders: str = ""  # table of speakers and genders beside the recordings
+    key: bool = False  # whether the server requires a key
+    genders: str = ""  # file name of the table of speakers and genders
 
 
 def single(
-    url: str, tree: Tree, target: str, md5: str, size: int | None = None, only: tuple[str, ...] = ()
+    url: str, tree: Tree, target: str, md5: str, *, size: int | None = None, only: tuple[str, ...] = ()
 ) -> Archive:
-    """An archive that comes in one file."""
+    """Archive of one file."""
     name = url.rpartition("/")[2]
     return Archive(name, (Part(name, url, md5, size),), target, (tree,), None, only)

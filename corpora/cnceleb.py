@@ -7,7 +7,7 @@ PARTS = {
     "cn-celeb2_v2.tar.gzab": "4ff59a7009b79ef7043498ad3882b81b",
     "cn-celeb2_v2.tar.gzac": "3aa8e6e7f7ec4382f9926b1b31498228",
 }
-FILE = r"(?P<session>[^/]+-\d+)-\d+\.flac"  # genre and number of the recording, then of the utterance
+FILE = r"(?P<session>[^/]+-\d+)-\d+\.flac"  # genre and number of the recording, number of the utterance
 
 CORPUS = Corpus(
     title="CN-Celeb",
@@ -19,7 +19,7 @@ CORPUS = Corpus(
             Tree("cnceleb", rf"CN-Celeb_flac/data/(?P<speaker>id\d+)/{FILE}"),
             "cnceleb",
             "7ab1b214028a7439e26608b2d5a0336c",
-            22_264_439_915,
+            size=22_264_439_915,
         ),
         Archive(
             "cn-celeb2_v2.tar.gz",
@@ -28,7 +28,7 @@ CORPUS = Corpus(
             (Tree("cnceleb", rf"CN-Celeb2_flac/data/(?P<speaker>id\d+)/{FILE}"),),
         ),
     ),
-    # Speakers id00800 to id00999 of CN-Celeb 1 are its evaluation's.
+    # Speakers id00800 to id00999 of CN-Celeb 1 are for evaluation.
     train=Tree("cnceleb", rf"CN-Celeb2?_flac/data/(?P<speaker>id(?!00[89])\d+)/{FILE}"),
     test=Tree("cnceleb", rf"CN-Celeb_flac/data/(?P<speaker>id00[89]\d\d)/{FILE}"),
 )

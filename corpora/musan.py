@@ -9,7 +9,13 @@ CORPUS = Corpus(
     licence="CC BY 4.0 and others, as its LICENSE files say",
     access="open: https://www.openslr.org/17",
     archives=(
-        single(f"{OPENSLR}/17/musan.tar.gz", TREE, ".", "0c472d4fc0c5141eca47ad1ffeb2a7df", 11_086_114_085),
+        single(
+            f"{OPENSLR}/17/musan.tar.gz",
+            TREE,
+            ".",
+            "0c472d4fc0c5141eca47ad1ffeb2a7df",
+            size=11_086_114_085,
+        ),
     ),
     train=TREE,
 )

@@ -2,7 +2,8 @@
 
 from corpora._corpus import OPENSLR, Corpus, Tree, single
 
-ROOMS = ("RIRS_NOISES/simulated_rirs/mediumroom", "RIRS_NOISES/simulated_rirs/smallroom")  # as the ancestors
+# As in voxceleb_trainer, large rooms are left out.
+ROOMS = ("RIRS_NOISES/simulated_rirs/mediumroom", "RIRS_NOISES/simulated_rirs/smallroom")
 TREE = Tree(
     "RIRS_NOISES/simulated_rirs", r"(?P<speaker>(small|medium|large)room)/(?P<session>Room\d+)/[^/]+\.wav"
 )

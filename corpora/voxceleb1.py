@@ -15,10 +15,13 @@ FILE = r"(?P<session>[^/]+)/[^/]+\.(wav|flac)"
 TRAIN_TREE = Tree("voxceleb1/dev/wav", rf"(?P<speaker>id1(?!{TEST_SPEAKERS})\d{{4}})/{FILE}")
 TEST_TREE = Tree("voxceleb1/test/wav", rf"(?P<speaker>id1({TEST_SPEAKERS}))/{FILE}")
 TEST = "vox1_test_wav.zip"
-# VoxCeleb1-O, -O cleaned, -E, -E cleaned, -H, -H cleaned
 LISTS = (
-    *("veri_test.txt", "veri_test2.txt"),
-    *("list_test_all.txt", "list_test_all2.txt", "list_test_hard.txt", "list_test_hard2.txt"),
+    "veri_test.txt",  # VoxCeleb1-O
+    "veri_test2.txt",  # VoxCeleb1-O cleaned
+    "list_test_all.txt",  # VoxCeleb1-E
+    "list_test_all2.txt",  # VoxCeleb1-E cleaned
+    "list_test_hard.txt",  # VoxCeleb1-H
+    "list_test_hard2.txt",  # VoxCeleb1-H cleaned
 )
 
 CORPUS = Corpus(

@@ -1,47 +1,69 @@
-"""The processes that train or evaluate together: who they are, what they tell one another.
+"""The processes of one command: rank, rendezvous, collectives, failure detection, launcher, signals, exit.
 
-The only place that names gloo and NCCL. A process knows its rank by the environment, from torchrun or
-distributed/launch.py. Alone, nothing here does anything: whoever calls needn't ask.
+Only this package names gloo and NCCL. Every function also works in a process that is alone (world size 1), so
+callers need not distinguish. A command calls, in this order:
+
+    distributed.rendezvous(on_loss)      the processes connect; heartbeats begin
+    distributed.join(device, timeout_s)  the collectives are initialised
+    distributed.leave()                  the process group is closed
 """
 
 from distributed.collectives import (
-    Agreement,
+    DelayedMaximum,
+    all_gather,
     broadcast,
+    errors_on_all_ranks,
     gather,
-    gather_everywhere,
+    raise_first_error,
+    shard,
+)
+from distributed.environment import is_first, rank, world_size
+from distributed.errors import LostProcessError, is_dead_worker, lost_process_reason
+from distributed.process_group import (
+    ProcessGroup,
+    announce_exit,
+    error_to_report,
     join,
     leave,
-    patience,
-    raise_anyones,
-    share,
+    rendezvous,
+    wait_for_stragglers,
 )
-from distributed.heartbeat import LostProcess, excuse, first_line, last_word, lost
-from distributed.rank import is_first, place
-from distributed.rendezvous import meet
-from distributed.tensors import all_max, all_sum, gather_rows, parallel, share_buffers, unshared
+from distributed.status import Timeouts
+from distributed.tensors import (
+    all_gather_rows,
+    all_reduce_max,
+    all_reduce_sum,
+    broadcast_buffers,
+    data_parallel,
+    no_sync,
+)
 
 __all__ = [
-    "Agreement",
-    "LostProcess",
-    "all_max",
-    "all_sum",
+    "DelayedMaximum",
+    "LostProcessError",
+    "ProcessGroup",
+    "Timeouts",
+    "all_gather",
+    "all_gather_rows",
+    "all_reduce_max",
+    "all_reduce_sum",
+    "announce_exit",
     "broadcast",
-    "excuse",
-    "first_line",
+    "broadcast_buffers",
+    "data_parallel",
+    "error_to_report",
+    "errors_on_all_ranks",
     "gather",
-    "gather_everywhere",
-    "gather_rows",
+    "is_dead_worker",
     "is_first",
     "join",
-    "last_word",
     "leave",
-    "lost",
-    "meet",
-    "parallel",
-    "patience",
-    "place",
-    "raise_anyones",
-    "share",
-    "share_buffers",
-    "unshared",
+    "lost_process_reason",
+    "no_sync",
+    "raise_first_error",
+    "rank",
+    "rendezvous",
+    "shard",
+    "wait_for_stragglers",
+    "world_size",
 ]

@@ -1,4 +1,4 @@
-"""How a command ends after an error: one line, from one process, and an exit code."""
+"""How trainSpeakerNet.py ends after an error: one line, from one of its processes, and an exit code."""
 
 import sys
 import traceback
@@ -6,44 +6,51 @@ import traceback
 import distributed
 import runtime
 from distributed import launch
-from runtime import BatchTooLargeError
+from distributed.errors import first_line
 
 
-def cause(error: BaseException) -> str:
-    """An exception that needs no traceback -> what to say of it; "" for any other one."""
+def user_message(error: BaseException) -> str:
+    """An exception that needs no traceback -> what to print about it; "" for any other one."""
+    if isinstance(error, runtime.BatchTooLargeError):
+        return str(error)
     if runtime.is_out_of_memory(error):
-        flags_to_lower = "--batch_size or --max_frames (with --eval: --num_eval, --eval_frames)"
-        return (
-            str(error) if isinstance(error, BatchTooLargeError) else f"out of memory; lower {flags_to_lower}"
-        )
-    if "DataLoader worker" in str(error):
-        return f"a data worker died: {distributed.first_line(error)}"
-    return str(error) if isinstance(error, ValueError | OSError) else distributed.lost(error)
+        return "out of memory; lower --batch_size or --max_frames (with --eval: --num_eval, --eval_frames)"
+    if distributed.is_dead_worker(error):
+        return f"a data worker died: {first_line(error)}"
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    return distributed.lost_process_reason(error)
 
 
-def say_error(reason: str) -> None:
-    """Why the command ends, in one line."""
-    print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)
+def abort(reason: str) -> None:
+    """End this process from a heartbeat thread, since the main thread may wait for ever.
 
-
-def give_up(reason: str) -> None:
-    """End this process, whose main thread may wait for ever; reason: "" if another process says it."""
+    reason: what to print; "" if another process reports it.
+    """
     try:
         if reason:
-            say_error(reason)
+            _print_error(reason)
     finally:
-        launch.end_at_once(launch.TRY_AGAIN)
+        launch.exit_immediately(launch.TEMPORARY_FAILURE)
 
 
-def refuse(error: Exception) -> int:
-    """Say why the command ends, once, however many processes it has -> its exit code."""
-    reason, is_lost = cause(error), bool(distributed.lost(error))
-    of_one = not isinstance(error, ValueError) or getattr(error, "concerns_one_rank", False)
-    told = distributed.last_word(reason or "unforeseen", is_lost, of_one)
-    if not reason:
-        if told:
+def report_error(error: Exception) -> int:
+    """Print why the command ends, once for all processes -> exit code: 2, 75 (lost process) or 1 (bug)."""
+    message = user_message(error)
+    is_lost_process = bool(distributed.lost_process_reason(error))
+    to_report = distributed.error_to_report(
+        message or "unforeseen error",
+        is_lost_process=is_lost_process,
+        names_rank=not isinstance(error, ValueError) or getattr(error, "concerns_one_rank", False),
+    )
+    if not message:
+        if to_report:
             traceback.print_exception(error)
         return 1
-    if told:
-        say_error(told)
-    return launch.TRY_AGAIN if is_lost or isinstance(error, TimeoutError) else 2
+    if to_report:
+        _print_error(to_report)
+    return launch.TEMPORARY_FAILURE if is_lost_process or isinstance(error, TimeoutError) else 2
+
+
+def _print_error(reason: str) -> None:
+    print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)

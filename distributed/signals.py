@@ -1,15 +1,21 @@
-"""Signals that ask a process to stop, and where it is safe to do so."""
+"""Signals that ask a process to stop, handled where stopping is safe."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Slurm sends the last before a job's time is up
+from distributed.errors import is_dead_worker
+
+STOP_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+)  # SLURM sends SIGUSR1 before a job's time is up
 
 
 class Stopped(Exception):  # noqa: N818  (a request, not an error)
-    """The user or the system asked the process to end."""
+    """The user or the system has asked the process to stop."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -20,41 +26,41 @@ class Stopped(Exception):  # noqa: N818  (a request, not an error)
 
 
 class StopSignal:
-    """Turns the first Ctrl-C, SIGTERM or SIGUSR1 into a request that is checked where stopping is safe."""
+    """Turns the first SIGINT, SIGTERM or SIGUSR1 into a request that is checked where stopping is safe."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
 
     def install(self) -> None:
-        """Listen from now on; the second signal ends the process at once."""
-        for signum in STOPS:
+        """Handle the stop signals from now on; a second one ends the process at once."""
+        for signum in STOP_SIGNALS:
             signal.signal(signum, self._request)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _request(self, signum: int, _: FrameType | None) -> None:
         self.signum = signum
-        for each in STOPS:
+        for each in STOP_SIGNALS:
             signal.signal(each, signal.SIG_DFL)
 
-    def asked(self) -> int:
-        """The signal that has come, 0 if none has."""
+    def requested(self) -> int:
+        """The signal that has arrived; 0 if none has."""
         return self.signum or 0
 
     def check(self) -> None:
-        """Raises Stopped if a signal has come."""
-        if signum := self.asked():
+        """Raise Stopped if a signal has arrived."""
+        if signum := self.requested():
             raise Stopped(signum)
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Around code whose worker processes may get the signal too.
+        """Context that raises Stopped instead of the errors of data workers that got the signal too.
 
-        PyTorch reports their death by an exception wherever the main process is, even in the middle of
-        writing a file; after a signal that is no error.
+        PyTorch reports a dead worker by an exception wherever the main process is, even while it writes a
+        file.
         """
         try:
             yield
         except (RuntimeError, ConnectionError, EOFError) as error:
-            if not isinstance(error, RuntimeError) or "DataLoader worker" in str(error):
+            if is_dead_worker(error) or not isinstance(error, RuntimeError):
                 self.check()
             raise

@@ -1,8 +1,6 @@
-"""Cohorts for score normalisation: made of a list of speakers, kept in a file."""
+"""Cohorts for score normalisation: computed from a list of speakers, kept in a file."""
 
-import argparse
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -13,103 +11,147 @@ import distributed
 from audio.lists import read_train_list
 from audio.recordings import Recordings
 from distributed.signals import StopSignal
-from evaluation.embedder import Embedder
-from evaluation.store import fingerprint
+from evaluation.embedder import Embedder, build_scoring
+from evaluation.store import EmbeddingStore, embedding_options, fingerprint
 from normalization._cohort import Ids, speaker_means
+from options import Options
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
-from storage.run_folder import Remark, RunFolder
+from storage.run_folder import RunFolder
+from storage.run_log import RunLog
+
+BINDING = (
+    "network-1:"  # begins the fingerprints of this version; earlier ones depended on PyTorch's version too
+)
+KINDS: dict[str, Any] = {
+    "entries": Tensor,
+    "labels": Tensor,
+    "speakers": list,
+    "paths": list,
+    "path_labels": Tensor,
+    "mean": Tensor | None,
+    "way": str,
+}
 
 
 class Cohort(NamedTuple):
-    """What scores are normalised by: vectors of speakers or utterances, and whose are which recordings."""
+    """The vectors that scores are normalised by, and whose recordings they were made from."""
 
-    entries: Tensor  # (K, D)
+    entries: Tensor  # (K, D), of speakers or of utterances
     labels: Tensor  # (K,) speakers of the entries, as indices of `speakers`
     speakers: list[str]
-    paths: list[str]  # of the recordings that the entries were made of
-    path_labels: Tensor
-    mean: Tensor | None  # (D,) of all embeddings, to be taken off before scoring; None if it isn't
-    way: str  # fingerprint of what embedded it
+    paths: list[str]  # of the recordings
+    path_labels: Tensor  # their speakers
+    mean: Tensor | None  # (D,) of all embeddings, to be subtracted before scoring; None if it isn't
+    way: str  # binds the cohort to a network, see cohort_binding
 
     @classmethod
-    def of(cls, content: Any, source: str) -> Self:
-        """What a file holds -> the cohort; raises ValueError with the file's path if it isn't one."""
-        kinds: dict[str, Any] = {
-            "entries": Tensor,
-            "labels": Tensor,
-            "speakers": list,
-            "paths": list,
-            "path_labels": Tensor,
-        }
-        kinds |= {"mean": Tensor | None, "way": str}
-        found = content if isinstance(content, dict) else {}
-        if found.keys() != kinds.keys() or not all(isinstance(found[k], t) for k, t in kinds.items()):
-            raise ValueError(f"{source}: its cohort is damaged; make it anew with --prepare")
-        return cls(**found)
+    def from_dict(cls, content: Any, source: str) -> Self:
+        """Contents of a file -> cohort; raises ValueError with the file's path if they aren't one."""
+        values = content if isinstance(content, dict) else {}
+        if values.keys() != KINDS.keys() or not all(isinstance(values[k], kind) for k, kind in KINDS.items()):
+            raise ValueError(f"{source}: its cohort is damaged; make it again with --prepare")
+        return cls(**values)
 
     def speakers_of(self, paths: Sequence[str]) -> Ids:
-        """Paths -> labels of their speakers, by path or by a folder's name; -1 where the cohort has none."""
+        """Paths -> labels of their speakers, by path or by a folder's name; -1 for unknown ones."""
         labels = {speaker: label for label, speaker in enumerate(self.speakers)}
-        numbers = dict(zip(self.paths, self.path_labels.tolist(), strict=True))
-        found = np.full(len(paths), -1)
+        labels_of_paths = dict(zip(self.paths, self.path_labels.tolist(), strict=True))
+        speakers = np.full(len(paths), -1)
         for i, path in enumerate(paths):
-            own = (labels[part] for part in path.split("/")[:-1] if part in labels)
-            found[i] = numbers.get(path, next(own, -1))
-        return found
+            by_folder = (labels[folder] for folder in path.split("/")[:-1] if folder in labels)
+            speakers[i] = labels_of_paths.get(path, next(by_folder, -1))
+        return speakers
+
+
+def cohort_binding(network: SpeakerNet, deciding: Mapping[str, Any], mean: Tensor | None) -> str:
+    """What binds a cohort to its network: its weights, the options that decide an embedding, and the mean."""
+    subtracted = b"" if mean is None else mean.cpu().numpy().tobytes()
+    return BINDING + fingerprint(network, deciding, subtracted)
+
+
+def check_cohort(cohort: Cohort, network: SpeakerNet, values: Options, from_model_file: bool) -> None:
+    """Raises ValueError unless a cohort belongs to this network and these options of evaluation.
+
+    A cohort of an earlier version is trusted where it comes from the model file itself.
+    """
+    if not cohort.way.startswith(BINDING) and not from_model_file:
+        raise ValueError(
+            f"{values.cohort} was made by an earlier version; make it again: python trainSpeakerNet.py "
+            f"--prepare --initial_model {values.initial_model} --cohort_list LIST --cohort_path FOLDER "
+            "--save_path FOLDER"
+        )
+    if cohort.way.startswith(BINDING) and cohort.way != cohort_binding(
+        network, embedding_options(values), cohort.mean
+    ):
+        raise ValueError(
+            "the cohort was made with another network or other options of evaluation; make it again with "
+            "--prepare"
+        )
+    if (cohort.mean is not None) != values.subtract_mean:
+        wrong = "has no mean; make it again with" if cohort.mean is None else "was made with"
+        raise ValueError(f"the cohort {wrong} --prepare --subtract_mean; give the flag to both or to none")
+    if values.score_norm != "none" and not len(cohort.entries):
+        raise ValueError(f"the cohort has no entries for --score_norm {values.score_norm}, only a mean")
 
 
 class CohortList:
-    """Utterances of many speakers, to make a cohort of by any number of networks."""
+    """Utterances of many speakers, from which any number of networks make a cohort."""
 
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        device: torch.device,
-        remark: Callable[[Iterable[Remark]], None],
-        store: Path | None = None,
-    ) -> None:
-        """Reads --cohort_list, of each speaker its first --cohort_utterances."""
-        self.args = args
-        listed = read_train_list(args.cohort_list or args.train_list, args.exclude, "--cohort_list")
+    def __init__(self, values: Options, device: torch.device, store: EmbeddingStore | None = None) -> None:
+        """Reads --cohort_list, the first --cohort_utterances of each speaker."""
+        listed = read_train_list(values.cohort_list or values.train_list, values.exclude, "--cohort_list")
         order = np.argsort(listed.labels, kind="stable")
         first = np.searchsorted(listed.labels[order], np.arange(len(listed.speakers)))
-        place = np.arange(len(order)) - first[listed.labels[order]]
-        kept = order[place < args.cohort_utterances]
+        place_in_speaker = np.arange(len(order)) - first[listed.labels[order]]
+        kept = order[place_in_speaker < values.cohort_utterances]
         self.paths = [listed.paths[i] for i in kept]
-        recordings = Recordings(args.cohort_path or args.train_path, self.paths)
-        if not args.skip_bad_audio:
+        self.labels = listed.labels[kept]
+        self.speakers = listed.speakers
+        self.values = values
+        recordings = Recordings(values.cohort_path or values.train_path, self.paths)
+        if not values.skip_bad_audio:
             recordings.require(range(len(recordings)), "--cohort_path")
-        self.labels, self.speakers = listed.labels[kept], listed.speakers
-        self.embedder = Embedder(recordings, args, device, remark, store)
+        self.embedder = Embedder(
+            recordings,
+            scoring=build_scoring(values),
+            device=device,
+            num_workers=values.nDataLoaderThread,
+            skip_bad=values.skip_bad_audio,
+            store=store,
+        )
 
     def mean(self, network: SpeakerNet, stop: StopSignal) -> Tensor | None:
         """Network -> the mean embedding of the cohort (D,); None without --subtract_mean."""
-        return self.embedder.mean(network, stop) if self.args.subtract_mean else None
+        return self.embedder.mean(network, stop) if self.values.subtract_mean else None
 
-    def prepare(
-        self, network: SpeakerNet, normalize: bool, stop: StopSignal, mean: Tensor | None
-    ) -> Cohort | None:
-        """Network, mean to be taken off -> the cohort; of several processes only the first one has it."""
-        embedded = None  # where scores aren't products, there is only a mean
+    def prepare(self, network: SpeakerNet, stop: StopSignal, mean: Tensor | None) -> Cohort | None:
+        """Network, mean to be subtracted -> the cohort; of several processes only the first one has it."""
+        embeddings = None  # where scores aren't products, a cohort is only a mean
         if self.embedder.scoring.is_vector:
-            embedded = self.embedder.embed(network, normalize, stop, "cohort", mean)
+            embeddings = self.embedder.embed(network, stop, description="cohort", mean=mean)
         if not distributed.is_first():
             return None
         entries, labels = torch.zeros(0, 0), self.labels[:0]
-        if embedded is not None:
-            kept = np.flatnonzero(embedded.there)
-            entries, labels = embedded.vectors[torch.from_numpy(kept), 0], self.labels[kept]
-            if self.args.cohort_entries == "speakers":
+        if embeddings is not None:
+            kept = np.flatnonzero(embeddings.present)
+            entries, labels = embeddings.vectors[torch.from_numpy(kept), 0], self.labels[kept]
+            if self.values.cohort_entries == "speakers":
                 entries, labels = speaker_means(entries, labels)
-        owners = torch.from_numpy(self.labels)
-        way = fingerprint(network, self.args, normalize)
-        return Cohort(entries, torch.from_numpy(labels), self.speakers, self.paths, owners, mean, way)
+        return Cohort(
+            entries,
+            torch.from_numpy(labels),
+            self.speakers,
+            self.paths,
+            torch.from_numpy(self.labels),
+            mean,
+            cohort_binding(network, embedding_options(self.values), mean),
+        )
 
 
-def save_cohort(folder: RunFolder, cohort: Cohort | None) -> None:
-    """Write a cohort where --cohort finds it; only the first process has one."""
+def save_cohort(folder: RunFolder, log: RunLog, cohort: Cohort | None) -> None:
+    """Write a cohort where --cohort can read it; only the first process has one."""
     if cohort is None:
         return
     checkpoint.save_cohort(folder.cohort, cohort._asdict())
-    folder.say(f"{len(cohort.entries)} cohort entries in {folder.cohort}; --cohort uses them again")
+    log.say(f"{len(cohort.entries)} cohort entries in {folder.cohort}; --cohort uses them again")

@@ -1,8 +1,9 @@
-"""What a model file decides by: where its threshold came from, which options that holds for, decisions."""
+"""Accept or reject trials by the threshold in a model file; records which scores the threshold is from."""
 
 import csv
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,31 @@ from metrics.calibration import Calibration, probability
 from metrics.rates import Floats
 from storage.files import digest, write_text
 
-IN_MODEL = "model"  # where a cohort is that lies in no file of its own
+IN_MODEL = "model"  # in the place of a cohort's path: it is in the model file
 
 
-def write_origin(scores: Path, model: str, weights: str, cohort: str, held: dict[str, Any]) -> None:
-    """Score file, model, digest of its weights, cohort's file or IN_MODEL, options: written beside it."""
-    told = {"model": model, "weights": weights, "scores": digest(scores), "options": held}
-    own_file = bool(cohort) and cohort != IN_MODEL
-    told["cohort"] = str(Path(cohort).absolute()) if own_file else cohort  # --store may run elsewhere
-    told["cohort_digest"] = digest(Path(cohort)) if own_file else ""
-    write_text(scores.with_suffix(".json"), json.dumps(told, indent=2) + "\n")
+def write_origin(scores: Path, model: str, weights: str, cohort: str, deciding: dict[str, Any]) -> None:
+    """Write beside a score file what made it, for tuneThreshold.py --store.
+
+    Args:
+        scores: the score file.
+        model: path of the model file.
+        weights: digest of its weights.
+        cohort: path of the cohort's file, IN_MODEL, or "" without one.
+        deciding: the options that decide a score.
+    """
+    origin = {"model": model, "weights": weights, "scores": digest(scores), "options": deciding}
+    has_file = bool(cohort) and cohort != IN_MODEL
+    origin["cohort"] = str(Path(cohort).absolute()) if has_file else cohort  # --store may run elsewhere
+    origin["cohort_digest"] = digest(Path(cohort)) if has_file else ""
+    write_text(scores.with_suffix(".json"), json.dumps(origin, indent=2) + "\n")
 
 
 def read_origin(scores: str) -> dict[str, Any]:
     """Score file of --eval -> the model, options and cohort that made it, as the file beside it says.
 
     Raises:
-        ValueError: there is none, it is damaged, or the score file or the cohort isn't the one it tells of.
+        ValueError: there is none, it is damaged, or the score file or the cohort has changed since.
     """
     path = Path(scores).with_suffix(".json")
     try:
@@ -40,8 +49,8 @@ def read_origin(scores: str) -> dict[str, Any]:
     except (UnicodeDecodeError, json.JSONDecodeError):
         origin = None
     texts = ("model", "weights", "scores", "cohort", "cohort_digest")
-    whole = isinstance(origin, dict) and all(isinstance(origin.get(name), str) for name in texts)
-    if not whole or not isinstance(origin.get("options"), dict):
+    is_whole = isinstance(origin, dict) and all(isinstance(origin.get(name), str) for name in texts)
+    if not is_whole or not isinstance(origin.get("options"), dict):
         raise ValueError(f"{path}: damaged; run --eval again")
     if origin["scores"] != digest(Path(scores)):
         raise ValueError(f"{scores}: changed since --eval wrote it; run --eval again")
@@ -53,32 +62,32 @@ def read_origin(scores: str) -> dict[str, Any]:
 
 
 def decided_options(decision: Any, source: str) -> dict[str, Any]:
-    """What a model file decides by -> the options that its threshold is for; {} without a decision.
+    """The decision in a model file -> the options that its threshold is for; {} without a decision.
 
     Raises:
-        ValueError: something else stands there; options out of a file become values of flags unseen.
+        ValueError: it has another form; its options become values of flags without being parsed.
     """
     if decision is None:
         return {}
     kinds = {"threshold": float, "rule": str, "calibration": dict, "options": dict}
-    found = decision if isinstance(decision, dict) else {}
-    if found.keys() != kinds.keys() or not all(isinstance(found[k], kind) for k, kind in kinds.items()):
-        raise ValueError(f"{source}: its decision is damaged; store it anew (tuneThreshold.py --store)")
+    values = decision if isinstance(decision, dict) else {}
+    if values.keys() != kinds.keys() or not all(isinstance(values[k], kind) for k, kind in kinds.items()):
+        raise ValueError(f"{source}: its decision is damaged; store it again (tuneThreshold.py --store)")
     known = {"eval_frames": int, "num_eval": int, "scoring": str, "subtract_mean": bool, "score_norm": str}
     for kind in options.TESTING_KINDS:
-        name = str(found["options"].get(options.KINDS[kind].flag))
+        name = str(values["options"].get(options.KINDS[kind].flag))
         names = options.plugin_options(options.plugin(kind, name))
         known |= {name: type(parameter.default) for name, parameter in names.items()}
-    for name, value in found["options"].items():
+    for name, value in values["options"].items():
         if name not in known or type(value) is not known[name]:
-            raise ValueError(f"{source}: its decision has an unknown option, {name} {value}; store it anew")
-    return dict(found["options"])
+            raise ValueError(f"{source}: its decision has an unknown option, {name} {value}; store it again")
+    return dict(values["options"])
 
 
 def write_decisions(
-    path: Path, trials: Trials, scores: Floats, decision: dict[str, Any], prior: float
+    path: Path, trials: Trials, scores: Floats, decision: Mapping[str, Any], prior: float
 ) -> int:
-    """CSV of both sides, score, LLR, probability at a prior, decision -> how many were accepted."""
+    """Write a table of trials: score, LLR, probability at a prior, decision -> number accepted."""
     llrs = Calibration.from_dict(decision["calibration"]).apply(scores)
     columns = [[f"{value:.6g}" for value in each] for each in (scores, llrs, probability(llrs, prior))]
     accepted = scores >= decision["threshold"]

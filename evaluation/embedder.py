@@ -1,8 +1,7 @@
-"""Recordings through a network to what scores need, kept on disk for later runs; cohorts made of them."""
+"""Recordings through a network to embeddings."""
 
-import argparse
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +12,22 @@ import distributed
 import options
 from audio.recording import AudioError, num_samples
 from audio.recordings import Recordings
+from audio.remarks import SKIPPED, log_remark
 from DatasetLoader import EvaluationDataset, EvaluationItem, evaluation_loader
-from distributed import signals
-from evaluation.store import Embedded, Store, fingerprint
+from distributed.signals import StopSignal
+from evaluation.store import EmbeddingFile, Embeddings, EmbeddingStore
 from normalization._cohort import subtract_mean
+from options import Options
 from SpeakerNet import SpeakerNet
-from storage.run_folder import Remark
 
-FILES_PER_BATCH = 8  # each with --num_eval crops
-MOST_PADDED = 16_000 * 600  # samples of a padded batch: ten minutes
+FILES_PER_BATCH = 8  # of the loader, each with --num_eval crops
+MAX_PADDED_SAMPLES = 16_000 * 600  # of a padded batch: ten minutes
+
+
+def build_scoring(values: Options) -> Any:
+    """Resolved options -> the chosen scoring."""
+    length = num_samples(values.eval_frames) if values.eval_frames else 0
+    return options.build("scoring", values, length, values.num_eval)
 
 
 class Embedder:
@@ -30,143 +36,168 @@ class Embedder:
     def __init__(
         self,
         recordings: Recordings,
-        args: argparse.Namespace,
+        *,
+        scoring: Any,
         device: torch.device,
-        remark: Callable[[Iterable[Remark]], None],
-        store: Path | None = None,
+        num_workers: int,
+        skip_bad: bool,
+        store: EmbeddingStore | None = None,
     ) -> None:
-        """Options: those of scoring, nDataLoaderThread, skip_bad_audio; store: where embeddings are kept."""
-        self.recordings, self.args, self.device = recordings, args, device
-        self.remark, self.store = remark, store
-        self.remarks = list[Remark]()
-        self.pads = device.type != "cpu"  # a CPU is at work with one recording
-        length = num_samples(args.eval_frames) if args.eval_frames else 0
-        self.scoring = options.build("scoring", args, length, args.num_eval)
+        """How recordings are embedded.
+
+        Args:
+            recordings: what is embedded.
+            device: where networks are.
+            scoring: cuts recordings into crops and summarises their embeddings; see scoring/__init__.py.
+            num_workers: processes that read recordings.
+            skip_bad: leave out recordings that can't be used.
+            store: where embeddings are kept for later runs.
+        """
+        self.recordings = recordings
+        self.scoring = scoring
+        self.device = device
+        self.num_workers = num_workers
+        self.skip_bad = skip_bad
+        self.store = store
+        # On a CPU each recording goes through the network alone: faster there, and then no last digit of an
+        # embedding depends on the other recordings.
+        self.shares_batches = device.type != "cpu"
 
     @torch.inference_mode()
     def embed(
         self,
         network: SpeakerNet,
-        normalize: bool,
-        stop: signals.StopSignal,
-        what: str = "embedding",
+        stop: StopSignal,
+        *,
+        description: str = "embedding",
         mean: Tensor | None = None,
-    ) -> Embedded:
-        """Every recording -> what its scores need; a mean (D,) is taken off the embeddings first.
+    ) -> Embeddings:
+        """Network -> the embeddings of all recordings; a mean (D,) is subtracted from those of crops first.
 
-        Of several processes each embeds its share; the first one gets all, the others only their own.
+        Of several processes each embeds its part; the first one gets all, the others none.
 
         Raises:
-            AudioError: a recording can't be used, unless skip_bad_audio; or none can.
+            AudioError: a recording can't be used, unless skip_bad; or none can.
             ValueError: an embedding isn't finite.
-            Stopped: a stop was asked for; what was embedded so far stays in the store.
+            Stopped: a stop was requested; what was embedded until then is in the store.
         """
-        embedded, store, identities = Embedded(len(self.recordings)), None, list[str]()
+        embeddings = Embeddings(len(self.recordings))
+        kept, identities = None, list[str]()
         if self.store is not None and distributed.is_first():
-            way = fingerprint(network, self.args, normalize)
-            store, identities = Store(self.store, way, self.device, mean), self.recordings.identities()
-            store.fill(embedded, identities)
-            embedded.num_known = int(embedded.there.sum())
-        new = np.flatnonzero(~embedded.there).tolist()
-        if self.pads:
-            sizes = self.recordings.sizes()  # so that a batch needs little padding
-            new.sort(key=lambda number: sizes[number])
-        own = Embedded(len(self.recordings))
-        error = None
-        try:
-            for items, groups in self._batches(
-                network, distributed.share(distributed.broadcast(new)), stop, what
-            ):
-                norms = torch.cat(groups, dim=1).norm(dim=2).mean(dim=1).cpu().numpy()  # (n,)
-                if not np.isfinite(norms).all():
-                    path = self.recordings.paths[items[int(np.argmin(np.isfinite(norms)))].number]
-                    raise ValueError(f"{path}: the network's embedding is not finite; is the model damaged?")
-                if mean is not None:
-                    groups = [subtract_mean(group, mean) for group in groups]
-                measures = np.stack([[item.duration_s for item in items], norms], axis=1)
-                vectors = self.scoring.summarise(groups, normalize).cpu()
-                own.put([item.number for item in items], vectors, measures)
-        except (ValueError, OSError, RuntimeError, MemoryError, signals.Stopped) as caught:
-            error = caught  # told to the other processes first, who would wait for this one
-        self._gather(embedded, own)
-        if store is not None:
-            self._keep(store, embedded, identities)
-        distributed.raise_anyones(error)
-        if distributed.is_first() and not embedded.there.any():
+            kept, identities = self.store.open(network, mean), self.recordings.identities()
+            kept.fill(embeddings, identities)
+        missing = self._in_order(np.flatnonzero(~embeddings.present).tolist())
+        local = Embeddings(len(self.recordings))
+        with distributed.errors_on_all_ranks():
+            try:
+                numbers = distributed.shard(distributed.broadcast(missing))
+                for items, groups in self._batches(network, numbers, stop, description):
+                    self._put(local, items, groups, network.normalize, mean)
+            finally:  # what was embedded before an error or a stop is kept
+                _gather(embeddings, local)
+                if kept is not None:
+                    _keep(embeddings, kept, identities)
+        if distributed.is_first() and not embeddings.present.any():
             raise AudioError(f"none of the {len(self.recordings)} files could be read")
-        return embedded
-
-    def _gather(self, embedded: Embedded, own: Embedded) -> None:
-        """Put what every process embedded, in the first one."""
-        numbers = np.flatnonzero(own.there)
-        told = numbers, own.vectors[torch.from_numpy(numbers)], own.measures[numbers], self.remarks
-        for i, (numbers, vectors, measures, remarks) in enumerate(distributed.gather(told)):
-            self.remark(remarks if i else [])  # its own it has told already
-            if len(numbers):
-                embedded.put(numbers.tolist(), vectors, measures)
-        self.remarks = []
-
-    def _keep(self, store: Store, embedded: Embedded, identities: Sequence[str]) -> None:
-        try:
-            store.add(embedded, identities)
-        except OSError as error:
-            self.remark([Remark(f"embeddings aren't kept: {error.strerror}", str(store.path))])
+        return embeddings
 
     @torch.inference_mode()
-    def mean(self, network: SpeakerNet, stop: signals.StopSignal) -> Tensor:
-        """The mean (D,) of the embeddings of all crops, as the network gives them."""
-        total, count, error = torch.zeros(()), 0, None
-        try:
-            for _, groups in self._batches(
-                network, distributed.share(range(len(self.recordings))), stop, "mean"
-            ):
+    def mean(self, network: SpeakerNet, stop: StopSignal) -> Tensor:
+        """Network -> the mean (D,) of the embeddings of all crops, as the network returns them."""
+        total, count = torch.zeros(()), 0
+        with distributed.errors_on_all_ranks():
+            numbers = distributed.shard(range(len(self.recordings)))
+            for _, groups in self._batches(network, numbers, stop, "mean"):
                 crops = torch.cat(groups, dim=1).flatten(0, 1)  # (n*K, D)
-                total, count = total + crops.double().sum(dim=0).cpu(), count + len(crops)
-        except (ValueError, OSError, RuntimeError, MemoryError, signals.Stopped) as caught:
-            error = caught
-        distributed.raise_anyones(error)
-        parts = distributed.gather_everywhere((total, count))
+                total = total + crops.double().sum(dim=0).cpu()
+                count += len(crops)
+        parts = distributed.all_gather((total, count))
         if not any(count for _, count in parts):
             raise AudioError(f"none of the {len(self.recordings)} files could be read")
-        return (sum(part for part, _ in parts) / sum(count for _, count in parts)).float()
+        return (sum(total for total, _ in parts) / sum(count for _, count in parts)).float()
+
+    def _in_order(self, numbers: list[int]) -> list[int]:
+        """Numbers of recordings in the order of embedding: padded batches need similar lengths."""
+        if not self.shares_batches:
+            return numbers
+        sizes = self.recordings.sizes()
+        return sorted(numbers, key=lambda number: sizes[number])
+
+    def _put(
+        self,
+        embeddings: Embeddings,
+        items: list[EvaluationItem],
+        groups: list[Tensor],
+        normalize: bool,
+        mean: Tensor | None,
+    ) -> None:
+        """Put the summaries of n recordings, from the embeddings of their crops [(n, k, D), ...]."""
+        norms = torch.cat(groups, dim=1).norm(dim=2).mean(dim=1).cpu().numpy()  # (n,)
+        if not np.isfinite(norms).all():
+            path = self.recordings.paths[items[int(np.argmin(np.isfinite(norms)))].number]
+            raise ValueError(f"{path}: the network's embedding is not finite; is the model damaged?")
+        if mean is not None:
+            groups = [subtract_mean(group, mean) for group in groups]
+        measures = np.stack([[item.duration_s for item in items], norms], axis=1)
+        vectors = self.scoring.summarise(groups, normalize).cpu()
+        embeddings.put([item.number for item in items], vectors, measures)
 
     def _batches(
-        self, network: SpeakerNet, numbers: Sequence[int], stop: signals.StopSignal, what: str
+        self, network: SpeakerNet, numbers: Sequence[int], stop: StopSignal, description: str
     ) -> Iterator[tuple[list[EvaluationItem], list[Tensor]]]:
         """Numbers of recordings -> some that can be used, the embeddings of their groups [(n, k, D), ...]."""
         network.eval()
         dataset = EvaluationDataset(self.recordings, self.scoring, numbers)
-        loader = evaluation_loader(dataset, FILES_PER_BATCH, self.args.nDataLoaderThread)
-        with tqdm(total=len(numbers), desc=what, unit="file", disable=None, leave=False) as progress:
+        loader = evaluation_loader(dataset, FILES_PER_BATCH, self.num_workers)
+        with tqdm(total=len(numbers), desc=description, unit="file", disable=None, leave=False) as progress:
             for items in loader:
                 stop.check()
-                usable = [item for item in items if self._usable(item)]
-                for group in self._groups(network, usable):
-                    parts = zip(*(item.crops for item in group), strict=True)
-                    yield group, [self._embed(network, crops) for crops in parts]
+                for batch in self._in_batches(network, [item for item in items if self._is_usable(item)]):
+                    groups = zip(*(item.crops for item in batch), strict=True)
+                    yield batch, [self._embed(network, crops) for crops in groups]
                 progress.update(len(items))
 
-    def _groups(self, network: SpeakerNet, items: list[EvaluationItem]) -> list[list[EvaluationItem]]:
-        """Files -> those whose crops go through the network together."""
-        if self.pads and network.embeds_unequal:
+    def _in_batches(self, network: SpeakerNet, items: list[EvaluationItem]) -> list[list[EvaluationItem]]:
+        """Recordings -> those that go through the network together."""
+        if not self.shares_batches:
+            return [[item] for item in items]
+        if network.embeds_unequal:
             longest = max((crops.numel() for item in items for crops in item.crops), default=0)
-            alone = longest * len(items) > MOST_PADDED
-            return [[item] for item in items] if alone else [items] if items else []
-        groups: dict[tuple[int, ...], list[EvaluationItem]] = {}
+            if longest * len(items) > MAX_PADDED_SAMPLES:
+                return [[item] for item in items]
+            return [items] if items else []
+        batches: dict[tuple[int, ...], list[EvaluationItem]] = {}
         for item in items:
-            groups.setdefault(tuple(crops.shape[1] for crops in item.crops), []).append(item)
-        return list(groups.values())
+            batches.setdefault(tuple(crops.shape[1] for crops in item.crops), []).append(item)
+        return list(batches.values())
 
     def _embed(self, network: SpeakerNet, crops: Sequence[Tensor]) -> Tensor:
-        """Crops of n files [(k, T), ...], or n whole files [(1, T_i), ...] -> embeddings (n, k, D)."""
+        """Crops of n recordings [(k, T), ...], or n whole ones [(1, T_i), ...] -> embeddings (n, k, D)."""
         if len({each.shape[1] for each in crops}) > 1:
             waveforms = [each[0].to(self.device) for each in crops]
             return network.embed_unequal(waveforms).float()[:, None]
         return network.embed(torch.cat(list(crops)).to(self.device)).float().unflatten(0, (len(crops), -1))
 
-    def _usable(self, item: EvaluationItem) -> bool:
-        if item.error is not None and not (self.args.skip_bad_audio and isinstance(item.error, AudioError)):
+    def _is_usable(self, item: EvaluationItem) -> bool:
+        if item.error is None:
+            return True
+        if not (self.skip_bad and isinstance(item.error, AudioError)):
             raise item.error
-        self.remarks += item.remarks
-        self.remark(item.remarks)
-        return item.error is None
+        log_remark(SKIPPED, str(item.error))
+        return False
+
+
+def _gather(embeddings: Embeddings, local: Embeddings) -> None:
+    """Put what every process embedded into the embeddings of the first one."""
+    present = np.flatnonzero(local.present)
+    part = present, local.vectors[torch.from_numpy(present)], local.measures[present]
+    for numbers, vectors, measures in distributed.gather(part):
+        if len(numbers):
+            embeddings.put(numbers.tolist(), vectors, measures)
+
+
+def _keep(embeddings: Embeddings, kept: EmbeddingFile, identities: Sequence[str]) -> None:
+    try:
+        kept.add(embeddings, identities)
+    except OSError as error:
+        log_remark(f"embeddings aren't kept: {error.strerror}", str(kept.path))

@@ -1,10 +1,10 @@
-"""Embeddings kept on disk for later evaluations."""
+"""Embeddings of recordings, and files that keep them for later evaluations."""
 
-import argparse
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,61 +13,87 @@ from torch import Tensor
 
 import options
 from audio.lists import Paths
-from options.flags import SCORING_OPTIONS
+from options import Options
+from options.flags import Role, names_of
 from SpeakerNet import SpeakerNet
 from storage.files import written_whole
 
 Floats = NDArray[np.float64]
-FORMAT = "embeddings-1"  # to be changed when the same options make other embeddings
+FORMAT = "embeddings-1"  # changes when the same options make other embeddings
 
 
-class Embedded:
-    """Of U recordings what scores need (U, V, D), duration in s and norm (U, 2), which are there (U,)."""
+class Embeddings:
+    """Of U recordings: vectors (U, V, D), duration in s and norm (U, 2), which are present (U,)."""
 
     def __init__(self, count: int) -> None:
-        """None is there yet; the others' values are zeros."""
-        self.vectors, self.measures = torch.zeros(count, 0, 0), np.zeros((count, 2))
-        self.there, self.num_known = np.zeros(count, dtype=bool), 0  # from earlier runs
+        """No embedding is present; the values of those that aren't are zeros."""
+        self.vectors = torch.zeros(count, 0, 0)
+        self.measures = np.zeros((count, 2))
+        self.present = np.zeros(count, dtype=bool)
+        self.num_stored = 0  # how many come from earlier runs
 
     def put(self, numbers: Sequence[int], vectors: Tensor, measures: Floats) -> None:
         """Numbers of n recordings, their vectors (n, V, D), measures (n, 2)."""
-        if not self.there.any():
-            self.vectors = torch.zeros(len(self.there), *vectors.shape[1:])
+        if not self.present.any():
+            self.vectors = torch.zeros(len(self.present), *vectors.shape[1:])
         self.vectors[torch.as_tensor(numbers)] = vectors
-        self.measures[numbers], self.there[numbers] = measures, True
+        self.measures[numbers] = measures
+        self.present[numbers] = True
 
 
-def fingerprint(network: SpeakerNet, args: argparse.Namespace, normalize: bool) -> str:
-    """A text that is another one when the network, or what of a recording goes through it, is another.
+def embedding_options(values: Options) -> dict[str, Any]:
+    """Resolved options -> those that decide the embedding of a recording, given the network's weights."""
+    deciding = options.network_options(values, (*options.NETWORK_KINDS, "scoring"))
+    return deciding | {name: values[name] for name in names_of(Role.SCORING)}
 
-    It depends on the weights, the options and the code of the chosen plug-ins, and on PyTorch's version.
+
+def fingerprint(network: SpeakerNet, deciding: Mapping[str, Any], *more: bytes) -> str:
+    """A hash of the network's weights and of the options that decide an embedding.
+
+    Neither PyTorch's version nor the code takes part, so that it lasts; `more` is hashed too.
     """
-    kinds = (*options.NETWORK_KINDS, "scoring")
-    settings = options.network_options(args, kinds) | {"normalize": normalize, "torch": torch.__version__}
-    settings |= {name: getattr(args, name) for name in ("input_scale", *SCORING_OPTIONS)}
-    made = hashlib.sha256(json.dumps([FORMAT, settings], sort_keys=True, default=str).encode())
-    made.update(options.sources(args, kinds))
+    settings = dict(deciding) | {"normalize": network.normalize}
+    digest = hashlib.sha256(json.dumps([FORMAT, settings], sort_keys=True, default=str).encode())
+    for part in more:
+        digest.update(part)
     for name, tensor in network.state_dict().items():
         if not name.startswith("loss."):
-            made.update(f"{name} {tuple(tensor.shape)}".encode())
-            made.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return made.hexdigest()
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
-class Store:
-    """Embeddings by one network in one way, of any recordings: a file that grows with each run.
+class EmbeddingStore:
+    """A folder of embedding files, one for each network and way of embedding."""
 
-    Two runs that write at the same time may each lose what the other added: it is then made anew.
+    def __init__(self, folder: Path, values: Options, device: torch.device) -> None:
+        self.folder = folder
+        self.deciding = embedding_options(values)
+        # a cache: other code or another PyTorch may round differently
+        code = options.sources(values, (*options.NETWORK_KINDS, "scoring"))
+        self.version = f"{torch.__version__} {device.type}".encode() + code
+
+    def open(self, network: SpeakerNet, mean: Tensor | None) -> "EmbeddingFile":
+        """Network, mean that is subtracted from its embeddings (D,) -> their file."""
+        subtracted = b"" if mean is None else mean.cpu().numpy().tobytes()
+        name = fingerprint(network, self.deciding, self.version, subtracted)[:20]
+        return EmbeddingFile(self.folder / f"{name}.npz")
+
+
+class EmbeddingFile:
+    """Embeddings of any recordings by one network in one way; the file grows with each run.
+
+    If two runs write at the same time, each may lose what the other added; it is then computed again.
     """
 
-    def __init__(self, folder: Path, way: str, device: torch.device, mean: Tensor | None) -> None:
-        """A fingerprint, and what else decides an embedding: rounding, and a mean that is taken off."""
-        own = "" if mean is None else mean.cpu().numpy().tobytes().hex()
-        self.path = folder / f"{hashlib.sha256(f'{way} {device.type} {own}'.encode()).hexdigest()[:20]}.npz"
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._read()
 
     def _read(self) -> None:
-        self.rows, self.vectors, self.measures = dict[str, int](), torch.empty(0), np.empty((0, 2))
+        self.rows = dict[str, int]()
+        self.vectors = torch.empty(0)
+        self.measures = np.empty((0, 2))
         try:
             with np.load(self.path, allow_pickle=False) as content:
                 names = list(Paths(content["text"], content["ends"]))
@@ -76,26 +102,31 @@ class Store:
                 return
             if not (vectors.isfinite().all() and np.isfinite(measures).all()):
                 return
-        except Exception:  # absent or damaged, which shows in many ways: made anew
+        except Exception:  # absent, or damaged in one of many ways: everything is computed again
             return
         self.rows = {name: row for row, name in enumerate(names)}
-        self.vectors, self.measures = vectors, measures
+        self.vectors = vectors
+        self.measures = measures
 
-    def fill(self, embedded: Embedded, identities: Sequence[str]) -> None:
-        """Put what is known of the recordings with these identities (U,)."""
+    def fill(self, embeddings: Embeddings, identities: Sequence[str]) -> None:
+        """Put the stored embeddings of the recordings with these identities (U,)."""
         numbers = [i for i, identity in enumerate(identities) if identity in self.rows]
         if numbers:
             rows = [self.rows[identities[i]] for i in numbers]
-            embedded.put(numbers, self.vectors[rows], self.measures[rows])
+            embeddings.put(numbers, self.vectors[rows], self.measures[rows])
+        embeddings.num_stored = len(numbers)
 
-    def add(self, embedded: Embedded, identities: Sequence[str]) -> None:
-        """Write what is known and what has come to it; another run may have added to the file meanwhile."""
-        if all(identities[i] in self.rows for i in np.flatnonzero(embedded.there).tolist()):
+    def add(self, embeddings: Embeddings, identities: Sequence[str]) -> None:
+        """Write the stored embeddings and those that are new; another run may have written meanwhile."""
+        present = np.flatnonzero(embeddings.present).tolist()
+        if all(identities[i] in self.rows for i in present):
             return
         self._read()
-        new = [i for i in np.flatnonzero(embedded.there).tolist() if identities[i] not in self.rows]
+        new = [i for i in present if identities[i] not in self.rows]
         names = Paths.of([*self.rows, *(identities[i] for i in new)])
-        vectors = torch.cat([self.vectors, embedded.vectors[new]]) if self.rows else embedded.vectors[new]
-        measures = np.concatenate([self.measures, embedded.measures[new]])
+        vectors = embeddings.vectors[new]
+        if self.rows:
+            vectors = torch.cat([self.vectors, vectors])
+        measures = np.concatenate([self.measures, embeddings.measures[new]])
         with written_whole(self.path) as stream:
             np.savez(stream, text=names.text, ends=names.ends, vectors=vectors.numpy(), measures=measures)

@@ -1,4 +1,4 @@
-"""Trial lists, scores of many trials at once, score files."""
+"""Scores of many trials at once, and score files."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ def score_trials(vectors: Tensor, trials: Trials, scoring: Any) -> NDArray[np.fl
     scores = np.empty(len(trials.enrol))
     for start in range(0, len(scores), size):
         block = slice(start, start + size)
-        enrol, test = (torch.from_numpy(side[block]).to(vectors.device) for side in trials[1:3])
+        enrol, test = (
+            torch.from_numpy(side[block]).to(vectors.device) for side in (trials.enrol, trials.test)
+        )
         # index_select is more than twice as fast as vectors[enrol]
         pair = vectors.index_select(0, enrol), vectors.index_select(0, test)
         scores[block] = scoring.score(*pair).double().cpu().numpy()

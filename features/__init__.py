@@ -1,6 +1,6 @@
-"""Front ends, chosen with --features: one file, one choice.
+"""Front ends, chosen with --features; each file is one choice.
 
-Contract of a file: `class Features(nn.Module)` with `__init__(self, *, options)`, an attribute
-`num_features` F and `num_frames(num_samples) -> L`; calling it turns waveforms (B, T) in [-1, 1] at
-16 kHz into features (B, F, L), float32 under any autocast.
+A file defines `class Features(nn.Module)` with `__init__(self, *, options)`, an attribute `num_features` F
+and a method `num_frames(num_samples) -> L`. The front end maps waveforms (B, T) in [-1, 1] at 16 kHz to
+features (B, F, L), in float32 under any autocast.
 """

@@ -1,4 +1,4 @@
-"""Steps that several front ends share: pre-emphasis, normalisation over the utterance."""
+"""Steps of several front ends: pre-emphasis, normalisation over the utterance, SpecAugment's masks."""
 
 from typing import Literal
 
@@ -8,8 +8,11 @@ from torch.nn import functional as F
 
 from audio.recording import SAMPLE_RATE
 
+N_FFT = 512  # samples, 32 ms
+WINDOW_LENGTH = 400  # samples, 25 ms
+HOP_LENGTH = 160  # samples, 10 ms
 Norm = Literal["instance", "mean", "none"]
-NORM_HELP = "per band over the utterance: zero mean and unit variance, zero mean, or nothing"
+NORM_HELP = "per band over the utterance: zero mean and unit variance (instance), zero mean (mean) or none"
 
 
 def check_bands(n_mels: int, f_min: float, f_max: float) -> None:
@@ -36,14 +39,14 @@ def normalise(features: Tensor, norm: Norm) -> Tensor:
 
 
 def mask(features: Tensor, widest: int, dim: int, drawn: Tensor) -> Tensor:
-    """(B, F, L) -> the same with one stripe of 0 to `widest` bands (dim 1) or frames (dim 2) set to 0.
+    """(B, F, L) -> (B, F, L) with one stripe of 0 to `widest` bands (dim 1) or frames (dim 2) set to 0.
 
     One mask of SpecAugment (Park et al. 2019, arXiv:1904.08779, section 2); 0 is the mean of normalised
-    features. Width and place come from numbers (B, 2) in [0, 1), drawn for each utterance.
+    features. `drawn` (B, 2) in [0, 1) decides the width and the start of each utterance's stripe.
     """
     size = features.shape[dim]
     widths = (drawn[:, :1] * (min(widest, size) + 1)).floor()
     starts = (drawn[:, 1:] * (size - widths + 1)).floor()
-    places = torch.arange(size, device=features.device)
-    stripe = (places >= starts) & (places < starts + widths)  # (B, size)
+    positions = torch.arange(size, device=features.device)
+    stripe = (positions >= starts) & (positions < starts + widths)  # (B, size)
     return features.masked_fill(stripe[:, :, None] if dim == 1 else stripe[:, None, :], 0.0)

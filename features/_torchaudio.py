@@ -1,7 +1,7 @@
-"""The one place that imports torchaudio.
+"""Imports torchaudio's MelSpectrogram, also where torchaudio's compiled extension doesn't load.
 
-torchaudio 2.11.0 is its last release. Its compiled extension only loads beside the CUDA build of
-torch that it was made for (elsewhere: OSError or RuntimeError), yet nothing used here needs it.
+torchaudio 2.11.0 is its last release. Its extension loads only with the CUDA build of torch that it was
+compiled for, and raises OSError or RuntimeError with others. MelSpectrogram doesn't need it.
 """
 
 import importlib
@@ -10,11 +10,11 @@ from types import ModuleType
 
 
 def _unavailable(*_: object, **__: object) -> None:
-    raise RuntimeError("torchaudio's compiled extension is not available beside this torch")
+    raise RuntimeError("torchaudio's compiled extension doesn't load with this build of torch")
 
 
 def _without_extension() -> ModuleType:
-    """Import torchaudio with an extension module that says it isn't there."""
+    """Import torchaudio with a stand-in for its extension that reports itself as unavailable."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
         del sys.modules[name]
     extension = ModuleType("torchaudio._extension")

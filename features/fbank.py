@@ -1,4 +1,4 @@
-"""Log filterbank energies as Kaldi computes them, with the frame's energy in front (Povey et al. 2011)."""
+"""Log filterbank energies as computed by Kaldi (Povey et al. 2011), with the frame energy as first band."""
 
 import math
 from typing import Annotated
@@ -9,18 +9,17 @@ from torch.nn import functional as F
 
 import runtime
 from audio.recording import SAMPLE_RATE
-from features._steps import NORM_HELP, Norm, check_bands, normalise
+from features._steps import HOP_LENGTH, N_FFT, NORM_HELP, WINDOW_LENGTH, Norm, check_bands, normalise
 
-N_FFT, WINDOW_LENGTH, HOP_LENGTH = 512, 400, 160  # samples: 32 ms, 25 ms, 10 ms
 INT16_SCALE = 32768.0  # Kaldi's waveforms are 16-bit integers
-EPSILON = torch.finfo(torch.float32).eps  # the least energy that has its logarithm taken
+EPSILON = torch.finfo(torch.float32).eps  # least energy before the logarithm
 PRE_EMPHASIS = 0.97
 
 
 class Features(nn.Module):
     """Waveforms (B, T) in [-1, 1] at 16 kHz -> log energies (B, F, L), L = 1 + (T - 400) // 160.
 
-    Band 0 is the frame's energy (Kaldi's --use-energy), the mel bands follow. No dither.
+    Band 0 is the frame energy (Kaldi's --use-energy), followed by the mel bands. No dither.
     """
 
     bank: Tensor
@@ -30,7 +29,7 @@ class Features(nn.Module):
         self,
         *,
         n_mels: Annotated[int, "number of mel bands"] = 80,
-        use_energy: Annotated[bool, "put the frame's energy before the mel bands"] = True,
+        use_energy: Annotated[bool, "put the frame energy before the mel bands"] = True,
         f_min: Annotated[float, "lower edge of the lowest band, Hz"] = 20.0,
         f_max: Annotated[float, "upper edge of the highest band, Hz"] = 8000.0,
         feature_norm: Annotated[Norm, NORM_HELP] = "mean",
@@ -38,15 +37,16 @@ class Features(nn.Module):
         super().__init__()
         check_bands(n_mels, f_min, f_max)
         self.num_features = n_mels + use_energy
-        self.use_energy, self.feature_norm = use_energy, feature_norm
+        self.use_energy = use_energy
+        self.feature_norm = feature_norm
         self.register_buffer("bank", mel_bank(n_mels, f_min, f_max), persistent=False)
         if (self.bank.sum(dim=1) == 0).any():
-            raise ValueError(f"--n_mels {n_mels}: some bands are so narrow that they stay empty; use fewer")
+            raise ValueError(f"--n_mels {n_mels}: some bands contain no FFT bin; use fewer bands")
         self.register_buffer("window", torch.hann_window(WINDOW_LENGTH, False).pow(0.85), persistent=False)
 
     @staticmethod
     def num_frames(num_samples: int) -> int:
-        """T samples -> L frames of 25 ms every 10 ms, none reaching over the ends."""
+        """T samples -> L frames of 25 ms every 10 ms, all inside the waveform."""
         return 1 + (num_samples - WINDOW_LENGTH) // HOP_LENGTH
 
     @runtime.float32
@@ -66,7 +66,7 @@ class Features(nn.Module):
 
 
 def mel_bank(n_mels: int, f_min: float, f_max: float) -> Tensor:
-    """Triangular filters (n_mels, 257), linear in mel = 1127 ln(1 + f / 700); they leave out the last bin."""
+    """Triangular filters (n_mels, 257), linear in mel = 1127 ln(1 + f / 700); the last bin is left out."""
     lowest, highest = (1127.0 * math.log1p(f / 700.0) for f in (f_min, f_max))
     edges = torch.linspace(lowest, highest, n_mels + 2, dtype=torch.float64)[:, None]
     bins = torch.arange(N_FFT // 2, dtype=torch.float64) * SAMPLE_RATE / N_FFT

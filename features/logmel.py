@@ -1,4 +1,4 @@
-"""Log-mel energies as voxceleb_trainer computes them (HTK mel scale, Davis and Mermelstein 1980)."""
+"""Log-mel energies as computed by voxceleb_trainer (HTK mel scale, Davis and Mermelstein 1980)."""
 
 import warnings
 from typing import Annotated, Literal
@@ -8,11 +8,19 @@ from torch import Tensor, nn
 
 import runtime
 from audio.recording import SAMPLE_RATE
-from features._steps import NORM_HELP, Norm, check_bands, normalise, pre_emphasise
+from features._steps import (
+    HOP_LENGTH,
+    N_FFT,
+    NORM_HELP,
+    WINDOW_LENGTH,
+    Norm,
+    check_bands,
+    normalise,
+    pre_emphasise,
+)
 from features._torchaudio import MelSpectrogram
 
-N_FFT, WINDOW_LENGTH, HOP_LENGTH = 512, 400, 160  # samples: 32 ms, 25 ms, 10 ms
-FLOOR = 1e-6  # added to the mel energies, so that digital silence has a logarithm
+FLOOR = 1e-6  # added to the mel energies, so that the logarithm of digital silence is finite
 
 
 class Features(nn.Module):
@@ -24,7 +32,7 @@ class Features(nn.Module):
         n_mels: Annotated[int, "number of mel bands F"] = 40,
         log_input: Annotated[bool, "take the logarithm of the mel energies"] = True,
         window: Annotated[Literal["hamming", "hann"], "analysis window of 25 ms"] = "hamming",
-        pre_emphasis: Annotated[float, "y[n] = x[n] - a x[n-1]; 0 leaves the waveform as it is"] = 0.0,
+        pre_emphasis: Annotated[float, "coefficient a of y[n] = x[n] - a x[n-1]; 0 disables it"] = 0.0,
         f_min: Annotated[float, "lower edge of the lowest band, Hz"] = 0.0,
         f_max: Annotated[float, "upper edge of the highest band, Hz"] = 8000.0,
         feature_norm: Annotated[Norm, NORM_HELP] = "instance",
@@ -34,9 +42,11 @@ class Features(nn.Module):
         if not 0.0 <= pre_emphasis < 1.0:
             raise ValueError(f"--pre_emphasis must lie in [0, 1), got {pre_emphasis}")
         self.num_features = n_mels
-        self.log_input, self.pre_emphasis, self.feature_norm = log_input, pre_emphasis, feature_norm
+        self.log_input = log_input
+        self.pre_emphasis = pre_emphasis
+        self.feature_norm = feature_norm
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torchaudio's about empty bands; they are refused below
+            warnings.simplefilter("ignore")  # torchaudio warns of empty bands, which are an error below
             self.mel = MelSpectrogram(
                 sample_rate=SAMPLE_RATE,
                 n_fft=N_FFT,
@@ -50,12 +60,12 @@ class Features(nn.Module):
         if (self.mel.mel_scale.fb.sum(dim=0) == 0).any():
             raise ValueError(
                 f"--n_mels {n_mels}: some bands between {f_min:g} and {f_max:g} Hz are narrower than the "
-                f"spectrum's {SAMPLE_RATE / N_FFT:g} Hz and stay empty; use fewer"
+                f"FFT's {SAMPLE_RATE / N_FFT:g} Hz and contain no bin; use fewer bands"
             )
 
     @staticmethod
     def num_frames(num_samples: int) -> int:
-        """T samples -> L frames: centred frames of 25 ms every 10 ms."""
+        """T samples -> L frames of 25 ms, centred every 10 ms."""
         return 1 + num_samples // HOP_LENGTH
 
     @runtime.float32

@@ -1,4 +1,4 @@
-"""Filterbank energies in dB as python_speech_features and DeepSpeaker-pytorch compute them."""
+"""Filterbank energies in dB as computed by python_speech_features and DeepSpeaker-pytorch."""
 
 import math
 from typing import Annotated
@@ -9,17 +9,16 @@ from torch.nn import functional as F
 
 import runtime
 from audio.recording import SAMPLE_RATE
-from features._steps import NORM_HELP, Norm, normalise
+from features._steps import HOP_LENGTH, N_FFT, NORM_HELP, WINDOW_LENGTH, Norm, normalise
 
-N_FFT, WINDOW_LENGTH, HOP_LENGTH = 512, 400, 160  # samples: 32 ms, 25 ms, 10 ms
-FLOOR = 1e-5  # DeepSpeaker-pytorch's: the least energy
+FLOOR = 1e-5  # least energy before the logarithm, DeepSpeaker-pytorch's
 PRE_EMPHASIS = 0.97
 
 
 class Features(nn.Module):
     """Waveforms (B, T) in [-1, 1] at 16 kHz -> 20 log10 of energies (B, F, L), L = 1 + ceil((T - 400) / 160).
 
-    Rectangular windows; the last frame is filled up with zeros.
+    Rectangular windows; the last frame is padded with zeros.
     """
 
     bank: Tensor
@@ -31,10 +30,11 @@ class Features(nn.Module):
         feature_norm: Annotated[Norm, NORM_HELP] = "mean",
     ) -> None:
         super().__init__()
-        self.num_features, self.feature_norm = n_mels, feature_norm
+        self.num_features = n_mels
+        self.feature_norm = feature_norm
         self.register_buffer("bank", mel_bank(n_mels), persistent=False)
         if n_mels < 1 or (self.bank.sum(dim=1) == 0).any():
-            raise ValueError(f"--n_mels {n_mels}: some bands are so narrow that they stay empty; use fewer")
+            raise ValueError(f"--n_mels {n_mels}: some bands contain no FFT bin; use fewer bands")
 
     @staticmethod
     def num_frames(num_samples: int) -> int:
@@ -45,16 +45,16 @@ class Features(nn.Module):
     @torch.no_grad()
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, T) -> (B, F, L)."""
-        sharper = torch.cat([waveform[:, :1], waveform[:, 1:] - PRE_EMPHASIS * waveform[:, :-1]], dim=1)
+        emphasised = torch.cat([waveform[:, :1], waveform[:, 1:] - PRE_EMPHASIS * waveform[:, :-1]], dim=1)
         covered = WINDOW_LENGTH + HOP_LENGTH * (self.num_frames(waveform.shape[1]) - 1)
-        frames = F.pad(sharper, (0, covered - waveform.shape[1])).unfold(1, WINDOW_LENGTH, HOP_LENGTH)
+        frames = F.pad(emphasised, (0, covered - waveform.shape[1])).unfold(1, WINDOW_LENGTH, HOP_LENGTH)
         power = torch.fft.rfft(frames, N_FFT).abs().square() / N_FFT  # (B, L, 257)
         energies = F.linear(power, self.bank).transpose(1, 2)
         return normalise(20.0 * energies.clamp(min=FLOOR).log10(), self.feature_norm)
 
 
 def mel_bank(n_mels: int) -> Tensor:
-    """Triangular filters (n_mels, 257) between whole FFT bins, 0 to 8 kHz."""
+    """Triangular filters (n_mels, 257), 0 to 8 kHz, with edges rounded to FFT bins."""
     highest = 2595.0 * math.log10(1.0 + SAMPLE_RATE / 2 / 700.0)
     mel = torch.linspace(0.0, highest, n_mels + 2, dtype=torch.float64)
     edges = ((N_FFT + 1) * 700.0 * (10.0 ** (mel / 2595.0) - 1.0) / SAMPLE_RATE).floor()[:, None]

@@ -15,8 +15,9 @@ import runtime
 from audio.recording import SAMPLE_RATE, SHORTEST
 from features._steps import pre_emphasise
 
-LOWEST_HZ, NARROWEST_HZ = 50.0, 50.0  # added to each filter's learned lower edge and width
-FLOOR = 1e-6  # added to the magnitudes, so that digital silence has a logarithm
+LOWEST_HZ = 50.0  # added to each filter's learned lower edge
+NARROWEST_HZ = 50.0  # added to each filter's learned width
+FLOOR = 1e-6  # added to the magnitudes, so that the logarithm of digital silence is finite
 PRE_EMPHASIS = 0.97
 
 
@@ -33,8 +34,8 @@ class Features(nn.Module):
         self,
         *,
         sinc_filters: Annotated[int, "number of filters F, even"] = 256,
-        sinc_length: Annotated[int, "their length in samples, odd"] = 251,
-        sinc_stride: Annotated[int, "samples between frames; 16, 10 and 6 in voxceleb_trainer"] = 10,
+        sinc_length: Annotated[int, "length of the filters in samples, odd"] = 251,
+        sinc_stride: Annotated[int, "samples between frames; 16, 10 or 6 in voxceleb_trainer"] = 10,
     ) -> None:
         super().__init__()
         if sinc_filters < 2 or sinc_filters % 2:
@@ -43,7 +44,9 @@ class Features(nn.Module):
             raise ValueError(f"--sinc_length must be odd, 3 to {SHORTEST}, got {sinc_length}")
         if sinc_stride < 1:
             raise ValueError(f"--sinc_stride must be at least 1, got {sinc_stride}")
-        self.num_features, self.stride, self.length = sinc_filters, sinc_stride, sinc_length
+        self.num_features = sinc_filters
+        self.stride = sinc_stride
+        self.length = sinc_length
         self.norm = nn.InstanceNorm1d(1, eps=1e-4, affine=True)
         edges = _mel_spaced(30.0, SAMPLE_RATE / 2 - LOWEST_HZ - NARROWEST_HZ, sinc_filters // 2 + 1)
         self.low_hz = nn.Parameter(edges[:-1, None])
@@ -53,7 +56,7 @@ class Features(nn.Module):
         self.register_buffer("radians", 2.0 * math.pi * torch.arange(-half, 0.0)[None] / SAMPLE_RATE)
 
     def num_frames(self, num_samples: int) -> int:
-        """T samples -> L frames, none reaching over the ends."""
+        """T samples -> L frames, all inside the waveform."""
         return 1 + (num_samples - self.length) // self.stride
 
     @runtime.float32
@@ -65,13 +68,14 @@ class Features(nn.Module):
         return features - features.mean(dim=2, keepdim=True)
 
     def filters(self) -> Tensor:
-        """The filters (F, sinc_length): band-pass with a cosine phase, then with a sine phase."""
+        """Band-pass filters (F, sinc_length): half with a cosine phase, then half with a sine phase."""
         low = LOWEST_HZ + self.low_hz.abs()
         high = (low + NARROWEST_HZ + self.band_hz.abs()).clamp(LOWEST_HZ, SAMPLE_RATE / 2)
         band = high - low  # (F / 2, 1)
-        low, high = low @ self.radians, high @ self.radians  # (F / 2, sinc_length // 2)
-        even = (high.sin() - low.sin()) / (self.radians / 2) * self.window
-        odd = (low.cos() - high.cos()) / (self.radians / 2) * self.window
+        low_phase = low @ self.radians  # (F / 2, sinc_length // 2)
+        high_phase = high @ self.radians
+        even = (high_phase.sin() - low_phase.sin()) / (self.radians / 2) * self.window
+        odd = (low_phase.cos() - high_phase.cos()) / (self.radians / 2) * self.window
         cosine = torch.cat([even, 2 * band, even.flip(1)], dim=1)
         sine = torch.cat([odd, torch.zeros_like(band), -odd.flip(1)], dim=1)
         return torch.cat([cosine / (2 * band), sine / (2 * band)])

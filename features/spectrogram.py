@@ -1,4 +1,4 @@
-"""Magnitude spectrogram as the first voxceleb_trainer computed it for ResNetSE34 (2020)."""
+"""Magnitude spectrogram as computed by voxceleb_trainer for ResNetSE34 (2020)."""
 
 from typing import Annotated
 
@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 import runtime
-from features._steps import NORM_HELP, Norm, normalise
+from features._steps import HOP_LENGTH, N_FFT, NORM_HELP, WINDOW_LENGTH, Norm, normalise
 
-N_FFT, WINDOW_LENGTH, HOP_LENGTH = 512, 400, 160  # samples: 32 ms, 25 ms, 10 ms
-FLOOR = 1e-6  # added to the magnitudes, so that digital silence has a logarithm
+FLOOR = 1e-6  # added to the magnitudes, so that the logarithm of digital silence is finite
 
 
 class Features(nn.Module):
@@ -25,12 +24,13 @@ class Features(nn.Module):
         feature_norm: Annotated[Norm, NORM_HELP] = "instance",
     ) -> None:
         super().__init__()
-        self.log_input, self.feature_norm = log_input, feature_norm
+        self.log_input = log_input
+        self.feature_norm = feature_norm
         self.register_buffer("window", torch.hann_window(WINDOW_LENGTH), persistent=False)
 
     @staticmethod
     def num_frames(num_samples: int) -> int:
-        """T samples -> L frames of 32 ms every 10 ms, none reaching over the ends."""
+        """T samples -> L frames of 32 ms every 10 ms, all inside the waveform."""
         return 1 + (num_samples - N_FFT) // HOP_LENGTH
 
     @runtime.float32

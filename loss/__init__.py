@@ -1,17 +1,30 @@
-"""Training objectives, chosen with --trainfunc: one file, one choice.
+"""Training objectives, chosen with --trainfunc. Each file is one choice; files with `_` are shared parts.
 
-Contract of a file: `class LossFunction(nn.Module)` with
-`__init__(self, embedding_dim, num_speakers, *, options)` and the attributes `min_utterances` (1 or 2
-per speaker and batch) and `normalize` (whether scoring length-normalises embeddings). Calling it turns
-embeddings (S, M, D) and labels (S,) into the mean loss () and one figure () in [0, 1] for the batch: an
-accuracy, or the equal error rate of its pairs. A loss whose attribute `per_speaker` is True tells instead the
-accuracy of each speaker's utterances (S,). A method `set_epoch(epoch)`, where there is one, is called with
-1, 2, ... before each epoch.
+A file defines `class LossFunction(nn.Module)`. The simplest examples: proto.py has no parameters, softmax.py
+classifies the training speakers, aamsoftmax.py has options. S: speakers in the batch, M: utterances of each,
+D: embedding size.
 
-A loss over classes may have a method `shard()`, called by every process once its weights are in place and
-before the optimizer is made: it keeps the parameters of this process's classes only. From then on it turns
-this process's embeddings and labels, as many in every process, into the mean loss () over all processes'
-batches, the same everywhere, and the accuracy of this process's speakers; the gradients of what it split
-need no averaging. `_sharded.split_parameters` names those parameters, `own_part` and `joined` cut and join
-them and what an optimizer keeps for them.
+    __init__(self, embedding_dim, num_speakers, *, options)
+        Parameters after `*` become command-line options: annotate each as `Annotated[type, "help"]` and give
+        it a default. Raise ValueError, naming the flag, for a value out of range.
+    forward(self, embeddings, labels) -> (loss, accuracy)
+        embeddings (S, M, D), float, not normalised; labels (S,), speaker numbers below num_speakers. loss ():
+        the mean over the batch. accuracy: in [0, 1], without gradient; (S,), each speaker's, where
+        `per_speaker` is True, otherwise () for the batch, for example an equal error rate. Decorate it with
+        `@runtime.float32`, so that it is computed in float32 under mixed precision too. Gradients must be
+        finite also where embeddings are equal or opposite.
+    min_utterances: int
+        Smallest M: 1, or 2 if utterances of the same speaker are compared.
+    normalize: bool
+        Whether `--scoring distance` length-normalises the embeddings.
+    per_speaker: bool, optional, False if absent
+        See forward; `--sampler dynamic` needs it.
+    set_epoch(self, epoch), optional
+        Called before each epoch with its number, from 1.
+    shard(self), optional: the loss supports --shard_head
+        Called in every process after the weights are loaded and before the optimizer is built. Keeps the
+        parameters of this process's classes. From then on `forward` takes this process's part of the batch,
+        of the same size in every process, and returns the mean loss over all processes, equal in all, and the
+        accuracy of this process's speakers. Subclasses of `_head.ClassHead` have this method; the helpers
+        that split and join parameters are in _sharded.py.
 """

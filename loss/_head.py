@@ -1,6 +1,5 @@
-"""What the losses of classes share: classification, a linear classifier, margins, angular prototypes."""
+"""Class heads: losses with weights for each training speaker, which can be sampled and sharded."""
 
-import math
 from typing import Annotated
 
 import torch
@@ -8,110 +7,83 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import distributed
-from loss import _sharded
+import runtime
+from loss._classification import classify, draw_classes, per_utterance
+from loss._sharded import ShardedHead
 
-SampleClasses = Annotated[float, "share of the speakers that a step of training compares with, drawn anew"]
+SampleClasses = Annotated[
+    float, "fraction of the speakers that a training step compares with, drawn at random"
+]
 SubCenters = Annotated[int, "vectors of each speaker; the nearest one counts"]
 Scale = Annotated[float, "logit = scale * cosine"]
-InitialW = Annotated[float, "initial scale w of the cosine; learned"]
-InitialB = Annotated[float, "initial offset b; learned"]
-SMALLEST_W = 1e-6  # w must stay positive: a negative one would reward dissimilarity
-
-
-def classify(logits: Tensor, targets: Tensor, num_speakers: int) -> tuple[Tensor, Tensor]:
-    """Logits (S*M, K), targets (S*M,) -> mean cross-entropy (), top-1 accuracy (S,) of each speaker."""
-    correct = (logits.detach().argmax(dim=1) == targets).float()
-    return F.cross_entropy(logits, targets), correct.unflatten(0, (num_speakers, -1)).mean(dim=1)
-
-
-def per_utterance(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Embeddings (S, M, D), labels (S,) -> (S*M, D), (S*M,): every utterance on its own."""
-    return embeddings.flatten(0, 1), labels.repeat_interleave(embeddings.shape[1])
-
-
-class LinearClassifier(nn.Module):
-    """Embeddings (S, M, D), labels (S,) -> cross-entropy over the training speakers (), accuracy (S,)."""
-
-    def __init__(self, embedding_dim: int, num_speakers: int) -> None:
-        super().__init__()
-        self.fc = nn.Linear(embedding_dim, num_speakers)
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        utterances, targets = per_utterance(embeddings, labels)
-        return classify(self.fc(utterances), targets, len(labels))
-
-
-def draw_classes(num_classes: int, share: float, targets: Tensor) -> Tensor:
-    """Targets (N,) -> classes (K,) in order: the targets, and others up to ceil(share * num_classes)."""
-    count = max(1, math.ceil(share * num_classes - 1e-9))  # 1e-9: what rounding adds isn't a class more
-    if count < min(len(targets), num_classes):
-        count = max(count, len(targets.unique()))
-    order = torch.randperm(num_classes, device=targets.device)
-    order[targets] = order[targets] - num_classes  # before all others
-    return order.argsort()[:count].sort().values
 
 
 class ClassHead(nn.Module):
     """Embeddings (S, M, D), labels (S,) -> mean cross-entropy over the classes (), accuracy (S,).
 
-    Where sample_classes is less than 1, each step of training compares with that share of the classes: all
-    speakers of the batch, and others drawn at random (Partial FC, An et al. 2022, arXiv:2203.15565). Accuracy
-    is among them. What isn't drawn gets a gradient of zero; the paper's implementation leaves it out of the
-    step, while here an optimizer with momentum or weight decay still moves it.
-
-    Once split, the batch is that of all processes, and the loss the same in all; the accuracy is that of this
-    process's speakers.
+    Where sample_classes is less than 1, each training step compares with that fraction of the classes: all
+    speakers of the batch, and others drawn at random (Partial FC, An et al. 2022, arXiv:2203.15565). The
+    accuracy is that among the drawn classes. Classes that aren't drawn get a gradient of zero; the paper's
+    implementation doesn't update them, while here an optimizer with momentum or weight decay still changes
+    them.
     """
 
+    min_utterances = 1
+    normalize = True
+    per_speaker = True
     per_class: tuple[str, ...]  # names of the parameters that have a row for each class
-    is_split = False
 
     def __init__(self, num_classes: int, sample_classes: float) -> None:
         super().__init__()
         if not 0.0 < sample_classes <= 1.0:
-            raise ValueError(f"--sample_classes must lie in (0, 1], got {sample_classes}")
-        self.num_classes, self.sample_classes = num_classes, sample_classes
+            raise ValueError(f"--sample_classes must be in (0, 1], got {sample_classes}")
+        self.num_classes = num_classes
+        self.sample_classes = sample_classes
+        self.sharded: ShardedHead | None = None
 
     def shard(self) -> None:
-        """Keep this process's classes only; called once, by all processes, with the weights in place."""
-        assert not self.is_split
-        if distributed.place()[1] > 1:
-            _sharded.split(self, self.per_class, self.num_classes)
-            self.is_split = True
+        """Keep this process's classes only; called once, by all processes; see _sharded.py."""
+        assert self.sharded is None
+        if distributed.world_size() > 1:
+            self.sharded = ShardedHead(self, self.per_class, self.num_classes)
 
-    def compare(self, utterances: Tensor, drawn: Tensor | None) -> Tensor:
-        """(N, D), own classes (K,) or all of them -> similarities (N, K)."""
+    def draw(self, num_classes: int, targets: Tensor) -> Tensor | None:
+        """Targets (N,) in [0, num_classes) -> classes of this step (K,), sorted; None for all of them."""
+        if not self.training or self.sample_classes == 1.0:
+            return None
+        return draw_classes(num_classes, self.sample_classes, targets)
+
+    def similarities(self, utterances: Tensor, classes: Tensor | None) -> Tensor:
+        """Utterances (N, D), classes (K,) or None for all -> similarities (N, K)."""
         raise NotImplementedError
 
-    def logits(self, similarities: Tensor, columns: Tensor, mine: Tensor | None) -> Tensor:
-        """(N, K), the target's column (N,), whether it is among the K (N,) or always -> (N, K)."""
+    def logits(self, similarities: Tensor, targets: Tensor, has_target: Tensor | None = None) -> Tensor:
+        """Similarities (N, K) -> logits (N, K).
+
+        Args:
+            similarities: of N utterances and K classes.
+            targets: (N,) columns of the true speakers.
+            has_target: (N,) whether the true speaker is among the K classes; None: always.
+        """
         return similarities
 
+    @runtime.float32
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        num_speakers, mine = len(labels), None
-        if self.is_split:
-            embeddings, labels = distributed.gather_rows(embeddings), distributed.gather_rows(labels)
-        utterances, columns = per_utterance(embeddings, labels)
-        if self.is_split:
-            columns, mine = _sharded.own_columns(columns, self.num_classes)
-        drawn = None
-        if self.training and self.sample_classes < 1.0:
-            present = columns if mine is None else columns[mine]
-            own = len(_sharded.own_classes(self.num_classes)) if self.is_split else self.num_classes
-            drawn = draw_classes(own, self.sample_classes, present)
-            columns = torch.searchsorted(drawn, columns)
-            columns = columns.clamp(max=len(drawn) - 1)  # beyond it where the target isn't here
-        logits = self.logits(self.compare(utterances, drawn), columns, mine)
-        if mine is not None:
-            return _sharded.classify_split(logits, columns, mine, num_speakers)
-        return classify(logits, columns, num_speakers)
+        if self.sharded is not None:
+            return self.sharded(self, embeddings, labels)
+        utterances, targets = per_utterance(embeddings, labels)
+        classes = self.draw(self.num_classes, targets)
+        if classes is not None:
+            targets = torch.searchsorted(classes, targets)  # all of them are drawn
+        logits = self.logits(self.similarities(utterances, classes), targets)
+        return classify(logits, targets, len(labels))
 
 
 class CosineClassifier(ClassHead):
-    """One or several vectors for each speaker, compared by cosine; subclasses put a margin on it.
+    """Cosines with one or several vectors for each speaker; subclasses apply a margin to the true speaker's.
 
-    Of several the nearest counts (Deng et al. 2020, "Sub-center ArcFace", ECCV): a speaker's
-    mislabelled or unusual utterances gather around vectors of their own.
+    Of several vectors the nearest counts (Deng et al. 2020, "Sub-center ArcFace", ECCV): mislabelled or
+    unusual utterances of a speaker gather around other vectors than the rest.
     """
 
     per_class = ("weight",)
@@ -120,6 +92,7 @@ class CosineClassifier(ClassHead):
         self,
         embedding_dim: int,
         num_speakers: int,
+        *,
         margin: float,
         scale: float,
         sample_classes: float,
@@ -127,61 +100,33 @@ class CosineClassifier(ClassHead):
     ) -> None:
         super().__init__(num_speakers, sample_classes)
         if not 0.0 <= margin < 1.0:
-            raise ValueError(f"--margin must lie in [0, 1), got {margin}")
+            raise ValueError(f"--margin must be in [0, 1), got {margin}")
         if not scale > 0.0:
             raise ValueError(f"--scale must be positive, got {scale}")
         if sub_centers < 1:
             raise ValueError(f"--sub_centers must be at least 1, got {sub_centers}")
-        self.margin, self.scale, self.sub_centers = margin, scale, sub_centers
+        self.margin = margin
+        self.scale = scale
+        self.sub_centers = sub_centers
         weight = nn.init.xavier_normal_(torch.empty(num_speakers * sub_centers, embedding_dim))
         self.weight = nn.Parameter(weight if sub_centers == 1 else weight.unflatten(0, (-1, sub_centers)))
 
-    def compare(self, utterances: Tensor, drawn: Tensor | None) -> Tensor:
-        """(N, D), own classes (K,) or all of them -> cosines (N, K)."""
-        weight = self.weight if drawn is None else self.weight.index_select(0, drawn)
+    def similarities(self, utterances: Tensor, classes: Tensor | None) -> Tensor:
+        """Utterances (N, D), classes (K,) or None for all -> cosines (N, K)."""
+        weight = self.weight if classes is None else self.weight.index_select(0, classes)
         if self.sub_centers == 1:
             return F.linear(F.normalize(utterances), F.normalize(weight))
         cosines = F.linear(F.normalize(utterances), F.normalize(weight.flatten(0, 1)))
         return cosines.unflatten(1, (-1, self.sub_centers)).max(dim=2).values
 
-    def logits(self, similarities: Tensor, columns: Tensor, mine: Tensor | None) -> Tensor:
-        """Cosines (N, K), the target's column (N,), whether it is among the K (N,) or always -> (N, K)."""
-        own = similarities.gather(1, columns[:, None])  # (N, 1)
-        turned = self.with_margin(own)
-        if mine is not None:
-            turned = torch.where(mine[:, None], turned, own)
-        return self.scale * similarities.scatter(1, columns[:, None], turned)
+    def logits(self, similarities: Tensor, targets: Tensor, has_target: Tensor | None = None) -> Tensor:
+        """Cosines (N, K), targets (N,), has_target (N,) -> logits (N, K), with the margin at the targets."""
+        cosine = similarities.gather(1, targets[:, None])  # (N, 1)
+        with_margin = self.with_margin(cosine)
+        if has_target is not None:
+            with_margin = torch.where(has_target[:, None], with_margin, cosine)
+        return self.scale * similarities.scatter(1, targets[:, None], with_margin)
 
     def with_margin(self, cosine: Tensor) -> Tensor:
-        """The true speaker's cosines (N, 1) -> with the margin (N, 1)."""
+        """The true speakers' cosines (N, 1) -> these with the margin (N, 1)."""
         raise NotImplementedError
-
-
-class ScaledCosine(nn.Module):
-    """Cosines -> logits w cos + b, w and b learned, w > 0 (Wan et al. 2018, arXiv:1710.10467, eq. 5)."""
-
-    def __init__(self, init_w: float, init_b: float) -> None:
-        super().__init__()
-        if not init_w > 0.0:
-            raise ValueError(f"--init_w must be positive, got {init_w}")
-        self.w = nn.Parameter(torch.tensor(init_w))
-        self.b = nn.Parameter(torch.tensor(init_b))
-
-    def logits(self, cosines: Tensor) -> Tensor:
-        """Below its bound w still gets its gradient, so that it can come back."""
-        w = self.w.clamp(min=SMALLEST_W).detach() + (self.w - self.w.detach())
-        return w * cosines + self.b
-
-
-class AngularPrototypes(ScaledCosine):
-    """Embeddings (S, M, D), labels (S,) -> mean loss (), top-1 accuracy (S,).
-
-    The first utterance of each speaker is the query, the mean of the others the prototype; each query
-    is classified among the batch's prototypes by w cos + b. Labels only tell the speakers apart.
-    """
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        queries = F.normalize(embeddings[:, 0])  # (S, D)
-        prototypes = F.normalize(embeddings[:, 1:].mean(dim=1))  # (S, D)
-        own = torch.arange(len(labels), device=labels.device)
-        return classify(self.logits(queries @ prototypes.T), own, len(labels))

@@ -1,110 +1,133 @@
-"""Heads split over the processes by class: each one keeps and trains the rows of its own classes.
+"""Class heads sharded over the processes: each process keeps and trains the rows of its slice of the classes.
 
-The softmax is still that over all classes (after An et al. 2022, arXiv:2203.15565). Each process keeps a
-contiguous slice, the first ones a class more where the classes can't be shared out evenly. Alone, a process's
-part is the whole.
+The softmax remains that over all classes (after An et al. 2022, arXiv:2203.15565). Slices are contiguous;
+where the world size doesn't divide the number of classes, the first ranks have one class more. In a process
+that is alone (world size 1) the slice is all classes.
 """
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 import distributed
+from loss._classification import per_utterance
 
-BLOCK_ROWS = 2**16  # of a slice, that are sent at once
+if TYPE_CHECKING:
+    from loss._head import ClassHead
 
-
-def own_classes(num_classes: int) -> range:
-    """Classes 0 to num_classes - 1 -> those of this process."""
-    rank, num_ranks = distributed.place()
-    size, longer = divmod(num_classes, num_ranks)
-    first = rank * size + min(rank, longer)
-    return range(first, first + size + (rank < longer))
+BLOCK_ROWS = 2**16  # rows of each slice that are sent at once
 
 
-def own_part(tensor: Tensor) -> Tensor:
-    """A row for each class (num_classes, ...) -> this process's rows (own classes, ...), a view."""
-    own = own_classes(len(tensor))
-    return tensor[own.start : own.stop]
+class ShardedHead:
+    """The forward pass of a class head of which each process holds one slice."""
+
+    def __init__(self, head: nn.Module, per_class: tuple[str, ...], num_classes: int) -> None:
+        """Replace the parameters per_class (num_classes, ...) of the head by this process's rows.
+
+        The gradient that reaches a row is that of the sum of all processes' losses. These are the same loss,
+        so it is divided by the world size.
+
+        Raises:
+            ValueError: there are fewer classes than processes.
+        """
+        world_size = distributed.world_size()
+        if num_classes < world_size:
+            raise ValueError(
+                f"--shard_head needs at least one class for each process, got {num_classes} classes for "
+                f"{world_size} processes"
+            )
+        self.classes = local_classes(num_classes)
+        for name in per_class:
+            module_name, _, leaf = name.rpartition(".")
+            rows = local_rows(head.get_parameter(name).detach())
+            parameter = nn.Parameter(rows.clone())  # a view would keep all rows in memory
+            parameter.register_hook(lambda gradient: gradient / world_size)
+            head.get_submodule(module_name).register_parameter(leaf, parameter)
+
+    def __call__(self, head: "ClassHead", embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Local embeddings (S, M, D), labels (S,) -> mean loss of all processes (), local accuracy (S,)."""
+        all_embeddings = distributed.all_gather_rows(embeddings)
+        utterances, targets = per_utterance(all_embeddings, distributed.all_gather_rows(labels))
+        is_local = (targets >= self.classes.start) & (targets < self.classes.stop)
+        columns = (targets - self.classes.start).clamp(0, len(self.classes) - 1)
+        drawn = head.draw(len(self.classes), columns[is_local])
+        if drawn is not None:
+            columns = torch.searchsorted(drawn, columns).clamp(max=len(drawn) - 1)
+        logits = head.logits(head.similarities(utterances, drawn), columns, is_local)
+        return classify_sharded(logits, columns, is_local, len(labels))
+
+
+def classify_sharded(
+    logits: Tensor, columns: Tensor, is_local: Tensor, num_speakers: int
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, K) of this process's classes -> what `classify` returns for all classes.
+
+    The mean cross-entropy () is that of the utterances of all processes, the accuracy (S,) that of this
+    process's speakers.
+
+    Args:
+        logits: of the utterances of all processes, in the order of ranks.
+        columns: (N,) columns of the targets; any column where the target is in another process.
+        is_local: (N,) whether the target is one of this process's classes.
+        num_speakers: S, the speakers in this process's part of the batch.
+    """
+    largest = distributed.all_reduce_max(logits.detach().amax(dim=1))  # (N,)
+    local_target = torch.where(is_local, logits.gather(1, columns[:, None])[:, 0], 0.0)
+    local_sum = (logits.logsumexp(dim=1) - largest).exp()
+    total, target = distributed.all_reduce_sum(torch.stack([local_sum, local_target]))
+    correct = (target.detach() >= largest).float().unflatten(0, (distributed.world_size(), num_speakers, -1))
+    return (total.log() - (target - largest)).mean(), correct[distributed.rank()].mean(dim=1)
+
+
+def sharded_parameters(loss: nn.Module) -> list[str]:
+    """Loss -> names of its parameters that hold this process's classes only; [] if it isn't sharded."""
+    return list(loss.per_class) if getattr(loss, "sharded", None) else []  # type: ignore[arg-type]
+
+
+def local_classes(num_classes: int) -> range:
+    """Number of classes -> the classes of this process."""
+    return _slice(num_classes, distributed.rank())
+
+
+def local_rows(tensor: Tensor) -> Tensor:
+    """A row for each class (num_classes, ...) -> the rows of this process's classes, a view."""
+    classes = local_classes(len(tensor))
+    return tensor[classes.start : classes.stop]
 
 
 @torch.no_grad()
-def joined(tensor: Tensor, num_classes: int, first_only: bool = False) -> Tensor:
-    """The rows of each process's classes (own classes, ...) -> those of all (num_classes, ...), everywhere.
+def join_rows(tensor: Tensor, num_classes: int, first_only: bool = False) -> Tensor:
+    """The rows of the local classes -> those of all classes (num_classes, ...), in every process.
 
-    To be called by all processes. Serves parameters and what optimizers keep for them.
+    Called by all processes, for parameters and for what optimizers keep for them.
 
     Args:
         tensor: this process's rows.
         num_classes: of all processes.
-        first_only: the others get (0, ...) instead, and never hold more than a block of each slice.
+        first_only: only rank 0 gets the rows; the others get (0, ...) and never hold more than a block of
+            each slice.
     """
-    rank, num_ranks = distributed.place()
-    if num_ranks == 1:
+    world_size = distributed.world_size()
+    if world_size == 1:
         return tensor
-    size, longer = divmod(num_classes, num_ranks)
-    whole = tensor.new_empty((0 if first_only and rank else num_classes, *tensor.shape[1:]))
-    for start in range(0, size + (longer > 0), BLOCK_ROWS):
-        block = tensor[start : start + BLOCK_ROWS]
-        rows = min(BLOCK_ROWS, size + (longer > 0) - start)  # of the longest slice
-        padded = torch.cat([block, block.new_zeros((rows - len(block), *tensor.shape[1:]))])
-        blocks = distributed.gather_rows(padded).unflatten(0, (num_ranks, rows))
-        for other in range(num_ranks if len(whole) else 0):
-            first = other * size + min(other, longer) + start
-            kept = min(rows, size + (other < longer) - start)
-            whole[first : first + kept] = blocks[other, :kept]
-    return whole
+    is_receiver = distributed.is_first() or not first_only
+    joined = tensor.new_empty((num_classes if is_receiver else 0, *tensor.shape[1:]))
+    longest = len(_slice(num_classes, 0))
+    for start in range(0, longest, BLOCK_ROWS):
+        num_rows = min(BLOCK_ROWS, longest - start)
+        block = tensor[start : start + num_rows]
+        padding = block.new_zeros((num_rows - len(block), *block.shape[1:]))
+        blocks = distributed.all_gather_rows(torch.cat([block, padding])).unflatten(0, (world_size, num_rows))
+        if is_receiver:
+            for rank in range(world_size):
+                classes = _slice(num_classes, rank)[start : start + num_rows]
+                joined[classes.start : classes.stop] = blocks[rank, : len(classes)]
+    return joined
 
 
-def split_parameters(loss: nn.Module) -> list[str]:
-    """A loss -> names of its parameters that hold this process's classes only; none where it isn't split."""
-    return list(loss.per_class) if getattr(loss, "is_split", False) else []  # type: ignore[arg-type]
-
-
-def split(loss: nn.Module, names: tuple[str, ...], num_classes: int) -> None:
-    """Replace the parameters (num_classes, ...) of these names by this process's rows.
-
-    Their gradients, which the collectives make those of the sum of all processes' losses, are divided by the
-    number of processes: each process's loss is the same one.
-
-    Raises:
-        ValueError: fewer classes than processes.
-    """
-    num_ranks = distributed.place()[1]
-    if num_classes < num_ranks:
-        raise ValueError(
-            f"--shard_head needs a class for each process: {num_classes} classes, {num_ranks} processes"
-        )
-    for name in names:
-        folder, _, leaf = name.rpartition(".")
-        module = loss.get_submodule(folder)
-        whole = getattr(module, leaf)
-        part = nn.Parameter(own_part(whole.detach()).clone())  # a view would keep the whole alive
-        part.register_hook(lambda gradient: gradient / num_ranks)
-        setattr(module, leaf, part)
-
-
-def own_columns(targets: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Targets (N,) among all classes -> (N,) among this process's, any where it isn't one; is one (N,)."""
-    own = own_classes(num_classes)
-    mine = (targets >= own.start) & (targets < own.stop)
-    return (targets - own.start).clamp(0, len(own) - 1), mine
-
-
-def classify_split(logits: Tensor, columns: Tensor, mine: Tensor, num_speakers: int) -> tuple[Tensor, Tensor]:
-    """Logits of this process's classes (N, K) -> what `_head.classify` gives for all classes.
-
-    The mean cross-entropy () is that of all processes' utterances, the accuracy (S,) this one's speakers'.
-
-    Args:
-        logits: of the utterances of all processes, in the order of ranks.
-        columns: (N,) the target's column, where it is here.
-        mine: (N,) whether it is.
-        num_speakers: S, of this process's part of the batch.
-    """
-    largest = distributed.all_max(logits.detach().amax(dim=1))  # (N,)
-    own = torch.where(mine, logits.gather(1, columns[:, None])[:, 0], 0.0)
-    shares = (logits.logsumexp(dim=1) - largest).exp()  # of the sum over all classes
-    total, target = distributed.all_sum(torch.stack([shares, own]))
-    rank, num_ranks = distributed.place()
-    correct = (target.detach() >= largest).float().unflatten(0, (num_ranks, num_speakers, -1))
-    return (total.log() - (target - largest)).mean(), correct[rank].mean(dim=1)
+def _slice(num_classes: int, rank: int) -> range:
+    """The classes of a rank."""
+    size, num_longer = divmod(num_classes, distributed.world_size())
+    first = rank * size + min(rank, num_longer)
+    return range(first, first + size + (1 if rank < num_longer else 0))

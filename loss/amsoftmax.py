@@ -4,31 +4,31 @@ from typing import Annotated
 
 from torch import Tensor
 
-import runtime
 from loss._head import CosineClassifier, SampleClasses, Scale, SubCenters
 
 
 class LossFunction(CosineClassifier):
     """Embeddings (S, M, D), labels (S,) -> mean loss (), top-1 accuracy (S,)."""
 
-    min_utterances, normalize, per_speaker = 1, True, True
-
     def __init__(
         self,
         embedding_dim: int,
         num_speakers: int,
         *,
-        margin: Annotated[float, "cosine taken off the true speaker's"] = 0.1,
+        margin: Annotated[float, "subtracted from the true speaker's cosine"] = 0.1,
         scale: Scale = 30.0,
         sample_classes: SampleClasses = 1.0,
         sub_centers: SubCenters = 1,
     ) -> None:
-        super().__init__(embedding_dim, num_speakers, margin, scale, sample_classes, sub_centers)
-
-    @runtime.float32
-    def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return super().forward(embeddings, labels)
+        super().__init__(
+            embedding_dim,
+            num_speakers,
+            margin=margin,
+            scale=scale,
+            sample_classes=sample_classes,
+            sub_centers=sub_centers,
+        )
 
     def with_margin(self, cosine: Tensor) -> Tensor:
-        """The true speaker's cosines (N, 1) -> less the margin (N, 1)."""
+        """The true speakers' cosines (N, 1) -> these less the margin (N, 1)."""
         return cosine - self.margin

@@ -1,21 +1,12 @@
 """Angular prototypical loss (Chung et al. 2020, arXiv:2003.11982, section 2.2, eq. 6 and 8)."""
 
-from torch import Tensor
-
-import runtime
-from loss._head import AngularPrototypes, InitialB, InitialW
+from loss._prototypes import AngularPrototypes, InitialB, InitialW
 
 
 class LossFunction(AngularPrototypes):
     """Embeddings (S, M, D), labels (S,) -> mean loss (), top-1 accuracy (S,) of the queries."""
 
-    min_utterances, normalize, per_speaker = 2, True, True
-
     def __init__(
         self, embedding_dim: int, num_speakers: int, *, init_w: InitialW = 10.0, init_b: InitialB = -5.0
     ) -> None:
         super().__init__(init_w, init_b)
-
-    @runtime.float32
-    def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return super().forward(embeddings, labels)

@@ -1,4 +1,4 @@
-"""Contrastive loss with hard negatives out of the batch (Hadsell et al. 2006, eq. 4)."""
+"""Contrastive loss with hard negatives from the batch (Hadsell et al. 2006, eq. 4)."""
 
 from typing import Annotated
 
@@ -8,17 +8,15 @@ from torch import Tensor
 import runtime
 from loss._pairs import HardProb, HardRank, MinedPairs, equal_error_rate
 
-SMALLEST_SQUARE = 1e-12  # of a distance: its root's gradient stays finite where embeddings coincide
+SMALLEST_SQUARE = 1e-12  # of a distance: keeps the gradient of its root finite where embeddings coincide
 
 
 class LossFunction(MinedPairs):
     """Embeddings (S, M, D), labels (S,) -> mean loss (), equal error rate () of the pairs.
 
     The first two utterances of each speaker are a positive pair; negative pairs are the first and the
-    second utterance of another. Distances are between length-normalised embeddings.
+    second utterance of different speakers. Distances are between length-normalised embeddings.
     """
-
-    min_utterances, normalize, per_speaker = 2, True, False
 
     def __init__(
         self,
@@ -34,5 +32,5 @@ class LossFunction(MinedPairs):
     @runtime.float32
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         positive, negative = self.square_distances(embeddings)
-        short = torch.relu(self.margin - negative.clamp(min=SMALLEST_SQUARE).sqrt())
-        return torch.cat([positive, short.square()]).mean(), equal_error_rate(-positive, -negative)
+        shortfall = torch.relu(self.margin - negative.clamp(min=SMALLEST_SQUARE).sqrt())
+        return torch.cat([positive, shortfall.square()]).mean(), equal_error_rate(-positive, -negative)

@@ -3,28 +3,21 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import runtime
 from loss._head import ClassHead, SampleClasses
 
 
 class LossFunction(ClassHead):
     """Embeddings (S, M, D), labels (S,) -> mean loss (), top-1 accuracy (S,)."""
 
-    min_utterances, normalize, per_speaker = 1, True, True
     per_class = ("fc.weight", "fc.bias")
 
     def __init__(self, embedding_dim: int, num_speakers: int, *, sample_classes: SampleClasses = 1.0) -> None:
         super().__init__(num_speakers, sample_classes)
         self.fc = nn.Linear(embedding_dim, num_speakers)
 
-    def compare(self, utterances: Tensor, drawn: Tensor | None) -> Tensor:
-        """(N, D), own classes (K,) or all of them -> logits (N, K)."""
-        if drawn is None:
+    def similarities(self, utterances: Tensor, classes: Tensor | None) -> Tensor:
+        """Utterances (N, D), classes (K,) or None for all -> logits (N, K)."""
+        if classes is None:
             return self.fc(utterances)
-        return F.linear(
-            utterances, self.fc.weight.index_select(0, drawn), self.fc.bias.index_select(0, drawn)
-        )
-
-    @runtime.float32
-    def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return super().forward(embeddings, labels)
+        weight = self.fc.weight.index_select(0, classes)
+        return F.linear(utterances, weight, self.fc.bias.index_select(0, classes))

@@ -3,13 +3,16 @@
 from torch import Tensor, nn
 
 import runtime
-from loss._head import AngularPrototypes, InitialB, InitialW, LinearClassifier
+from loss._classification import LinearClassifier
+from loss._prototypes import AngularPrototypes, InitialB, InitialW
 
 
 class LossFunction(nn.Module):
     """Embeddings (S, M, D), labels (S,) -> sum of both losses (), top-1 accuracy (S,) of the softmax."""
 
-    min_utterances, normalize, per_speaker = 2, True, True
+    min_utterances = 2
+    normalize = True
+    per_speaker = True
 
     def __init__(
         self, embedding_dim: int, num_speakers: int, *, init_w: InitialW = 10.0, init_b: InitialB = -5.0
@@ -20,5 +23,6 @@ class LossFunction(nn.Module):
 
     @runtime.float32
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        classes, accuracy = self.softmax(embeddings, labels)
-        return classes + self.angleproto(embeddings, labels)[0], accuracy
+        softmax, accuracy = self.softmax(embeddings, labels)
+        angleproto, _ = self.angleproto(embeddings, labels)
+        return softmax + angleproto, accuracy

@@ -1,4 +1,4 @@
-"""Triplet loss with hard negatives out of the batch (Schroff et al. 2015, arXiv:1503.03832, eq. 3)."""
+"""Triplet loss with hard negatives from the batch (Schroff et al. 2015, arXiv:1503.03832, eq. 3)."""
 
 from typing import Annotated
 
@@ -12,11 +12,9 @@ from loss._pairs import HardProb, HardRank, MinedPairs, equal_error_rate
 class LossFunction(MinedPairs):
     """Embeddings (S, M, D), labels (S,) -> mean loss (), equal error rate () of the triplets' pairs.
 
-    The first utterance of each speaker is the anchor, the second the positive; negatives are the
-    positives of others. Distances are squared, between length-normalised embeddings.
+    The first utterance of each speaker is the anchor, the second the positive; negatives are the positives of
+    other speakers. Distances are squared, between length-normalised embeddings.
     """
-
-    min_utterances, normalize, per_speaker = 2, True, False
 
     def __init__(
         self,

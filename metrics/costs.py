@@ -11,8 +11,13 @@ def act_dcf(rates: ErrorRates, p_target: float = 0.05, c_miss: float = 1.0, c_fa
     Threshold log(C_fa (1 - p) / (C_miss p)): Bruemmer & du Preez 2006, eq. 4. Above 1 if calibrated badly.
     """
     costs = cost(rates, p_target, c_miss, c_fa)
-    bayes = np.log(c_fa * (1.0 - p_target) / (c_miss * p_target))
-    return float(costs[min(int(np.searchsorted(rates.thresholds, bayes)), len(costs) - 1)])
+    threshold = bayes_threshold(p_target, c_miss, c_fa)
+    return float(costs[min(int(np.searchsorted(rates.thresholds, threshold)), len(costs) - 1)])
+
+
+def bayes_threshold(p_target: float, c_miss: float, c_fa: float) -> float:
+    """Prior, costs -> threshold of least expected cost for log-likelihood ratios (natural log)."""
+    return float(np.log(c_fa * (1.0 - p_target) / (c_miss * p_target)))
 
 
 def cost(rates: ErrorRates, p_target: float, c_miss: float, c_fa: float) -> Floats:
@@ -29,7 +34,7 @@ def cllr(rates: ErrorRates) -> float:
     (mean of log2(1 + e^-s) over targets + mean of log2(1 + e^s) over nontargets) / 2:
     Bruemmer & du Preez 2006, "Application-independent evaluation of speaker detection".
     """
-    llrs = rates.thresholds[:-1]  # (K - 1,), each with the share of either class that has this score
+    llrs = rates.thresholds[:-1]  # (K - 1,); below, the share of each class with this score
     targets, nontargets = np.diff(rates.p_miss), -np.diff(rates.p_fa)
     bits = targets * np.logaddexp(0.0, -llrs) + nontargets * np.logaddexp(0.0, llrs)
     return float(bits.sum() / (2.0 * np.log(2.0)))
@@ -38,8 +43,8 @@ def cllr(rates: ErrorRates) -> float:
 def roc_hull(rates: ErrorRates) -> ErrorRates:
     """The vertices of the ROC's convex hull (J,): trials between two of them are a block of PAV.
 
-    Fawcett & Niculescu-Mizil 2007, "PAV and the ROC convex hull". First all points at once that lie on
-    or above the line between their neighbours, while there are many; then Andrew's monotone chain.
+    Fawcett & Niculescu-Mizil 2007, "PAV and the ROC convex hull". All points on or above the line between
+    their neighbours are removed at once, as long as there are many; then Andrew's monotone chain.
     """
     hull = pick(rates, turns(rates))
     while True:
@@ -63,7 +68,7 @@ def roc_hull(rates: ErrorRates) -> ErrorRates:
 
 
 def min_cllr(rates: ErrorRates) -> float:
-    """Cllr in bits after the best monotonous map of the scores: isotonic regression by PAV, ties merged.
+    """Cllr in bits after the best monotonic map of the scores: isotonic regression by PAV, ties merged.
 
     A block with shares t of the targets and n of the nontargets gets the LLR log(t / n).
     """

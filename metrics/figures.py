@@ -1,5 +1,6 @@
-"""What a list of scored trials is summed up by: EER, minDCF, AUC, thresholds for wanted error rates."""
+"""Figures of a list of scored trials: EER, minDCF, AUC, thresholds for given error rates."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,25 +8,25 @@ import numpy as np
 from metrics.costs import act_dcf, cllr, cost, min_cllr
 from metrics.rates import ErrorRates, Floats, pick, turns
 
-LOW_P_FA = (0.01, 0.001)  # where P_miss is told
+LOW_P_FA = (0.01, 0.001)  # at which P_miss is reported
 
 
 class Eer(NamedTuple):
-    """Equal error rate, as a fraction, and the threshold it belongs to."""
+    """Equal error rate, as a fraction, and its threshold."""
 
     value: float
     threshold: float
 
 
 class MinDcf(NamedTuple):
-    """Least normalised detection cost, at most 1, and the threshold it belongs to."""
+    """Least normalised detection cost, at most 1, and its threshold."""
 
     value: float
     threshold: float
 
 
 def _crossing(gap: Floats) -> tuple[int, int, float]:
-    """Gap (K,) that rises from below 0 -> points around its zero, the zero's share of the way between."""
+    """Gap (K,) that rises from below 0 -> the points around its zero, where between them it is (0 to 1)."""
     right = int(np.searchsorted(gap, 0.0))
     left = right - 1
     return left, right, float(-gap[left] / (gap[right] - gap[left]))
@@ -48,7 +49,7 @@ def p_miss_at(rates: ErrorRates, p_fa: float) -> float:
 
 
 def min_dcf(rates: ErrorRates, p_target: float = 0.05, c_miss: float = 1.0, c_fa: float = 1.0) -> MinDcf:
-    """Least cost C_miss P_miss p + C_fa P_fa (1 - p), over that of the better blind decision.
+    """Least cost C_miss P_miss p + C_fa P_fa (1 - p), divided by min(C_miss p, C_fa (1 - p)).
 
     NIST SRE 2016 evaluation plan, eq. 2 to 4. Accept-all and reject-all are among the thresholds.
     """
@@ -64,28 +65,31 @@ def auc(rates: ErrorRates) -> float:
 
 
 def figures(
-    rates: ErrorRates, p_targets: list[float], c_miss: float, c_fa: float, llr: bool = False
+    rates: ErrorRates, p_targets: Sequence[float], c_miss: float, c_fa: float, llr: bool = False
 ) -> dict[str, float]:
     """Operating points -> every figure and its threshold by name, fractions; llr: scores are natural LLRs."""
-    equal, corners = eer(rates), pick(rates, turns(rates))
-    found = {"eer": equal.value, "threshold": equal.threshold}
+    equal = eer(rates)
+    corners = pick(rates, turns(rates))
+    values = {"eer": equal.value, "threshold": equal.threshold}
     for p in p_targets:
         least = min_dcf(corners, p, c_miss, c_fa)
-        found |= {f"min_dcf_{p:g}": least.value, f"threshold_min_dcf_{p:g}": least.threshold}
+        values |= {f"min_dcf_{p:g}": least.value, f"threshold_min_dcf_{p:g}": least.threshold}
         if llr:
-            found[f"act_dcf_{p:g}"] = act_dcf(rates, p, c_miss, c_fa)
-    found |= {f"p_miss_at_p_fa_{p:g}": p_miss_at(rates, p) for p in LOW_P_FA}
-    found |= {"auc": auc(corners), "min_cllr": min_cllr(corners)}
-    return found | {"cllr": cllr(rates)} if llr else found
+            values[f"act_dcf_{p:g}"] = act_dcf(rates, p, c_miss, c_fa)
+    values |= {f"p_miss_at_p_fa_{p:g}": p_miss_at(rates, p) for p in LOW_P_FA}
+    values |= {"auc": auc(corners), "min_cllr": min_cllr(corners)}
+    if llr:
+        values["cllr"] = cllr(rates)
+    return values
 
 
 def threshold_for_p_fa(rates: ErrorRates, p_fa: float) -> int:
-    """Largest P_fa allowed -> index of the lowest threshold that keeps it."""
+    """Largest P_fa allowed -> index of the lowest threshold that meets it."""
     return int(np.argmax(rates.p_fa <= _probability("P_fa", p_fa)))
 
 
 def threshold_for_p_miss(rates: ErrorRates, p_miss: float) -> int:
-    """Largest P_miss allowed -> index of the highest threshold that keeps it."""
+    """Largest P_miss allowed -> index of the highest threshold that meets it."""
     return int(np.searchsorted(rates.p_miss, _probability("P_miss", p_miss), side="right")) - 1
 
 

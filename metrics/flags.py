@@ -1,40 +1,40 @@
-"""The command lines of tuneThreshold.py: a parser for each command, whose help teaches it."""
+"""The command lines of tuneThreshold.py: a parser for each command."""
 
 import argparse
 from typing import NoReturn
 
-from metrics.score_files import RESAMPLING
+from metrics.speakers import RESAMPLING
 
 FIGURES = """EER, minDCF, thresholds and other figures of a score file. A trial is accepted if its
 score is at least the threshold. Probabilities are fractions: 0.01 is 1 %.
 
 commands, each with its own --help:
-  tuneThreshold.py compare A B [C ...]    is A better than B? By score files of the same trials
+  tuneThreshold.py compare A B [C ...]    is A better than B? Score files of the same trials
   tuneThreshold.py calibrate A [B ...]    scores of one or several systems -> log-likelihood ratios
-  tuneThreshold.py report A [B ...]       a page to read, look at and listen to"""
-REPORT = """A page with figures and their intervals, DET curves, scores, conditions, and the trials that went
-wrong most to listen to, of one or several score files; and det.png.
+  tuneThreshold.py report A [B ...]       a web page with figures, plots and recordings"""
+REPORT = """A page with figures and their intervals, DET curves, scores, conditions, and the worst errors to
+listen to, of one or several score files; and det.png.
 
   tuneThreshold.py report a.scores.txt b.scores.txt --audio data/voxceleb1/test/wav --output report"""
 COMPARE = """Is the first better than each other one? The difference of EER and minDCF with its 95 %
-interval, by a bootstrap over the speakers that both have. The score files hold the same trials.
+interval, by a paired bootstrap over the speakers. The score files must hold the same trials.
 
   tuneThreshold.py compare exps/a/result/eval/trials.scores.txt exps/b/result/eval/trials.scores.txt"""
 CALIBRATE = """Scores -> log-likelihood ratios (LLRs), by a logistic regression fitted on other trials. One
 score file: calibration. Several of the same trials, from several systems: their fusion. Test trials need
 labels only for figures and for --cross_validate.
 
-  on trials of development, in the order of the systems:
+  fitted on development trials, in the order of the systems:
     tuneThreshold.py calibrate a.test.txt b.test.txt --fit a.dev.txt b.dev.txt --output llr.txt
-  without such: each trial by the speakers that aren't in it, who are folders of the paths:
+  without these, each trial by models fitted on other speakers; a folder of the path names the speaker:
     tuneThreshold.py calibrate a.test.txt --cross_validate --speaker_folder 0 --output llr.txt
 
---quality adds the smaller and the greater value of both sides, for every column of numbers: duration_s
-(any name that starts with `duration` becomes a logarithm), norm, ..."""
+--quality adds the smaller and the greater value of both sides for every numeric column, for instance
+duration_s or norm; columns whose names start with `duration` become logarithms."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line."""
+    """Reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         """Exits with 2."""
@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Descriptions keep their lines, options tell the defaults that say something."""
+    """Keeps the lines of descriptions, and omits empty defaults."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         empty = action.default is False or action.default in (None, "") or action.default == []
@@ -50,49 +50,59 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionH
 
 
 def prior(text: str) -> float:
-    """An option's text -> a probability that is neither 0 nor 1."""
+    """Text of an option -> probability, neither 0 nor 1."""
     if not 0.0 < float(text) < 1.0:
-        raise argparse.ArgumentTypeError(f"a prior lies between 0 and 1, got {text}")
+        raise argparse.ArgumentTypeError(f"a prior must be between 0 and 1, got {text}")
     return float(text)
 
 
 def file_name(text: str) -> str:
-    """An option's text -> the same, unless it is empty, as a variable of a shell may be."""
+    """Text of an option -> the same; an empty name, as from an unset shell variable, is an error."""
     if not text:
         raise argparse.ArgumentTypeError("expected a file, got an empty name")
     return text
 
 
-def _parser(command: str, description: str) -> Parser:
-    """A command's word -> its parser with the options that all commands have."""
-    made = Parser(
+def _new_parser(command: str, description: str) -> Parser:
+    """Name of a command -> its parser with the options that all commands have."""
+    parser = Parser(
         f"tuneThreshold.py {command}".rstrip(),
         description=description,
         formatter_class=Formatter,
         allow_abbrev=False,
     )
-    add = made.add_argument
+    add = parser.add_argument
     add("scores", nargs="+", help="file with lines `score enrol test label`, as --eval writes it")
     add("--dcf_p_target", type=float, nargs="+", default=[0.05, 0.01, 0.001], help="priors of minDCF")
     add("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
     add("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")
-    add("--speaker_folder", type=int, help="folder that names the speaker, from 0; default: what fits")
+    add(
+        "--speaker_folder",
+        type=int,
+        help="folder that names the speaker, from 0; default: the first that fits",
+    )
     add("--utt2spk", default="", help="file with lines `path speaker`, instead of --speaker_folder")
-    return made
+    return parser
 
 
-def _bootstrap_flags(made: Parser) -> None:
-    add = made.add_argument
+def _bootstrap_flags(parser: Parser) -> None:
+    add = parser.add_argument
     add("--resample", choices=RESAMPLING, default="speakers", help="what the bootstrap draws")
     add("--replicates", type=int, default=1000, help="how often the bootstrap draws")
-    add("--seed", type=int, default=0, help="of the bootstrap, from 0")
+    add("--seed", type=int, default=0, help="of the bootstrap's random draws, from 0")
 
 
-def _figure_flags(made: Parser) -> list[argparse.Action]:
-    add = made.add_argument
+def _figure_flags(parser: Parser) -> list[argparse.Action]:
+    add = parser.add_argument
     return [
-        add("--p_fa", type=float, nargs="+", default=[0.01, 0.001], help="P_fa to find thresholds for"),
-        add("--p_miss", type=float, nargs="+", default=[], help="P_miss to find thresholds for"),
+        add(
+            "--p_fa",
+            type=float,
+            nargs="+",
+            default=[0.01, 0.001],
+            help="false alarm rates to determine thresholds for",
+        ),
+        add("--p_miss", type=float, nargs="+", default=[], help="miss rates to determine thresholds for"),
         add(
             "--llr",
             action="store_true",
@@ -100,54 +110,58 @@ def _figure_flags(made: Parser) -> list[argparse.Action]:
         ),
         add("--intervals", action="store_true", help="95 %% intervals of all figures and thresholds"),
         add(
-            "--conditions", default="", help="table by tabs: header, path, attributes; figures for each group"
+            "--conditions",
+            default="",
+            help="tab-separated table with a header: path, attributes; adds figures for each group",
         ),
     ]
 
 
-def parser() -> Parser:
+def figures_parser() -> Parser:
     """The options without a command."""
-    made = _parser("", FIGURES)
-    _figure_flags(made)
-    made.add_argument(
-        "--store", default="", metavar="MODEL", help="put a threshold and a calibration into this model file"
+    parser = _new_parser("", FIGURES)
+    _figure_flags(parser)
+    parser.add_argument(
+        "--store", default="", metavar="MODEL", help="save a threshold and a calibration in this model file"
     )
-    made.add_argument(
+    parser.add_argument(
         "--rule",
         choices=("eer", "p_fa", "p_miss", "cost"),
         default="eer",
         help="which threshold to store: the first --p_fa, --p_miss or --dcf_p_target, or the EER's",
     )
-    _bootstrap_flags(made)
-    return made
+    _bootstrap_flags(parser)
+    return parser
 
 
 def compare_parser() -> Parser:
     """The options of `compare`."""
-    made = _parser("compare", COMPARE)
-    _bootstrap_flags(made)
-    for action in _figure_flags(made):  # taken as ever, but they change nothing here
+    parser = _new_parser("compare", COMPARE)
+    _bootstrap_flags(parser)
+    for action in _figure_flags(parser):  # accepted, but they have no effect here
         action.help = argparse.SUPPRESS
-    return made
+    return parser
 
 
 def report_parser() -> Parser:
     """The options of `report`."""
-    made = _parser("report", REPORT)
-    made.add_argument("--output", type=file_name, required=True, metavar="FOLDER", help="for the report")
-    made.add_argument("--audio", default=".", metavar="FOLDER", help="where the paths of the trials start")
-    _bootstrap_flags(made)
-    _figure_flags(made)
-    return made
+    parser = _new_parser("report", REPORT)
+    parser.add_argument("--output", type=file_name, required=True, metavar="FOLDER", help="of the report")
+    parser.add_argument(
+        "--audio", default=".", metavar="FOLDER", help="that the paths of the trials are relative to"
+    )
+    _bootstrap_flags(parser)
+    _figure_flags(parser)
+    return parser
 
 
 def calibrate_parser() -> Parser:
     """The options of `calibrate`."""
-    made = _parser("calibrate", CALIBRATE)
-    add, way = made.add_argument, made.add_mutually_exclusive_group(required=True).add_argument
+    parser = _new_parser("calibrate", CALIBRATE)
+    add, way = parser.add_argument, parser.add_mutually_exclusive_group(required=True).add_argument
     way("--fit", nargs="+", default=[], metavar="DEV", help="score files of other trials, with labels")
     way("--cross_validate", action="store_true", help="fit on the other speakers of the same trials")
-    way("--load", default="", metavar="JSON", help="apply what --save wrote")
+    way("--load", default="", metavar="JSON", help="apply a calibration written by --save")
     add(
         "--output",
         type=file_name,
@@ -155,11 +169,11 @@ def calibrate_parser() -> Parser:
         metavar="FILE",
         help="score file of the LLRs, natural logarithm",
     )
-    add("--csv", default="", metavar="FILE", help="table enrol,test,llr,probability[,label] by commas")
-    add("--prior", type=prior, default=0.5, help="of a target, for the probabilities in --csv")
-    add("--save", default="", metavar="JSON", help="weights and offset, for --load")
-    add("--quality", default="", metavar="TSV", help="table by tabs: header, path, numbers of the utterance")
+    add("--csv", default="", metavar="FILE", help="comma-separated table enrol,test,llr,probability[,label]")
+    add("--prior", type=prior, default=0.5, help="prior of a target for the probabilities in --csv")
+    add("--save", default="", metavar="JSON", help="file for the weights and offset, for --load")
+    add("--quality", default="", metavar="TSV", help="tab-separated table with a header: path, numbers")
     add("--p_target", type=prior, default=0.5, help="prior to fit for; 0.5 minimises Cllr")
-    add("--num_groups", type=int, default=5, help="of speakers, for --cross_validate")
-    add("--seed", type=int, default=0, help="of the speakers' groups, from 0")
-    return made
+    add("--num_groups", type=int, default=5, help="groups of speakers for --cross_validate")
+    add("--seed", type=int, default=0, help="of the random division into groups, from 0")
+    return parser

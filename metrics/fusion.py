@@ -1,7 +1,7 @@
-"""Score files of the same trials -> LLRs: calibration of one system, fusion of several, quality measures.
+"""Scored trials -> LLRs: calibration of one system, fusion of several, quality measures.
 
-The regression and its papers are in calibration.py. Its columns are the scores of each system, then the quality
-measures of both sides. What is fitted never sees the trials that it is applied to.
+The regression and its papers are in calibration.py. Its columns are the scores of each system, then the
+quality measures of both sides. A model is never applied to trials that it was fitted on.
 """
 
 import csv
@@ -13,186 +13,141 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics.calibration import (
-    Calibration,
-    cross_validate,
-    fit,
-    probability,
-    refuse_overlap,
-    symmetric_measures,
-)
-from metrics.rates import error_rates
-from metrics.score_files import (
-    Floats,
-    ScoreFile,
-    naming,
-    read_conditions,
-    read_score_file,
-    require_same_trials,
-    units_of,
-)
-from metrics.summary import Wanted
-
-
-class Quality(NamedTuple):
-    """Numbers about each utterance, from a table that may hold other attributes too."""
-
-    numbers: dict[str, int]  # path -> row
-    values: dict[str, Floats]  # name -> value of each row (U,)
-    attributes: list[str]  # columns without numbers, which are left out
+from metrics.calibration import Calibration, fit, probability, refuse_overlap
+from metrics.cross_validation import cross_validate
+from metrics.quality import QualityMeasures, symmetric_measures
+from metrics.rates import Floats, Integers, error_rates
+from metrics.score_files import naming
+from metrics.speakers import units_of
+from metrics.summary import FigureOptions
+from metrics.trials import ScoredTrials, require_same_trials
 
 
 class Calibrated(NamedTuple):
-    """LLRs of the trials that could be scored, what they were made from, and by what."""
+    """LLRs of the trials that could be scored, the systems' scores of them, and the models."""
 
-    systems: list[ScoreFile]  # with these trials alone
+    systems: list[ScoredTrials]  # with these trials alone
     llr: Floats  # (N,)
     models: list[Calibration]  # one, or one for each fold
     num_unscored: int
-    attributes: list[str]  # of the quality table, left out
 
 
-def read_systems(paths: Sequence[str], labels_needed: bool) -> list[ScoreFile]:
-    """Score files, one for each system -> their trials, which must be the same."""
-    systems = [read_score_file(path, labels_needed) for path in paths]
-    for other in systems[1:]:
-        require_same_trials(systems[0], other)
-    return systems
-
-
-def read_quality(path: str, files: Sequence[str]) -> Quality:
-    """Table as for --conditions -> its columns of numbers for these paths; durations as logarithms.
+def columns(
+    systems: Sequence[ScoredTrials], quality: QualityMeasures | None
+) -> tuple[tuple[str, ...], Floats]:
+    """Systems' trials, quality measures of the recordings -> names (C,), scores and measures (N, C).
 
     Raises:
-        ValueError: a path is missing, no column holds numbers, one holds some and other things too, or a
-            duration isn't above 0.
+        ValueError: the systems have different trials or labels.
     """
-    files = sorted(set(files))
-    values, attributes = {}, []
-    for name, column in read_conditions(path, files).items():
-        numbers = np.array([_number(text) for text in column])
-        wrong = np.flatnonzero(~np.isfinite(numbers))
-        if len(wrong) == len(files):
-            attributes.append(name)
-            continue
-        if len(wrong):
-            i = int(wrong[0])
-            raise ValueError(f"{path}: {name} of {files[i]}: expected a number, got {column[i]!r}")
-        if name.startswith("duration"):
-            if not numbers.min() > 0.0:
-                i = int(numbers.argmin())
-                raise ValueError(f"{path}: {name} of {files[i]}: expected more than 0, got {column[i]}")
-            name, numbers = f"log {name}", np.log(numbers)
-        values[name] = numbers
-    if not values:
-        raise ValueError(f"{path}: no column of numbers, only {', '.join(attributes)}")
-    return Quality({name: i for i, name in enumerate(files)}, values, attributes)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
-
-
-def columns(systems: Sequence[ScoreFile], quality: Quality | None) -> tuple[tuple[str, ...], Floats]:
-    """Systems' trials, numbers about the utterances -> names (C,), scores and measures (N, C)."""
+    first = systems[0]
+    for other in systems[1:]:
+        require_same_trials(first, other)
     names = ("score",) if len(systems) == 1 else tuple(f"score {i + 1}" for i in range(len(systems)))
     table = np.column_stack([system.scores for system in systems])
     if quality is None:
         return names, table
-    first = systems[0]
-    enrol, test = np.array([quality.numbers[name] for name in first.files])[first.sides].T
-    more, measures = symmetric_measures(quality.values, enrol, test)
-    return names + more, np.column_stack([table, measures])
+    values = {name: [by_path[path] for path in first.files] for name, by_path in quality.items()}
+    measure_names, measures = symmetric_measures(values, *first.sides.T)
+    return names + measure_names, np.column_stack([table, measures])
 
 
-def fitted(tested: Sequence[str], fitting: Sequence[str], quality: str = "", p: float = 0.5) -> Calibrated:
-    """Score files to calibrate, of other trials with labels, a table of measures, the prior -> LLRs.
+def fitted(
+    systems: Sequence[ScoredTrials],
+    fitting: Sequence[ScoredTrials],
+    quality: QualityMeasures | None = None,
+    p_target: float = 0.5,
+) -> Calibrated:
+    """Trials to calibrate, other trials with labels by the same systems, quality measures, prior -> LLRs.
 
     Raises:
-        ValueError: another number of files, trials that are in both, files that don't fit together.
+        ValueError: trials that are in both, systems with different trials.
     """
-    if len(fitting) != len(tested):
-        raise ValueError(
-            f"--fit: expected {len(tested)} score files, as many as are calibrated and in the same order, "
-            f"got {len(fitting)} ({', '.join(fitting)})"
-        )
-    systems, known = read_systems(tested, labels_needed=False), read_systems(fitting, labels_needed=True)
+    names, table = columns(fitting, quality)
     try:
-        refuse_overlap(known[0].pairs(), systems[0].pairs())
+        refuse_overlap(fitting[0].pairs(), systems[0].pairs())
     except ValueError as error:
-        raise ValueError(f"{tested[0]}, --fit {fitting[0]}: {error} (--cross_validate)") from None
-    measured = read_quality(quality, [*systems[0].files, *known[0].files]) if quality else None
-    names, table = columns(known, measured)
-    with naming(fitting[0]):
-        model = fit(table, known[0].known_labels(), p, names)
-    return _applied(model, systems, measured)
+        raise ValueError(f"{systems[0].name}, --fit {fitting[0].name}: {error} (--cross_validate)") from None
+    with naming(fitting[0].name):
+        model = fit(table, fitting[0].known_labels(), p_target, names)
+    return applied(systems, model, quality)
 
 
-def loaded(tested: Sequence[str], path: str, quality: str = "") -> Calibrated:
-    """Score files to calibrate, a file that saved_text made, a table of measures -> LLRs."""
-    systems = read_systems(tested, labels_needed=False)
-    measured = read_quality(quality, systems[0].files) if quality else None
-    model = read_calibration(path)
-    with naming(path):
-        return _applied(model, systems, measured)
-
-
-def _applied(model: Calibration, systems: list[ScoreFile], quality: Quality | None) -> Calibrated:
-    names, table = columns(systems, quality)
-    with np.errstate(over="ignore", invalid="ignore"):  # _done refuses what comes of it
-        llr = model.apply(table, names)
-    return _done(systems, llr, [model], quality)
-
-
-def _done(
-    systems: list[ScoreFile], llr: Floats, models: list[Calibration], quality: Quality | None
+def applied(
+    systems: Sequence[ScoredTrials], model: Calibration, quality: QualityMeasures | None = None
 ) -> Calibrated:
-    if not np.isfinite(llr).all():
-        raise ValueError(f"{systems[0].path}: the LLRs of some trials are too large for numbers")
-    return Calibrated(systems, llr, models, 0, quality.attributes if quality else [])
+    """Trials to calibrate, a model, quality measures -> LLRs."""
+    names, table = columns(systems, quality)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        llr = model.apply(table, names)
+    _require_finite(systems[0].name, llr)
+    return Calibrated(list(systems), llr, [model], 0)
 
 
 def cross_validated(
-    tested: Sequence[str],
-    quality: str = "",
-    p: float = 0.5,
+    systems: Sequence[ScoredTrials],
+    quality: QualityMeasures | None = None,
+    p_target: float = 0.5,
     *,
-    speaker_folder: int | None = None,
-    utt2spk: str = "",
+    speakers: Integers | None = None,
     num_groups: int = 5,
     seed: int = 0,
 ) -> Calibrated:
-    """Score files with labels, a table of measures, the prior, whose speakers -> LLRs by models of others."""
-    systems = read_systems(tested, labels_needed=True)
+    """Trials with labels, quality measures, prior -> LLRs by models fitted on the trials of other speakers.
+
+    Args:
+        systems: the same trials, scored by each system.
+        quality: a value of each measure for each path.
+        p_target: prior that the models are fitted for.
+        speakers: numbers of both sides (N, 2); without, the first folder of the paths that fits the labels.
+        num_groups: of speakers; fewer if there are fewer speakers.
+        seed: of the division into groups.
+
+    Raises:
+        ValueError: systems with different trials, no labels, too few speakers.
+    """
     first = systems[0]
-    measured = read_quality(quality, first.files) if quality else None
-    speakers = units_of(first, "speakers", speaker_folder, utt2spk)
-    names, table = columns(systems, measured)
-    labels, num_groups = first.known_labels(), min(num_groups, len(np.unique(speakers)))
-    with naming(first.path), np.errstate(over="ignore"):
-        llr, num_unscored, models = cross_validate(
-            table, labels, *speakers.T, p_target=p, num_groups=num_groups, seed=seed, names=names
+    names, table = columns(systems, quality)
+    if speakers is None:
+        speakers = units_of(first, "speakers")
+    labels = first.known_labels()
+    with naming(first.name), np.errstate(over="ignore"):
+        result = cross_validate(
+            table,
+            labels,
+            *speakers.T,
+            p_target=p_target,
+            num_groups=min(num_groups, len(np.unique(speakers))),
+            seed=seed,
+            names=names,
         )
-    scored = ~np.isnan(llr)
-    if not scored.any():
-        raise ValueError(f"{first.path}: too few speakers with target trials; nothing is left to fit on")
-    systems = [
-        s._replace(scores=s.scores[scored], labels=labels[scored], sides=s.sides[scored]) for s in systems
+    is_scored = ~np.isnan(result.llr)
+    if not is_scored.any():
+        raise ValueError(f"{first.name}: too few speakers with target trials; no trials are left to fit on")
+    llr = result.llr[is_scored]
+    _require_finite(first.name, llr)
+    kept = [
+        system._replace(
+            scores=system.scores[is_scored], labels=labels[is_scored], sides=system.sides[is_scored]
+        )
+        for system in systems
     ]
-    return _done(systems, llr[scored], models, measured)._replace(num_unscored=num_unscored)
+    return Calibrated(kept, llr, result.models, result.num_unscored)
+
+
+def _require_finite(name: str, llr: Floats) -> None:
+    if not np.isfinite(llr).all():
+        raise ValueError(f"{name}: the LLRs of some trials are too large for numbers")
 
 
 def saved_text(models: Sequence[Calibration]) -> str:
-    """Calibrations -> JSON, one object, or a list of those of the folds."""
+    """Calibrations -> JSON: one object, or a list with an object for each fold."""
     content = [model.to_dict() for model in models]
     return json.dumps(content[0] if len(content) == 1 else content, indent=1, allow_nan=False) + "\n"
 
 
 def read_calibration(path: str) -> Calibration:
-    """File that saved_text made -> calibration; ValueError says in one line what is wrong."""
+    """File with the text of saved_text -> calibration; ValueError says in one line what is wrong."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -202,81 +157,81 @@ def read_calibration(path: str) -> Calibration:
             f"{path}: holds {len(content)} calibrations, one for each fold of --cross_validate; other trials "
             "need one that was fitted with --fit"
         )
+    if isinstance(content, list) and content:
+        content = content[0]
     with naming(path):
-        return Calibration.from_dict(content[0] if isinstance(content, list) and content else content)
+        return Calibration.from_dict(content)
 
 
-def csv_text(done: Calibrated, prior: float) -> str:
+def csv_text(result: Calibrated, prior: float) -> str:
     """LLRs, prior of a target -> table with a header: enrol, test, llr, probability and, if known, label."""
-    first = done.systems[0]
-    known = first.labels is not None
-    rows = zip(
-        first.pairs(),
-        done.llr.tolist(),
-        probability(done.llr, prior).tolist(),
-        [[label] for label in first.known_labels().tolist()] if known else [[]] * len(done.llr),
-        strict=True,
-    )
+    first = result.systems[0]
+    header = ["enrol", "test", "llr", "probability"]
+    values = [
+        [f"{llr:.9g}" for llr in result.llr],
+        [f"{p:.9g}" for p in probability(result.llr, prior)],
+    ]
+    if first.labels is not None:
+        header.append("label")
+        values.append([str(label) for label in first.labels])
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["enrol", "test", "llr", "probability", *(["label"] if known else [])])
-    writer.writerows([*pair, f"{llr:.9g}", f"{p:.9g}", *label] for pair, llr, p, label in rows)
+    writer.writerow(header)
+    writer.writerows([*pair, *row] for pair, *row in zip(first.pairs(), *values, strict=True))
     return stream.getvalue()
 
 
-def refuse_overwriting(written: Mapping[str, str], read: Sequence[str]) -> None:
-    """Flags and the files that they write, files that are read; ValueError if one is there twice."""
-    taken = {Path(path).resolve(): path for path in read if path}
-    for flag, path in written.items():
-        if path and taken.setdefault(Path(path).resolve(), flag) != flag:
-            raise ValueError(f"{flag} {path}: another name, please; this file is read or written already")
-
-
-def told(done: Calibrated) -> list[str]:
-    """What was fitted -> its lines; of several folds the mean, the least and the greatest."""
-    models = done.models
+def describe(result: Calibrated) -> list[str]:
+    """Calibrated trials -> lines about the models; of several folds the mean, minimum and maximum."""
+    models = result.models
     counts = [model.num_targets + model.num_nontargets for model in models]
-    fitted = f"fitted on {counts[0]} trials, {models[0].num_targets} of them target"
+    trials = f"fitted on {counts[0]} trials, {models[0].num_targets} of them target"
     if len(models) > 1:
-        fitted = (
+        trials = (
             f"{len(models)} models, each fitted on {min(counts)} to {max(counts)} trials of other speakers"
         )
-    named = dict(zip(models[0].names, (f" of {system.path}" for system in done.systems), strict=False))
-    lines = [f"{fitted}, for p_target {models[0].p_target:g}"]
+    lines = [f"{trials}, for p_target {models[0].p_target:g}"]
+    labels = [f"weight of {name}" for name in models[0].names]
+    for i, system in enumerate(result.systems):
+        labels[i] += f" of {system.name}"
     values = np.array([[*model.weights, model.offset] for model in models])  # (models, C + 1)
-    labels = [f"weight of {name}{named.get(name, '')}" for name in models[0].names]
     for label, value in zip([*labels, "offset"], values.T, strict=True):
         spread = f" ({value.min():.6g} to {value.max():.6g})" if len(models) > 1 else ""
         lines.append(f"{label}: {value.mean():.6g}{spread}")
     if ridges := [model.ridge for model in models if model.ridge]:
         lines.append(
-            f"note: in {len(ridges)} of {len(models)} fits the columns tell trials apart without a mistake, "
-            f"which sets the weights no bound; a ridge of {max(ridges):.3g} keeps them finite"
+            f"note: in {len(ridges)} of {len(models)} fits the columns separate the classes without errors, "
+            f"so the weights would grow without limit; a ridge of {max(ridges):.3g} keeps them finite"
         )
-    if done.attributes:
-        lines.append(f"note: no numbers in the table's {', '.join(done.attributes)}: left out")
-    if done.num_unscored:
+    if result.num_unscored:
         lines.append(
-            f"note: {done.num_unscored} trials left out: without their speakers one class is missing"
+            f"note: {result.num_unscored} trials left out: without their speakers one class is missing"
         )
     return lines
 
 
-def gain(done: Calibrated, output: str, wanted: Wanted) -> list[str]:
-    """LLRs and what they were made from -> the figures of both, or why there are none."""
-    labels = done.systems[0].labels
+def gain(result: Calibrated, output: str, options: FigureOptions) -> list[str]:
+    """Calibrated trials, name of the LLRs -> lines with the figures of the scores and the LLRs, if any."""
+    labels = result.systems[0].labels
     if labels is None or len(np.unique(labels)) < 2:
         return ["no figures without labels of both classes"]
     lines = []
-    for path, scores in [*((system.path, system.scores) for system in done.systems), (output, done.llr)]:
-        is_llr = scores is done.llr
-        with naming(path):
-            found = wanted._replace(llr=is_llr).find(error_rates(scores, labels))
-        line = [f"{path}: EER {100 * found['eer']:.4f} %"]
-        for p in wanted.p_targets:
-            line.append(f"minDCF({p:g}) {found[f'min_dcf_{p:g}']:.5f}")
-            line += [f"actDCF({p:g}) {found[f'act_dcf_{p:g}']:.5f}"] if is_llr else []
-        lines.append(", ".join([*line, f"minCllr {found['min_cllr']:.5f} bit"]))
-    loss = found["cllr"] - found["min_cllr"]
-    words = f"Cllr {found['cllr']:.5f} bit = minCllr {found['min_cllr']:.5f} + calibration loss {loss:.5f}"
-    return [*lines, f"{output}: {words}"]
+    for system in result.systems:
+        with naming(system.name):
+            figures = options._replace(llr=False).figures(error_rates(system.scores, labels))
+        lines.append(_figure_line(system.name, figures, options.p_targets))
+    figures = options._replace(llr=True).figures(error_rates(result.llr, labels))
+    lines.append(_figure_line(output, figures, options.p_targets))
+    loss = figures["cllr"] - figures["min_cllr"]
+    parts = f"minCllr {figures['min_cllr']:.5f} + calibration loss {loss:.5f}"
+    return [*lines, f"{output}: Cllr {figures['cllr']:.5f} bit = {parts}"]
+
+
+def _figure_line(name: str, figures: Mapping[str, float], p_targets: Sequence[float]) -> str:
+    parts = [f"{name}: EER {100 * figures['eer']:.4f} %"]
+    for p in p_targets:
+        parts.append(f"minDCF({p:g}) {figures[f'min_dcf_{p:g}']:.5f}")
+        if f"act_dcf_{p:g}" in figures:
+            parts.append(f"actDCF({p:g}) {figures[f'act_dcf_{p:g}']:.5f}")
+    parts.append(f"minCllr {figures['min_cllr']:.5f} bit")
+    return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""Scores and labels -> operating points: what is missed and falsely accepted at each threshold."""
+"""Scores and labels -> operating points: the rates of misses and false alarms at each threshold."""
 
 from typing import NamedTuple
 
@@ -21,11 +21,11 @@ class ErrorRates(NamedTuple):
 
 
 class SortedTrials(NamedTuple):
-    """Trials in order of rising scores: checked and sorted once, for any number of weightings."""
+    """Trials in order of rising scores, checked and sorted once for any number of weightings."""
 
-    order: Integers  # (N,) of the trials as they came
-    is_target: NDArray[np.bool_]  # (N,) in that order, as are the weights
-    last: Integers  # (K - 1,) position of the last trial of each tie
+    order: Integers  # (N,) numbers of the trials in the input
+    is_target: NDArray[np.bool_]  # (N,) in sorted order, like the weights
+    last: Integers  # (K - 1,) position of the last trial of each group of tied scores
     thresholds: Floats  # (K,)
 
 
@@ -54,12 +54,12 @@ def sort_trials(scores: ArrayLike, labels: ArrayLike) -> SortedTrials:
 
 
 def weighted_rates(trials: SortedTrials, weights: Integers) -> ErrorRates:
-    """Weights (N,) >= 0 in the sorted order -> operating points, as if each trial were there so often."""
+    """Sorted trials, weights (N,) >= 0 in the same order -> operating points of the weighted trials."""
     rejected = np.append(0, np.cumsum(weights)[trials.last])
     missed = np.append(0, np.cumsum(weights * trials.is_target)[trials.last])
     num_targets, num_nontargets = missed[-1], rejected[-1] - missed[-1]
     if num_targets == 0 or num_nontargets == 0:
-        raise ValueError("too few speakers or trials to resample: a replicate holds one class only")
+        raise ValueError("too few speakers or trials to resample: a replicate has one class only")
     p_fa = (num_nontargets - (rejected - missed)) / num_nontargets
     return ErrorRates(trials.thresholds, missed / num_targets, p_fa)
 
@@ -75,14 +75,15 @@ def error_rates(scores: ArrayLike, labels: ArrayLike) -> ErrorRates:
 
 
 def turns(rates: ErrorRates) -> Integers:
-    """Numbers of the operating points where the ROC turns (J,): no figure's value depends on others."""
-    misses, rejects = rates.p_miss[1:] > rates.p_miss[:-1], rates.p_fa[1:] < rates.p_fa[:-1]
-    steps = np.flatnonzero(misses | rejects)  # weights of 0 don't move the point
+    """Numbers (J,) of the operating points where the ROC turns, which alone determine the figures' values."""
+    misses = rates.p_miss[1:] > rates.p_miss[:-1]
+    rejects = rates.p_fa[1:] < rates.p_fa[:-1]
+    steps = np.flatnonzero(misses | rejects)  # trials of weight 0 don't move the point
     kind = misses[steps] + 2 * rejects[steps]  # 1 targets only, 2 nontargets only, 3 both
     bends = (kind[1:] != kind[:-1]) | (kind[1:] == 3)
     return np.concatenate(([0], steps[:-1][bends] + 1, steps[-1:] + 1))
 
 
 def pick(rates: ErrorRates, points: Integers) -> ErrorRates:
-    """Operating points, numbers of some -> those."""
+    """Operating points, numbers (J,) -> the operating points with these numbers."""
     return ErrorRates(*(column[points] for column in rates))

@@ -1,4 +1,4 @@
-"""Deep Speaker (Li et al. 2017, arXiv:1705.02304, tables 1 and 2): residual CNN, or convolution and GRUs."""
+"""Deep Speaker (Li et al. 2017, arXiv:1705.02304, tables 1 and 2): residual CNN, or GRUs on a convolution."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -10,13 +10,14 @@ from torch.nn import functional as F
 from models._resnet import init_convolutions
 
 DEFAULTS = {"features": "psf", "n_mels": 64, "encoder_type": "TAP", "nOut": 512}
-CHANNELS = (1, 64, 128, 256, 512)  # before and after each stage of the residual CNN
-GRU_UNITS, GRU_LAYERS = 1024, 3
-LENGTH = 10.0  # of an embedding (Ranjan et al. 2017, arXiv:1703.09507, as in DeepSpeaker-pytorch)
+CHANNELS = (1, 64, 128, 256, 512)  # of the input and after each stage of the residual CNN
+GRU_UNITS = 1024
+GRU_LAYERS = 3
+EMBEDDING_NORM = 10.0  # Ranjan et al. 2017, arXiv:1703.09507, as in DeepSpeaker-pytorch
 
 
 class MainModel(nn.Module):
-    """Features (B, F, L) -> speaker embeddings (B, D) of length 10; any F and L from 1 up."""
+    """Features (B, F, L) -> speaker embeddings (B, D) of norm 10; F and L at least 1."""
 
     unequal_from = 1
 
@@ -30,13 +31,13 @@ class MainModel(nn.Module):
     ) -> None:
         super().__init__()
         recurrent = variant == "GRU"
-        self.stages = nn.Sequential(
-            *(Stage(*pair, residual=not recurrent) for pair in pairwise(CHANNELS[: 2 if recurrent else None]))
-        )
-        rows = num_features
-        for _ in self.stages:
-            rows = (rows + 1) // 2
-        width = rows * CHANNELS[len(self.stages)]
+        channels = CHANNELS[:2] if recurrent else CHANNELS
+        self.stages = nn.Sequential()
+        bands = num_features
+        for before, after in pairwise(channels):
+            self.stages.append(Stage(before, after, residual=not recurrent))
+            bands = (bands + 1) // 2
+        width = channels[-1] * bands
         self.gru = nn.GRU(width, GRU_UNITS, GRU_LAYERS, batch_first=True) if recurrent else None
         self.pooling = pooling(GRU_UNITS if recurrent else width)
         self.fc = nn.Linear(self.pooling.out_channels, embedding_dim)
@@ -47,7 +48,7 @@ class MainModel(nn.Module):
         frames = maps.flatten(1, 2)  # (B, C * F', L')
         if self.gru is not None:
             frames = self.gru(frames.transpose(1, 2))[0].transpose(1, 2)  # (B, 1024, L')
-        return LENGTH * F.normalize(self.fc(self.pooling(frames)))
+        return EMBEDDING_NORM * F.normalize(self.fc(self.pooling(frames)))
 
 
 def clipped_relu(maps: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""ECAPA-TDNN (Desplanques et al. 2020, arXiv:2005.07143) as TaoRuijie's ECAPA-TDNN builds and trains it."""
+"""ECAPA-TDNN (Desplanques et al. 2020, arXiv:2005.07143), as implemented in TaoRuijie's ECAPA-TDNN."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -21,12 +21,12 @@ DEFAULTS = {
     "encoder_type": "ECA",
     "nOut": 192,
 }
-AGGREGATED = 1536  # channels of the three blocks together
-BOTTLENECK = 128  # of the squeeze-and-excitation
+AGGREGATED_CHANNELS = 1536  # computed from the outputs of all three blocks
+BOTTLENECK_CHANNELS = 128  # of the squeeze-and-excitation
 
 
 class MainModel(nn.Module):
-    """Features (B, F, L) -> speaker embeddings (B, D); any L from 1 up."""
+    """Features (B, F, L) -> speaker embeddings (B, D); L at least 1."""
 
     unequal_from = 1
 
@@ -44,8 +44,8 @@ class MainModel(nn.Module):
         self.layer1 = SERes2Block(channels, dilation=2)
         self.layer2 = SERes2Block(channels, dilation=3)
         self.layer3 = SERes2Block(channels, dilation=4)
-        self.layer4 = nn.Conv1d(3 * channels, AGGREGATED, kernel_size=1)
-        self.pooling = pooling(AGGREGATED, "ecapa")
+        self.layer4 = nn.Conv1d(3 * channels, AGGREGATED_CHANNELS, kernel_size=1)
+        self.pooling = pooling(AGGREGATED_CHANNELS, "ecapa")
         self.bn5 = nn.BatchNorm1d(self.pooling.out_channels)
         self.fc6 = nn.Linear(self.pooling.out_channels, embedding_dim)
         self.bn6 = nn.BatchNorm1d(embedding_dim)
@@ -71,15 +71,15 @@ class SERes2Block(Res2Block):
 
 
 class SqueezeExcitation(nn.Module):
-    """Frames (B, C, L) -> the same, each channel scaled by a gate (Hu et al. 2018, arXiv:1709.01507)."""
+    """Frames (B, C, L) -> (B, C, L), each channel scaled by a gate (Hu et al. 2018, arXiv:1709.01507)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.se = nn.Sequential(
             nn.AdaptiveAvgPool1d(1),
-            nn.Conv1d(channels, BOTTLENECK, kernel_size=1),
+            nn.Conv1d(channels, BOTTLENECK_CHANNELS, kernel_size=1),
             nn.ReLU(),
-            nn.Conv1d(BOTTLENECK, channels, kernel_size=1),
+            nn.Conv1d(BOTTLENECK_CHANNELS, channels, kernel_size=1),
             nn.Sigmoid(),
         )
 

@@ -1,4 +1,4 @@
-"""RawNet3 (Jung et al. 2022, arXiv:2203.08488): sinc filters, Res2Net blocks, attention."""
+"""RawNet3 (Jung et al. 2022, arXiv:2203.08488): Res2Net blocks on sinc filters."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from models._res2net import Res2Block
 
 DEFAULTS = {"features": "sinc", "sinc_stride": 10, "encoder_type": "ECA", "nOut": 256}
-AGGREGATED = 1536  # channels of the three blocks together
+AGGREGATED_CHANNELS = 1536  # computed from the outputs of all three blocks
 
 
 class MainModel(nn.Module):
-    """Features (B, F, L) -> speaker embeddings (B, D); L from 15 frames up, which are 25 ms with sinc."""
+    """Features (B, F, L) -> speaker embeddings (B, D); L at least 15 frames, 25 ms with sinc."""
 
     unequal_from = 15
 
@@ -31,8 +31,8 @@ class MainModel(nn.Module):
         self.reduce = nn.MaxPool1d(3)
         self.layer2 = AFMSRes2Block(channels, channels, dilation=3, pool=3)
         self.layer3 = AFMSRes2Block(channels, channels, dilation=4)
-        self.layer4 = nn.Conv1d(3 * channels, AGGREGATED, kernel_size=1)
-        self.pooling = pooling(AGGREGATED, "rawnet3")
+        self.layer4 = nn.Conv1d(3 * channels, AGGREGATED_CHANNELS, kernel_size=1)
+        self.pooling = pooling(AGGREGATED_CHANNELS, "rawnet3")
         self.bn5 = nn.BatchNorm1d(self.pooling.out_channels)
         self.fc6 = nn.Linear(self.pooling.out_channels, embedding_dim)
 
@@ -62,7 +62,7 @@ class AFMSRes2Block(Res2Block):
 
 
 class FeatureMapScaling(nn.Module):
-    """Frames (B, C, L) -> the same, with a learned offset, then scaled by a gate (after arXiv:2004.00526)."""
+    """Frames (B, C, L) -> (B, C, L): a learned offset is added, then a gate scales (arXiv:2004.00526)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

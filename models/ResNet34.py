@@ -1,4 +1,4 @@
-"""ResNet-34 (He et al. 2016, arXiv:1512.03385) as the mmclassification-based verifier pools it."""
+"""ResNet-34 (He et al. 2016, arXiv:1512.03385), as in the mmclassification-based verifier."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ DEFAULTS = {"features": "fbank", "n_mels": 80, "encoder_type": "STATS", "nOut": 
 
 
 class MainModel(FlatResNet):
-    """Features (B, F, L) -> speaker embeddings (B, D); any F and L from 1 up."""
+    """Features (B, F, L) -> speaker embeddings (B, D); F and L at least 1."""
 
     def __init__(
         self,

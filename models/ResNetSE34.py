@@ -1,4 +1,4 @@
-"""Thin ResNet-34 on spectrograms (Chung et al. 2020, arXiv:2003.11982, table 1) of voxceleb_trainer, 2020."""
+"""Thin ResNet-34 on spectrograms (Chung et al. 2020, arXiv:2003.11982, table 1; voxceleb_trainer, 2020)."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ DEFAULTS = {"features": "spectrogram", "log_input": False, "encoder_type": "SAP"
 
 
 class MainModel(ThinResNet):
-    """Features (B, F, L) -> speaker embeddings (B, D); any F and L from 1 up."""
+    """Features (B, F, L) -> speaker embeddings (B, D); F and L at least 1."""
 
     def __init__(self, num_features: int, embedding_dim: int, pooling: Callable[..., nn.Module]) -> None:
         super().__init__(embedding_dim, pooling, channels=16, strides=(1, 2, 2, 2), max_pool=True)

@@ -1,4 +1,4 @@
-"""ResNet-34 "H / ASP" with attention for each channel and band (Heo et al. 2020, arXiv:2009.14153)."""
+"""ResNet-34 "H / ASP" with attention per channel and band (Heo et al. 2020, arXiv:2009.14153)."""
 
 from collections.abc import Callable
 
@@ -18,14 +18,16 @@ CHANNELS = 32  # of the first stage
 
 
 class MainModel(nn.Module):
-    """Features (B, F, L), F a multiple of 8 -> speaker embeddings (B, D); any L from 1 up."""
+    """Features (B, F, L), F a multiple of 8, L at least 1 -> speaker embeddings (B, D)."""
 
     unequal_from = 1
 
     def __init__(self, num_features: int, embedding_dim: int, pooling: Callable[..., nn.Module]) -> None:
         super().__init__()
         if num_features % 8:
-            raise ValueError(f"ResNetSE34V2 needs a multiple of 8 bands, got {num_features} (--n_mels)")
+            raise ValueError(
+                f"--model ResNetSE34V2 needs a multiple of 8 bands, got {num_features}; change --n_mels"
+            )
         self.conv1 = nn.Conv2d(1, CHANNELS, kernel_size=3, padding=1)
         self.bn1 = nn.BatchNorm2d(CHANNELS)
         self.layer1, self.layer2, self.layer3, self.layer4 = stages(CHANNELS, (1, 2, 2, 2))

@@ -1,6 +1,6 @@
-"""Time-delay network with squeeze-and-excitation and shortcuts, the mmclassification-based verifier's plan.
+"""Time-delay network with squeeze-and-excitation and shortcuts, as in the mmclassification-based verifier.
 
-After the x-vector (Snyder et al. 2018) and squeeze-and-excitation (Hu et al. 2018, arXiv:1709.01507).
+It extends the x-vector (Snyder et al. 2018) by squeeze-and-excitation (Hu et al. 2018, arXiv:1709.01507).
 """
 
 from collections.abc import Callable
@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from models._residual import embedding_head
 
 DEFAULTS = {"features": "fbank", "n_mels": 80, "encoder_type": "STATS", "nOut": 256}
-CHANNELS, POOLED, REDUCTION = 512, 1500, 8
-KERNELS = (5, 5, 7, 7, 1, 1)  # of the residual blocks, frames
+CHANNELS = 512
+POOLED_CHANNELS = 1500
+REDUCTION = 8  # CHANNELS over the units of a gate
+KERNELS = (5, 5, 7, 7, 1, 1)  # frames; of the residual blocks
 
 
 class MainModel(nn.Module):
-    """Features (B, F, L) -> speaker embeddings (B, D); any L from 1 up."""
+    """Features (B, F, L) -> speaker embeddings (B, D); L at least 1."""
 
     unequal_from = 1
 
@@ -24,9 +26,9 @@ class MainModel(nn.Module):
         self.layers = nn.Sequential(
             SELayer(num_features, CHANNELS, kernel_size=5),
             *(Residual(SELayer(CHANNELS, CHANNELS, kernel)) for kernel in KERNELS),
-            *tdnn(CHANNELS, POOLED, kernel_size=1),
+            *tdnn(CHANNELS, POOLED_CHANNELS, kernel_size=1),
         )
-        self.pooling = pooling(POOLED)
+        self.pooling = pooling(POOLED_CHANNELS)
         self.head = embedding_head(self.pooling.out_channels, embedding_dim)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -34,13 +36,13 @@ class MainModel(nn.Module):
 
 
 def tdnn(in_channels: int, channels: int, kernel_size: int) -> list[nn.Module]:
-    """Convolution over time that keeps the length, ReLU, batch norm."""
+    """Convolution over time with L frames in and out, ReLU, batch norm."""
     convolution = nn.Conv1d(in_channels, channels, kernel_size, padding=kernel_size // 2)
     return [convolution, nn.ReLU(inplace=True), nn.BatchNorm1d(channels)]
 
 
 class SELayer(nn.Module):
-    """Frames (B, C_in, L) -> (B, C, L): time-delay layer, then a gate in (0, 1) for each channel."""
+    """Frames (B, C_in, L) -> (B, C, L): time-delay layer, then a gate in (0, 1) per channel."""
 
     def __init__(self, in_channels: int, channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -59,7 +61,7 @@ class SELayer(nn.Module):
 
 
 class Residual(nn.Module):
-    """Input plus what a layer makes of it."""
+    """Adds a layer's input to its output."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()

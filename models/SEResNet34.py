@@ -11,13 +11,13 @@ DEFAULTS = {"features": "fbank", "n_mels": 80, "encoder_type": "STATS", "nOut": 
 
 
 class SEBlock(BasicBlock):
-    """A BasicBlock with a gate for each channel."""
+    """BasicBlock with a gate per channel."""
 
     reduction = 16
 
 
 class MainModel(FlatResNet):
-    """Features (B, F, L) -> speaker embeddings (B, D); any F and L from 1 up."""
+    """Features (B, F, L) -> speaker embeddings (B, D); F and L at least 1."""
 
     def __init__(
         self,
@@ -25,8 +25,6 @@ class MainModel(FlatResNet):
         embedding_dim: int,
         pooling: Callable[..., nn.Module],
         *,
-        stages: Annotated[
-            Literal["last", "all"], "pool the last stage's maps, or those of all four"
-        ] = "last",
+        stages: Annotated[Literal["last", "all"], "pool the maps of the last stage or of all four"] = "last",
     ) -> None:
         super().__init__(num_features, embedding_dim, pooling, SEBlock, stages)

@@ -5,20 +5,23 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 DEFAULTS = {"features": "logmel", "n_mels": 40, "window": "hann", "encoder_type": "SAP", "nOut": 512}
-FEWEST_BANDS, FEWEST_FRAMES = 15, 63  # with fewer, nothing is left after the last max-pooling
+FEWEST_BANDS = 15  # with fewer, the last max-pooling outputs nothing
+FEWEST_FRAMES = 63  # the same along time
 
 
 class MainModel(nn.Module):
-    """Features (B, F, L), F at least 15 -> speaker embeddings (B, D); any L from 1 up."""
+    """Features (B, F, L), F at least 15, L at least 1 -> speaker embeddings (B, D)."""
 
     unequal_from = FEWEST_FRAMES
 
     def __init__(self, num_features: int, embedding_dim: int, pooling: Callable[..., nn.Module]) -> None:
         super().__init__()
         if num_features < FEWEST_BANDS:
-            raise ValueError(f"VGGVox needs at least {FEWEST_BANDS} bands, got {num_features} (--n_mels)")
-        rows = ((num_features - 1) // 2 - 1) // 2  # bands left by the second convolution and pooling ...
-        rows = (rows - 1) // 2  # ... and by the third pooling
+            raise ValueError(
+                f"--model VGGVox needs at least {FEWEST_BANDS} bands, got {num_features}; raise --n_mels"
+            )
+        rows = ((num_features - 1) // 2 - 1) // 2  # bands after the second convolution and pooling
+        rows = (rows - 1) // 2  # after the third pooling
         self.netcnn = nn.Sequential(
             *_convolution(1, 96, (5, 7), stride=(1, 2), padding=2),
             nn.MaxPool2d(kernel_size=(1, 3), stride=(1, 2)),
@@ -35,7 +38,7 @@ class MainModel(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         length = features.shape[2]
-        if length < FEWEST_FRAMES:  # repeat short ones
+        if length < FEWEST_FRAMES:  # a short utterance is repeated
             features = features.repeat(1, 1, -(-FEWEST_FRAMES // length))[:, :, :FEWEST_FRAMES]
         maps = self.netcnn(features[:, None])  # (B, 512, 1, L')
         return self.fc(self.pooling(maps[:, :, 0]))

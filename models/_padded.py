@@ -1,8 +1,10 @@
-"""Utterances of unequal lengths embedded in one padded batch, each as it is alone.
+"""Embeds utterances of unequal lengths in one padded batch, each exactly as it would be embedded alone.
 
-Only layers that mix frames can see what lies beyond an utterance's end. They alone are told where that is, by
-hooks that exist while such a batch does, so training never meets them. Between these layers, frames beyond
-the end may hold anything finite.
+Only layers that mix frames can see the padding. While a padded batch is computed, hooks on these layers hide
+it: a convolution gets zeros there, as its zero padding gives it at the end of a single utterance; max-pooling
+gets values that are never the maximum; a mean over all frames is taken over the utterance's frames; a pooling
+gets a mask. All other layers may compute anything finite from the padding. The hooks are removed after the
+batch, so training never runs them.
 """
 
 import inspect
@@ -14,92 +16,99 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+MAX_POOLINGS = (nn.MaxPool1d, nn.MaxPool2d)
+WINDOWS = (nn.Conv1d, nn.Conv2d, *MAX_POOLINGS)  # layers that slide a window over the frames
+MEANS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
+
 
 def fewest_frames(model: nn.Module) -> float:
-    """Frames from which utterances can share a padded batch; infinite if model or pooling knows no masks."""
-    poolings = [layer for layer in model.modules() if _is_pooling(layer)]
-    masked = all("mask" in inspect.signature(pooling.forward).parameters for pooling in poolings)
-    return getattr(model, "unequal_from", math.inf) if masked else math.inf
+    """Fewest frames of an utterance in a padded batch; infinite if the model or a pooling supports none."""
+    for layer in model.modules():
+        if _is_pooling(layer) and "mask" not in inspect.signature(layer.forward).parameters:
+            return math.inf
+    return getattr(model, "unequal_from", math.inf)
 
 
 def embed_unequal(model: nn.Module, features: Sequence[Tensor]) -> Tensor:
-    """Features (1, F, L_i) -> embeddings (B, D), in one batch but for utterances too short for it."""
-    lengths, fewest = [one.shape[2] for one in features], fewest_frames(model)
-    alone = [i for i, length in enumerate(lengths) if length < fewest]
-    together = [i for i, length in enumerate(lengths) if length >= fewest]
-    embeddings = [model(features[i]) for i in alone]
-    if together:
+    """Features (1, F, L_i) -> embeddings (B, D): one padded batch, too short utterances one by one."""
+    lengths = [each.shape[2] for each in features]
+    long_enough = [length >= fewest_frames(model) for length in lengths]
+    singles = [i for i, batched in enumerate(long_enough) if not batched]
+    batch = [i for i, batched in enumerate(long_enough) if batched]
+    embeddings = [model(features[i]) for i in singles]
+    if batch:
         longest = max(lengths)
-        padded = torch.cat([F.pad(features[i], (0, longest - lengths[i])) for i in together])  # (B, F, L)
-        own = torch.tensor([lengths[i] for i in together], device=padded.device)
-        embeddings.append(embed_padded(model, padded, own))
-    return torch.cat(embeddings)[torch.tensor(alone + together).argsort()]
+        padded = torch.cat([F.pad(features[i], (0, longest - lengths[i])) for i in batch])  # (B, F, L)
+        batch_lengths = torch.tensor([lengths[i] for i in batch], device=padded.device)
+        embeddings.append(embed_padded(model, padded, batch_lengths))
+    order = torch.tensor(singles + batch).argsort()
+    return torch.cat(embeddings)[order]
 
 
 def embed_padded(model: nn.Module, features: Tensor, lengths: Tensor) -> Tensor:
-    """Features (B, F, L) of utterances of lengths (B,), padded with anything finite -> embeddings (B, D)."""
-    masks = Masks(lengths, features.shape[2])
+    """Features (B, F, L), padded with anything finite, and lengths (B,) in frames -> embeddings (B, D)."""
+    padding = Padding(lengths, features.shape[2])
     with ExitStack() as hooks:
         for layer in model.modules():
-            if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.MaxPool1d | nn.MaxPool2d):
-                hooks.enter_context(layer.register_forward_pre_hook(masks.before_window))
-                hooks.enter_context(layer.register_forward_hook(masks.after_window))
-            elif isinstance(layer, nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d):
-                hooks.enter_context(layer.register_forward_pre_hook(masks.before_mean))
-                hooks.enter_context(layer.register_forward_hook(masks.after_mean))
+            if isinstance(layer, WINDOWS):
+                hooks.enter_context(layer.register_forward_pre_hook(padding.hide_from_window))
+                hooks.enter_context(layer.register_forward_hook(padding.derive_lengths))
+            elif isinstance(layer, MEANS):
+                hooks.enter_context(layer.register_forward_pre_hook(padding.hide_from_mean))
+                hooks.enter_context(layer.register_forward_hook(padding.rescale_mean))
             elif _is_pooling(layer):
-                hooks.enter_context(layer.register_forward_pre_hook(masks.before_pooling))
+                hooks.enter_context(layer.register_forward_pre_hook(padding.pass_mask))
         return model(features)
 
 
-class Masks:
-    """Which frames belong to the utterances, at each resolution; maps are (B, C, L) or (B, C, H, L).
+class Padding:
+    """The hooks for one batch. Maps are (B, C, L) or (B, C, H, L), L with the padding.
 
-    A resolution is known by its number of frames L, padding included: layers that make the same L out of
-    the features' make the same lengths out of the utterances'.
+    Strides shorten the utterances as they shorten L, so L identifies the lengths: layers that output the same
+    L also output the same lengths.
     """
 
     def __init__(self, lengths: Tensor, num_frames: int) -> None:
-        self.of = {num_frames: _mask(lengths, num_frames)}  # L -> (B, L)
+        self.masks = {num_frames: _mask(lengths, num_frames)}  # L -> (B, L), True for an utterance's frames
 
-    def before_window(self, layer: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-        """A convolution or max-pooling that reaches over the end finds there what it finds alone."""
+    def hide_from_window(self, layer: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        """Pre-hook: replaces the padding that a window at the end of an utterance reaches into."""
         maps = inputs[0]
         if _along_time(layer.padding) == 0:
-            return maps
-        mask = self._beside(maps)
-        if isinstance(layer, nn.MaxPool1d | nn.MaxPool2d):
-            return torch.where(mask, maps, maps.amin())  # never the greatest, yet finite
+            return maps  # windows stay inside the utterance
+        mask = self._broadcast_mask(maps)
+        if isinstance(layer, MAX_POOLINGS):
+            # the minimum, not -inf: some windows see only padding, and -inf * 0 would later be NaN
+            return torch.where(mask, maps, maps.amin())
         return maps * mask
 
-    def after_window(self, layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Lengths follow the same arithmetic as L."""
-        before, after = inputs[0].shape[-1], output.shape[-1]
-        if before in self.of and after not in self.of:
-            kernel, stride, padding, dilation = (
-                _along_time(size) for size in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-            )
-            reach = dilation * (kernel - 1) + 1
-            lengths = (self.of[before].sum(dim=1) + 2 * padding - reach) // stride + 1
-            self.of[after] = _mask(lengths, after)
+    def derive_lengths(self, layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Hook: computes the lengths after a layer with a stride, as the layer computes its L."""
+        num_frames = output.shape[-1]
+        mask = self.masks.get(inputs[0].shape[-1])
+        if mask is None or num_frames in self.masks:
+            return
+        reach = _along_time(layer.dilation) * (_along_time(layer.kernel_size) - 1) + 1
+        covered = mask.sum(dim=1) + 2 * _along_time(layer.padding) - reach
+        self.masks[num_frames] = _mask(covered // _along_time(layer.stride) + 1, num_frames)
 
-    def before_mean(self, _: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-        """A sum over all frames shall be one over the utterance's."""
-        return inputs[0] * self._beside(inputs[0])
+    def hide_from_mean(self, _: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        """Pre-hook: sets the padding to zero, so that it adds nothing to the sum."""
+        return inputs[0] * self._broadcast_mask(inputs[0])
 
-    def after_mean(self, _: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        """... and be divided by their number."""
-        mask = self._beside(inputs[0])
+    def rescale_mean(self, _: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        """Hook: divides the sum by the utterance's length instead of L."""
+        mask = self._broadcast_mask(inputs[0])
         return output * (mask.shape[-1] / mask.sum(dim=-1, keepdim=True))
 
-    def before_pooling(self, _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor, Tensor]:
-        """Poolings take a mask."""
-        return inputs[0], self.of[inputs[0].shape[-1]]
+    def pass_mask(self, _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor, Tensor]:
+        """Pre-hook: gives a pooling its second argument."""
+        return inputs[0], self.masks[inputs[0].shape[-1]]
 
-    def _beside(self, maps: Tensor) -> Tensor:
-        """The mask of the maps' frames (B, 1, L) or (B, 1, 1, L)."""
-        mask = self.of[maps.shape[-1]]
-        return mask.view(len(mask), *[1] * (maps.ndim - 2), -1)
+    def _broadcast_mask(self, maps: Tensor) -> Tensor:
+        """Maps (B, C, L) or (B, C, H, L) -> their mask (B, 1, L) or (B, 1, 1, L)."""
+        mask = self.masks[maps.shape[-1]][:, None]
+        return mask if maps.ndim == 3 else mask[:, None]
 
 
 def _mask(lengths: Tensor, num_frames: int) -> Tensor:

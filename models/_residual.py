@@ -1,4 +1,4 @@
-"""The ResNet-34 of the mmclassification-based verifier: its maps are flattened, then pooled over time."""
+"""ResNet-34 of the mmclassification-based verifier: flattens channels and bands, then pools over time."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -9,14 +9,15 @@ from torch.nn import functional as F
 
 from models._resnet import SqueezeExcitation, init_convolutions, shortcut, stages
 
-CHANNELS, STRIDES = 32, (1, 2, 2, 2)  # of the first stage, of the four stages
+CHANNELS = 32  # of the first stage
+STRIDES = (1, 2, 2, 2)  # of the four stages
 MOMENTUM = 0.5  # of the batch norms' running statistics
 
 
 class BasicBlock(nn.Module):
     """Maps (B, C_in, H, W) -> (B, C_out, H / stride, W / stride): two 3x3 convolutions."""
 
-    reduction: int | None = None  # of a squeeze-and-excitation after the second norm
+    reduction: int | None = None  # of the squeeze-and-excitation after the second norm, if any
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -34,7 +35,7 @@ class BasicBlock(nn.Module):
 
 
 class FlatResNet(nn.Module):
-    """Features (B, F, L) -> speaker embeddings (B, D); any F and L from 1 up."""
+    """Features (B, F, L) -> speaker embeddings (B, D); F and L at least 1."""
 
     unequal_from = 1
 
@@ -50,14 +51,17 @@ class FlatResNet(nn.Module):
         self.conv1 = nn.Conv2d(1, CHANNELS, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(CHANNELS)
         self.stages = nn.ModuleList(stages(CHANNELS, STRIDES, block))
-        rows, sizes = num_features, list[int]()
+        self.first_pooled = 0 if pooled == "all" else len(STRIDES) - 1
+        self.poolings = nn.ModuleList()
+        pooled_channels = 0
+        bands = num_features
         for number, stride in enumerate(STRIDES):
-            rows = (rows + stride - 1) // stride
-            sizes.append(CHANNELS * 2**number * rows)  # of the flattened map
-        self.first_pooled = 0 if pooled == "all" else len(sizes) - 1
-        self.poolings = nn.ModuleList(pooling(size, "channelwise") for size in sizes[self.first_pooled :])
-        pooled_sizes = [int(p.out_channels) for p in self.poolings]
-        self.head = embedding_head(sum(pooled_sizes), embedding_dim)
+            bands = (bands + stride - 1) // stride
+            if number >= self.first_pooled:
+                layer = pooling(CHANNELS * 2**number * bands, "channelwise")
+                self.poolings.append(layer)
+                pooled_channels += layer.out_channels
+        self.head = embedding_head(pooled_channels, embedding_dim)
         init_convolutions(self)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):

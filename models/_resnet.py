@@ -1,7 +1,7 @@
-"""Residual networks with squeeze-and-excitation, in voxceleb_trainer's order of layers.
+"""Residual networks with squeeze-and-excitation, with voxceleb_trainer's order of layers.
 
-He et al. 2016 (arXiv:1512.03385), Hu et al. 2018 (arXiv:1709.01507). ReLU precedes the first batch
-norm, unlike the papers: the published checkpoints were trained so.
+He et al. 2016 (arXiv:1512.03385), Hu et al. 2018 (arXiv:1709.01507). Unlike in the papers, ReLU
+precedes the first batch norm, because the published checkpoints were trained that way.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ BLOCKS = (3, 4, 6, 3)  # of the four stages of a ResNet-34
 
 
 class SqueezeExcitation(nn.Module):
-    """Maps (B, C, H, W) -> the same, each channel scaled by a gate in (0, 1) computed from all of them."""
+    """Maps (B, C, H, W) -> (B, C, H, W), each channel scaled by a gate in (0, 1)."""
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class SEBasicBlock(nn.Module):
 
 
 def shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential:
-    """The identity, or a 1x1 convolution where a block changes the maps' shape."""
+    """The identity, or a 1x1 convolution where a block changes the shape of its maps."""
     if stride == 1 and in_channels == channels:
         return nn.Sequential()
     return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
@@ -59,24 +59,26 @@ def stages(
     channels: int, strides: Sequence[int], block: Callable[[int, int, int], nn.Module] = SEBasicBlock
 ) -> list[nn.Sequential]:
     """Four stages of 3, 4, 6, 3 blocks with C, 2C, 4C, 8C channels; a stage's first block has its stride."""
-    made, width = list[nn.Sequential](), channels
+    layers = list[nn.Sequential]()
+    in_channels = channels
     for stage, (count, stride) in enumerate(zip(BLOCKS, strides, strict=True)):
-        out = channels * 2**stage
-        blocks = [block(width if i == 0 else out, out, stride if i == 0 else 1) for i in range(count)]
-        made.append(nn.Sequential(*blocks))
-        width = out
-    return made
+        width = channels * 2**stage
+        blocks = [block(in_channels, width, stride)]
+        blocks += [block(width, width, 1) for _ in range(count - 1)]
+        layers.append(nn.Sequential(*blocks))
+        in_channels = width
+    return layers
 
 
 def init_convolutions(network: nn.Module) -> None:
-    """Kaiming-normal over the outgoing connections for every convolution (arXiv:1502.01852)."""
+    """Kaiming-normal weights, fan-out mode, for every Conv2d (He et al. 2015, arXiv:1502.01852)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 class ThinResNet(nn.Module):
-    """Features (B, F, L) -> speaker embeddings (B, D), by pooling over frequency, then over time.
+    """Features (B, F, L) -> speaker embeddings (B, D): averages over frequency, pools over time.
 
     Nagrani et al. 2020 and Chung et al. 2020 (arXiv:2003.11982, tables 1 and 2).
     """

@@ -1,15 +1,24 @@
-"""Score normalisation, chosen with --score_norm: one file, one choice.
+"""Score normalisation, chosen with --score_norm. Each file is one choice; _cohort.py is shared.
 
-Contract of a file: `class Normalization`, built as `Normalization(cohort, speakers)` from cohort vectors
-(K, D) and the speaker id of each (K,) or None; options are named after `*`. The attribute `needs_cohort` says
-whether it can do without one. Its methods:
+A file defines `class Normalization`. The simplest example is znorm.py. U: utterances, N: trials, K: cohort
+entries, D: size of a vector. A score is the dot product of the vectors of two utterances, so this works with
+choices of --scoring whose `is_vector` is True; other ones, such as `distance`, are rejected.
 
-    statistics(vectors, speakers) -> Statistics     once per utterance: vectors (U, D), ids (U,) or None
-    apply(scores, statistics, enrol, test) -> (N,)  scores (N,) of the utterances enrol (N,) and test (N,)
+    __init__(self, cohort, speakers, *, options)
+        cohort (K, D): vectors; speakers (K,): speaker ids, or None. Parameters after `*` become command-line
+        options: annotate each as `Annotated[type, "help"]` and give it a default. Raise ValueError for values
+        out of range.
+    statistics(self, vectors, speakers) -> Statistics
+        vectors (U, D), speakers (U,) or None -> mean and deviation (U,) of each utterance's cohort scores.
+        Cohort entries of the utterance's speaker are left out. Ids have the same meaning for utterances and
+        cohort; a negative id is an unknown speaker. Computed once for all trials.
+    apply(self, scores, statistics, enrol, test) -> (N,)
+        scores (N,), float64, and the utterances enrol (N,) and test (N,) of the trials -> normalised scores,
+        float64.
+    needs_cohort: bool
+        Whether a cohort is needed; if False, `cohort` may be None.
 
-Vectors are such that a score is the dot product of two of them: means of the length-normalised embeddings of
-an utterance's crops. So this is for choices of --scoring whose `is_vector` is true; `distance` has an
-embedding for each crop, (U, crops, D), and is refused. Ids count alike in utterances and cohort, negative =
-unknown; entries of an utterance's own speaker are left out of its cohort. _cohort.py holds the mathematics,
-and what cohorts are made with: `speaker_means`, and for embeddings that aren't vectors yet `subtract_mean`.
+Choices derived from `_cohort.CohortStatistics` define only `apply`. _cohort.py also prepares cohorts:
+`speaker_means` averages vectors by speaker, `subtract_mean` centres embeddings before they are
+length-normalised.
 """

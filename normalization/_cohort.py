@@ -1,4 +1,4 @@
-"""What the score normalisations share: cohorts, and each utterance's mean and deviation of cohort scores."""
+"""Cohorts, and the mean and deviation of each utterance's cohort scores: base of the score normalisations."""
 
 from collections.abc import Iterator
 from typing import Annotated, NamedTuple
@@ -14,20 +14,20 @@ import runtime
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
-BLOCK_VALUES = 1 << 21  # scores at a time: 8 MiB, which stay in the cache between the steps
-LEAST_ROWS = 16  # utterances in a block however large the cohort is, so that products stay products
-LEAST_DEVIATION = 1e-6  # below it there is only rounding: cosines in float32 are exact to about 1e-7
+BLOCK_VALUES = 1 << 21  # scores in a block: 8 MiB, which stay in the processor's cache
+MIN_ROWS = 16  # utterances in a block, however large the cohort is; fewer make matrix products slow
+MIN_DEVIATION = 1e-6  # smaller ones are rounding errors: cosines in float32 are exact to about 1e-7
 
 
 class Statistics(NamedTuple):
-    """Of each utterance's scores against its cohort: mean (U,), population deviation (U,) above zero."""
+    """Mean (U,) and population deviation (U,), above zero, of each utterance's cohort scores."""
 
     mean: Floats
     deviation: Floats
 
 
 class CohortStatistics:
-    """A cohort and how many of its entries count for an utterance; base of the choices that need one."""
+    """Statistics of cohort scores, over the whole cohort or its nearest entries; base of the choices."""
 
     needs_cohort = True
 
@@ -36,42 +36,46 @@ class CohortStatistics:
         cohort: Tensor,
         speakers: Ids | None = None,
         *,
-        top_n: Annotated[int, "nearest cohort entries that count for an utterance; 0: all"] = 0,
+        top_n: Annotated[
+            int, "number of nearest cohort entries that an utterance is normalised by; 0: all"
+        ] = 0,
     ) -> None:
-        """Cohort vectors (K, D), their speakers (K,); top_n = 0 for all entries, else at least 2.
+        """Cohort vectors (K, D), their speakers (K,); top_n is 0 or at least 2.
 
         Raises:
-            ValueError: another shape, values that aren't finite, fewer than 2 entries, top_n of 1 or below 0.
+            ValueError: wrong shapes, non-finite values, fewer than 2 entries, or another top_n.
         """
         _check_vectors("cohort", cohort, speakers)
         if len(cohort) < 2:
             raise ValueError(f"--score_norm needs a cohort of at least 2 entries, got {len(cohort)}")
         if top_n < 0 or top_n == 1:
             raise ValueError(f"--top_n must be 0 (the whole cohort) or at least 2, got {top_n}")
-        self.top_n, self.speakers = top_n, speakers
-        if speakers is not None:  # by speaker, so that those of one speaker lie together
+        self.top_n = top_n
+        if speakers is not None:  # sorted, so that the entries of a speaker are a slice
             order = np.argsort(speakers, kind="stable")
-            cohort, self.speakers = cohort[torch.from_numpy(order).to(cohort.device)], speakers[order]
+            speakers = speakers[order]
+            cohort = cohort[torch.from_numpy(order).to(cohort.device)]
+        self.speakers = speakers
         self.cohort = cohort.float()
 
     @torch.inference_mode()
     def statistics(self, vectors: Tensor, speakers: Ids | None = None) -> Statistics:
         """Utterance vectors (U, D), their speakers (U,) -> mean and deviation (U,) of their cohort scores.
 
-        An utterance's cohort are all entries but those of its own speaker, or the top_n of them with the
-        highest scores; all where fewer are left. Computed on the device of the vectors. Needs room for
-        BLOCK_VALUES scores, or LEAST_ROWS times the cohort's.
+        An utterance's cohort are the entries of other speakers, or the top_n of these with the highest
+        scores; all if there are fewer. Computed on the device of the vectors, with memory for BLOCK_VALUES
+        scores or for MIN_ROWS times the cohort, whichever is more.
 
         Raises:
-            ValueError: other shapes, values that aren't finite, fewer than 2 entries left for an utterance.
+            ValueError: wrong shapes, non-finite values, or fewer than 2 entries for an utterance.
         """
         _check_vectors("utterances", vectors, speakers)
         if vectors.shape[1] != self.cohort.shape[1]:
             raise ValueError(
                 f"the cohort has vectors of {self.cohort.shape[1]} values, the utterances of "
-                f"{vectors.shape[1]}: they come from different models"
+                f"{vectors.shape[1]}; both must be computed by the same model"
             )
-        first, count = self._own_entries(speakers, len(vectors))
+        first, count = self._same_speaker(speakers, len(vectors))
         cohort = self.cohort.to(vectors.device)
         means, deviations = np.empty(len(vectors)), np.empty(len(vectors))
         for block in _blocks(len(vectors), len(cohort)):
@@ -82,14 +86,14 @@ class CohortStatistics:
             scores[rows, columns] = -torch.inf
             mean, deviation = _mean_and_deviation(self._nearest(scores))
             means[block], deviations[block] = mean.cpu().numpy(), deviation.cpu().numpy()
-        return Statistics(means, np.maximum(deviations, LEAST_DEVIATION))
+        return Statistics(means, np.maximum(deviations, MIN_DEVIATION))
 
-    def _own_entries(self, speakers: Ids | None, num_utterances: int) -> tuple[Ids, Ids]:
-        """Speakers (U,) -> where each one's entries begin in the cohort, how many they are (U,)."""
+    def _same_speaker(self, speakers: Ids | None, num_utterances: int) -> tuple[Ids, Ids]:
+        """Speakers (U,) -> first cohort entry of each one's speaker, number of entries (U,)."""
         if speakers is None:
             return np.zeros(num_utterances, np.int64), np.zeros(num_utterances, np.int64)
         if self.speakers is None:
-            raise ValueError("the utterances' speakers are known, but not those of the cohort")
+            raise ValueError("the speakers of the utterances are known, but not those of the cohort")
         first = np.searchsorted(self.speakers, speakers, side="left")
         count = np.searchsorted(self.speakers, speakers, side="right") - first
         count[speakers < 0] = 0
@@ -107,7 +111,7 @@ class CohortStatistics:
         return vectors @ cohort.T  # (B, D), (K, D) -> (B, K)
 
     def _nearest(self, scores: Tensor) -> Tensor:
-        """Scores (B, K) -> the top_n highest of each row in any order, or all; may reorder its input."""
+        """Scores (B, K) -> the top_n highest of each row in any order, or all; may reorder the input."""
         size = scores.shape[1]
         if not 0 < self.top_n < size:
             return scores
@@ -119,13 +123,13 @@ class CohortStatistics:
 
 
 def standardise(scores: Floats, statistics: Statistics, side: Ids) -> Floats:
-    """Scores (N,), the utterance of each on one side (N,) -> (score - mean) / deviation of it (N,).
+    """Scores (N,), their utterances on one side (N,) -> (score - mean) / deviation of the utterance (N,).
 
     Raises:
-        ValueError: not as many scores as utterances.
+        ValueError: the numbers of scores and utterances differ.
     """
     if scores.ndim != 1 or scores.shape != side.shape:
-        raise ValueError(f"expected an utterance for each score, got {side.shape} for {scores.shape}")
+        raise ValueError(f"expected one utterance for each score, got {side.shape} for {scores.shape}")
     return (scores - statistics.mean[side]) / statistics.deviation[side]
 
 
@@ -133,11 +137,11 @@ def speaker_means(vectors: Tensor, speakers: Ids) -> tuple[Tensor, Ids]:
     """Utterance vectors (V, D), their speakers (V,) -> length-normalised means (S, D), speakers (S,) sorted.
 
     Raises:
-        ValueError: other shapes, values that aren't finite, unknown speakers.
+        ValueError: wrong shapes, non-finite values, or unknown speakers.
     """
     _check_vectors("cohort utterances", vectors, speakers)
     if len(vectors) == 0:
-        raise ValueError("no cohort from a list without utterances")
+        raise ValueError("can't make a cohort from a list without utterances")
     if (speakers < 0).any():
         raise ValueError(f"speaker means need every speaker; {np.count_nonzero(speakers < 0)} are unknown")
     ids, rows = np.unique(speakers, return_inverse=True)
@@ -149,13 +153,14 @@ def speaker_means(vectors: Tensor, speakers: Ids) -> tuple[Tensor, Ids]:
 
 
 def subtract_mean(embeddings: Tensor, mean: Tensor) -> Tensor:
-    """Embeddings (..., D) as the network gives them, mean (D,) of a cohort's -> those to length-normalise.
+    """Embeddings (..., D), mean embedding (D,) of the cohort -> centred embeddings (..., D).
 
-    Both the trials' embeddings and the cohort's own go through it, before scoring.summarise.
+    To be applied to the embeddings of trials and cohort alike, before scoring.summarise length-normalises
+    them.
     """
     if mean.ndim != 1 or embeddings.shape[-1:] != mean.shape:
         raise ValueError(
-            f"expected a mean (D,) of embeddings (..., D), got {(*mean.shape,)}, {(*embeddings.shape,)}"
+            f"expected a mean (D,) and embeddings (..., D), got {(*mean.shape,)} and {(*embeddings.shape,)}"
         )
     return embeddings - mean.to(embeddings)
 
@@ -164,31 +169,32 @@ def _check_vectors(name: str, vectors: Tensor, speakers: Ids | None) -> None:
     if vectors.ndim != 2:
         raise ValueError(
             f"{name}: expected one vector for each, (count, D), got {(*vectors.shape,)}; --score_norm needs "
-            "another --scoring, such as cosine"
+            "a --scoring with one vector for each utterance, such as cosine"
         )
-    if len(vectors) and not torch.stack(vectors.aminmax()).isfinite().all():  # makes no copy, unlike isfinite
+    # aminmax instead of isfinite of all values, which would make a copy
+    if len(vectors) and not torch.stack(vectors.aminmax()).isfinite().all():
         raise ValueError(f"{name}: some values are not finite numbers")
     if speakers is not None and speakers.shape != (len(vectors),):
         raise ValueError(f"{name}: expected {len(vectors)} speaker ids, got {speakers.shape}")
 
 
 def _blocks(count: int, width: int) -> Iterator[slice]:
-    """Rows of so many values -> slices of as many rows as make a block."""
-    size = max(LEAST_ROWS, BLOCK_VALUES // max(width, 1))
+    """Number of rows, values in a row -> slices of rows that make a block."""
+    size = max(MIN_ROWS, BLOCK_VALUES // max(width, 1))
     return (slice(start, start + size) for start in range(0, count, size))
 
 
 def _spans(first: Ids, count: Ids) -> tuple[Ids, Ids]:
-    """Where each row's span begins and its length (B,) -> row and column of every place in the spans."""
+    """First column, length of a span in each row (B,) -> row, column of every position."""
     rows = np.repeat(np.arange(len(first)), count)
-    begin = np.cumsum(count) - count  # of each row's span among all places
+    begin = np.cumsum(count) - count  # of each row's span among all positions
     return rows, np.arange(len(rows)) + np.repeat(first - begin, count)
 
 
 def _mean_and_deviation(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Scores (B, n), -inf where an entry is left out -> mean, population deviation (B,), float64.
 
-    Two passes, because the difference of mean square and squared mean loses what small deviations have.
+    Two passes, because the difference of mean square and squared mean is inexact for small deviations.
     """
     values = scores.double()
     absent = values == -torch.inf

@@ -1,4 +1,4 @@
-"""Scores as they are."""
+"""No normalisation."""
 
 import numpy as np
 from torch import Tensor
@@ -7,12 +7,12 @@ from normalization._cohort import Floats, Ids, Statistics
 
 
 class Normalization:
-    """Needs no cohort; its statistics, mean 0 and deviation 1, change nothing."""
+    """Returns the scores unchanged and needs no cohort; its statistics are mean 0 and deviation 1."""
 
     needs_cohort = False
 
     def __init__(self, cohort: Tensor | None = None, speakers: Ids | None = None) -> None:
-        """Takes what the others take."""
+        """Takes the same arguments as the other choices; they aren't used."""
 
     def statistics(self, vectors: Tensor, speakers: Ids | None = None) -> Statistics:
         """Utterance vectors (U, D) -> zeros and ones (U,)."""

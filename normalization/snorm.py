@@ -1,10 +1,10 @@
-"""S-norm: the mean of z-norm and t-norm, the same whichever side is enrolled (Kenny 2010, Odyssey)."""
+"""S-norm: the mean of z-norm and t-norm, symmetric in the two sides (Kenny 2010, Odyssey)."""
 
 from normalization._cohort import CohortStatistics, Floats, Ids, Statistics, standardise
 
 
 class Normalization(CohortStatistics):
-    """Takes out half of what is peculiar to either side."""
+    """Removes half of the shift and scale of each side."""
 
     def apply(self, scores: Floats, statistics: Statistics, enrol: Ids, test: Ids) -> Floats:
         """Scores (N,), the utterances of both sides (N,) -> mean of z-norm and t-norm (N,)."""

@@ -4,7 +4,7 @@ from normalization._cohort import CohortStatistics, Floats, Ids, Statistics, sta
 
 
 class Normalization(CohortStatistics):
-    """Takes out what makes a test utterance score high or low against everyone."""
+    """Removes what makes a test utterance score high or low against all speakers."""
 
     def apply(self, scores: Floats, statistics: Statistics, enrol: Ids, test: Ids) -> Floats:
         """Scores (N,), the utterances of both sides (N,) -> (s - mean_t) / deviation_t (N,)."""

@@ -1,4 +1,4 @@
-"""Adagrad (Duchi et al. 2011), DeepSpeaker-pytorch's choice: each weight's rate falls with its gradients."""
+"""Adagrad (Duchi et al. 2011), as in DeepSpeaker-pytorch: each weight's rate falls with its gradients."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -11,7 +11,7 @@ def Optimizer(
     *,
     lr: Annotated[float, "learning rate"] = 0.001,
     weight_decay: Annotated[float, "L2 penalty on every parameter"] = 0.0,
-    rate_decay: Annotated[float, "step k has the rate lr / (1 + k * rate_decay)"] = 0.0,
+    rate_decay: Annotated[float, "the rate of step k is lr / (1 + k * rate_decay)"] = 0.0,
 ) -> optim.Optimizer:
     """Parameters -> Adagrad over them."""
     return optim.Adagrad(parameters, lr=lr, lr_decay=rate_decay, weight_decay=weight_decay)

@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba 2015, arXiv:1412.6980); weight decay is an L2 term in the gradient."""
+"""Adam (Kingma and Ba 2015, arXiv:1412.6980); weight decay is an L2 term of the gradient."""
 
 from collections.abc import Iterable
 from typing import Annotated

@@ -12,13 +12,13 @@ def Optimizer(
     *,
     lr: Annotated[float, "learning rate"] = 0.001,
     weight_decay: Annotated[float, "L2 penalty on every parameter"] = 0.0,
-    momentum: Annotated[float, "share of the last step kept in the next"] = 0.9,
+    momentum: Annotated[float, "fraction of the last step that is added to the next"] = 0.9,
 ) -> optim.Optimizer:
     """Parameters -> SGD over them."""
     # fused: one pass over the weights instead of one for each operation, as in adam.py
     optimizer = optim.SGD(parameters, lr=lr, weight_decay=weight_decay, momentum=momentum, fused=True)
     if momentum:
-        # torch makes them in the first step, and leaves them unwritten where fp16 overflows in it
+        # PyTorch allocates them in the first step and leaves them uninitialised if fp16 overflows in it
         for weight in optimizer.param_groups[0]["params"]:
             optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
     return optimizer

@@ -1,9 +1,10 @@
 """Command-line options: what the plug-ins declare, how values resolve, which flags there are.
 
-`flags` declares the flags, `checks` what must hold between them; others need only what is named here.
+`flags` declares the flags and `checks` what must hold between them; both are imported by name. All else
+that other packages use is here.
 """
 
-from options.parser import BOOLEAN, HelpFormatter, Parser, boolean
+from options.parser import Parser
 from options.plugins import (
     KINDS,
     NETWORK_KINDS,
@@ -13,29 +14,25 @@ from options.plugins import (
     build,
     choices,
     chosen_options,
-    fixed_options,
     network_options,
     plugin,
     plugin_options,
     sources,
 )
-from options.resolve import Resolved, config_tokens, refuse_contradictions, resolve
+from options.resolve import Options, Resolved, fixed_options, refuse_contradictions, resolve
 
 __all__ = [
-    "BOOLEAN",
     "KINDS",
     "NETWORK_KINDS",
     "ROOT",
     "TESTING_KINDS",
-    "HelpFormatter",
+    "Options",
     "Parser",
     "Resolved",
     "available",
-    "boolean",
     "build",
     "choices",
     "chosen_options",
-    "config_tokens",
     "fixed_options",
     "network_options",
     "plugin",

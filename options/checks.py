@@ -1,147 +1,165 @@
-"""What must hold between the values of flags, and what some of them stand for."""
+"""What must hold between the values of flags, and the values that follow from others."""
 
-import argparse
 import math
+from collections.abc import Mapping
 from typing import Any
 
-import options
 from audio.augment import kinds_of, read_chain
 from audio.recording import SAMPLE_RATE, SHORTEST, num_samples
-from options.flags import COHORT_OPTIONS, SCORING_OPTIONS
+from options.flags import FLAGS, Role, names_of
+from options.plugins import KINDS, TESTING_KINDS, choices, chosen_options, network_options, plugin
+from options.resolve import Options, Resolved
 
-NSPEAKERS_OF_METRIC_LOSSES = ("proto", "ge2e", "angleproto")  # where --nSpeakers meant --nPerSpeaker ...
-LARGEST_NPERSPEAKER = 100  # ... up to this value; all else are classes
-HEEDED_BY_EVAL = (  # beside what is stored with a model
-    *("eval", "prepare", "test", "initial_model", "config", "save_path", "seed", "device", "gpu_id"),
-    *("nDataLoaderThread", "skip_bad_audio", "test_list", "enrol_list", "test_path", "reuse_embeddings"),
-    *("dcf_p_target", "dcf_c_miss", "dcf_c_fa", "prior", "report", "calibrate"),
-    *(*COHORT_OPTIONS, "train_list", "train_path", "exclude"),
-    *("distributed", "nproc", "port", "threads", "rank_timeout"),
-)
-AUGMENTATION_OF = {  # flag -> the kinds of augmentation that heed it
-    "snr_noise": {"noise"},
-    "snr_music": {"music"},
-    "snr_babble": {"babble"},
-    "babble_voices": {"babble"},
-    "gain_db": {"gain"},
-    "speeds": {"speed"},
-    "speed_classes": {"speed"},
-}
+NSPEAKERS_IS_PER_SPEAKER = (
+    "proto",
+    "ge2e",
+    "angleproto",
+)  # losses with which --nSpeakers was --nPerSpeaker ...
+LARGEST_NPERSPEAKER = 100  # ... up to this value; otherwise it was --nClasses
+SPANS = ("snr_noise", "snr_music", "snr_babble", "babble_voices", "gain_db")
 
 
-def needs_cohort(args: argparse.Namespace) -> bool:
-    """Whether trials are scored with the help of a cohort."""
-    return bool(args.subtract_mean or options.plugin("normalization", args.score_norm).needs_cohort)
+def needs_cohort(options: Options) -> bool:
+    """Whether a cohort takes part in the scores."""
+    return bool(options.subtract_mean or plugin("normalization", options.score_norm).needs_cohort)
 
 
-def complete_evaluation_options(resolved: options.Resolved, stored: dict[str, Any], older: bool) -> None:
-    """What --eval takes from the command line, which flags it doesn't heed; older: a file of an ancestor."""
-    args, heeded = resolved.args, {*stored, *HEEDED_BY_EVAL, *SCORING_OPTIONS}
-    heeded |= options.chosen_options(args, options.TESTING_KINDS).keys()
-    if not needs_cohort(args) and not args.prepare:
-        heeded -= {*COHORT_OPTIONS} - {"score_norm", "subtract_mean"}
+def stored_network_options(stored: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
+    """The options in a model file -> those that decide its network; older files have no others."""
+    return stored if origin else network_options(stored)
+
+
+def for_evaluation(resolved: Resolved, stored: Mapping[str, Any], older: bool) -> Resolved:
+    """Options of --eval, --prepare and --test, with warnings about flags that have no effect there.
+
+    Args:
+        resolved: options of the command.
+        stored: the options in the model file.
+        older: whether the file was written by another program.
+
+    Raises:
+        ValueError: an older file whose model isn't known.
+    """
+    options = resolved.options
+    used = {*stored, *names_of(Role.EVALUATION), *chosen_options(options, TESTING_KINDS)}
+    if not needs_cohort(options) and not options.prepare:
+        used -= set(names_of(Role.COHORT)) - {"score_norm", "subtract_mean"}
     if older:
-        if not args.model:
-            raise ValueError(f"{args.initial_model} doesn't show its model; give --model")
-        heeded |= {"trainfunc", "max_frames", *options.network_options(args)}
-        if "max_frames" in resolved.given and "eval_frames" not in resolved.given and not args.config:
-            args.eval_frames = args.max_frames  # what --max_frames meant with --eval until 2020-07
-            resolved.warnings.append(f"--max_frames {args.max_frames} is taken as --eval_frames, as in 2020")
-    idle = [f"--{name}" for name in sorted(resolved.given - heeded)]
-    if idle:
-        resolved.warnings.append(f"no effect with --eval: {', '.join(idle)}")
+        if not options.model:
+            raise ValueError(f"{options.initial_model} doesn't show which model it is; give --model")
+        used |= {"trainfunc", "max_frames", *network_options(options)}
+        if "max_frames" in resolved.given and "eval_frames" not in resolved.given and not options.config:
+            # the meaning of --max_frames with --eval until July 2020
+            resolved = resolved._replace(options=options.replaced(eval_frames=options.max_frames))
+            resolved = resolved.warn(
+                f"--max_frames {options.max_frames} is taken as --eval_frames, as in 2020"
+            )
+    unused = [f"--{name}" for name in sorted(resolved.given - used)]
+    return resolved.warn(f"no effect with --eval: {', '.join(unused)}") if unused else resolved
 
 
-def complete_training_options(args: argparse.Namespace, given: set[str]) -> None:
-    """What training needs beyond single options; resolves --nSpeakers and the default of --nPerSpeaker."""
+def for_training(resolved: Resolved) -> Resolved:
+    """Options of training; --nSpeakers, --mixedprec and --nPerSpeaker are replaced by what they stand for.
+
+    Raises:
+        ValueError: an option is missing, or two of them contradict each other.
+    """
+    options, given = resolved.options, resolved.given
     for kind in ("models", "loss"):
-        if not getattr(args, options.KINDS[kind].flag):
-            raise ValueError(f"--{options.KINDS[kind].flag} is needed: {options.choices(kind)}")
-    if args.cohort:
-        raise ValueError("--cohort is for --eval; training makes a cohort of --cohort_list for each test")
-    if args.mixedprec:
-        if "precision" in given and args.precision not in ("fp16", "auto"):
-            raise ValueError(f"--mixedprec is --precision fp16, not {args.precision}; give one of them")
-        args.precision = "fp16"
-    del args.mixedprec
-    if args.average_last and args.ema_decay:
+        if not options[KINDS[kind].flag]:
+            raise ValueError(f"--{KINDS[kind].flag} is needed: {choices(kind)}")
+    if options.cohort:
+        raise ValueError("--cohort is for --eval; training makes a cohort from --cohort_list for each test")
+    if options.average_last and options.ema_decay:
         raise ValueError("--average_last and --ema_decay both average weights; give one of them")
-    needed = options.plugin("loss", args.trainfunc).min_utterances
-    if args.nSpeakers is not None:
-        per_speaker = args.trainfunc in NSPEAKERS_OF_METRIC_LOSSES and args.nSpeakers <= LARGEST_NPERSPEAKER
-        per_speaker = per_speaker and "nPerSpeaker" not in given
-        if not per_speaker and "nClasses" in given:
+    if options.mixedprec:
+        if "precision" in given and options.precision not in ("fp16", "auto"):
+            raise ValueError(f"--mixedprec is --precision fp16, not {options.precision}; give one of them")
+        options = options.replaced(precision="fp16")
+    options = _with_utterances_per_speaker(options, given)
+    resolved = resolved._replace(options=options.without("nSpeakers", "mixedprec"))
+    return resolved.warn(*_unused_augmentation(resolved.options, given))
+
+
+def _with_utterances_per_speaker(options: Options, given: frozenset[str]) -> Options:
+    """Options with the meaning of --nSpeakers and the default of --nPerSpeaker."""
+    if options.nSpeakers is not None:
+        was_per_speaker = options.trainfunc in NSPEAKERS_IS_PER_SPEAKER and "nPerSpeaker" not in given
+        if was_per_speaker and options.nSpeakers <= LARGEST_NPERSPEAKER:
+            options = options.replaced(nPerSpeaker=options.nSpeakers)
+        elif "nClasses" in given:
             raise ValueError("--nSpeakers is the old name of --nClasses here; give one of them")
-        setattr(args, "nPerSpeaker" if per_speaker else "nClasses", args.nSpeakers)
-    if args.nPerSpeaker is None:
-        args.nPerSpeaker = needed
-    if args.nPerSpeaker < needed:
+        else:
+            options = options.replaced(nClasses=options.nSpeakers)
+    needed = plugin("loss", options.trainfunc).min_utterances
+    if options.nPerSpeaker is None:
+        return options.replaced(nPerSpeaker=needed)
+    if options.nPerSpeaker < needed:
         raise ValueError(
-            f"--nPerSpeaker {args.nPerSpeaker}: {args.trainfunc} needs at least {needed} utterances of a "
-            "speaker in a batch"
+            f"--nPerSpeaker {options.nPerSpeaker}: {options.trainfunc} needs at least {needed} utterances "
+            "of a speaker in a batch"
         )
-    del args.nSpeakers
+    return options
 
 
-def idle_augmentation(args: argparse.Namespace, given: set[str]) -> list[str]:
-    """Warnings for given flags of augmentation that have no effect; the chain is read in any case."""
-    kinds = kinds_of(read_chain(args.augment_chain)) if args.augment else set[str]()
-    idle = [name for name, users in AUGMENTATION_OF.items() if name in given and not users & kinds]
-    if not args.augment and "augment_chain" in given:
-        read_chain(args.augment_chain)
-        idle.append("augment_chain")
-    why = f"--augment_chain {args.augment_chain}" if args.augment else "training without --augment"
-    return [f"--{name} has no effect with {why}" for name in idle]
+def _unused_augmentation(options: Options, given: frozenset[str]) -> list[str]:
+    """Warnings for flags of augmentation that have no effect; a given chain is read in any case."""
+    if options.augment or "augment_chain" in given:
+        kinds = kinds_of(read_chain(options.augment_chain))
+    reason = f"--augment_chain {options.augment_chain}" if options.augment else "training without --augment"
+    return [
+        f"--{flag.option} has no effect with {reason}"
+        for flag in FLAGS
+        if flag.option in given
+        and flag.augmentations
+        and not (options.augment and kinds & set(flag.augmentations))
+    ]
 
 
-def check_network_ranges(args: argparse.Namespace) -> None:
-    """Raises ValueError for numbers of network_flags and evaluation_flags that can't be."""
-    if args.score_norm != "none" and not options.plugin("scoring", args.scoring).is_vector:
-        raise ValueError(f"--score_norm {args.score_norm} is not for --scoring {args.scoring}")
-    if not 0.0 < args.input_scale < float("inf"):
-        raise ValueError(f"--input_scale must be positive, got {args.input_scale}")
-    if args.eval_frames:
-        _long_enough(args, "eval_frames")
-    if args.cohort and args.cohort_list:
-        raise ValueError("--cohort is made already, --cohort_list is to make one of; give one of them")
-    if not 0.0 < args.prior < 1.0:
-        raise ValueError(f"--prior must lie between 0 and 1, got {args.prior}")
-    if not 0.0 < args.dcf_p_target < 1.0 or not all(
-        0.0 < cost < math.inf for cost in (args.dcf_c_miss, args.dcf_c_fa)
-    ):
+def check_evaluation_values(options: Options) -> None:
+    """Raises ValueError for values that no command accepts."""
+    if options.score_norm != "none" and not plugin("scoring", options.scoring).is_vector:
+        raise ValueError(f"--score_norm {options.score_norm} is not for --scoring {options.scoring}")
+    if not 0.0 < options.input_scale < math.inf:
+        raise ValueError(f"--input_scale must be positive, got {options.input_scale}")
+    if options.eval_frames:
+        _require_long_enough("eval_frames", options.eval_frames)
+    if options.cohort and options.cohort_list:
+        raise ValueError("--cohort is a finished cohort, --cohort_list is for making one; give one of them")
+    if not 0.0 < options.prior < 1.0:
+        raise ValueError(f"--prior must lie between 0 and 1, got {options.prior}")
+    costs = (options.dcf_c_miss, options.dcf_c_fa)
+    if not 0.0 < options.dcf_p_target < 1.0 or not all(0.0 < cost < math.inf for cost in costs):
         raise ValueError("expected 0 < --dcf_p_target < 1 and --dcf_c_miss, --dcf_c_fa > 0")
 
 
-def check_ranges(args: argparse.Namespace) -> None:
-    """Raises ValueError for numbers that can't be."""
-    check_network_ranges(args)
-    _long_enough(args, "max_frames")
-    _check_augmentation(args)
-    if not args.save_path:
+def check_values(options: Options) -> None:
+    """Raises ValueError for values that training or evaluation can't work with."""
+    check_evaluation_values(options)
+    _require_long_enough("max_frames", options.max_frames)
+    _check_augmentation(options)
+    if not options.save_path:
         raise ValueError("--save_path needs the name of a folder")
-    if args.seed >= 1 << 63:
-        raise ValueError(f"--seed must be below 2**63, got {args.seed}")
+    if options.seed >= 1 << 63:
+        raise ValueError(f"--seed must be below 2**63, got {options.seed}")
 
 
-def _check_augmentation(args: argparse.Namespace) -> None:
-    for name in ("snr_noise", "snr_music", "snr_babble", "babble_voices", "gain_db"):
-        span = getattr(args, name)
+def _check_augmentation(options: Options) -> None:
+    for name in SPANS:
+        span = options[name]
         if len(span) != 2 or not -math.inf < span[0] <= span[1] < math.inf:
             raise ValueError(f"--{name}: expected LOW,HIGH, got {','.join(f'{value:g}' for value in span)}")
-    if args.babble_voices[0] < 1 or any(voices % 1 for voices in args.babble_voices):
+    if options.babble_voices[0] < 1 or any(voices % 1 for voices in options.babble_voices):
         raise ValueError("--babble_voices: expected whole numbers of at least 1")
-    rates = {round(SAMPLE_RATE * speed) for speed in args.speeds if 0.5 <= speed <= 2.0}
-    if len(rates - {SAMPLE_RATE}) < len(args.speeds):
+    rates = {round(SAMPLE_RATE * speed) for speed in options.speeds if 0.5 <= speed <= 2.0}
+    if len(rates - {SAMPLE_RATE}) < len(options.speeds):
         raise ValueError("--speeds: expected different factors between 0.5 and 2, none of them 1")
 
 
-def _long_enough(args: argparse.Namespace, name: str) -> None:
-    frames = getattr(args, name)
+def _require_long_enough(name: str, frames: int) -> None:
     if num_samples(frames) < SHORTEST:
-        least = -(-(SHORTEST - num_samples(0)) // (num_samples(1) - num_samples(0)))
-        raise ValueError(f"--{name} must be at least {least}, what every network can embed, got {frames}")
-
-
-def stored_network_options(stored: dict[str, Any], origin: str) -> dict[str, Any]:
-    """What a model file says of its network: all that decides it, or what an older file shows."""
-    return stored if origin else options.network_options(argparse.Namespace(**stored))
+        frames_of_shortest = -(-(SHORTEST - num_samples(0)) // (num_samples(1) - num_samples(0)))
+        raise ValueError(
+            f"--{name} must be at least {frames_of_shortest}, the shortest crop that every network can "
+            f"embed, got {frames}"
+        )

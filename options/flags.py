@@ -1,27 +1,521 @@
-"""The flags of training and evaluation, and their old spellings."""
+"""The flags of training and evaluation, each declared once, and their older spellings.
+
+A declaration holds everything that must be known of a flag: its type and default, what the help says, which
+commands use it, and whether a resumed run may change it.
+"""
 
 import argparse
+import enum
 import math
 import os
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import options
-import runtime
-from audio.augment import KINDS as AUGMENTATIONS
-from options.parser import BOOLEAN, Parser
+from options.parser import Parser
+from options.plugins import choices
 
-SCORING_OPTIONS = ("eval_frames", "num_eval", "scoring")  # stored with a model: how it was tested
-COHORT_OPTIONS = (
-    *("score_norm", "subtract_mean", "cohort", "cohort_list", "cohort_path", "cohort_entries"),
-    "cohort_utterances",
+AUGMENTATIONS = ("noise", "music", "babble", "reverb", "speed", "band", "mulaw", "gain")  # of --augment_chain
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+
+
+class Role(enum.Flag):
+    """What else must be known of a flag.
+
+    The flags that choose plug-ins, and these plug-ins' options, need none: a model file keeps those of its
+    network, and a resumed run keeps all but those of testing (see fixed_options).
+    """
+
+    TRAINING_ONLY = 0
+    EVALUATION = enum.auto()  # used by --eval, --prepare and --test
+    FIXED = enum.auto()  # a resumed run must keep the value that it started with
+    TRIALS = enum.auto()  # which trials are scored
+    SCORING = enum.auto()  # how recordings are embedded and compared; stored in the model file
+    COHORT = enum.auto()  # which cohort normalises the scores
+
+
+TEST = Role.TRIALS | Role.SCORING | Role.COHORT  # what error rates depend on, besides the model
+
+
+class Flag(NamedTuple):
+    """A command-line flag; `names` are its spellings, the first one decides the option's name."""
+
+    names: str
+    help: str
+    default: Any = None
+    type: Callable[[str], Any] = str  # bool: takes True or False, or nothing for True
+    choices: tuple[str, ...] | None = None
+    nargs: str | None = None
+    metavar: str | None = None
+    roles: Role = Role.TRAINING_ONLY
+    augmentations: tuple[str, ...] = ()  # the kinds of augmentation that use it; () if it isn't about them
+
+    @property
+    def option(self) -> str:
+        """The name of the option that the flag sets."""
+        return self.names.split()[0].removeprefix("--")
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Minimum -> type of a flag that takes whole numbers from there on."""
+
+    def whole(text: str) -> int:
+        number = int(text)
+        if number < minimum:
+            raise argparse.ArgumentTypeError(f"must be at least {minimum}, got {number}")
+        return number
+
+    whole.__name__ = "int"  # argparse shows it where the text is not a number
+    return whole
+
+
+def within(low: float, high: float) -> Callable[[str], float]:
+    """Limits -> type of a flag that takes numbers in [low, high)."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not low <= value < high:
+            raise argparse.ArgumentTypeError(f"must be in [{low:g}, {high:g}), got {text}")
+        return value
+
+    number.__name__ = "float"
+    return number
+
+
+def threads(text: str) -> int:
+    """`auto` -> 0, a number -> itself."""
+    if text != "auto" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number or auto, got {text!r}")
+    return 0 if text == "auto" else at_least(1)(text)
+
+
+def port(text: str) -> int:
+    """Text -> TCP port, or 0."""
+    number = at_least(0)(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"must be at most 65535, got {number}")
+    return number
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """`0,15` -> (0.0, 15.0)."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
+
+
+def model_name(name: str) -> str:
+    """A model's name, or what another program calls it -> the name of the file in models/."""
+    return {"VGGVox40": "VGGVox", "ECAPA_TDNN": "ECAPA"}.get(name, name)
+
+
+CONFIG = Flag(
+    "--config",
+    "YAML file of `option: value` lines; the command line has priority",
+    roles=Role.EVALUATION,
 )
-TEST_OPTIONS = (
-    "test_list",
-    "enrol_list",
-    *SCORING_OPTIONS,
-    *COHORT_OPTIONS,
-)  # what error rates depend on beside a model
-# What the ancestors' flags are called here (see docs/migrating.md).
+COMMAND = [
+    CONFIG,
+    Flag("--eval", "score --test_list instead of training", False, bool, roles=Role.EVALUATION),
+    Flag(
+        "--prepare",
+        "compute a cohort and save it for --cohort, instead of training",
+        False,
+        bool,
+        roles=Role.EVALUATION,
+    ),
+    Flag(
+        "--test",
+        "accept or reject the trials of --test_list by the threshold that tuneThreshold.py --store saved "
+        "in the model file, instead of training",
+        False,
+        bool,
+        roles=Role.EVALUATION,
+    ),
+    Flag(
+        "--initial_model",
+        "model file to evaluate, or to start training from; also those of voxceleb_trainer and others. "
+        "--eval uses the best one of --save_path by default",
+        "",
+        roles=Role.EVALUATION | Role.FIXED,
+    ),
+    Flag(
+        "--allow_partial",
+        "start training from those weights of --initial_model that fit",
+        False,
+        bool,
+        roles=Role.FIXED,
+    ),
+    Flag("--save_path", "run folder; the same command resumes the run", "exps/exp1", roles=Role.EVALUATION),
+    Flag(
+        "--seed",
+        "seed of all random draws: weights, batches, crops",
+        10,
+        at_least(0),
+        roles=Role.EVALUATION | Role.FIXED,
+    ),
+    Flag(
+        "--device",
+        "auto: the GPU if there is one",
+        "auto",
+        choices=("auto", "cpu", "cuda"),
+        roles=Role.EVALUATION,
+    ),
+    Flag("--gpu_id --gpu", "index of the GPU", 0, int, roles=Role.EVALUATION),
+]
+NETWORK = [
+    Flag("--model", choices("models"), type=model_name),
+    Flag("--features", choices("features"), "logmel"),
+    Flag("--encoder_type --encoder", choices("pooling"), "SAP"),
+    Flag("--nOut", "embedding size D", 512, at_least(1)),
+    Flag(
+        "--input_scale",
+        "factor on the waveform; 32768 for model files that voxceleb_trainer wrote before 2021-04-24",
+        1.0,
+        float,
+    ),
+    Flag("--trainfunc", choices("loss")),
+]
+DATA = [
+    Flag("--train_list", "lines of `speaker path`", "data/train_list.txt", roles=Role.EVALUATION),
+    Flag(
+        "--exclude",
+        "file of paths to leave out, as dataprep.py --check writes it",
+        "",
+        roles=Role.EVALUATION,
+    ),
+    Flag(
+        "--train_path",
+        "folder or pack of the recordings of --train_list",
+        "data/voxceleb2/dev/wav",
+        roles=Role.EVALUATION,
+    ),
+    Flag(
+        "--nClasses",
+        "number of classes of a softmax loss; default: the speakers of --train_list",
+        type=at_least(1),
+        roles=Role.FIXED,
+    ),
+    Flag("--nSpeakers", "old name of --nPerSpeaker or --nClasses", type=int),
+    Flag("--max_frames", "length of a training crop, in frames of 10 ms", 200, int, roles=Role.FIXED),
+    Flag("--batch_size", "speakers of a batch, all different", 200, at_least(1), roles=Role.FIXED),
+    Flag(
+        "--nPerSpeaker",
+        "utterances of each speaker in a batch; default: what the loss needs",
+        type=int,
+        roles=Role.FIXED,
+    ),
+    Flag(
+        "--max_seg_per_spk",
+        "most utterances of a speaker in an epoch",
+        500,
+        at_least(1),
+        roles=Role.FIXED,
+    ),
+    Flag("--sampler", choices("sampler"), "random"),
+    Flag(
+        "--nDataLoaderThread",
+        "worker processes that read audio",
+        min(5, os.cpu_count() or 1),
+        at_least(0),
+        roles=Role.EVALUATION,
+    ),
+    Flag("--profile", "after 50 steps, print where the time goes and what would help", False, bool),
+    Flag(
+        "--skip_bad_audio",
+        "leave out recordings that can't be used instead of stopping",
+        False,
+        bool,
+        roles=Role.EVALUATION,
+    ),
+]
+AUGMENTATION = [
+    Flag("--augment", "augment the crops as --augment_chain says", False, bool, roles=Role.FIXED),
+    Flag(
+        "--augment_chain",
+        "stages in their order; each applies at most one of its choices, with the given probability; + "
+        f"combines kinds. Kinds: {', '.join(AUGMENTATIONS)}. Example: 'speed:2/3 reverb:0.5 "
+        "noise:0.3|babble+music:0.3 band+mulaw:0.1'",
+        "reverb:0.2|music:0.2|babble:0.2|noise:0.2",
+        roles=Role.FIXED,
+        augmentations=AUGMENTATIONS,
+    ),
+    Flag(
+        "--musan_path",
+        "folder with noise, music and speech in it, or a pack; default: data/musan, or data/musan_split",
+    ),
+    Flag("--rir_path", "folder or pack of room impulse responses", "data/RIRS_NOISES/simulated_rirs"),
+    *(
+        Flag(
+            f"--snr_{kind}",
+            f"range of the signal-to-noise ratio of {kind}, dB",
+            snr_db,
+            numbers,
+            metavar="LOW,HIGH",
+            roles=Role.FIXED,
+            augmentations=(kind,),
+        )
+        for kind, snr_db in (("noise", (0.0, 15.0)), ("music", (5.0, 15.0)), ("babble", (13.0, 20.0)))
+    ),
+    Flag(
+        "--babble_voices",
+        "number of voices of babble",
+        (3.0, 7.0),
+        numbers,
+        metavar="LOW,HIGH",
+        roles=Role.FIXED,
+        augmentations=("babble",),
+    ),
+    Flag(
+        "--gain_db",
+        "change of level by gain, dB",
+        (-10.0, 10.0),
+        numbers,
+        metavar="LOW,HIGH",
+        roles=Role.FIXED,
+        augmentations=("gain",),
+    ),
+    Flag(
+        "--speeds",
+        "factors of speed",
+        (0.9, 1.1),
+        numbers,
+        metavar="A,B,...",
+        roles=Role.FIXED,
+        augmentations=("speed",),
+    ),
+    Flag(
+        "--speed_classes",
+        "train a speaker at another speed as another speaker",
+        True,
+        bool,
+        roles=Role.FIXED,
+        augmentations=("speed",),
+    ),
+    *(
+        Flag(
+            f"--mask_{dimension}",
+            f"SpecAugment: most {dimension} that are masked, also without --augment",
+            0,
+            at_least(0),
+            roles=Role.FIXED,
+        )
+        for dimension in ("bands", "frames")
+    ),
+]
+SCHEDULE = [
+    Flag("--max_epoch", "passes over the training data", 500, at_least(1)),
+    Flag("--test_interval", "epochs between tests and saved models", 10, at_least(1)),
+    Flag(
+        "--save_interval", "minutes between saved states; 0: only after epochs", 10.0, within(0.0, math.inf)
+    ),
+    Flag("--test_at_start", "also test the untrained network", False, bool),
+    Flag("--early_stopping", "stop after --es_patience tests without a lower EER", False, bool),
+    Flag("--es_patience", "tests without a lower EER until the run stops", 15, at_least(1)),
+    Flag("--tensorboard", "write curves of loss, EER, learning rate and speed for TensorBoard", False, bool),
+    Flag(
+        "--precision",
+        "of the network in training, but for front end, margins and losses; auto: bf16 on CPUs that "
+        "multiply in it, else fp32",
+        "auto",
+        choices=("auto", *PRECISIONS),
+        roles=Role.FIXED,
+    ),
+    Flag("--mixedprec", "the same as --precision fp16", False, bool),
+    Flag("--optimizer", choices("optimizer"), "adam"),
+    Flag("--scheduler", choices("scheduler"), "steplr"),
+    Flag(
+        "--accumulate",
+        "batches whose gradients are summed for one optimizer step",
+        1,
+        at_least(1),
+        roles=Role.FIXED,
+    ),
+    Flag("--clip_norm", "largest gradient norm; 0: no limit", 0.0, within(0.0, math.inf), roles=Role.FIXED),
+    Flag(
+        "--ema_decay",
+        "test and save an exponential moving average of the weights with this decay, such as 0.999; 0: the "
+        "weights themselves",
+        0.0,
+        within(0.0, 1.0),
+        roles=Role.FIXED,
+    ),
+    Flag(
+        "--average_last",
+        "number of last saved models to average into average.model at the end; 0: none",
+        0,
+        at_least(0),
+    ),
+    Flag(
+        "--nonfinite_patience",
+        "steps in a row with infinite or NaN gradients, each left out, until training goes back to the "
+        "last state at half the learning rate",
+        20,
+        at_least(1),
+    ),
+]
+EVALUATION = [
+    Flag(
+        "--test_list",
+        'lines of `label enrol test`; several lists are embedded together, the first one decides; "": none',
+        ["data/veri_test.txt"],
+        nargs="+",
+        metavar="LIST",
+        roles=Role.EVALUATION | Role.TRIALS,
+    ),
+    Flag(
+        "--test_path",
+        "folder or pack of the recordings of --test_list",
+        "data/voxceleb1/test/wav",
+        roles=Role.EVALUATION,
+    ),
+    Flag(
+        "--enrol_list",
+        "lines of `model path path ...`: enrolments of several recordings, averaged",
+        "",
+        roles=Role.EVALUATION | Role.TRIALS,
+    ),
+    Flag(
+        "--reuse_embeddings",
+        "with --eval: keep the embeddings in result/embeddings for later runs",
+        True,
+        bool,
+        roles=Role.EVALUATION,
+    ),
+    Flag(
+        "--eval_frames",
+        "length of a crop, in frames of 10 ms; 0: the whole recording",
+        300,
+        int,
+        roles=Role.EVALUATION | Role.SCORING,
+    ),
+    Flag(
+        "--num_eval",
+        "crops of each recording, evenly spaced",
+        10,
+        at_least(1),
+        roles=Role.EVALUATION | Role.SCORING,
+    ),
+    Flag("--scoring", choices("scoring"), "cosine", roles=Role.EVALUATION | Role.SCORING),
+    Flag("--score_norm", choices("normalization"), "none", roles=Role.EVALUATION | Role.COHORT),
+    Flag(
+        "--subtract_mean",
+        "subtract the cohort's mean from all embeddings",
+        False,
+        bool,
+        roles=Role.EVALUATION | Role.COHORT,
+    ),
+    Flag(
+        "--cohort",
+        "cohort file that --prepare or --eval wrote, not a list",
+        "",
+        roles=Role.EVALUATION | Role.COHORT,
+    ),
+    Flag(
+        "--cohort_list",
+        "list of the cohort's recordings; default: --train_list",
+        "",
+        roles=Role.EVALUATION | Role.COHORT,
+    ),
+    Flag(
+        "--cohort_path",
+        "folder or pack of the recordings of --cohort_list; default: --train_path",
+        "",
+        roles=Role.EVALUATION | Role.COHORT,
+    ),
+    Flag(
+        "--cohort_entries",
+        "speakers: the mean embedding of each; utterances: all embeddings",
+        "speakers",
+        choices=("speakers", "utterances"),
+        roles=Role.EVALUATION | Role.COHORT,
+    ),
+    Flag(
+        "--cohort_utterances",
+        "recordings of each speaker, the first ones of the list",
+        10,
+        at_least(1),
+        roles=Role.EVALUATION | Role.COHORT,
+    ),
+    Flag(
+        "--dcf_p_target",
+        "prior of minDCF; figures for 0.01 are always given too",
+        0.05,
+        float,
+        roles=Role.EVALUATION,
+    ),
+    Flag("--dcf_c_miss", "cost of a miss", 1.0, float, roles=Role.EVALUATION),
+    Flag("--dcf_c_fa", "cost of a false alarm", 1.0, float, roles=Role.EVALUATION),
+    Flag(
+        "--calibrate",
+        "with --eval: also write log-likelihood ratios, calibrated on the trials of other speakers",
+        False,
+        bool,
+        roles=Role.EVALUATION,
+    ),
+    Flag(
+        "--report",
+        "with --eval: also write det.png and report.html",
+        True,
+        bool,
+        roles=Role.EVALUATION,
+    ),
+    Flag("--prior", "probability of a target trial, for --test", 0.5, float, roles=Role.EVALUATION),
+]
+PROCESSES = [
+    Flag(
+        "--distributed",
+        "one process for each GPU of this machine; several machines: torchrun (docs/scaling.md). "
+        "--batch_size is that of all processes together",
+        False,
+        bool,
+        roles=Role.EVALUATION,
+    ),
+    Flag("--nproc", "processes of --distributed; 0: one for each GPU", 0, at_least(0), roles=Role.EVALUATION),
+    Flag(
+        "--port",
+        "TCP port where the processes of --distributed meet; 0: any free one",
+        0,
+        port,
+        roles=Role.EVALUATION,
+    ),
+    Flag(
+        "--rank_timeout",
+        "seconds that a step waits for another process before the command ends; frozen ones: sooner",
+        120.0,
+        within(1.0, math.inf),
+        roles=Role.EVALUATION,
+    ),
+    Flag(
+        "--gather_negatives",
+        "losses that compare the utterances of a batch see those of all processes",
+        True,
+        bool,
+        roles=Role.FIXED,
+    ),
+    Flag("--sync_bn", "batch norm over the batch of all processes", False, bool, roles=Role.FIXED),
+    Flag("--shard_head", "split the classes of a softmax loss over the processes", False, bool),
+    Flag(
+        "--threads",
+        "threads on the CPU; auto: the cores of this process",
+        0,
+        threads,
+        metavar="N|auto",
+        roles=Role.EVALUATION,
+    ),
+    Flag("--compile", "compile the network for training: slower to start, then faster", False, bool),
+]
+GROUPS = {
+    "command": COMMAND,
+    "network": NETWORK,
+    "training data": DATA,
+    "augmentation of the training data": AUGMENTATION,
+    "training": SCHEDULE,
+    "evaluation": EVALUATION,
+    "processes and memory": PROCESSES,
+}
+FLAGS = [flag for flags in GROUPS.values() for flag in flags]
+# What other programs call the flags (docs/migrating.md).
 SPELLINGS = {
     # TaoRuijie's ECAPA-TDNN
     "num_frames": "max_frames",
@@ -53,324 +547,25 @@ SPELLINGS = {
     "gpu-id": "gpu_id",
     "resume": "initial_model",
 }
-MODELS = {"VGGVox40": "VGGVox", "ECAPA_TDNN": "ECAPA"}  # other names of models
 
 
-def network_flags(parser: Parser) -> None:
-    """Add the options that decide what the network computes."""
-    group = parser.add_argument_group("network")
-    group.add_argument("--model", type=lambda name: MODELS.get(name, name), help=options.choices("models"))
-    group.add_argument("--features", default="logmel", help=options.choices("features"))
-    group.add_argument("--encoder_type", "--encoder", default="SAP", help=options.choices("pooling"))
-    group.add_argument("--nOut", type=at_least(1), default=512, help="embedding size D")
-    group.add_argument(
-        "--input_scale",
-        type=float,
-        default=1.0,
-        help="factor on the waveform; 32768 for files that voxceleb_trainer made before 2021-04-24",
-    )
-    group.add_argument("--trainfunc", help=options.choices("loss"))
+def names_of(roles: Role) -> list[str]:
+    """Roles -> the options whose flags have one of them."""
+    return [flag.option for flag in FLAGS if flag.roles & roles]
 
 
-def evaluation_flags(parser: Parser) -> None:
-    """Add the options that decide how a trial list is scored."""
-    group = parser.add_argument_group("evaluation")
-    group.add_argument(
-        "--test_list",
-        nargs="+",
-        default=["data/veri_test.txt"],
-        metavar="LIST",
-        help='lines of `label enrol test`; several lists are embedded at once, the first decides; "": none',
-    )
-    group.add_argument("--test_path", default="data/voxceleb1/test/wav", help="where their paths start")
-    group.add_argument(
-        "--enrol_list",
-        default="",
-        help="lines of `model path path ...`: enrolments of several files, averaged",
-    )
-    group.add_argument(
-        "--reuse_embeddings", **BOOLEAN, default=True, help="with --eval: keep them in result/embeddings"
-    )
-    group.add_argument("--eval_frames", type=int, default=300, help="crop, frames of 10 ms; 0 = whole file")
-    group.add_argument("--num_eval", type=at_least(1), default=10, help="crops, spread evenly over each file")
-    group.add_argument("--scoring", default="cosine", help=options.choices("scoring"))
-    group.add_argument("--score_norm", default="none", help=options.choices("normalization"))
-    group.add_argument(
-        "--subtract_mean", **BOOLEAN, default=False, help="take the cohort's mean off all embeddings"
-    )
-    group.add_argument("--cohort", default="", help="the cohort's file, from --prepare or --eval, not a list")
-    group.add_argument("--cohort_list", default="", help="whom --score_norm goes by; default: --train_list")
-    group.add_argument("--cohort_path", default="", help="where its paths start; default: --train_path")
-    group.add_argument(
-        "--cohort_entries", default="speakers", choices=("speakers", "utterances"), help="means, or all"
-    )
-    group.add_argument("--cohort_utterances", type=at_least(1), default=10, help="of each speaker, the first")
-    group.add_argument(
-        "--dcf_p_target", type=float, default=0.05, help="prior of minDCF; 0.01 comes beside it"
-    )
-    group.add_argument("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
-    group.add_argument("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")
-    group.add_argument(
-        "--calibrate",
-        **BOOLEAN,
-        default=False,
-        help="with --eval: also log-likelihood ratios, each by a calibration on other speakers' trials",
-    )
-    group.add_argument(
-        "--report", **BOOLEAN, default=True, help="with --eval: det.png and report.html beside the scores"
-    )
-    group.add_argument("--prior", type=float, default=0.5, help="of the same speaker, for --test")
-
-
-def training_flags(description: str, add_help: bool) -> Parser:
-    """The options of training and evaluation; those of the chosen plug-ins are added by resolve."""
+def training_parser(description: str, add_help: bool) -> Parser:
+    """The flags of trainSpeakerNet.py; `resolve` adds those of the chosen plug-ins."""
     parser = Parser(description, add_help, SPELLINGS)
-    group = parser.add_argument_group("what to do")
-    group.add_argument("--config", help="YAML file of `option: value` lines; the command line wins over it")
-    group.add_argument("--eval", **BOOLEAN, default=False, help="score --test_list, don't train")
-    group.add_argument(
-        "--prepare", **BOOLEAN, default=False, help="make the file of a cohort for --cohort, don't train"
-    )
-    group.add_argument(
-        "--test",
-        **BOOLEAN,
-        default=False,
-        help="decide on --test_list by what tuneThreshold.py --store put into the model file, don't train",
-    )
-    group.add_argument(
-        "--initial_model",
-        default="",
-        help="model file to score with or to train on from, also of the ancestors; --eval takes the best one "
-        "of --save_path by default",
-    )
-    group.add_argument(
-        "--allow_partial", **BOOLEAN, default=False, help="train on from what fits of --initial_model"
-    )
-    group.add_argument("--save_path", default="exps/exp1", help="run folder; the same command resumes it")
-    group.add_argument(
-        "--seed", type=at_least(0), default=10, help="decides every draw: weights, batches, crops"
-    )
-    group.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: GPU if any")
-    group.add_argument("--gpu_id", "--gpu", type=int, default=0, help="which GPU")
-    network_flags(parser)
-    _data_flags(parser)
-    _augmentation_flags(parser)
-    _schedule_flags(parser)
-    evaluation_flags(parser)
-    _process_flags(parser)
+    for title, flags in GROUPS.items():
+        parser.add_flags(title, flags)
     return parser
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """Type of a flag: a whole number that isn't below."""
-
-    def whole(text: str) -> int:
-        number = int(text)
-        if number < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {number}")
-        return number
-
-    whole.__name__ = "int"  # what argparse calls it where the text is no number
-    return whole
-
-
-def within(low: float, high: float) -> Callable[[str], float]:
-    """Type of a flag: a number in [low, high)."""
-
-    def number(text: str) -> float:
-        value = float(text)
-        if not low <= value < high:
-            raise argparse.ArgumentTypeError(f"must lie in [{low:g}, {high:g}), got {text}")
-        return value
-
-    number.__name__ = "float"
-    return number
-
-
-def _process_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("processes and memory")
-    group.add_argument(
-        "--distributed",
-        **BOOLEAN,
-        default=False,
-        help="one process for each GPU of this machine; across machines, and on any: torchrun "
-        "(docs/scaling.md). --batch_size is that of all together",
-    )
-    group.add_argument("--nproc", type=at_least(0), default=0, help="processes of --distributed; 0: the GPUs")
-    group.add_argument("--port", type=port, default=0, help="where they find one another; 0: any free")
-    group.add_argument(
-        "--rank_timeout",
-        type=within(1.0, math.inf),
-        default=120.0,
-        help="seconds that a step waits for another process before all end; frozen ones are found sooner",
-    )
-    group.add_argument(
-        "--gather_negatives",
-        **BOOLEAN,
-        default=True,
-        help="losses that compare the batch's utterances see those of all processes",
-    )
-    group.add_argument(
-        "--sync_bn", **BOOLEAN, default=False, help="batch norm over the batch of all processes"
-    )
-    group.add_argument(
-        "--shard_head",
-        **BOOLEAN,
-        default=False,
-        help="split the classes of a softmax loss over the processes: for many speakers",
-    )
-    group.add_argument(
-        "--threads",
-        type=threads,
-        default=0,
-        metavar="N|auto",
-        help="of the CPU; auto: this process's cores",
-    )
-    group.add_argument(
-        "--compile",
-        **BOOLEAN,
-        default=False,
-        help="compile the network for training: a minute at the start, then faster steps",
-    )
-
-
-def threads(text: str) -> int:
-    """`auto` -> 0, else the number."""
-    if text != "auto" and not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number or auto, got {text!r}")
-    return 0 if text == "auto" else at_least(1)(text)
-
-
-def port(text: str) -> int:
-    """A TCP port, or 0."""
-    number = at_least(0)(text)
-    if number > 65535:
-        raise argparse.ArgumentTypeError(f"must be at most 65535, got {number}")
-    return number
-
-
-def _data_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("training data")
-    group.add_argument("--train_list", default="data/train_list.txt", help="lines of `speaker path`")
-    group.add_argument("--exclude", default="", help="file of paths to leave out, from dataprep.py --check")
-    group.add_argument("--train_path", default="data/voxceleb2/dev/wav", help="where its paths start")
-    group.add_argument(
-        "--nClasses", type=at_least(1), help="speakers of a softmax loss; default: as many as listed"
-    )
-    group.add_argument("--nSpeakers", type=int, help="old name of --nPerSpeaker or --nClasses")
-    group.add_argument("--max_frames", type=int, default=200, help="training crop, in frames of 10 ms")
-    group.add_argument(
-        "--batch_size", type=at_least(1), default=200, help="speakers in a batch, all different"
-    )
-    group.add_argument("--nPerSpeaker", type=int, help="utterances of each; default: what the loss needs")
-    group.add_argument("--max_seg_per_spk", type=at_least(1), default=500, help="most of a speaker an epoch")
-    group.add_argument("--sampler", default="random", help=options.choices("sampler"))
-    workers = min(5, os.cpu_count() or 1)
-    group.add_argument(
-        "--nDataLoaderThread", type=at_least(0), default=workers, help="processes that read audio"
-    )
-    group.add_argument(
-        "--profile",
-        **BOOLEAN,
-        default=False,
-        help="say after 50 steps where the time goes and what to change",
-    )
-    group.add_argument("--skip_bad_audio", **BOOLEAN, default=False, help="go on without unusable files")
-
-
-def numbers(text: str) -> tuple[float, ...]:
-    """`0,15` -> (0.0, 15.0)."""
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers with commas, got {text!r}") from None
-
-
-def _augmentation_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("augmentation of the training data")
-    group.add_argument("--augment", **BOOLEAN, default=False, help="do what --augment_chain says")
-    group.add_argument(
-        "--augment_chain",
-        default="reverb:0.2|music:0.2|babble:0.2|noise:0.2",
-        help="stages in order, one of each stage's choices with these probabilities; + does several. Kinds: "
-        f"{', '.join(AUGMENTATIONS)}. 'speed:2/3 reverb:0.5 noise:0.3|babble+music:0.3 band+mulaw:0.1'",
-    )
-    group.add_argument("--musan_path", help="folders noise, music, speech; default: data/musan, or ..._split")
-    group.add_argument("--rir_path", default="data/RIRS_NOISES/simulated_rirs", help="room responses")
-    for name, snr in {"noise": (0.0, 15.0), "music": (5.0, 15.0), "babble": (13.0, 20.0)}.items():
-        group.add_argument(f"--snr_{name}", type=numbers, default=snr, metavar="LOW,HIGH", help="dB")
-    group.add_argument("--babble_voices", type=numbers, default=(3.0, 7.0), metavar="LOW,HIGH", help="voices")
-    group.add_argument("--gain_db", type=numbers, default=(-10.0, 10.0), metavar="LOW,HIGH", help="of gain")
-    group.add_argument("--speeds", type=numbers, default=(0.9, 1.1), metavar="A,B,...", help="of speed")
-    group.add_argument(
-        "--speed_classes", **BOOLEAN, default=True, help="a speaker at another speed is another speaker"
-    )
-    for name in ("bands", "frames"):
-        group.add_argument(
-            f"--mask_{name}",
-            type=at_least(0),
-            default=0,
-            help=f"SpecAugment: mask up to so many {name}, also alone",
-        )
-
-
-def _schedule_flags(parser: Parser) -> None:
-    group = parser.add_argument_group("training")
-    group.add_argument("--max_epoch", type=at_least(1), default=500, help="passes over the training data")
-    group.add_argument(
-        "--test_interval", type=at_least(1), default=10, help="epochs between tests and saved models"
-    )
-    group.add_argument(
-        "--save_interval",
-        type=within(0.0, math.inf),
-        default=10.0,
-        help="minutes between saved states; 0: after epochs only",
-    )
-    group.add_argument("--test_at_start", **BOOLEAN, default=False, help="also test the untrained network")
-    group.add_argument(
-        "--early_stopping",
-        **BOOLEAN,
-        default=False,
-        help="stop when --es_patience tests brought no better EER",
-    )
-    group.add_argument(
-        "--es_patience", type=at_least(1), default=15, help="tests without a better EER to wait for"
-    )
-    group.add_argument(
-        "--tensorboard", **BOOLEAN, default=False, help="write curves of loss, EER, rate and speed for it"
-    )
-    group.add_argument(
-        "--precision",
-        choices=("auto", *runtime.Precision.NAMES),
-        default="auto",
-        help="of the network in training, not of front end, margins and losses; auto: bf16 on CPUs that have "
-        "it, else fp32",
-    )
-    group.add_argument("--mixedprec", **BOOLEAN, default=False, help="the same as --precision fp16")
-    group.add_argument("--optimizer", default="adam", help=options.choices("optimizer"))
-    group.add_argument("--scheduler", default="steplr", help=options.choices("scheduler"))
-    group.add_argument(
-        "--accumulate", type=at_least(1), default=1, help="batches whose gradients make one optimizer step"
-    )
-    group.add_argument(
-        "--clip_norm", type=within(0.0, math.inf), default=0.0, help="largest gradient norm; 0: any"
-    )
-    group.add_argument(
-        "--ema_decay",
-        type=within(0.0, 1.0),
-        default=0.0,
-        help="test and keep an exponential moving average of the weights, such as 0.999; 0: the weights",
-    )
-    group.add_argument(
-        "--average_last",
-        type=at_least(0),
-        default=0,
-        help="at the end also make average.model of so many last models",
-    )
-    group.add_argument(
-        "--nonfinite_patience",
-        type=at_least(1),
-        default=20,
-        help="steps in a row with infinite or NaN gradients, each left out, until the last state is taken up "
-        "again at half the rate",
-    )
+def network_parser(description: str, add_help: bool) -> Parser:
+    """The flags that decide what a network computes and how it is evaluated."""
+    parser = Parser(description, add_help, SPELLINGS)
+    parser.add_flags("command", [CONFIG])
+    parser.add_flags("network", NETWORK)
+    parser.add_flags("evaluation", EVALUATION)
+    return parser

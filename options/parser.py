@@ -1,23 +1,45 @@
-"""The argument parser of the commands: one-line errors, old spellings, nearest names."""
+"""The argument parser of the commands: errors of one line, older spellings, nearest names."""
 
 import argparse
 import difflib
 import sys
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from options.flags import Flag
+
+
+def boolean(text: str) -> bool:
+    """True, 1, yes, on and their opposites -> bool."""
+    words = {"true": True, "1": True, "yes": True, "on": True}
+    words |= {"false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"expected True or False, got {text!r}")
+    return words[text.lower()]
+
+
+# The settings of a boolean flag, which may also stand alone: --flag, --flag True, --flag=False.
+BOOLEAN: dict[str, Any] = {"type": boolean, "nargs": "?", "const": True, "metavar": "True|False"}
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A name that isn't known -> the known ones that look like it, for an error."""
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    return f"unknown; did you mean {' or '.join(close)}?" if close else "unknown"
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults where there are any and leaves the lines of a description as they are."""
+    """Shows defaults that say something, and keeps the lines of a description as they are."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, "") else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser without abbreviations whose errors are ValueErrors of one line.
+    """An ArgumentParser without abbreviations, whose errors are ValueErrors of one line.
 
-    Spellings that other programs had for a flag are translated: old name -> flag, without the dashes.
+    Spellings that other programs use for a flag are translated: their name -> ours, both without dashes.
     """
 
     def __init__(
@@ -47,6 +69,24 @@ class Parser(argparse.ArgumentParser):
             return token
         return f"--{self.spellings[flag]}{equals}{value}"
 
+    def add_flags(self, title: str, flags: Iterable["Flag"]) -> None:
+        """Add declared flags as a group of the help."""
+        group = self.add_argument_group(title)
+        for flag in flags:
+            names = flag.names.split()
+            if flag.type is bool:
+                group.add_argument(*names, **BOOLEAN, default=flag.default, help=flag.help)
+            else:
+                group.add_argument(
+                    *names,
+                    type=flag.type,
+                    default=flag.default,
+                    choices=flag.choices,
+                    nargs=flag.nargs,
+                    metavar=flag.metavar,
+                    help=flag.help,
+                )
+
     def flags(self) -> list[str]:
         """Every spelling that the parser knows, without the dashes."""
         return [text.lstrip("-") for text in self._option_string_actions]
@@ -56,21 +96,4 @@ class Parser(argparse.ArgumentParser):
         if not token.startswith("-"):
             raise ValueError(f"unexpected argument {token!r}")
         flag = token.lstrip("-").partition("=")[0]
-        raise ValueError(f"--{flag}: {_nearest(flag, [*self.flags(), *others])}")
-
-
-def boolean(text: str) -> bool:
-    """True, 1, yes, on and their opposites -> bool; for flags that also stand bare."""
-    words = {"true": True, "1": True, "yes": True, "on": True}
-    words |= {"false": False, "0": False, "no": False, "off": False}
-    if text.lower() not in words:
-        raise argparse.ArgumentTypeError(f"expected True or False, got {text!r}")
-    return words[text.lower()]
-
-
-BOOLEAN: dict[str, Any] = {"type": boolean, "nargs": "?", "const": True, "metavar": "True|False"}
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
-    return f"unknown; did you mean {' or '.join(close)}?" if close else "unknown"
+        raise ValueError(f"--{flag}: {nearest(flag, [*self.flags(), *others])}")

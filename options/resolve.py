@@ -1,73 +1,74 @@
-"""Command line, config file and model file -> the value of every option."""
+"""Command line, config file and model file -> the value of every option.
+
+Values resolve in this order, the later having priority: the plug-in's default, the model's DEFAULTS, the
+options stored in a model file, the --config file, the command line.
+"""
 
 import argparse
 import importlib
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import yaml
 
+from options.flags import Role, names_of
 from options.parser import BOOLEAN, Parser
-from options.plugins import KINDS, available, plugin, plugin_options
+from options.plugins import KINDS, TESTING_KINDS, available, network_options, plugin, plugin_options
 
 UNSET = object()
 
 
-def _add_plugin_options(parser: Parser, kind: str, name: str) -> None:
-    """Add a group with the options of one plug-in; those that a group before it has are shared."""
-    factory = plugin(kind, name)
-    doc = (inspect.getmodule(factory).__doc__ or "").partition("\n")[0]
-    group = parser.add_argument_group(f"{kind}/{name}.py", doc.replace("%", "%%"))
-    hints = typing.get_type_hints(
-        factory.__init__ if inspect.isclass(factory) else factory, include_extras=True
-    )
-    for option, parameter in plugin_options(factory).items():
-        if option in parser.flags():
-            continue
-        annotated = hints[option]
-        base, *notes = typing.get_args(annotated) if hasattr(annotated, "__metadata__") else [annotated]
-        settings: dict[str, Any] = {"type": base}
-        if base is bool:
-            settings = dict(BOOLEAN)
-        elif typing.get_origin(base) is Literal:
-            settings = {"choices": typing.get_args(base)}
-        help_text = str(notes[0] if notes else option).replace("%", "%%")
-        group.add_argument(f"--{option}", default=parameter.default, help=help_text, **settings)
+class Options(Mapping[str, Any]):
+    """Resolved options: a read-only mapping whose values are attributes too."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"options can't be changed; `replaced({name}=...)` returns others")
+
+    def __getattr__(
+        self, name: str
+    ) -> Any:  # called for names that aren't there; mypy learns that others are
+        raise AttributeError(f"no option {name}")
+
+    def __getitem__(self, name: str) -> Any:
+        return self.__dict__[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dict__)
+
+    def __len__(self) -> int:
+        return len(self.__dict__)
+
+    def replaced(self, **changes: Any) -> "Options":
+        """The same options, some of them with other values."""
+        return Options(self.__dict__ | changes)
+
+    def without(self, *names: str) -> "Options":
+        """The other options."""
+        return Options({name: value for name, value in self.items() if name not in names})
 
 
-def _unused_options(chosen: dict[str, str]) -> dict[str, str]:
-    """Options that only choices other than these have -> the kind they belong to."""
-    return {
-        option: kind
-        for kind in chosen
-        for name in available(kind)
-        if name != chosen[kind]
-        for option in plugin_options(plugin(kind, name))
-    }
+class Resolved(NamedTuple):
+    """Every option's value, the names of those that the user gave, and warnings for the user."""
+
+    options: Options
+    given: frozenset[str]
+    warnings: tuple[str, ...] = ()
+
+    def warn(self, *warnings: str) -> "Resolved":
+        """The same with more warnings."""
+        return self._replace(warnings=self.warnings + warnings)
 
 
-def _unused(rest: list[str], parser: Parser, chosen: dict[str, str]) -> list[str]:
-    """Tokens that the parser left -> a warning for each option of a plug-in that wasn't chosen.
-
-    Raises:
-        ValueError: a flag that no plug-in has either.
-    """
-    others = _unused_options(chosen)
-    sieve = Parser(None, add_help=False)
-    for option in others:
-        sieve.add_argument(f"--{option}", nargs="?", default=UNSET)
-    found, unknown = sieve.parse_known_args(rest)
-    if unknown:
-        parser.refuse(unknown[0], others)
-    flags = {option: KINDS[kind].flag for option, kind in others.items()}
-    return [
-        f"--{option} has no effect with --{flags[option]} {chosen[others[option]]}"
-        for option in others
-        if getattr(found, option) is not UNSET and chosen[others[option]]
-    ]
+def fixed_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The resolved options that a resumed run can't change."""
+    kinds = [kind for kind in KINDS if kind not in TESTING_KINDS]
+    return network_options(options, kinds) | {name: options[name] for name in names_of(Role.FIXED)}
 
 
 def config_tokens(path: str) -> list[str]:
@@ -88,7 +89,7 @@ def config_tokens(path: str) -> list[str]:
 
 
 def _tokens(key: str, value: Any) -> list[str]:
-    """`key: value` -> its tokens; a list of numbers is one, `1,2`, of words each is one."""
+    """`key: value` -> its tokens; a list of numbers is one token, `1,2`, in a list of words each is one."""
     if not isinstance(value, list):
         return [f"--{key}={value}"]
     if any(isinstance(part, str) for part in value):
@@ -96,73 +97,116 @@ def _tokens(key: str, value: Any) -> list[str]:
     return [f"--{key}={','.join(map(str, value))}"]
 
 
-class Resolved(NamedTuple):
-    """What `resolve` finds: every option's value, those the user gave, and what to tell the user."""
-
-    args: argparse.Namespace
-    given: set[str]
-    warnings: list[str]
-
-
-def _parse(
-    parser: Parser, sources: dict[str, list[str]], preset: dict[str, Any]
-) -> tuple[argparse.Namespace, dict[str, list[str]]]:
-    """Parse one source of tokens after the other -> values, and for each source what was left."""
-    args, rest = argparse.Namespace(**preset), {}
-    for source, tokens in sources.items():
-        try:
-            _, rest[source] = parser.parse_known_args(tokens, args)
-        except ValueError as error:
-            raise ValueError(f"{source}{error}") from None
-    return args, rest
-
-
 def resolve(
-    core: Callable[[bool], Parser], argv: list[str], stored: dict[str, Any] | None = None
+    make_parser: Callable[[bool], Parser], argv: list[str], stored: Mapping[str, Any] | None = None
 ) -> Resolved:
     """Command line -> every option of the command and of the plug-ins that it chooses.
 
     Args:
-        core: called with add_help, makes a parser with the command's own flags, --config and the
-            flags of KINDS among them.
+        make_parser: called with add_help, returns a parser with the flags of the command, --config and
+        those of KINDS among them.
         argv: the tokens after the command's name.
-        stored: options out of a model file; they rank below the config file and the command line.
+        stored: options from a model file; the config file and the command line have priority over them.
     """
-    path = core(False).parse_known_args(argv)[0].config
+    path = make_parser(False).parse_known_args(argv)[0].config
     sources = ({f"--config {path}: ": config_tokens(path)} if path else {}) | {"": argv}
     defaults = dict(stored or {})
-    model = _parse(core(False), sources, defaults)[0].model
+    model = _parse(make_parser(False), sources, defaults)[0].model
     if model:
         plugin("models", model)
         defaults = importlib.import_module(f"models.{model}").DEFAULTS | defaults
-    names = _parse(core(False), sources, defaults)[0]
+    names = _parse(make_parser(False), sources, defaults)[0]
     chosen = {kind: getattr(names, flag) for kind, (flag, _) in KINDS.items() if hasattr(names, flag)}
 
-    parser = core(True)
+    parser = make_parser(True)
     for kind, name in chosen.items():
         if name:
             _add_plugin_options(parser, kind, name)
     known = [action.dest for action in parser._actions if action.dest != "help"]
     parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
-    args, rest = _parse(parser, sources, dict.fromkeys(known, UNSET))
-    given = {name for name in known if getattr(args, name) is not UNSET}
-    for name in set(known) - given:
-        setattr(args, name, parser.get_default(name))
+    parsed, rest = _parse(parser, sources, dict.fromkeys(known, UNSET))
+    values = {name: value for name, value in vars(parsed).items() if value is not UNSET}
+    all_values = {name: values.get(name, parser.get_default(name)) for name in known}
+    return Resolved(Options(all_values), frozenset(values)).warn(*_unused_tokens(rest, parser, chosen))
 
-    warnings = []
-    for source, tokens in rest.items():
+
+def _parse(
+    parser: Parser, sources: dict[str, list[str]], preset: dict[str, Any]
+) -> tuple[argparse.Namespace, dict[str, list[str]]]:
+    """Parse one source of tokens after the other -> values, and the tokens of each source that remain."""
+    values, rest = argparse.Namespace(**preset), {}
+    for source, tokens in sources.items():
         try:
-            warnings += _unused(tokens, parser, chosen) if tokens else []
+            _, rest[source] = parser.parse_known_args(tokens, values)
         except ValueError as error:
             raise ValueError(f"{source}{error}") from None
-    return Resolved(args, given, warnings)
+    return values, rest
 
 
-def refuse_contradictions(resolved: Resolved, stored: dict[str, Any], source: str) -> None:
+def _add_plugin_options(parser: Parser, kind: str, name: str) -> None:
+    """Add a group with the options of one plug-in; an option of an earlier group is shared."""
+    factory = plugin(kind, name)
+    doc = (inspect.getmodule(factory).__doc__ or "").partition("\n")[0]
+    group = parser.add_argument_group(f"{kind}/{name}.py", doc.replace("%", "%%"))
+    hints = typing.get_type_hints(
+        factory.__init__ if inspect.isclass(factory) else factory, include_extras=True
+    )
+    for option, parameter in plugin_options(factory).items():
+        if option in parser.flags():
+            continue
+        annotated = hints[option]
+        base, *notes = typing.get_args(annotated) if hasattr(annotated, "__metadata__") else [annotated]
+        settings: dict[str, Any] = {"type": base}
+        if base is bool:
+            settings = BOOLEAN
+        elif typing.get_origin(base) is Literal:
+            settings = {"choices": typing.get_args(base)}
+        help_text = str(notes[0] if notes else option).replace("%", "%%")
+        group.add_argument(f"--{option}", default=parameter.default, help=help_text, **settings)
+
+
+def _unused_tokens(rest: dict[str, list[str]], parser: Parser, chosen: dict[str, str]) -> list[str]:
+    """Tokens that the parser left over -> a warning for each option of a plug-in that isn't chosen.
+
+    Raises:
+        ValueError: a flag that no plug-in has either.
+    """
+    if not any(rest.values()):
+        return []
+    kinds = _options_of_other_choices(chosen)
+    others = Parser(None, add_help=False)
+    for option in kinds:
+        others.add_argument(f"--{option}", nargs="?", default=UNSET)
+    warnings = list[str]()
+    for source, tokens in rest.items():
+        parsed, unknown = others.parse_known_args(tokens)
+        if unknown:
+            try:
+                parser.refuse(unknown[0], kinds)
+            except ValueError as error:
+                raise ValueError(f"{source}{error}") from None
+        for option, kind in kinds.items():
+            if getattr(parsed, option) is not UNSET and chosen[kind]:
+                warnings.append(f"--{option} has no effect with --{KINDS[kind].flag} {chosen[kind]}")
+    return warnings
+
+
+def _options_of_other_choices(chosen: dict[str, str]) -> dict[str, str]:
+    """Options that only choices other than these have -> the kind that they belong to."""
+    return {
+        option: kind
+        for kind in chosen
+        for name in available(kind)
+        if name != chosen[kind]
+        for option in plugin_options(plugin(kind, name))
+    }
+
+
+def refuse_contradictions(resolved: Resolved, stored: Mapping[str, Any], source: str) -> None:
     """Raises ValueError where the user gave another value than the model file holds."""
     for name in sorted(resolved.given & stored.keys()):
-        value = getattr(resolved.args, name)
+        value = resolved.options[name]
         if value != stored[name]:
             raise ValueError(
-                f"--{name} {value} contradicts {source}, which was made with {stored[name]}; leave it out"
+                f"--{name} {value} contradicts {source}, which was trained with {stored[name]}; leave it out"
             )

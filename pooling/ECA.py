@@ -1,4 +1,4 @@
-"""Channel- and context-dependent statistics (Desplanques et al. 2020, arXiv:2005.07143, eq. 1-4)."""
+"""Channel- and context-dependent statistics pooling (Desplanques et al. 2020, arXiv:2005.07143, eq. 1-4)."""
 
 from torch import Tensor, nn
 

@@ -15,7 +15,7 @@ class Pooling(nn.Module):
         channels: int,
         attention: str = "scalar",
         *,
-        heads: Annotated[int, "attention heads; each weighs its own share of the channels"] = 4,
+        heads: Annotated[int, "attention heads; each weights an equal share of the channels"] = 4,
     ) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(channels, heads, queries=1)

@@ -1,7 +1,4 @@
-"""Attention weights over time, in the forms that the models were published with.
-
-A model names the form it wants; SAP, ASP and ECA then do with the weights what they always do.
-"""
+"""Attention weights over time for SAP, ASP and ECA, in the forms that the models were published with."""
 
 from typing import NamedTuple
 
@@ -15,7 +12,7 @@ from pooling._statistics import VARIANCE_FLOOR, Bounds, moments_over_time, softm
 class ScalarAttention(nn.Module):
     """Frames (B, C, L) -> weights (B, 1, L): softmax_t(v . tanh(W x_t + b)).
 
-    Cai et al. 2018 (arXiv:1804.05160, eq. 3-4); ResNetSE34L and VGGVox.
+    Cai et al. 2018 (arXiv:1804.05160, eq. 3-4); used by ResNetSE34L and VGGVox.
     """
 
     def __init__(self, channels: int) -> None:
@@ -30,12 +27,12 @@ class ScalarAttention(nn.Module):
 
 
 class Form(NamedTuple):
-    """One published form of BottleneckAttention."""
+    """Settings of BottleneckAttention."""
 
-    hidden: int
-    context: bool  # whether mean and deviation of the utterance go in beside each frame
-    tanh: bool
-    variances: Bounds  # between which they are held
+    hidden: int  # units between the two convolutions
+    context: bool  # whether each frame is joined with the utterance's mean and deviation
+    tanh: bool  # whether a tanh precedes the second convolution
+    variances: Bounds  # of the context and of the pooled statistics
 
 
 SCALAR = "scalar"
@@ -47,7 +44,7 @@ FORMS = {
 
 
 class BottleneckAttention(nn.Module):
-    """Frames (B, C, L) -> weights (B, 1 or C, L) out of two 1x1 convolutions.
+    """Frames (B, C, L) -> weights (B, 1 or C, L) by two 1x1 convolutions.
 
     Okabe et al. 2018 (arXiv:1803.10963, eq. 3-4); with context Desplanques et al. 2020 (arXiv:2005.07143,
     eq. 1).
@@ -57,9 +54,11 @@ class BottleneckAttention(nn.Module):
         super().__init__()
         inputs = 3 * channels if form.context else channels
         layers = [nn.Conv1d(inputs, form.hidden, 1), nn.ReLU(), nn.BatchNorm1d(form.hidden)]
-        layers += [nn.Tanh()] if form.tanh else []
+        if form.tanh:
+            layers.append(nn.Tanh())
         self.layers = nn.Sequential(*layers, nn.Conv1d(form.hidden, outputs, 1))
-        self.context, self.variances = form.context, form.variances
+        self.context = form.context
+        self.variances = form.variances
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         first, *others = self.layers
@@ -69,27 +68,28 @@ class BottleneckAttention(nn.Module):
         return softmax_over_time(hidden, mask)
 
     def _with_context(self, first: nn.Conv1d, frames: Tensor, mask: Tensor | None) -> Tensor:
-        """The first convolution of each frame, the mean and the unbiased deviation, one over the other.
+        """The first convolution on each frame joined with the utterance's mean and unbiased deviation.
 
-        Mean and deviation are the same for all frames, so their share is computed once.
+        Mean and deviation are the same for all frames, so their part of the convolution is computed once.
         """
         mean, variance = moments_over_time(frames, mask)
         count = frames.shape[2] if mask is None else mask.sum(dim=1)[:, None, None]
         unbiased = variance * (1.0 + 1.0 / torch.as_tensor(count - 1).clamp(min=1))  # n / (n - 1)
         deviation = unbiased.clamp(*self.variances).sqrt()
-        own, shared = first.weight.split([frames.shape[1], 2 * frames.shape[1]], dim=1)
-        context = F.conv1d(torch.cat([mean, deviation], dim=1), shared, first.bias)
-        return F.conv1d(frames, own) + context
+        channels = frames.shape[1]
+        frame_weight, context_weight = first.weight.split([channels, 2 * channels], dim=1)
+        context = F.conv1d(torch.cat([mean, deviation], dim=1), context_weight, first.bias)  # (B, hidden, 1)
+        return F.conv1d(frames, frame_weight) + context
 
 
 def make_attention(channels: int, form: str) -> nn.Module:
-    """The attention of SAP and ASP: weights for each frame, in the form that the model asks for."""
+    """Attention of SAP and ASP: one weight per frame, or per frame and channel in the form "channelwise"."""
     if form == SCALAR:
         return ScalarAttention(channels)
     return BottleneckAttention(channels, 1 if FORMS[form].context else channels, FORMS[form])
 
 
 def make_context_attention(channels: int, form: str) -> nn.Module:
-    """The attention of ECA: weights for each frame and channel that know the whole utterance."""
-    chosen = FORMS.get(form, FORMS["ecapa"])
-    return BottleneckAttention(channels, channels, chosen if chosen.context else FORMS["ecapa"])
+    """Attention of ECA: weights per frame and channel, computed with context; form "ecapa" by default."""
+    with_context = form if form in FORMS and FORMS[form].context else "ecapa"
+    return BottleneckAttention(channels, channels, FORMS[with_context])

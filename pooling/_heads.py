@@ -1,4 +1,4 @@
-"""Attention by learned queries, each head over its own share of the channels."""
+"""Multi-head attention over time: learned queries, each head over an equal share of the channels."""
 
 import torch
 from torch import Tensor, nn
@@ -7,12 +7,12 @@ from pooling._statistics import softmax_over_time
 
 
 class MultiHeadAttention(nn.Module):
-    """Frames (B, C, L) -> weights (B, Q, H, L) of each of Q queries and H heads."""
+    """Frames (B, C, L) -> weights (B, Q, H, L) for Q queries and H heads."""
 
     def __init__(self, channels: int, heads: int, queries: int) -> None:
         super().__init__()
         if heads < 1 or channels % heads:
-            raise ValueError(f"--heads {heads}: must divide the {channels} channels that are pooled")
+            raise ValueError(f"--heads must divide the {channels} channels that are pooled, got {heads}")
         if queries < 1:
             raise ValueError(f"--queries must be at least 1, got {queries}")
         self.heads = heads

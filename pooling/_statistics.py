@@ -1,10 +1,10 @@
-"""What the poolings share: masks of padded batches, means and deviations over time."""
+"""Statistics over time that the poolings share; a mask (B, L) is True on the frames that count."""
 
 import torch
 from torch import Tensor
 
-VARIANCE_FLOOR = 1e-5  # keeps the square root's gradient finite where the frames do not vary
-Bounds = tuple[float, float | None]
+VARIANCE_FLOOR = 1e-5  # keeps the gradient of the square root finite where all frames are equal
+Bounds = tuple[float, float | None]  # least and greatest variance
 
 
 def softmax_over_time(scores: Tensor, mask: Tensor | None) -> Tensor:
@@ -35,11 +35,11 @@ def weighted_mean_and_deviation(
 ) -> Tensor:
     """Frames (B, C, L), weights (B, 1 or C, L) -> means, then standard deviations (B, 2C).
 
-    Counted from the plain mean, which changes nothing but the rounding: the squares stay small.
+    The plain mean is subtracted first: this keeps the squares small, so that their difference is exact.
     """
     centre = mean_over_time(frames.detach(), mask)
-    apart = frames - centre
-    weighted = apart * weights
+    centred = frames - centre
+    weighted = centred * weights
     mean = weighted.sum(dim=2)
-    variance = (weighted * apart).sum(dim=2) - mean.square()
+    variance = (weighted * centred).sum(dim=2) - mean.square()
     return torch.cat([centre[:, :, 0] + mean, variance.clamp(*variances).sqrt()], dim=1)

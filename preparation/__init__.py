@@ -1,1 +1,7 @@
-"""The steps of dataprep.py: download, extract, convert, check, generate, pack."""
+"""Preparation of audio and lists: download, extract, convert, generate, check, pack.
+
+dataprep.py calls the steps: steps.py for the corpora described in corpora/, folder.py and source.py for other
+recordings, demo.py, inspect.py (--check, --pack) and status.py. A step returns messages to print and is safe
+to repeat: finished work is skipped, interrupted work is continued. Tests and benchmarks also use the modules
+that do the work (download, extract, convert, check, pack). No other package imports from here.
+"""

@@ -1,4 +1,4 @@
-"""Every listed file decoded once: damaged, silent, clipped, short, duplicate, missing and leaking ones."""
+"""--check: decode every listed file once and report the damaged, unusable, duplicate and leaking ones."""
 
 import hashlib
 import json
@@ -18,39 +18,39 @@ from audio.recording import FORMATS, SAMPLE_RATE, AudioError, AudioFile
 from preparation.workers import in_processes
 from storage.files import walk, write_text
 
-MEANINGS = {  # kinds: first those whose files training should leave out, the worst first in either part
-    "unreadable": "cannot be opened, or holds nothing",
+MEANINGS = {  # kind -> meaning; first the kinds that training should exclude, in each part the worst first
+    "unreadable": "cannot be opened, or is empty",
     "truncated": "its header promises more, its stream doesn't end, or decoding breaks off",
-    "not finite": "holds NaN or infinite samples",
+    "not finite": "contains NaN or infinite samples",
     "missing": "in a list, not on the disk",
-    "silent": "its RMS lies below -80 dBFS",
+    "silent": "its RMS is below -80 dBFS",
     "constant": "varies by less than -80 dBFS around a value that isn't zero",
     "too short": "shorter than the least duration",
     "duplicate of another speaker": "the same samples under two speakers, so that its label is unknown",
     "duplicate": "the same samples as another file",
-    "leak": "trained on, and part of the trials",
-    "counts": "not the numbers that this corpus is known by",
+    "leak": "in a train list and in the trials",
+    "counts": "not the published numbers of this corpus",
     "clipped": "1 % of its samples at full scale, or in flat tops at its own extremes",
     "wrong rate": "not 16 kHz; training resamples it",
     "several channels": "training mixes them down",
-    "shared speakers": "in the trials and trained on; as it should be where files of each were held out",
+    "shared speakers": "in the trials and in a train list; expected where files of each were held out",
     "unlisted": "under the folder, in no list; not read",
 }
 KINDS = tuple(MEANINGS)
 UNUSABLE = KINDS[: KINDS.index("silent")]
-LEFT_OUT = KINDS[: KINDS.index("leak")]  # of training
+EXCLUDED = KINDS[: KINDS.index("leak")]  # from training
 BLOCK = 1 << 17  # samples decoded at a time: most utterances whole, 0.5 MiB
-MOST_LINES = 1000  # of a kind in check.txt; check.json has all
+MAX_LINES = 1000  # of a kind in check.txt; check.json has all
 QUIET = 10.0 ** (-80 / 20)
 FULL_SCALE = 32_767 / 32_768  # the largest 16-bit sample
-LOUD = 0.1  # quieter extremes are flat because few levels are left, not because they were clipped
-FLAT_TOP = 5  # equal samples; the top of a 100 Hz wave at -20 dBFS takes one
+LOUD = 0.1  # quieter extremes are flat because few levels remain, not because of clipping
+FLAT_TOP = 5  # equal samples in a row; the top of a 100 Hz wave at -20 dBFS has one
 CLIPPED_SHARE = 0.01
 LARGEST_PAGE = 65_307  # bytes of an Ogg page (RFC 3533, section 6)
 
 
 class Listed(NamedTuple):
-    """What the lists say; paths are relative to a folder."""
+    """Contents of the lists; paths are relative to a folder."""
 
     train: dict[str, str]  # path -> speaker
     trials: list[str]  # distinct paths
@@ -58,14 +58,14 @@ class Listed(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What is wrong with a file, in one line; `counts` have no path."""
+    """A fault of a file, in one line; `counts` have no path."""
 
     kind: str
     path: str
     detail: str
 
 
-Result = tuple[bytes, list[Finding]]  # a file's hash, empty for what is compared with no other; its findings
+Result = tuple[bytes, list[Finding]]  # hash of a file (empty: no duplicates are searched), findings
 
 
 def check_recordings(
@@ -76,9 +76,9 @@ def check_recordings(
     workers: int = 0,
     min_duration_s: float = 0.5,
 ) -> list[Finding]:
-    """Folder where lists' paths start, the lists -> findings, the worst kind first.
+    """Folder that the lists' paths are relative to, contents of the lists -> findings, the worst kind first.
 
-    known: `speakers` and `utterances` to expect, `mirror_speakers` of an incomplete copy.
+    known: expected numbers of `speakers` and `utterances`, and `mirror_speakers` of a known incomplete copy.
     workers: processes, 0 = one per core.
 
     Raises:
@@ -89,10 +89,12 @@ def check_recordings(
         raise FileNotFoundError(f"{root}: no such folder")
     if not paths:
         raise ValueError(f"{root}: no list names a file in it")
-    findings, first, copies = list[Finding](), dict[bytes, str](), dict[str, list[str]]()
+    findings: list[Finding] = []
+    first: dict[bytes, str] = {}  # digest -> the first file that has it
+    copies: dict[str, list[str]] = {}  # first file -> all files with its samples
     results = in_processes(partial(map, partial(_examine, root, min_duration_s)), paths, workers, "checking")
-    for path, (digest, found) in zip(paths, results, strict=True):
-        findings += found
+    for path, (digest, faults) in zip(paths, results, strict=True):
+        findings += faults
         if digest and first.setdefault(digest, path) != path:
             copies.setdefault(first[digest], [first[digest]]).append(path)
     missing = {finding.path for finding in findings if finding.kind == "missing"}
@@ -104,37 +106,39 @@ def check_recordings(
 
 
 def by_kind(finding: Finding) -> tuple[int, str, str]:
-    """Finding -> its place in a report: the worst kind first."""
+    """Finding -> sort key of reports: the worst kind first."""
     return KINDS.index(finding.kind), finding.path, finding.detail
 
 
 def write_report(findings: Sequence[Finding], folder: Path, listed: Listed) -> list[str]:
-    """Findings about listed files, in any order -> check.txt, check.json, excluded.txt, and lines to print.
+    """Findings in any order -> check.txt, check.json and excluded.txt in folder -> lines to print.
 
-    What can't be used is excluded; of the train list, also what training should leave out.
+    Unusable files are excluded; of the train list also those that training should leave out.
     """
-    findings, num_files = sorted(findings, key=by_kind), len({*listed.train, *listed.trials})
+    findings = sorted(findings, key=by_kind)
+    num_files = len({*listed.train, *listed.trials})
     counts = {kind: sum(finding.kind == kind for finding in findings) for kind in KINDS}
-    unfit = (f for f in findings if f.kind in (LEFT_OUT if f.path in listed.train else UNUSABLE))
+    unfit = (f for f in findings if f.kind in (EXCLUDED if f.path in listed.train else UNUSABLE))
     excluded = sorted({finding.path for finding in unfit})
     counted = "1 finding" if len(findings) == 1 else f"{len(findings):,} findings"
     lines = [f"{num_files:,} files checked: {counted}, {len(excluded):,} files to leave out"]
     lines += [f"{counts[kind]:>9,} {kind}: {MEANINGS[kind]}" for kind in KINDS if counts[kind]]
     text = list(lines)
     for kind in (kind for kind in KINDS if counts[kind]):
-        found = [f"  {f.path}: {f.detail}" if f.path else f"  {f.detail}" for f in findings if f.kind == kind]
-        text += ["", kind, *found[:MOST_LINES]]
-        text += [f"  and {len(found) - MOST_LINES:,} more, in check.json"] * (len(found) > MOST_LINES)
+        entries = [f"{f.path}: {f.detail}" if f.path else f.detail for f in findings if f.kind == kind]
+        text += ["", kind, *(f"  {entry}" for entry in entries[:MAX_LINES])]
+        if len(entries) > MAX_LINES:
+            text.append(f"  and {len(entries) - MAX_LINES:,} more, in check.json")
     figures = {"num_files": num_files, "counts": counts, "excluded": excluded}
     machine = figures | {"findings": [finding._asdict() for finding in findings]}
     write_text(folder / "check.txt", "".join(f"{line}\n" for line in text))
     write_text(folder / "check.json", json.dumps(machine, indent=1, ensure_ascii=False) + "\n")
     write_text(folder / "excluded.txt", "".join(f"{path}\n" for path in excluded))
-    return [*lines, f"{folder}/check.txt has the findings, excluded.txt what to leave out"]
+    return [*lines, f"{folder}/check.txt lists the findings, excluded.txt the files to leave out"]
 
 
 def _examine(root: Path, min_duration_s: float, path: str) -> Result:
-    """One file, read once."""
+    """Path of a file -> its hash and findings, from one pass over it."""
     file = str(root / path)
     if not os.path.isfile(file):  # noqa: PTH113  (Path is 4 times as slow)
         return b"", [Finding("missing", path, "no such file")]
@@ -144,18 +148,18 @@ def _examine(root: Path, min_duration_s: float, path: str) -> Result:
         with audio.file:
             tally = _Tally(audio)
             _require_promised(audio, tally.num_frames)
-    except (AudioError, OSError) as error:  # their words say which it is
+    except (AudioError, OSError) as error:  # the message contains the kind
         reason = str(error).removeprefix(f"{file}: ")
         kind = next((kind for kind in ("truncated", "not finite") if kind in reason), "unreadable")
         return b"", [Finding(kind, path, reason)]
-    found = tally.judge(min_duration_s)
-    # silence is no evidence that two files are one recording
-    digest = b"" if "silent" in found or "constant" in found else tally.hash.digest()
-    return digest, [Finding(kind, path, detail) for kind, detail in found.items()]
+    faults = tally.faults(min_duration_s)
+    # two silent files are equal without being the same recording
+    digest = b"" if "silent" in faults or "constant" in faults else tally.hash.digest()
+    return digest, [Finding(kind, path, detail) for kind, detail in faults.items()]
 
 
 def _require_end(file: str) -> None:
-    """Raises AudioError if a file is Ogg and lacks its end, which libsndfile takes for a shorter one."""
+    """Raises AudioError for an Ogg file without its end, which libsndfile reads as a shorter file."""
     with Path(file).open("rb") as stream:
         if stream.read(4) != b"OggS":
             return
@@ -167,22 +171,28 @@ def _require_end(file: str) -> None:
 
 
 def _require_promised(audio: AudioFile, num_decoded: int) -> None:
-    """Raises AudioError if less could be decoded, or a header promises more, than AudioFile looks at."""
+    """Raises AudioError for truncation that AudioFile doesn't detect: fewer samples than the header says."""
     if num_decoded < audio.num_frames:
         raise AudioError(f"{audio.path}: truncated: {num_decoded} of {audio.num_frames} samples are there")
-    # WAVEX, AIFF, AU; plain WAV has been judged
+    # WAVEX, AIFF, AU; AudioFile has checked plain WAV
     said = re.search(r"^ *(data|SSND|Data Size) *: (\d+) \(should be (\d+)", audio.file.extra_info, re.M)
     if said and audio.file.format != "WAV" and int(said[2]) > int(said[3]):
         raise AudioError(f"{audio.path}: truncated: {said[3]} of {said[2]} bytes are there")
 
 
 class _Tally:
-    """Figures of a recording, made in one pass over its blocks."""
+    """Statistics of a recording, accumulated in one pass over its blocks."""
 
     def __init__(self, audio: AudioFile) -> None:
-        self.path, self.rate, self.channels = audio.path, audio.rate, audio.file.channels
+        self.path = audio.path
+        self.rate = audio.rate
+        self.channels = audio.file.channels
         self.hash = hashlib.sha1(str(self.rate).encode(), usedforsecurity=False)
-        self.num_frames, self.num_full, self.total, self.squares, self.peak = 0, 0.0, 0.0, 0.0, 0.0
+        self.num_frames = 0
+        self.num_full = 0.0  # samples at full scale, averaged over channels
+        self.total = 0.0
+        self.squares = 0.0
+        self.peak = 0.0
         self.tops = {1: (0.0, 0), -1: (0.0, 0)}  # sign -> extreme so far, samples in flat tops there
         size = max(1, BLOCK // self.channels)
         try:
@@ -192,12 +202,12 @@ class _Tally:
             raise AudioError(f"{self.path}: damaged or truncated: {error.error_string}") from None
 
     def _add(self, block: NDArray[np.float32]) -> None:
-        """Samples (T, channels)."""
+        """Accumulate samples (T, channels)."""
         if not np.isfinite(block).all():
             place = self.num_frames + int(np.argmin(np.isfinite(block).all(axis=1)))
             raise AudioError(f"{self.path}: not finite at {place / self.rate:.4f} s")
         mono = block.mean(axis=1) if self.channels > 1 else block[:, 0]
-        mono = mono + np.float32(0.0)  # -0.0, which sounds the same, becomes 0.0
+        mono = mono + np.float32(0.0)  # -0.0 becomes 0.0, so that both have one hash
         self.hash.update(mono.data)
         self.num_frames += len(mono)
         size = np.abs(block)
@@ -210,28 +220,30 @@ class _Tally:
             if top >= max(extreme, LOUD):
                 self.tops[sign] = top, _flat(mono == sign * top) + (count if top == extreme else 0)
 
-    def judge(self, min_duration_s: float) -> dict[str, str]:
-        """Kinds and details of what is wrong with a file that was read to its end."""
-        found, duration_s = dict[str, str](), self.num_frames / self.rate
-        mean, power = self.total / self.num_frames, self.squares / self.num_frames
+    def faults(self, min_duration_s: float) -> dict[str, str]:
+        """Kind -> detail of each fault of the recording."""
+        faults: dict[str, str] = {}
+        duration_s = self.num_frames / self.rate
+        mean = self.total / self.num_frames
+        power = self.squares / self.num_frames
         clipped = max(self.num_full, sum(count for _, count in self.tops.values())) / self.num_frames
         if duration_s < min_duration_s:
-            found["too short"] = f"{duration_s:.3f} s, less than {min_duration_s:g} s"
+            faults["too short"] = f"{duration_s:.3f} s, less than {min_duration_s:g} s"
         if power < QUIET**2:
-            found["silent"] = f"RMS {10.0 * math.log10(power):.0f} dBFS" if power else "all zero"
+            faults["silent"] = f"RMS {10.0 * math.log10(power):.0f} dBFS" if power else "all zero"
         elif power - mean**2 < QUIET**2:
-            found["constant"] = f"{mean:.4g} throughout"
+            faults["constant"] = f"{mean:.4g} throughout"
         elif clipped >= CLIPPED_SHARE:
-            found["clipped"] = f"{clipped:.1%} of its samples, peak {self.peak:.3g}"
+            faults["clipped"] = f"{clipped:.1%} of its samples, peak {self.peak:.3g}"
         if self.rate != SAMPLE_RATE:
-            found["wrong rate"] = f"{self.rate} Hz"
+            faults["wrong rate"] = f"{self.rate} Hz"
         if self.channels > 1:
-            found["several channels"] = f"{self.channels} channels"
-        return found
+            faults["several channels"] = f"{self.channels} channels"
+        return faults
 
 
 def _flat(at_top: NDArray[np.bool_]) -> int:
-    """Which samples (T,) are at the extreme -> how many of them lie in runs of at least FLAT_TOP."""
+    """Mask (T,) of samples at the extreme -> how many of them are in runs of at least FLAT_TOP."""
     places = np.flatnonzero(at_top)
     lengths = np.diff(np.flatnonzero(np.diff(places, prepend=-2, append=len(at_top) + 1) != 1))
     return int(lengths[lengths >= FLAT_TOP].sum())
@@ -243,10 +255,10 @@ def _duplicates(copies: dict[str, list[str]], listed: Listed) -> Iterator[Findin
     for first, group in copies.items():
         owners = {speakers[path]: path for path in reversed(group) if path in speakers}
         for path in group:
-            own = speakers.get(path)
-            other = next((speaker for speaker in owners if own is not None and speaker != own), None)
+            speaker = speakers.get(path)
+            other = next((owner for owner in owners if speaker not in (None, owner)), None)
             if other is not None:
-                detail = f"{own}'s, the same samples as {owners[other]} of ANOTHER speaker, {other}"
+                detail = f"{speaker}'s, the same samples as {owners[other]} of ANOTHER speaker, {other}"
                 yield Finding("duplicate of another speaker", path, detail)
             elif path != first:
                 whose = "the same speaker" if {first, path} <= speakers.keys() else "a speaker isn't known"
@@ -254,15 +266,17 @@ def _duplicates(copies: dict[str, list[str]], listed: Listed) -> Iterator[Findin
 
 
 def _leaks(copies: dict[str, list[str]], listed: Listed) -> Iterator[Finding]:
-    """Groups of files with the same samples -> those of the trials that are trained on under another path."""
+    """Groups of files with the same samples -> files of the trials whose samples are in the train list."""
     for first, *others in copies.values():  # train paths come first
-        for path in others if first in listed.train else ():
+        if first not in listed.train:
+            continue
+        for path in others:
             if path not in listed.train:
                 yield Finding("leak", path, f"the same samples as {first}, which is in the train list")
 
 
 def _unlisted(root: Path, paths: list[str]) -> Iterator[Finding]:
-    """Audio files under root that aren't among the paths."""
+    """Findings for audio files under root that are in no list."""
     listed = {os.path.normpath(path) for path in paths}
     for path in walk(root):
         if FORMATS.fullmatch(path) and os.path.normpath(path) not in listed:
@@ -271,9 +285,9 @@ def _unlisted(root: Path, paths: list[str]) -> Iterator[Finding]:
 
 
 def _counts(speakers: list[str], known: dict[str, int]) -> Iterator[Finding]:
-    """The speaker of each utterance that is listed and there -> what differs from what is known."""
-    for name, found in {"speakers": len(set(speakers)), "utterances": len(speakers)}.items():
-        if found != known.get(name, found):
-            is_mirror = found == known.get(f"mirror_{name}")
-            remark = f": this is the known mirror with {found:,} {name}" if is_mirror else ""
-            yield Finding("counts", "", f"expected {known[name]:,} {name}, found {found:,}{remark}")
+    """Speaker of each listed utterance that exists -> differences from the known numbers."""
+    for name, count in {"speakers": len(set(speakers)), "utterances": len(speakers)}.items():
+        if count != known.get(name, count):
+            is_mirror = count == known.get(f"mirror_{name}")
+            remark = f": this is the known mirror with {count:,} {name}" if is_mirror else ""
+            yield Finding("counts", "", f"expected {known[name]:,} {name}, found {count:,}{remark}")

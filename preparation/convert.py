@@ -1,4 +1,4 @@
-"""Recordings of any format -> 16 kHz mono 16-bit WAV or FLAC, on all cores; what is done is skipped."""
+"""--convert: recordings of any format -> 16 kHz mono 16-bit WAV or FLAC, on all cores."""
 
 import errno
 import functools
@@ -21,18 +21,20 @@ from audio.recording import SAMPLE_RATE, AudioFile, Samples, to_int16
 from preparation.workers import in_processes
 from storage.files import written_whole
 
-FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # of what is written
-ENCODED = (".m4a", ".mp4", ".aac")  # only ffmpeg reads them; libsndfile may take aac for mp3
+FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # of the converted files
+ENCODED = (".m4a", ".mp4", ".aac")  # left to ffmpeg; libsndfile may mistake aac for mp3
 # Formats that ffmpeg may open. Playlists (hls, concat, dash) are not among them: they name other files.
 CONTAINERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,flv,matroska,mov,mp3,mpegts,nistsphere,ogg,tta,wav,wv"
 READ = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-i"]
 AS_SAMPLES = ["-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le"]
 TIME_LIMIT_S = 600  # for one call of ffmpeg
-SHORT = 1 << 19  # bytes of a source that ffmpeg is given together with others
-SPEAKER = re.compile(r"(\[[^]]* @ 0x[0-9a-f]+\] )+")  # part of ffmpeg that complains, and its address
-LONGEST_COMPLAINT = 200  # characters
-ENDS_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the next file wouldn't fare better
-UNREADABLE = (ValueError, TypeError, RuntimeError, MemoryError)  # what the decoders raise for odd files
+SHORT = 1 << 19  # bytes; up to this size, several sources share one call of ffmpeg
+COMPONENT = re.compile(
+    r"(\[[^]]* @ 0x[0-9a-f]+\] )+"
+)  # component of ffmpeg that an error comes from, and its address
+MAX_ERROR_LENGTH = 200  # characters
+FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # would fail for every other file too
+UNREADABLE = (ValueError, TypeError, RuntimeError, MemoryError)  # raised by the decoders for malformed files
 TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp", re.DOTALL)  # as storage.files.written_whole names them
 
 
@@ -44,27 +46,28 @@ class Job(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What came of jobs."""
+    """Outcome of all jobs."""
 
     converted: int
-    skipped: int  # good outputs that were there already
+    skipped: int  # targets that were already complete
     failed: list[tuple[str, str]]  # source path, reason in one line
 
 
 class _Result(NamedTuple):
-    """What came of one job."""
+    """Outcome of one job."""
 
     skipped: bool = False
     reason: str = ""  # why it failed
 
 
 def convert_files(jobs: Sequence[Job], *, workers: int = 0, ffmpeg: str = "") -> Report:
-    """Jobs, processes (0 = one per core), program ("" = find it if it is needed) -> what came of them.
+    """Jobs, processes (0 = one per core), path of ffmpeg ("" = search for it if needed) -> report.
 
-    Files that can't be converted are reported and the others converted. After a kill, call it again to go on.
+    Files that can't be converted are reported and the others converted. After an interruption,
+    call it again.
 
     Raises:
-        ValueError: targets that can't be, or no ffmpeg where it is needed; nothing is done then.
+        ValueError: invalid targets, or ffmpeg is needed and not installed; nothing is converted then.
         OSError: the disk is full, or a process was killed.
     """
     _check(jobs)
@@ -81,26 +84,25 @@ def shard(jobs: Sequence[Job], text: str) -> list[Job]:
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise ValueError(f"--shard {_one_line(text)}: expected i/n with 1 <= i <= n, such as 2/8")
-    _check(jobs)  # two shards wouldn't notice that they share a target
+    _check(jobs)  # a target that two shards share is only visible here
     return list(jobs[int(match[1]) - 1 :: int(match[2])])
 
 
 def find_ffmpeg() -> str:
     """Path of ffmpeg, on PATH or in the package imageio-ffmpeg; raises ValueError if neither has it."""
-    found = shutil.which("ffmpeg")
-    if found is not None:
-        return found
+    if path := shutil.which("ffmpeg"):
+        return path
     try:
         return str(importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe())
     except (ImportError, RuntimeError):  # RuntimeError: the package without its program
         raise ValueError(
-            "ffmpeg is needed to read m4a, mp4, aac and the like, and isn't there: "
+            "ffmpeg is needed to read m4a, mp4, aac and similar formats, and isn't installed: "
             "apt install ffmpeg, brew install ffmpeg or pip install imageio-ffmpeg"
         ) from None
 
 
 def _check(jobs: Sequence[Job]) -> None:
-    """Raises ValueError for targets of another format, shared targets and sources to be overwritten."""
+    """Raises ValueError for targets of another format or shared by two sources, and overwritten sources."""
     sources: dict[str, Path] = {}
     for source, target in jobs:
         if target.suffix.lower() not in FORMATS:
@@ -116,7 +118,7 @@ def _check(jobs: Sequence[Job]) -> None:
 
 
 def _program(jobs: Sequence[Job], ffmpeg: str) -> str:
-    """Path of ffmpeg if it was given or a job is sure to need it, else ""."""
+    """Path of ffmpeg if it was given or a job certainly needs it, else ""."""
     if ffmpeg and shutil.which(ffmpeg) is None:
         raise ValueError(f"{_one_line(ffmpeg)}: no such program; expected the path of ffmpeg")
     encoded = (job for job in jobs if job.source.suffix.lower() in ENCODED)
@@ -126,23 +128,25 @@ def _program(jobs: Sequence[Job], ffmpeg: str) -> str:
 
 
 def _convert(jobs: Sequence[Job], ffmpeg: str) -> Iterator[_Result]:
-    """Convert files unless that is done; raises OSError if the disk is full."""
-    decoded = _decode_together(jobs, ffmpeg)  # ffmpeg takes longer to start than for a short file
+    """Convert the files that aren't converted yet; raises OSError if the disk is full."""
+    decoded = _decode_together(jobs, ffmpeg)  # ffmpeg starts more slowly than it decodes a short file
     for job in jobs:
         yield _convert_one(job, ffmpeg, decoded.get(job.source))
 
 
 def _convert_one(job: Job, ffmpeg: str, samples: Samples | None) -> _Result:
     try:
-        if _is_good(job.target):
+        if _is_complete(job.target):
             return _Result(skipped=True)
         if samples is None:
-            samples = _decode(job.source.absolute(), ffmpeg)  # absolute: no name begins with `-`
-        if job.target.exists() and job.target.samefile(job.source):  # by a link, or names that differ in case
+            samples = _decode(job.source.absolute(), ffmpeg)  # absolute, so that no path begins with `-`
+        if job.target.exists() and job.target.samefile(
+            job.source
+        ):  # through a link, or a name that differs in case only
             raise ValueError(f"{job.target} is the same file")
         _write(job.target, samples)
     except OSError as error:
-        if error.errno in ENDS_ALL:
+        if error.errno in FATAL:
             raise
         return _Result(reason=_one_line(str(error)))
     except UNREADABLE as error:
@@ -151,8 +155,8 @@ def _convert_one(job: Job, ffmpeg: str, samples: Samples | None) -> _Result:
     return _Result()
 
 
-def _is_good(target: Path) -> bool:
-    """Whether the file is there and 16 kHz mono; files are written whole, so the header is enough."""
+def _is_complete(target: Path) -> bool:
+    """Whether the file exists and is 16 kHz mono; files are written whole, so the header is enough."""
     try:
         audio = AudioFile(str(target))
     except ValueError:
@@ -172,7 +176,7 @@ def _decode(source: Path, ffmpeg: str) -> Samples:
 
 
 def _opens(source: Path) -> bool:
-    """Whether libsndfile knows the format; if so, it alone judges damage, of which ffmpeg may say nothing."""
+    """Whether libsndfile knows the format; it then decides about damage, which ffmpeg may not report."""
     try:
         soundfile.SoundFile(str(source)).close()
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name in .raw
@@ -181,18 +185,20 @@ def _opens(source: Path) -> bool:
 
 
 def _decode_together(jobs: Sequence[Job], ffmpeg: str) -> dict[Path, Samples]:
-    """Jobs -> samples (T,) of the short sources that only ffmpeg reads, or none if it complains."""
-    wanted = [job.source for job in jobs if job.source.suffix.lower() in ENCODED and not _is_good(job.target)]
+    """Jobs -> samples (T,) of the short sources that only ffmpeg reads; {} if it reports any error."""
+    wanted = [
+        job.source for job in jobs if job.source.suffix.lower() in ENCODED and not _is_complete(job.target)
+    ]
     try:
         short = [source for source in wanted if source.stat().st_size <= SHORT]
         decoded = _through_ffmpeg([source.absolute() for source in short], ffmpeg) if len(short) > 1 else []
-    except (OSError, *UNREADABLE):  # decoding each alone tells which one it is
+    except (OSError, *UNREADABLE):  # decoding each alone shows which one is damaged
         return {}
     return dict(zip(short, decoded, strict=False))
 
 
 def _through_ffmpeg(sources: Sequence[Path], ffmpeg: str) -> list[Samples]:
-    """Files -> samples (T,) of each, decoded without a word of complaint."""
+    """Files -> samples (T,) of each; raises ValueError if ffmpeg prints any error."""
     with ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in sources]
         places = [output.fileno() for output in outputs]
@@ -205,10 +211,10 @@ def _through_ffmpeg(sources: Sequence[Path], ffmpeg: str) -> list[Samples]:
             done = subprocess.run(command, capture_output=True, timeout=TIME_LIMIT_S, pass_fds=places)
         except subprocess.TimeoutExpired:
             raise ValueError(f"ffmpeg was stopped after {TIME_LIMIT_S} s") from None
-        # Of a damaged file it decodes what it can, and may still exit with 0.
-        complaints = done.stderr.decode(errors="replace").strip()
-        if complaints or done.returncode:
-            last = SPEAKER.sub("", complaints.rpartition("\n")[2])[:LONGEST_COMPLAINT]
+        # For a damaged file it decodes a part, and may still exit with 0.
+        errors = done.stderr.decode(errors="replace").strip()
+        if errors or done.returncode:
+            last = COMPONENT.sub("", errors.rpartition("\n")[2])[:MAX_ERROR_LENGTH]
             raise ValueError(f"ffmpeg: {last or f'exit status {done.returncode}'}")
         for output in outputs:
             output.seek(0)
@@ -221,20 +227,20 @@ def _write(target: Path, samples: Samples) -> None:
         raise ValueError("holds no samples")
     for leftover in _leftovers(target.parent).get(target.name, ()):
         leftover.unlink(missing_ok=True)
-    encoded = io.BytesIO()  # a full disk is then met by the write below, which reports it
+    encoded = io.BytesIO()  # encoded in memory, so that the write below reports a full disk
     soundfile.write(encoded, samples, SAMPLE_RATE, "PCM_16", format=FORMATS[target.suffix.lower()])
     with written_whole(target) as stream:
         stream.write(encoded.getbuffer())
 
 
-@functools.lru_cache(maxsize=64)  # a folder's files come together; reading it for each would be slow
+@functools.lru_cache(maxsize=64)  # files of one folder come in succession; listing it for each is slow
 def _leftovers(folder: Path) -> dict[str, list[Path]]:
-    """Folder -> temporary files that killed runs left there, by the name that they were to get."""
-    found: dict[str, list[Path]] = {}
+    """Folder -> temporary files that interrupted runs left there, by the name of their target."""
+    leftovers: dict[str, list[Path]] = {}
     for path in folder.iterdir() if folder.is_dir() else ():
         if match := TEMPORARY.fullmatch(path.name):
-            found.setdefault(match[1], []).append(path)
-    return found
+            leftovers.setdefault(match[1], []).append(path)
+    return leftovers
 
 
 def _one_line(text: str) -> str:

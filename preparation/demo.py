@@ -1,4 +1,4 @@
-"""A small synthetic corpus, made on the spot: enough to see a network learn to tell voices apart."""
+"""--demo: a small synthetic corpus, enough to see a network learn to distinguish voices."""
 
 import io
 import os
@@ -10,19 +10,21 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from preparation.generate import Lists
+from preparation.generate import SavedLists
 from preparation.lists import Speakers, Utterances, require_no_others, train_list, trial_list, write_lists
 from preparation.synthesiser import SAMPLE_RATE, draw_speaker, synthesise
 from storage.files import written_whole
 
-TRAIN_SPEAKERS, TRAIN_UTTERANCES = 100, 8
-TEST_SPEAKERS, TEST_UTTERANCES = 24, 10
+TRAIN_SPEAKERS = 100
+TRAIN_UTTERANCES = 8  # of each speaker
+TEST_SPEAKERS = 24
+TEST_UTTERANCES = 10
 NUM_TRIALS = 2000
 DURATIONS_S = {"train": (2.0, 3.0), "test": (4.0, 5.5)}
 
 
-def prepare(root: Path, *, seed: Annotated[int, "decides every voice and utterance"] = 10) -> Lists:
-    """Write audio, train_list.txt and test_list.txt under root; the test voices aren't in the train list."""
+def prepare(root: Path, *, seed: Annotated[int, "decides every voice and utterance"] = 10) -> SavedLists:
+    """Write audio, train_list.txt and test_list.txt under root; no test voice is in the train list."""
     train = _files("train", TRAIN_SPEAKERS, TRAIN_UTTERANCES)
     test = _files("test", TEST_SPEAKERS, TEST_UTTERANCES)
     trials = trial_list(_utterances(test), NUM_TRIALS, np.random.default_rng([seed, len(train) + len(test)]))
@@ -34,11 +36,11 @@ def prepare(root: Path, *, seed: Annotated[int, "decides every voice and utteran
         for _ in tqdm(written, "synthesising", len(voices), unit="voice", disable=None, leave=False):
             pass
     write_lists(root, lists)
-    told = [
+    messages = [
         f"{root}/train_list.txt: {TRAIN_SPEAKERS * TRAIN_UTTERANCES} utterances of {TRAIN_SPEAKERS} voices",
         f"{root}/test_list.txt: {trials.count(chr(10))} trials of {TEST_SPEAKERS} other voices",
     ]
-    return Lists(root / "train_list.txt", root, root / "test_list.txt", root, told)
+    return SavedLists(root / "train_list.txt", root, root / "test_list.txt", root, messages)
 
 
 def _utterances(speakers: Speakers) -> Utterances:
@@ -56,13 +58,13 @@ def _files(part: str, num_speakers: int, num_utterances: int) -> Speakers:
 
 
 def _write_voice(arguments: tuple[Path, int, int, list[str]]) -> None:
-    """Synthesise the files of one voice; the voice and each file draw from generators of their own."""
+    """Synthesise the files of one voice; the voice and each file have separate generators."""
     root, seed, number, paths = arguments
     speaker = draw_speaker(np.random.default_rng([seed, number]))
     for take, path in enumerate(paths, start=1):
         generator = np.random.default_rng([seed, number, take])
         audio = synthesise(speaker, generator.uniform(*DURATIONS_S[Path(path).parts[0]]), generator)
-        encoded = io.BytesIO()  # a full disk is then met by the write below, which reports it
+        encoded = io.BytesIO()  # encoded in memory, so that the write below reports a full disk
         soundfile.write(encoded, audio, SAMPLE_RATE, format="FLAC")
         with written_whole(root / path) as stream:
             stream.write(encoded.getvalue())

@@ -1,8 +1,8 @@
-"""Your own recordings: any tree `speaker/.../file`, a train list, or a Kaldi directory."""
+"""--generate for the user's own recordings: a tree `speaker/.../file`, a train list or a Kaldi directory."""
 
 from pathlib import Path
 
-from preparation.generate import Lists, Split, make_lists, write_made
+from preparation.generate import SavedLists, Split, make_lists, save_lists
 from preparation.source import read_source
 
 
@@ -12,19 +12,19 @@ def prepare(
     split: Split,
     start: Path | None = None,
     kaldi: Path | None = None,
-) -> Lists:
-    """Write train_list.txt and test_list.txt under save_path; held-out files are in no train line.
+) -> SavedLists:
+    """Write train_list.txt and test_list.txt under save_path; no held-out file is in the train list.
 
-    start: where a list's paths start; the working folder if None. A tree's start at the tree.
+    The paths of a list are relative to `start`, by default the working folder; those of a tree to the tree.
 
     Raises:
         FileNotFoundError, ValueError: no tree, no audio in it, or too little for trials.
     """
     split.check()
-    found = read_source(source, start)
+    recordings = read_source(source, start)
     try:
-        made = make_lists(found.utterances, None, split)
+        lists = make_lists(recordings.utterances, None, split)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
-    written = write_made(made, save_path, "", found.start, kaldi)
-    return written._replace(told=[*found.told, *written.told])
+    saved = save_lists(lists, save_path, "", recordings.start, kaldi)
+    return saved._replace(messages=[*recordings.messages, *saved.messages])

@@ -1,4 +1,4 @@
-"""--check and --pack: which lists and recordings are there, and what is wrong with them."""
+"""--check and --pack: which lists and recordings there are, and what is wrong with them."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.lists import read_excluded, read_lines, read_utterances
+from audio.lists import read_excluded, read_trial_lines, read_utterances
 from audio.pack import Pack
 from corpora._corpus import Corpus
 from preparation.check import Finding, Listed, check_recordings, write_report
@@ -19,11 +19,11 @@ from preparation.suspects import label_errors, same_speakers
 from preparation.tree import find_tree
 from storage.files import write_text
 
-NAMED = 5  # speakers, of those that two lists share
+MAX_NAMED = 5  # speakers that a finding names, of those that two lists share
 
 
-class Own(NamedTuple):
-    """The user's own lists, in the place of a corpus's."""
+class UserLists(NamedTuple):
+    """Lists of the user's recordings, given by flags; None = not given."""
 
     root: Path | None
     train_list: Path | None
@@ -38,97 +38,99 @@ class Target(NamedTuple):
     train_list: Path | None = None
     test_lists: tuple[Path, ...] = ()
     known: dict[str, int] | None = None
-    lacking: tuple[str, ...] = ()  # what isn't there, and which step makes it
+    missing: tuple[str, ...] = ()  # what is missing, and which step provides it
 
     def notes(self) -> list[str]:
-        """Lines that say what is lacking."""
-        return [f"{self.name}: {line}" for line in self.lacking]
+        """One line for each part that is missing."""
+        return [f"{self.name}: {line}" for line in self.missing]
 
 
-class Lists(NamedTuple):
-    """What the lists of a target say; paths are relative to its folder."""
+class ListedPaths(NamedTuple):
+    """Contents of a target's lists; paths are relative to its folder."""
 
     train: dict[str, str]  # path -> speaker
     trials: dict[str, list[str]]  # name of a trial list -> distinct paths
 
     def paths(self) -> list[str]:
-        """All distinct ones, those to train on first."""
+        """All distinct paths, those of the train list first."""
         return list(dict.fromkeys(chain(self.train, *self.trials.values())))
 
     def listed(self) -> Listed:
-        """The same for the checker of recordings."""
+        """The same in the form that check_recordings takes."""
         trials = list(dict.fromkeys(chain.from_iterable(self.trials.values())))
         place = _place_of_speakers(self.train)
         return Listed(self.train, trials, dict(_speakers(trials, place)))
 
 
-def targets(names: Corpora, save_path: Path, source: Path | None, own: Own) -> list[Target]:
-    """What --check and --pack look at: corpora, or with none the user's own lists.
+def targets(names: Corpora, save_path: Path, source: Path | None, user: UserLists) -> list[Target]:
+    """What --check and --pack read: corpora, or without any the user's lists.
 
     Raises:
-        FileNotFoundError, ValueError: no list, or nowhere to look for its recordings.
+        FileNotFoundError, ValueError: no list, or no folder that its paths are relative to.
     """
     if not names:
-        return [_own_target(save_path, source, own)]
-    found = [_target(name, corpus, save_path, source) for name, corpus in names.items()]
-    if not any(target.train_list or target.test_lists for target in found):
-        raise FileNotFoundError("; ".join(line for target in found for line in target.notes()))
-    return found
+        return [_user_target(save_path, source, user)]
+    corpora = [_corpus_target(name, corpus, save_path, source) for name, corpus in names.items()]
+    if not any(target.train_list or target.test_lists for target in corpora):
+        raise FileNotFoundError("; ".join(line for target in corpora for line in target.notes()))
+    return corpora
 
 
-def _own_target(save_path: Path, source: Path | None, own: Own) -> Target:
-    train = own.train_list or _if_there(save_path / "train_list.txt")
-    test = own.test_list or _if_there(save_path / "test_list.txt")
+def _user_target(save_path: Path, source: Path | None, user: UserLists) -> Target:
+    train = user.train_list or _if_there(save_path / "train_list.txt")
+    test = user.test_list or _if_there(save_path / "test_list.txt")
     if train is None and test is None:
         raise ValueError(f"no list in {save_path}; give --train_list or --test_list, or use --generate")
-    root = own.root or source
+    root = user.root or source
     if root is None:
-        raise ValueError("where do the lists' paths start? give --root DIR")
+        raise ValueError("give --root DIR, the folder that the paths of the lists are relative to")
     return Target("own", root, train, (test,) if test else ())
 
 
-def _target(name: str, corpus: Corpus, save_path: Path, source: Path | None) -> Target:
+def _corpus_target(name: str, corpus: Corpus, save_path: Path, source: Path | None) -> Target:
     root = find_tree(corpus.train, save_path, source) if corpus.train else None
     if root is None:
-        return Target(name, save_path, lacking=("no recordings are there; see --status",))
-    if corpus.lists and corpus.test:  # some of them name both parts, which --generate has put together
+        return Target(name, save_path, missing=("no recordings are there; see --status",))
+    if corpus.lists and corpus.test:  # --generate links both parts into one folder for them
         root = save_path / Path(corpus.test.root).parts[0] / "all" / "wav"
     if not root.is_dir():
-        return Target(name, root, lacking=(f"{root} is missing; use --generate",))
+        return Target(name, root, missing=(f"{root} is missing; use --generate",))
     train = save_path / list_name(name, "train_list.txt")
     official = [save_path / part.name for part in corpus.lists]
     absent = [path.name for path in official if not path.exists()]
-    lacking = [] if train.exists() else [f"{train.name} is missing; use --generate"]
-    lacking += [f"{', '.join(absent)}: missing; use --download"] if absent else []
+    missing: list[str] = []
+    if not train.exists():
+        missing.append(f"{train.name} is missing; use --generate")
+    if absent:
+        missing.append(f"{', '.join(absent)}: missing; use --download")
     tests = [path for path in (*official, save_path / list_name(name, "test_list.txt")) if path.exists()]
-    return Target(name, root, _if_there(train), tuple(tests), corpus.known, tuple(lacking))
+    return Target(name, root, _if_there(train), tuple(tests), corpus.known, tuple(missing))
 
 
 def _if_there(path: Path) -> Path | None:
     return path if path.exists() else None
 
 
-def read_lists(target: Target) -> Lists:
-    """The lists of a target -> what they name."""
+def read_lists(target: Target) -> ListedPaths:
+    """Target -> the paths that its lists name."""
     train: dict[str, str] = {}
     if target.train_list is not None:
         train = {p: speaker for _, speaker, p in read_utterances(str(target.train_list), "--train_list")}
-    return Lists(train, {path.name: _read_trials(path) for path in target.test_lists})
+    trials = {path.name: _trial_paths(path, target.root) for path in target.test_lists}
+    return ListedPaths(train, trials)
 
 
-def _read_trials(path: Path) -> list[str]:
-    """Trial list -> the distinct paths in it."""
-    found: dict[str, None] = {}
-    for number, line in read_lines(str(path), "--test_list"):
-        fields = line.split("\t") if "\t" in line else line.split()
-        if len(fields) not in (2, 3):
-            raise ValueError(f'{path}:{number}: expected "label enrol test", got {len(fields)} fields')
-        found |= dict.fromkeys(fields[-2:])
-    return list(found)
+def _trial_paths(path: Path, root: Path) -> list[str]:
+    """Trial list, folder that its paths are relative to -> the distinct paths in it."""
+    paths: dict[str, None] = {}
+    for _, (_, enrol, test) in read_trial_lines(str(path), str(root)):
+        paths[enrol] = None
+        paths[test] = None
+    return list(paths)
 
 
 def _place_of_speakers(train: dict[str, str]) -> int:
-    """Paths and their speakers -> which folder of most paths is the speaker's; 0 if none is."""
+    """Paths and speakers -> index of the folder that most often is the speaker's; 0 if none is."""
     places = Counter(
         folders.index(speaker)
         for path, speaker in train.items()
@@ -138,48 +140,52 @@ def _place_of_speakers(train: dict[str, str]) -> int:
 
 
 def _speakers(paths: Iterable[str], place: int) -> Iterator[tuple[str, str]]:
-    """Paths, the speaker's place among the folders -> (path, speaker) of those that have so many folders."""
+    """Paths, index of the speaker's folder -> (path, speaker) of the paths that are deep enough."""
     folders = ((path, path.split("/")[:-1]) for path in paths)
     return ((path, each[place]) for path, each in folders if len(each) > place)
 
 
 def overlaps(trials: dict[str, list[str]], trained: dict[str, dict[str, str]]) -> Iterator[Finding]:
-    """Trial and train lists by name -> a finding for each file, and one for all speakers, that two share."""
-    for train_list, train in trained.items() if trials else ():
-        place, known, where = _place_of_speakers(train), set(train.values()), dict[str, list[str]]()
+    """Trial and train lists by name -> findings: shared files, shared speakers."""
+    if not trials:
+        return
+    for train_list, train in trained.items():
+        place = _place_of_speakers(train)
+        known = set(train.values())
+        leaks: dict[str, list[str]] = {}  # path -> trial lists that name it
         for test_list, paths in trials.items():
             for path in filter(train.__contains__, paths):
-                where.setdefault(path, []).append(test_list)
+                leaks.setdefault(path, []).append(test_list)
             speakers = {speaker for _, speaker in _speakers(paths, place)}
             if shared := sorted(speakers & known):
-                names = ", ".join([*shared[:NAMED], *["..."] * (len(shared) > NAMED)])
+                names = ", ".join(shared[:MAX_NAMED]) + (", ..." if len(shared) > MAX_NAMED else "")
                 detail = f"{len(shared):,} of {len(speakers):,} in {test_list} are in {train_list}: {names}"
                 yield Finding("shared speakers", "", detail)
-        for path, tests in where.items():
+        for path, tests in leaks.items():
             yield Finding("leak", path, f"this file is in {train_list} and in {', '.join(tests)}")
 
 
-def check(found: list[Target], save_path: Path, workers: int) -> list[str]:
-    """--check: reports in save_path/check, one folder for each target."""
-    read = [(target, read_lists(target)) for target in found]
-    trained = {target.train_list.name: lists.train for target, lists in read if target.train_list}
-    told = []
-    for target, lists in read:
-        told += target.notes()
+def check(targets: list[Target], save_path: Path, workers: int) -> list[str]:
+    """--check: write a report for each target into save_path/check -> messages."""
+    contents = [(target, read_lists(target)) for target in targets]
+    trained = {target.train_list.name: lists.train for target, lists in contents if target.train_list}
+    messages: list[str] = []
+    for target, lists in contents:
+        messages += target.notes()
         if not lists.paths():
             continue
         listed = lists.listed()
         findings = check_recordings(target.root, listed, known=target.known, workers=workers)
         findings += overlaps(lists.trials, trained)
         report = write_report(findings, save_path / "check" / target.name, listed)
-        told += [f"{target.name}: {line}" for line in report]
-    return told
+        messages += [f"{target.name}: {line}" for line in report]
+    return messages
 
 
 def suspects(
     embeddings: NDArray[np.float32], paths: list[str], speakers: list[str], folder: Path
 ) -> list[str]:
-    """Embeddings (N, D) of a train list -> suspects.txt: probable label errors, speakers that are alike."""
+    """Embeddings (N, D) of a train list -> suspects.txt: probable label errors, speakers that sound alike."""
     errors = label_errors(embeddings, speakers, paths)
     alike = same_speakers(embeddings, speakers)
     lines = [
@@ -191,40 +197,39 @@ def suspects(
     return [f"{folder}/suspects.txt: {counts}"]
 
 
-def pack(found: list[Target], save_path: Path, workers: int, exclude: Path | None) -> list[str]:
-    """--pack: the recordings of each target's lists in save_path/pack, verified.
+def pack(targets: list[Target], save_path: Path, workers: int, exclude: Path | None) -> list[str]:
+    """--pack: pack the recordings of each target's lists into save_path/pack and verify them -> messages.
 
-    exclude: file of paths to leave out; None = what --check wrote for the target.
+    exclude: file of paths to leave out; None = the one that --check wrote for the target.
     """
-    told = []
-    for target in found:
-        told += target.notes()
-        listed, folder = read_lists(target).paths(), save_path / "pack" / target.name
+    messages: list[str] = []
+    for target in targets:
+        messages += target.notes()
+        listed = read_lists(target).paths()
         if not listed:
             continue
         excluded = exclude or _if_there(save_path / "check" / target.name / "excluded.txt")
-        left_out = read_excluded(str(excluded)) if excluded else set[str]()
+        left_out = read_excluded(str(excluded)) if excluded else set()
         paths = [path for path in listed if path not in left_out]
         if not paths:
             raise ValueError(f"{target.name}: {excluded} leaves nothing to pack")
         if len(paths) < len(listed):
-            told.append(
+            messages.append(
                 f"{target.name}: {len(listed) - len(paths)} recordings left out by {excluded}; "
                 f"train with --exclude {excluded}"
             )
-        told += _packed(target.root, paths, folder, workers)
-    return told
+        messages += _pack_and_verify(target.root, paths, save_path / "pack" / target.name, workers)
+    return messages
 
 
-def _packed(root: Path, paths: list[str], folder: Path, workers: int) -> list[str]:
-    """Pack the recordings and verify the pack -> what there is to tell."""
+def _pack_and_verify(root: Path, paths: list[str], folder: Path, workers: int) -> list[str]:
     added = write_pack(root, paths, folder, workers)
-    made = Pack(folder)
-    if wrong := damaged(made):
+    whole = Pack(folder)
+    if wrong := damaged(whole):
         raise ValueError(
-            f"{folder}: {wrong[0]} and {len(wrong) - 1} more are damaged; delete it and pack again"
+            f"{folder}: {wrong[0]} and {len(wrong) - 1} more are damaged; delete the folder and pack again"
         )
-    told = [f"{folder}: {added} recordings added, {len(made.paths)} in all, verified"]
-    if len(made.paths) > len(paths):
-        told.append(f"{folder}: {len(made.paths) - len(paths)} of them are no longer listed")
-    return told
+    messages = [f"{folder}: {added} recordings added, {len(whole.paths)} in all, verified"]
+    if len(whole.paths) > len(paths):
+        messages.append(f"{folder}: {len(whole.paths) - len(paths)} of them are no longer listed")
+    return messages

@@ -1,4 +1,4 @@
-"""VoxCeleb's key: from a file, the environment or a prompt, and sent to no server that it isn't meant for."""
+"""VoxCeleb's key, from a file, the environment or a prompt; never sent unencrypted or to a mirror unasked."""
 
 import getpass
 import os
@@ -7,29 +7,29 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 VARIABLE = "VOXCELEB_KEY"
-THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 def find_key(key_file: Path | None, base_url: str) -> str:
-    """--key_file, --base_url -> the key; "" for a mirror, unless the file was given for it.
+    """--key_file, --base_url -> the key; "" for a mirror, unless a file was given for it.
 
     Raises:
-        OSError, ValueError: no key, an empty one, or one that others could read on its way.
+        OSError, ValueError: no key, an empty one, or a mirror without encryption.
     """
     if base_url:
         if key_file is None:
             return ""
         address = urlsplit(base_url)
-        if address.scheme != "https" and address.hostname not in THIS_MACHINE:
+        if address.scheme != "https" and address.hostname not in LOCAL_HOSTS:
             raise ValueError(
-                f"--key_file: the way to {address.hostname} isn't encrypted; use https in --base_url"
+                f"--key_file: the connection to {address.hostname} isn't encrypted; use https in --base_url"
             )
     if key_file is not None:
         return _from_file(key_file)
     if VARIABLE in os.environ:
         return _not_empty(os.environ[VARIABLE], f"the environment variable {VARIABLE}")
     if not sys.stdin.isatty():
-        raise ValueError(f"VoxCeleb's server wants a key: set {VARIABLE}, or give --key_file FILE")
+        raise ValueError(f"VoxCeleb's server requires a key: set {VARIABLE}, or give --key_file FILE")
     try:
         return _not_empty(getpass.getpass("VoxCeleb key (not shown): "), "the key that was typed")
     except EOFError:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from storage.files import write_text
 
 Speakers = dict[str, list[str]]  # speaker -> paths of the utterances
-MAX_PAIRS = 50_000  # of one speaker that are considered; more is more than any list takes
-DRAWS_AT_ONCE = 4  # times the number of nontarget trials that are still wanted
+MAX_PAIRS = 50_000  # candidate target pairs of one speaker; no list needs more
+DRAWS_AT_ONCE = 4  # times the number of nontarget trials that are still needed
 
 
 class Utterances(NamedTuple):
@@ -22,15 +22,8 @@ class Utterances(NamedTuple):
     speakers: list[str]
     sessions: list[str]
 
-    def by_speaker(self) -> Speakers:
-        """Speaker -> its paths, in their order."""
-        found = Speakers()
-        for path, speaker in zip(self.paths, self.speakers, strict=True):
-            found.setdefault(speaker, []).append(path)
-        return found
-
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> "Utterances":
-        """Some of them."""
+        """Utterances at these indices."""
         return Utterances(*([column[i] for i in indices] for column in self))
 
 
@@ -46,7 +39,7 @@ def trial_list(
     generator: np.random.Generator,
     genders: dict[str, str] | None = None,
 ) -> str:
-    """Utterances -> `label enrol test` lines, tab-separated where a path holds a blank.
+    """Utterances -> `label enrol test` lines, separated by tabs if any path contains a blank.
 
     Half of at most num_trials are target trials; no pair occurs twice. A speaker with several sessions gets
     target trials across sessions only; where genders are known, nontarget trials stay within one.
@@ -73,15 +66,15 @@ def trial_list(
 def _targets(
     owners: NDArray[np.int64], sessions: list[str], count: int, generator: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Speaker of each utterance -> at most `count` pairs of one speaker, across sessions where there are."""
+    """Speaker of each utterance -> at most `count` target pairs, across sessions where possible."""
     order = np.argsort(owners, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(owners[order])) + 1) if len(order) else []
     most = max(2, int((2 * min(MAX_PAIRS, 20 * count / max(len(groups), 1) + 10)) ** 0.5) + 1)
     pairs: list[tuple[int, int]] = []
-    for own in groups:
-        chosen = own.tolist()
-        if len(chosen) > most:  # of very many, the pairs of a random part
-            chosen = sorted(generator.permutation(own)[:most].tolist())
+    for group in groups:
+        chosen = group.tolist()
+        if len(chosen) > most:  # only pairs of a random subset
+            chosen = sorted(generator.permutation(group)[:most].tolist())
         every = list(combinations(chosen, 2))
         across = [(a, b) for a, b in every if sessions[a] != sessions[b]]
         pairs += across or every
@@ -96,26 +89,26 @@ def _nontargets(
     if possible == 0:  # every gender has one speaker
         groups = np.zeros_like(owners)
         possible = _pairs_between(owners)
-    found: dict[tuple[int, int], None] = {}
-    while len(found) < min(count, possible):
-        draws = generator.integers(len(owners), size=(DRAWS_AT_ONCE * (count - len(found)) + 16, 2))
+    pairs: dict[tuple[int, int], None] = {}
+    while len(pairs) < min(count, possible):
+        draws = generator.integers(len(owners), size=(DRAWS_AT_ONCE * (count - len(pairs)) + 16, 2))
         first, second = draws.min(axis=1), draws.max(axis=1)
         fits = (owners[first] != owners[second]) & (groups[first] == groups[second])
         for pair in zip(first[fits].tolist(), second[fits].tolist(), strict=True):
-            found.setdefault(pair)
-            if len(found) == min(count, possible):
+            pairs.setdefault(pair)
+            if len(pairs) == min(count, possible):
                 break
-    return list(found)
+    return list(pairs)
 
 
 def _pairs_between(owners: NDArray[np.int64]) -> int:
     """Number of pairs of utterances of different speakers."""
-    counts = np.unique(owners, return_counts=True)[1].astype(object)  # whole numbers of any size
+    counts = np.unique(owners, return_counts=True)[1].astype(object)  # Python integers, which can't overflow
     return int((len(owners) ** 2 - (counts**2).sum()) // 2) if len(owners) else 0
 
 
 def require_no_others(root: Path, lists: dict[str, str]) -> None:
-    """Raises ValueError if a list of one of these names has other contents: nothing is overwritten."""
+    """Raises ValueError if a list of one of these names exists with other contents."""
     for name, text in lists.items():
         path = root / name
         if path.exists() and path.read_text(encoding="utf-8") != text:
@@ -123,7 +116,7 @@ def require_no_others(root: Path, lists: dict[str, str]) -> None:
 
 
 def write_lists(root: Path, lists: dict[str, str]) -> None:
-    """Names and contents -> files under root, all of them or, where one would be overwritten, none."""
+    """Write lists (name -> contents) under root; none is written if one of them would be overwritten."""
     require_no_others(root, lists)
     for name, text in lists.items():
         write_text(root / name, text)

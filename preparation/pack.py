@@ -1,6 +1,6 @@
-"""A list's recordings as arrays of 16-bit samples, memory-mapped, so that a crop is one slice.
+"""--pack: the recordings of a list as arrays of 16-bit samples, memory-mapped, so that a crop is one slice.
 
-audio.Pack says how a pack is laid out and reads it. Adding recordings adds a shard.
+audio.pack.Pack documents the layout and reads it. Adding recordings adds a shard.
 """
 
 import errno
@@ -25,7 +25,7 @@ from storage.files import written_whole
 
 
 def damaged(pack: Pack) -> list[str]:
-    """Paths of a pack whose samples are not those that were packed."""
+    """Pack -> paths whose samples differ from those that were packed."""
     progress = tqdm(range(len(pack.paths)), "verifying", unit="file", disable=None, leave=False)
     return [pack.paths[row] for row in progress if not _is_whole(pack.samples(row), *pack.places[row, 2:4])]
 
@@ -35,11 +35,11 @@ def _is_whole(samples: Samples, length: int, crc32: int) -> bool:
 
 
 def write_pack(root: Path, paths: Sequence[str], folder: Path, workers: int = 0) -> int:
-    """Recordings under root -> a pack in folder, or what it lacks added to it -> how many were added.
+    """Write a pack of recordings under root, or add those that it lacks -> number of recordings added.
 
     Raises:
         AudioError: a file can't be read, or isn't 16 kHz mono; nothing is written then.
-        ValueError: a file isn't the one that was packed.
+        ValueError: a file has changed since it was packed.
     """
     pack = Pack(folder) if (folder / Pack.INDEX).exists() else None
     known = set(pack.paths) if pack else set()
@@ -56,18 +56,22 @@ def write_pack(root: Path, paths: Sequence[str], folder: Path, workers: int = 0)
     with _new_shard(folder / f"{number:04d}.npy", int(lengths.sum())) as shard:
         sums = in_processes(partial(map, partial(_store, root, shard)), slices, workers, "packing")
     places = np.column_stack([np.full(len(wanted), number), starts, lengths, sums, sources])
-    _write_index(folder, [*(pack.paths if pack else ()), *wanted], [*([pack.places] if pack else ()), places])
+    packed = wanted
+    if pack:
+        packed = [*pack.paths, *wanted]
+        places = np.concatenate([pack.places, places])
+    _write_index(folder, packed, places)
     return len(wanted)
 
 
 @contextmanager
 def _new_shard(target: Path, length: int) -> Iterator[Path]:
-    """A file for so many samples, which gets its name once they are in it; OSError if there is no room."""
+    """Temporary file for `length` samples, renamed to target at the end; OSError if there is no space."""
     target.parent.mkdir(parents=True, exist_ok=True)
     needed, free = 2 * length, shutil.disk_usage(target.parent).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free", str(target))
-    temporary = target.with_suffix(".tmp")  # overwritten by the next try if this one is killed
+    temporary = target.with_suffix(".tmp")  # if this process is killed, the next one overwrites it
     try:
         np.lib.format.open_memmap(temporary, "w+", np.int16, (length,)).flush()
         yield temporary
@@ -79,14 +83,14 @@ def _new_shard(target: Path, length: int) -> Iterator[Path]:
         raise
 
 
-def _write_index(folder: Path, paths: Sequence[str], places: Sequence[NDArray[np.int64]]) -> None:
+def _write_index(folder: Path, paths: Sequence[str], places: NDArray[np.int64]) -> None:
     compact = Paths.of(paths)
     with written_whole(folder / Pack.INDEX) as stream:
-        np.savez(stream, text=compact.text, ends=compact.ends, places=np.concatenate(places))
+        np.savez(stream, text=compact.text, ends=compact.ends, places=places)
 
 
 def _changed(pack: Pack, root: Path, listed: set[str]) -> str | None:
-    """The first of the listed recordings whose file is there and isn't the one that was packed."""
+    """The first of the listed recordings whose file exists and has changed since it was packed."""
     for path, *source in zip(pack.paths, *pack.places[:, 4:].T.tolist(), strict=True):
         with suppress(FileNotFoundError):
             if path in listed and source != _source(root, path):
@@ -95,13 +99,13 @@ def _changed(pack: Pack, root: Path, listed: set[str]) -> str | None:
 
 
 def _source(root: Path, path: str) -> list[int]:
-    """Size of a file in bytes, its time in ns."""
-    found = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118  (Path is 4 times as slow)
-    return [found.st_size, found.st_mtime_ns]
+    """Size of a file in bytes, time of its last change in ns."""
+    status = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118  (Path is 4 times as slow)
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _measure(root: Path, path: str) -> list[int]:
-    """Samples of a recording, which must be 16 kHz mono; size and time of its file."""
+    """16 kHz mono recording -> number of samples, size and time of its file; AudioError for others."""
     audio = AudioFile(str(root / path))
     if audio.rate != SAMPLE_RATE or audio.file.channels != 1:
         raise AudioError(
@@ -112,7 +116,7 @@ def _measure(root: Path, path: str) -> list[int]:
 
 
 def _store(root: Path, shard: Path, place: tuple[str, int, int]) -> int:
-    """Decode a recording (path, start, length) into its place of the shard -> checksum of its samples."""
+    """Decode a recording (path, start, length) into its part of the shard -> CRC-32 of its samples."""
     path, start, length = place
     samples = read_int16(str(root / path))
     if len(samples) != length:

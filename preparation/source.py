@@ -17,24 +17,24 @@ CONVERTED = "converted"  # folder under --save_path that --convert writes to
 
 
 class Source(NamedTuple):
-    """Recordings, where their paths start, and what should be said of those left out."""
+    """Recordings, the folder that their paths are relative to, and messages about those left out."""
 
     start: Path
     utterances: Utterances
-    told: list[str]
+    messages: list[str]
 
 
 def to_convert(save_path: Path, source: Path, suffix: str) -> list[Job]:
-    """Recordings of any format under source, what they become under save_path/converted.
+    """Recordings of any format under source -> jobs that convert them into save_path/converted.
 
     Raises:
-        ValueError: no folder, nothing in it, or the converted files would lie in it.
+        ValueError: no folder, no recordings in it, or save_path is inside it.
     """
     if not source.is_dir():
         raise ValueError(f"--from {source}: --convert takes a folder of recordings")
     target = save_path / CONVERTED
     if target.resolve().is_relative_to(source.resolve()):
-        raise ValueError(f"--save_path {save_path} lies in --from {source}; give a folder outside of it")
+        raise ValueError(f"--save_path {save_path} is inside --from {source}; give a folder outside of it")
     paths = [path for path in walk(source) if FORMATS.fullmatch(path) or OTHER.fullmatch(path)]
     if not paths:
         raise ValueError(f"--from {source}: no recordings to convert")
@@ -50,41 +50,48 @@ def read_source(source: Path, start: Path | None = None) -> Source:
     """--from: a tree `speaker/.../file`, a Kaldi directory or a train list -> its utterances, by path.
 
     Raises:
-        FileNotFoundError, ValueError: nothing there, nothing in it, or one recording with two speakers.
+        FileNotFoundError, ValueError: no such source, no recordings, or a recording of two speakers.
     """
     if is_list(source):
         return Source(start or Path(), _with_sessions(_listed(source)), [])
-    paths, others, locked = list[str](), Counter[str](), list[str]()
+    paths: list[str] = []
+    others: Counter[str] = Counter()
+    locked: list[str] = []
     for path in walk(source, locked):
         if "/" in path and FORMATS.fullmatch(path):
             paths.append(path)
         elif "/" in path and OTHER.fullmatch(path):
             others[path.rpartition(".")[2].lower()] += 1
-    told = [f"skipped: {n} {suffix} files; --convert takes them" for suffix, n in sorted(others.items())]
-    told += [f"skipped: {unreadable(locked)}"] if locked else []
+    messages = [f"skipped: {n} {suffix} files; --convert takes them" for suffix, n in sorted(others.items())]
+    if locked:
+        messages.append(f"skipped: {unreadable(locked)}")
     if not paths:
         formats = "no wav, flac, ogg, opus or mp3 files in folders of speakers (speaker/.../file)"
-        raise ValueError("; ".join([f"{source}: {formats}", *told]))
+        raise ValueError("; ".join([f"{source}: {formats}", *messages]))
     _check_names(source, paths)
-    return Source(source, _with_sessions((path, path.partition("/")[0]) for path in paths), told)
+    return Source(source, _with_sessions((path, path.partition("/")[0]) for path in paths), messages)
 
 
 def _listed(source: Path) -> Iterable[tuple[str, str]]:
-    """List -> path and speaker of each recording, once."""
+    """List -> path and speaker of each recording, without repetitions."""
     known: dict[str, tuple[str, str]] = {}
     for number, speaker, path in read_utterances(str(source), "--from"):
         _, other = known.setdefault(os.path.normpath(path), (path, speaker))
         if other != speaker:
-            raise ValueError(f"{source}:{number}: {path} is {speaker}'s here and {other}'s in a line before")
+            raise ValueError(
+                f"{source}:{number}: {path} is listed under {speaker}, and under {other} in an earlier line"
+            )
     return known.values()
 
 
 def _check_names(source: Path, paths: list[str]) -> None:
-    """Raises ValueError for a speaker whom no list could name, and for a recording in two formats."""
+    """Raises ValueError for a speaker name that a list can't hold, and for a recording in two formats."""
     stems: dict[str, str] = {}
     for path in paths:
         if " " in (speaker := path.partition("/")[0]):
-            raise ValueError(f"{source}/{speaker}: a speaker's name can't hold a blank in a train list")
+            raise ValueError(
+                f"{source}/{speaker}: a train list can't hold a speaker's name with a blank; rename it"
+            )
         if (other := stems.setdefault(path.rpartition(".")[0], path)) != path:
             raise ValueError(f"{source}: {other} and {path} look like one recording twice; keep one of them")
 
@@ -96,7 +103,7 @@ def _with_sessions(pairs: Iterable[tuple[str, str]]) -> Utterances:
 
 
 def _session(path: str, speaker: str) -> str:
-    """The folder below the speaker's; where no folder is the speaker's, that of the file; "" = none."""
+    """Name of the folder below the speaker's folder; without a speaker's folder, the file's; "" = none."""
     *folders, _ = path.split("/")
     below = folders[folders.index(speaker) + 1 :] if speaker in folders else folders[-1:]
     return below[0] if below else ""

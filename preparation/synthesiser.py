@@ -1,7 +1,7 @@
 """A source-filter speech synthesiser (Fant 1960; cascade of formants after Klatt 1980, JASA 67).
 
-Not speech that means anything: sequences of phones whose pitch, vocal-tract length, formants and
-glottal pulse belong to a speaker, and whose words, level, channel and noise change each time.
+The speech has no meaning: sequences of phones whose pitch, vocal-tract length, formants and
+glottal pulse belong to a speaker, and whose sequence, level, channel and noise change each time.
 """
 
 from typing import NamedTuple
@@ -27,11 +27,11 @@ BANDWIDTHS = np.array([60.0, 90.0, 150.0, 200.0, 250.0])  # Hz
 
 
 class Speaker(NamedTuple):
-    """What stays the same in all utterances of a voice."""
+    """The properties that all utterances of a voice share."""
 
     pitch: float  # Hz
     pitch_range: float  # octaves
-    vowels: Signal  # (5, 3) Hz, this voice's own
+    vowels: Signal  # (5, 3) Hz, of this voice
     formant_scale: Signal  # of each formant; mostly the vocal tract's length
     bandwidth_scale: float
     open_quotient: float  # share of the glottal period that the glottis is open
@@ -42,7 +42,7 @@ class Speaker(NamedTuple):
 
 
 class Tracks(NamedTuple):
-    """Control values, one row each frame."""
+    """Control values, one row per frame."""
 
     formants: Signal  # (L, 5) Hz
     voicing: Signal  # (L,)
@@ -51,7 +51,7 @@ class Tracks(NamedTuple):
 
 
 def draw_speaker(generator: np.random.Generator) -> Speaker:
-    """A new voice."""
+    """A random voice."""
     uniform = generator.uniform
     length = uniform(0.78, 1.28)  # shorter tracts have higher formants and mostly higher voices
     pitch = 120.0 * length**2.5 * 2.0 ** uniform(-0.8, 0.8)
@@ -70,7 +70,7 @@ def draw_speaker(generator: np.random.Generator) -> Speaker:
 
 
 def synthesise(speaker: Speaker, duration_s: float, generator: np.random.Generator) -> Signal:
-    """A voice -> an utterance (T,) in [-1, 1] at 16 kHz, through a channel of its own."""
+    """Voice -> an utterance (T,) in [-1, 1] at 16 kHz, through a random channel."""
     num_frames = round(duration_s * SAMPLE_RATE / FRAME)
     tracks = _phones(speaker, num_frames, generator)
     speech = _vocal_tract(speaker, tracks, _source(speaker, tracks, generator), generator)
@@ -113,7 +113,7 @@ def _phones(speaker: Speaker, num_frames: int, generator: np.random.Generator) -
 
 
 def _smooth(track: Signal, window: Signal) -> Signal:
-    """A track (L,) averaged over a window, its ends held."""
+    """Track (L,) -> its moving average (L,) under a window; the ends are repeated."""
     return np.convolve(np.pad(track, len(window) // 2, mode="edge"), window, mode="valid")
 
 
@@ -139,7 +139,7 @@ def _source(speaker: Speaker, tracks: Tracks, generator: np.random.Generator) ->
 
 
 def _vocal_tract(speaker: Speaker, tracks: Tracks, source: Signal, generator: np.random.Generator) -> Signal:
-    """Source (T,) through five formants, and friction noise through one resonance, frame by frame."""
+    """Source (T,) -> speech (T,): five formants, and friction noise through one resonance, frame by frame."""
     widths = np.broadcast_to(BANDWIDTHS * speaker.bandwidth_scale, tracks.formants.shape)
     formants = _resonators(tracks.formants, widths)  # (L, 5, 6)
     friction = _resonators(tracks.noise_band[:, :1], tracks.noise_band[:, 1:])  # (L, 1, 6)
@@ -172,7 +172,7 @@ def _per_sample(track: Signal) -> Signal:
 
 
 def _record(speech: Signal, generator: np.random.Generator) -> Signal:
-    """Speech -> as a random microphone, at a random level in random noise, gives it."""
+    """Speech (T,) -> a recording of it (T,) by a random microphone, at a random level, in random noise."""
     corners = np.array([0.0, 150.0, 400.0, 1000.0, 2500.0, 4500.0, 8000.0]) / (SAMPLE_RATE / 2)
     gains_db = generator.uniform(-2.0, 2.0, len(corners))
     gains_db[0] -= 20.0

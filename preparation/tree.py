@@ -1,4 +1,4 @@
-"""Recordings on the disk: trees read, a corpus recognised by the paths in it."""
+"""Recordings of a corpus on the disk, recognised by the pattern of their paths."""
 
 import re
 from pathlib import Path
@@ -7,35 +7,35 @@ from corpora._corpus import Tree
 from preparation.lists import Utterances
 from storage.files import walk
 
-OTHER = re.compile(  # what --convert takes besides
+OTHER = re.compile(  # other formats that --convert accepts
     r".+\.(m4a|mp4|aac|aiff?|au|caf|sph|w64|amr|wma|webm|mkv|mov)", re.IGNORECASE | re.DOTALL
 )
 
 
 def unreadable(folders: list[str]) -> str:
-    """Folders that walk could not read -> a remark on them, "" if there are none."""
+    """Folders that `walk` could not read -> a remark on them, "" if there are none."""
     more = f" and {len(folders) - 1} more folders" if len(folders) > 1 else ""
     return f"{folders[0]}{more} can't be read" if folders else ""
 
 
 def read_tree(root: Path, pattern: str) -> Utterances:
-    """Folder, pattern of paths under it -> utterances, by path."""
-    wanted = re.compile(pattern)
-    found = sorted(
-        (path, match["speaker"], match["session"] or "")
-        for path in walk(root)
-        if (match := wanted.fullmatch(path))
+    """Folder, pattern of paths under it -> utterances, sorted by path."""
+    matches = (re.fullmatch(pattern, path) for path in walk(root))
+    rows = sorted((match[0], match["speaker"], match["session"] or "") for match in matches if match)
+    return Utterances(
+        paths=[path for path, _, _ in rows],
+        speakers=[speaker for _, speaker, _ in rows],
+        sessions=[session for _, _, session in rows],
     )
-    return Utterances(*([row[i] for row in found] for i in range(3)))
 
 
 def find_tree(tree: Tree, save_path: Path, source: Path | None) -> Path | None:
-    """Where a corpus lies: under --save_path, or anywhere under --from, by the first path that fits."""
-    wanted = re.compile(tree.pattern)
-    if any(wanted.fullmatch(path) for path in walk(save_path / tree.root)):
+    """Root of a corpus's recordings under --save_path, or anywhere under --from; None if no path matches."""
+    if any(re.fullmatch(tree.pattern, path) for path in walk(save_path / tree.root)):
         return save_path / tree.root
     if source is None or not source.is_dir():
         return None
     anywhere = re.compile(rf"(?:(?P<root>.+)/)?(?:{tree.pattern})")
-    found = next((match for path in walk(source) if (match := anywhere.fullmatch(path))), None)
-    return None if found is None else source / (found["root"] or "")
+    matches = (anywhere.fullmatch(path) for path in walk(source))
+    match = next((match for match in matches if match), None)
+    return None if match is None else source / (match["root"] or "")

@@ -1,4 +1,4 @@
-"""Files worked through by several processes: what --check, --convert and --pack have in common."""
+"""A process pool over files, shared by --check, --convert and --pack."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-FILES_AT_ONCE = 16  # that a process is given, so that handing them over costs little
+FILES_AT_ONCE = 16  # per task of a worker process, so that passing them costs little
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,15 +24,18 @@ Result = TypeVar("Result")
 def in_processes(
     work: Callable[[Sequence[Item]], Iterable[Result]], items: Sequence[Item], workers: int, doing: str
 ) -> list[Result]:
-    """Items handed in parts to work, which yields one result for each -> all results, in order.
+    """Items, passed in parts to `work`, which yields one result for each -> all results, in order.
 
-    After Ctrl-C or an error, the items in hand are finished and no others begun.
+    After Ctrl-C or an error, the items being processed are finished and no others are started.
 
-    workers: processes, 0 = one per core.
-    doing: a word for the progress bar and for errors.
+    Args:
+        work: a part of the items -> their results.
+        items: what to process.
+        workers: processes, 0 = one per core.
+        doing: a word for the progress bar and for errors.
 
     Raises:
-        OSError: a process was killed; besides, what work raises.
+        OSError: a process was killed; any error that `work` raises.
     """
     workers = max(1, min(workers or os.cpu_count() or 1, len(items)))
     size = max(1, min(FILES_AT_ONCE, len(items) // (4 * workers)))
@@ -43,37 +46,37 @@ def in_processes(
     stop = multiprocessing.Event()
     pool = ProcessPoolExecutor(workers, initializer=_start, initargs=(stop,))
     try:
-        with _ctrl_c_waits():  # or it would meet half-made processes
+        with _ctrl_c_deferred():  # it would interrupt processes while they start
             results = pool.map(partial(_until_stopped, work), parts)
         return list(progress(chain.from_iterable(results)))
     except BrokenProcessPool:
         raise OSError(
-            f"{doing}: a process was killed, perhaps for want of memory; start again, with fewer --workers"
+            f"{doing}: a process was killed, perhaps for lack of memory; start again, with fewer --workers"
         ) from None
     finally:
         stop.set()
-        with _ctrl_c_waits():
+        with _ctrl_c_deferred():
             pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Ctrl-C comes after the block; processes begun in the block never see it."""
-    pressed = list[int]()
-    handler = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+def _ctrl_c_deferred() -> Iterator[None]:
+    """Defers Ctrl-C to the end of the block; processes started in the block ignore it."""
+    signals: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: signals.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-    if pressed:
+    if signals:
         raise KeyboardInterrupt
 
 
-_stop: Event  # in a worker process: begin no more items
+_stop: Event  # in a worker process: set when no more items should be started
 
 
 def _start(stop: Event) -> None:
-    """Prepare a worker process: it leaves Ctrl-C to its parent, and ends when that is killed."""
+    """Set up a worker process: it leaves Ctrl-C to its parent, and exits when the parent does."""
     global _stop
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -88,10 +91,11 @@ def _end_with_parent() -> None:
 
 
 def _until_stopped(work: Callable[[Sequence[Item]], Iterable[Result]], part: Sequence[Item]) -> list[Result]:
-    """Results of a part's items, or of its first ones."""
-    found, results = list[Result](), iter(work(part))
+    """Results of a part's items, or only of its first ones if all processes should stop."""
+    stream = iter(work(part))
+    results: list[Result] = []
     for _ in part:
         if _stop.is_set():
             break
-        found.append(next(results))
-    return found
+        results.append(next(stream))
+    return results

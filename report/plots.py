@@ -1,24 +1,26 @@
-"""Figures of the evaluation report: DET curves, scores, training; SVG in the page's colours, and PNG."""
+"""Plots of the evaluation report: DET curves, score histograms, training curves; as inline SVG and PNG.
+
+In an SVG an artist's gid ends in its role, which page.css colours: "line-s0", "fill-grey", "mark-s1", "axis".
+"""
 
 import io
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from metrics.rates import ErrorRates, Floats, pick, turns
 
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes  # takes half a second to import: only where something is drawn
-
-# In SVG each colour becomes the CSS variable of its name. The series are told apart by all kinds of colour
-# vision and have a contrast of at least 3 to 1 on their paper.
+# The colours of the series remain distinguishable under every common colour-vision deficiency and have a
+# contrast of at least 3:1 against "paper".
 LIGHT = {
     "ink": "#18202b",
     "muted": "#586373",
@@ -49,8 +51,7 @@ DARK = {
 }
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "report",  # the same figures give the same bytes
-    "text.parse_math": False,  # names may hold dollars
+    "text.parse_math": False,  # system names may contain dollar signs
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8.5,
@@ -77,20 +78,28 @@ STYLE: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
 }
-LINES = ("-", "--", "-.", ":")
-MARKS = ("o", "v", "s", "D", "^", "P", "X", "*")
+LINE_STYLES = ("-", "--", "-.", ":")
+MARKERS = ("o", "v", "s", "D", "^", "P", "X", "*")
 TICKS = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99]
-POINTS = 500  # of a drawn curve
-BINS = 60
+MAX_CURVE_POINTS = 500
+NUM_BINS = 60
+MAX_LABEL_LENGTH = 34
 
 
 class Curve(NamedTuple):
-    """What the DET plot shows of one system."""
+    """One system in the DET plot."""
 
     name: str
     rates: ErrorRates
-    band: Floats | None  # (3, G): P_fa, the lowest and the highest P_miss there
+    band: Floats | None  # (3, G): P_fa, lowest and highest P_miss at that P_fa
     marks: dict[str, tuple[float, float]]  # label -> (P_fa, P_miss)
+
+
+class Plot(NamedTuple):
+    """An <svg> element for a page, and a title for readers who can't see it."""
+
+    title: str
+    svg: str
 
 
 def series(number: int) -> str:
@@ -104,181 +113,216 @@ def probit(probabilities: ArrayLike) -> Floats:
     return np.array([NormalDist().inv_cdf(p) for p in clipped.ravel().tolist()]).reshape(clipped.shape)
 
 
-def thinned(rates: ErrorRates, points: int = POINTS) -> ErrorRates:
-    """Operating points -> those where the ROC turns; of many turns about so many, evenly along the curve."""
+def thinned(rates: ErrorRates, max_points: int = MAX_CURVE_POINTS) -> ErrorRates:
+    """Operating points -> corners of the ROC curve, at most max_points, evenly spaced along the DET curve."""
     corners = pick(rates, turns(rates))
-    if len(corners.p_fa) <= points:
+    if len(corners.p_fa) <= max_points:
         return corners
     lengths = np.zeros(len(corners.p_fa))
     for errors in (corners.p_fa, corners.p_miss):
-        half = errors[errors > 0.0].min() / 2.0  # of an error: 0 lies infinitely far away
+        half = errors[errors > 0.0].min() / 2.0  # half an error stands for none, whose quantile is infinite
         lengths[1:] += np.cumsum(np.abs(np.diff(probit(np.clip(errors, half, 1.0 - half)))))
-    kept = np.searchsorted(lengths, np.linspace(0.0, lengths[-1], points))
+    kept = np.searchsorted(lengths, np.linspace(0.0, lengths[-1], max_points))
     return pick(corners, np.unique(kept))
 
 
-def det_svg(curves: Sequence[Curve]) -> str:
-    """DET curves with their bands and marks -> SVG for a page."""
-    return _svg((3.9, 3.9), lambda axes: _det(axes, curves), "DET curves: misses over false alarms")
+def det_svg(curves: Sequence[Curve]) -> Plot:
+    """DET curves with their confidence bands and marks -> plot for a page."""
+    title = "DET curves: misses over false alarms"
+    return _svg("det", title, (3.9, 3.9), lambda axes: _draw_det(axes, curves))
 
 
 def det_png(curves: Sequence[Curve]) -> bytes:
-    """The same -> PNG on white."""
-    return _rendered("png", (6.0, 5.6), lambda axes: _det(axes, curves))
+    """DET curves with their confidence bands and marks -> PNG file on white."""
+    stream = io.BytesIO()
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure = Figure(figsize=(6.0, 5.6), layout="constrained")
+        _draw_det(figure.add_subplot(), curves)
+        figure.savefig(stream, format="png", dpi=200, metadata={"Software": None})
+    return stream.getvalue()
 
 
-def _det(axes: "Axes", curves: Sequence[Curve]) -> None:
+def _draw_det(axes: Axes, curves: Sequence[Curve]) -> None:
     (left, right), (bottom, top) = _det_limits(curves)
-    handles, labels = list["Artist"](), list[str]()
-    marks = dict(zip(dict.fromkeys(label for curve in curves for label in curve.marks), cycle(MARKS)))
-    edge: dict[str, Any] = {"edgecolors": LIGHT["paper"], "linewidths": 0.7}
+    handles = list[Artist]()
+    names = [curve.name for curve in curves]
+    mark_labels = dict.fromkeys(label for curve in curves for label in curve.marks)
+    markers = dict(zip(mark_labels, cycle(MARKERS)))
     for i, curve in enumerate(curves):
-        colour, line = LIGHT[series(i)], LINES[i % len(LINES)]
+        role = series(i)
+        colour = LIGHT[role]
         if curve.band is not None:
-            axes.fill_between(*probit(curve.band), color=colour, alpha=0.16, linewidth=0)
+            axes.fill_between(*probit(curve.band), color=colour, alpha=0.16, linewidth=0, gid=f"fill-{role}")
         points = thinned(curve.rates)
-        handles += axes.plot(probit(points.p_fa), probit(points.p_miss), color=colour, linestyle=line)
-        labels.append(curve.name)
+        x, y = probit(points.p_fa), probit(points.p_miss)
+        style = LINE_STYLES[i % len(LINE_STYLES)]
+        handles += axes.plot(x, y, color=colour, linestyle=style, gid=f"line-{role}")
         for label, (p_fa, p_miss) in curve.marks.items():
-            x, y = probit(np.clip([p_fa, p_miss], [left, bottom], [right, top]))  # beyond: at the edge
-            axes.scatter(x, y, 34, colour, marker=marks[label], zorder=3, clip_on=False, **edge)
-    for label, mark in marks.items():
-        handles.append(axes.scatter([], [], 26, LIGHT["muted"], marker=mark))
-        labels.append(label)
-    axes.axline((0.0, 0.0), slope=1.0, color=LIGHT["grid"], linewidth=0.8, zorder=0)  # P_miss = P_fa
+            # a mark beyond the limits is drawn on the frame
+            x, y = probit(np.clip([p_fa, p_miss], [left, bottom], [right, top]))
+            mark = _mark(axes, x, y, role, 34, marker=markers[label], zorder=3, clip_on=False)
+            mark.set(edgecolors=LIGHT["paper"], linewidths=0.7)
+    handles += [_mark(axes, [], [], "muted", 26, marker=marker) for marker in markers.values()]
+    equal_rates = axes.axline((0.0, 0.0), slope=1.0, color=LIGHT["grid"], linewidth=0.8, zorder=0)
+    equal_rates.set_gid("line-grid")
     ticks = probit(TICKS)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(ticks.tolist(), [f"{100 * tick:g}" for tick in TICKS])
     axes.set(xlim=probit([left, right]), ylim=probit([bottom, top]))
     axes.set(xlabel="P_fa: nontargets accepted, %", ylabel="P_miss: targets rejected, %")
     axes.grid(True)
-    _legend(axes, handles, labels, "upper right")
+    _add_legend(axes, handles, [*names, *markers], "upper right")
+
+
+def _mark(axes: Axes, x: ArrayLike, y: ArrayLike, colour: str, size: float, **style: Any) -> Artist:
+    return axes.scatter(x, y, size, LIGHT[colour], gid=f"mark-{colour}", **style)
 
 
 def _det_limits(curves: Sequence[Curve]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Where the curves have at least one error of either kind, up to 50 % of false alarms or more."""
+    """Ranges of P_fa and P_miss in which the curves have errors of both kinds; P_fa up to at least 50 %."""
     left = min(float(curve.rates.p_fa[curve.rates.p_fa > 0.0].min()) for curve in curves)
     left = min(max(left, 1e-6), 0.02)
     crossings = [float(np.minimum(curve.rates.p_miss, curve.rates.p_fa).max()) for curve in curves]
     right = min(max(0.5, 2.0 * max(crossings)), 0.95)
     lows, highs = [], []
     for curve in curves:
-        within = curve.rates.p_miss[(curve.rates.p_fa >= left) & (curve.rates.p_fa <= right)]
-        within = within[(within > 0.0) & (within < 1.0)]
-        lows.append(float(within.min(initial=0.1)))
-        highs.append(float(within.max(initial=0.5)))
+        visible = curve.rates.p_miss[(curve.rates.p_fa >= left) & (curve.rates.p_fa <= right)]
+        visible = visible[(visible > 0.0) & (visible < 1.0)]
+        lows.append(float(visible.min(initial=0.1)))
+        highs.append(float(visible.max(initial=0.5)))
     return (left, right), (max(min(lows), 1e-6), min(max(highs), 0.99))
 
 
-def scores_svg(targets: Floats, nontargets: Floats, thresholds: dict[str, float]) -> str:
-    """Scores of either class, thresholds by label -> SVG: histograms of equal area, a line per threshold."""
+def scores_svg(name: str, targets: Floats, nontargets: Floats, thresholds: Mapping[str, float]) -> Plot:
+    """Name, scores of both classes, thresholds by label -> histograms of equal area, lines at thresholds."""
 
-    def paint(axes: "Axes") -> None:
-        low, high = float(min(targets.min(), nontargets.min())), float(max(targets.max(), nontargets.max()))
-        pad = 0.5 if low == high else 0.0
-        edges = np.linspace(low - pad, high + pad, BINS + 1)
-        peak = 0.0
-        for scores, name, colour in ((nontargets, "nontargets", "grey"), (targets, "targets", "violet")):
-            shares = np.histogram(scores, edges)[0] / len(scores)
-            peak = max(peak, float(shares.max()))
-            axes.stairs(shares, edges, fill=True, color=LIGHT[colour], alpha=0.25, linewidth=0)
-            axes.stairs(shares, edges, color=LIGHT[colour], linewidth=1.4, label=name)
-        # Labels stand in rows above the histograms, as thresholds lie close together; all on the side where
-        # there is room, and in such an order that none crosses another threshold's line.
-        row = 0.13 * peak
-        to_left = not thresholds or 2.0 * float(np.mean([*thresholds.values()])) > low + high
-        place, side = ((-3, 0), "right") if to_left else ((3, 0), "left")
-        ordered = sorted(thresholds.items(), key=lambda item: item[1], reverse=not to_left)
-        for i, (label, value) in enumerate(ordered):
-            height = 1.08 * peak + i * row
-            axes.vlines(value, 0.0, height + 0.7 * row, color=LIGHT["ink"], linewidth=0.8)
-            axes.annotate(label, (value, height), place, textcoords="offset points", ha=side)
-        axes.set_ylim(0.0, peak * 1.15 + row * len(thresholds))
+    def draw(axes: Axes) -> None:
+        scores = {"nontargets": nontargets, "targets": targets}
+        low = float(min(targets.min(), nontargets.min()))
+        high = float(max(targets.max(), nontargets.max()))
+        outlines, peak = _draw_histograms(axes, scores, low, high)
+        # The labels are on the side that has more room.
+        on_left = not thresholds or 2.0 * float(np.mean([*thresholds.values()])) > low + high
+        _draw_thresholds(axes, thresholds, peak, on_left)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("score")
-        axes.legend(loc="upper left" if to_left else "upper right")
+        _add_legend(axes, outlines, [*scores], "upper left" if on_left else "upper right")
 
-    return _svg((3.9, 2.2), paint, "Histograms of target and nontarget scores")
+    return _svg(name, "Histograms of target and nontarget scores", (3.9, 2.2), draw)
 
 
-def training_svgs(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Objects of results.jsonl -> an SVG of each figure that at least two epochs have.
+def _draw_histograms(
+    axes: Axes, scores: Mapping[str, Floats], low: float, high: float
+) -> tuple[list[Artist], float]:
+    """Scores of each class, their range -> outlines of the histograms, height of the highest bin."""
+    outlines = list[Artist]()
+    padding = 0.5 if low == high else 0.0
+    edges = np.linspace(low - padding, high + padding, NUM_BINS + 1)
+    peak = 0.0
+    for values, colour in zip(scores.values(), ("grey", "violet"), strict=True):
+        shares = np.histogram(values, edges)[0] / len(values)
+        peak = max(peak, float(shares.max()))
+        colours: dict[str, Any] = {"color": LIGHT[colour]}
+        axes.stairs(shares, edges, fill=True, alpha=0.25, linewidth=0, gid=f"fill-{colour}", **colours)
+        outlines.append(axes.stairs(shares, edges, linewidth=1.4, gid=f"line-{colour}", **colours))
+    return outlines, peak
 
-    Of an epoch that was done again the last figure counts; tests have a line for each list.
+
+def _draw_thresholds(axes: Axes, thresholds: Mapping[str, float], peak: float, on_left: bool) -> None:
+    """Draw a line per threshold, and its label in a separate row above the histograms.
+
+    Thresholds can be close together; the order of the rows keeps labels off the lines of other thresholds.
+    """
+    row_height = 0.13 * peak
+    offset, side = ((-3, 0), "right") if on_left else ((3, 0), "left")
+    ordered = sorted(thresholds.items(), key=lambda item: item[1], reverse=not on_left)
+    for i, (label, value) in enumerate(ordered):
+        height = 1.08 * peak + i * row_height
+        top = height + 0.7 * row_height
+        axes.vlines(value, 0.0, top, color=LIGHT["ink"], linewidth=0.8, gid="line-ink")
+        axes.annotate(label, (value, height), offset, textcoords="offset points", ha=side)
+    axes.set_ylim(0.0, peak * 1.15 + row_height * len(thresholds))
+
+
+def training_svgs(results: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    """Objects of results.jsonl -> a plot of each quantity that at least two epochs have.
+
+    If an epoch was repeated, its last value counts. Test results have one line per trial list.
     """
     titles = {"loss": "Loss", "accuracy": "Accuracy, %", "lr": "Learning rate", "eer": "EER of tests, %"}
-    found: dict[str, dict[str, dict[int, float]]] = {key: {} for key in titles}
-    for row in results:
-        for key in titles:
-            if isinstance(row.get("epoch"), int) and isinstance(row.get(key), int | float):
-                line = str(row.get("list", ""))
-                found[key].setdefault(line, {})[row["epoch"]] = row[key]
-    drawn = []
+    plots = []
     for key, title in titles.items():
-        lines = {name: dict(sorted(points.items())) for name, points in found[key].items() if len(points) > 1}
+        values: dict[str, dict[int, float]] = {}  # trial list ("" in training) -> epoch -> value
+        for row in results:
+            if isinstance(row.get("epoch"), int) and isinstance(row.get(key), int | float):
+                values.setdefault(str(row.get("list", "")), {})[row["epoch"]] = row[key]
+        lines = {name: dict(sorted(points.items())) for name, points in values.items() if len(points) > 1}
         if lines:
-            drawn.append(_epochs(title, lines, 100.0 if "%" in title else 1.0))
-    return drawn
+            plots.append(_epochs_svg(key, title, lines, 100.0 if "%" in title else 1.0))
+    return plots
 
 
-def _epochs(title: str, lines: dict[str, dict[int, float]], scale: float) -> str:
-    """Title, name -> epoch -> value -> SVG of values times scale; a name of each line if several."""
+def _epochs_svg(key: str, title: str, lines: Mapping[str, dict[int, float]], scale: float) -> Plot:
+    """Values (epoch -> value) of each named line -> plot of the scaled values."""
 
-    def paint(axes: "Axes") -> None:
-        handles = list["Artist"]()
+    def draw(axes: Axes) -> None:
+        handles = list[Artist]()
         for i, points in enumerate(lines.values()):
-            look: dict[str, Any] = {"color": LIGHT[series(i)], "linestyle": LINES[i % len(LINES)]}
             values = [scale * value for value in points.values()]
             handles += axes.plot(
-                [*points], values, marker="o" if len(points) <= 20 else "", markersize=3.0, **look
+                [*points],
+                values,
+                color=LIGHT[series(i)],
+                linestyle=LINE_STYLES[i % len(LINE_STYLES)],
+                marker="o" if len(points) <= 20 else "",
+                markersize=3.0,
+                gid=f"line-{series(i)}",
             )
         axes.set(xlabel="epoch", title=title)
         axes.title.set(fontsize=9, fontweight="bold")
         axes.locator_params(axis="x", integer=True)
         axes.grid(True, axis="y")
         if len(lines) > 1:
-            _legend(axes, handles, [*lines], "best")
+            _add_legend(axes, handles, [*lines], "best")
 
-    return _svg((3.4, 2.2), paint, f"{title}, over the epochs")
+    return _svg(f"training-{key}", f"{title}, over the epochs", (3.4, 2.2), draw)
 
 
-def _legend(axes: "Axes", handles: Sequence["Artist"], labels: Sequence[str], place: Any) -> None:
+def _add_legend(axes: Axes, handles: Sequence[Artist], labels: Sequence[str], place: Any) -> None:
     legend = axes.legend(handles, ["-"] * len(handles), loc=place, borderaxespad=0.2)
     for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_text(_short(label))  # here, as legend() leaves out labels that begin with "_"
+        text.set_text(_shortened(label))  # legend() itself would skip labels that begin with "_"
+    for symbol, handle in zip(legend.legend_handles, handles, strict=True):
+        if symbol is not None:
+            symbol.set_gid(handle.get_gid())
 
 
-def _short(name: str, length: int = 34) -> str:
-    return name if len(name) <= length else f"{name[: length // 2]}…{name[-length // 2 + 1 :]}"
+def _shortened(name: str) -> str:
+    half = MAX_LABEL_LENGTH // 2
+    return name if len(name) <= MAX_LABEL_LENGTH else f"{name[:half]}…{name[1 - half :]}"
 
 
-def _rendered(form: str, size: tuple[float, float], paint: Callable[["Axes"], None]) -> bytes:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    stream = io.BytesIO()
-    metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+def _svg(name: str, title: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> Plot:
+    """Plot's name, unique in the page, title, size (inches), function that draws -> plot with unique ids."""
+    stream = io.StringIO()
+    # The salt makes the ids that Matplotlib derives by hashing reproducible, and different in each plot.
+    style = STYLE | {"svg.hashsalt": name}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has other fonts
         figure = Figure(figsize=size, layout="constrained")
-        paint(figure.add_subplot())
-        figure.savefig(stream, format=form, dpi=200, metadata=metadata)
-    return stream.getvalue()
-
-
-def _svg(size: tuple[float, float], paint: Callable[["Axes"], None], title: str) -> str:
-    """Drawing, what it is -> an <svg> within HTML: in the page's colours and font, without unused ids."""
-    text = _rendered("svg", size, paint).decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<(metadata|style).*?</\1>|<!--.*?-->", "", text, flags=re.DOTALL)
-    head = re.search(r'viewBox="[^"]*"', text)
-    assert head is not None
-    text = f'<svg role="img" aria-label="{title}" {head[0]}>' + text[text.index(">") + 1 :]
-    text = text.replace("xlink:href", "href").replace(f"fill: {LIGHT['paper']}; opacity: 0", "fill: none")
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
-    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
-    text = re.sub(r" font-family: [^;\"]*;", "", text)
-    for name, colour in LIGHT.items():
-        text = text.replace(colour, f"var(--{name})")
-    return re.sub(r"\n\s*", "\n", text)
+        axes = figure.add_subplot()
+        draw(axes)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_gid("axis")
+        for spine in axes.spines.values():
+            spine.set_gid("line-muted")
+        figure.draw_without_rendering()  # creates the ticks
+        figure.set_layout_engine("none")  # keeps them
+        for i, artist in enumerate(dict.fromkeys(figure.findobj())):
+            artist.set_gid(f"{name}-{i}-{artist.get_gid() or ''}")
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(stream, format="svg", metadata=no_metadata, transparent=True)
+    text = stream.getvalue()
+    return Plot(title, text[text.index("<svg") :])  # without the XML declaration

@@ -1,4 +1,4 @@
-"""Every speaker equally often, however many utterances there are of each."""
+"""Draws every speaker equally often, however many utterances it has."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,8 +7,8 @@ from sampler._batches import SpeakerBatches
 
 
 class Sampler(SpeakerBatches):
-    """As many batches as with random; the utterances of small speakers come several times an epoch."""
+    """As many batches as `random`; utterances of small speakers occur several times in an epoch."""
 
     def draws(self, generator: np.random.Generator) -> NDArray[np.int64]:
         """Generator -> tuples of each speaker in this epoch (speakers,)."""
-        return self.share(np.ones(len(self.tuples)), generator)
+        return self.apportion(np.ones(len(self.tuples)), generator)

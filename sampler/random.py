@@ -1,4 +1,4 @@
-"""Every utterance once an epoch, speakers as often as they have utterances (voxceleb_trainer's rules)."""
+"""Draws every utterance once in an epoch, in random order (voxceleb_trainer's rules)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from sampler._batches import SpeakerBatches
 
 
 class Sampler(SpeakerBatches):
-    """Leaves out only what distinct speakers in every batch make impossible to place."""
+    """Leaves out only utterances that don't fit because the speakers of a batch must differ."""
 
     def draws(self, generator: np.random.Generator) -> NDArray[np.int64]:
         """Generator -> tuples of each speaker in this epoch (speakers,)."""

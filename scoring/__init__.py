@@ -1,13 +1,22 @@
-"""How embeddings become scores, chosen with --scoring: one file, one choice.
+"""Scores of trials from embeddings, chosen with --scoring. Each file is one choice; _crops.py is shared.
 
-Contract of a file: `class Scoring`, built as `Scoring(length, num_crops)` from --eval_frames in samples (0:
-the whole) and --num_eval; it raises ValueError if it can't do with these. Its methods:
+A file defines `class Scoring`. The simplest example is cosine.py. n: utterances, N: trials, k: crops of a
+group, T: samples at 16 kHz, D: embedding size.
 
-    crops(audio) -> [(k, T), ...]       audio (T,) -> what goes through the network, each group of one length
-    summarise(groups, normalize)        embeddings of n utterances' groups [(n, k, D), ...] -> (n, V, D')
-    score(enrol, test) -> (N,)          summaries (N, V, D') of both sides -> scores, higher = more alike
+    __init__(self, length, num_crops)
+        length: samples of a crop (--eval_frames), 0 for whole recordings; num_crops: --num_eval, which counts
+        only where length isn't 0. Raise ValueError, naming the flag, for values that this choice can't use.
+    crops(self, audio) -> [(k, T), ...]
+        audio (T,), float32 in [-1, 1] -> what the network embeds, one array for each length of crop.
+    summarise(self, groups, normalize) -> (n, V, D')
+        groups [(n, k, D), ...]: embeddings of what `crops` returned, for n utterances -> what is kept of each
+        utterance, V vectors. normalize: whether the loss asks for length-normalised embeddings; choices that
+        always normalise ignore it.
+    score(self, enrol, test) -> (N,)
+        Summaries (N, V, D') of the two sides of N trials -> scores; a higher score means more alike.
+    is_vector: bool
+        Whether V is 1 and a score is the dot product of two summaries. Score normalisation, cohorts and
+        enrolment from several files need that.
 
-`is_vector` says whether a summary is one vector, (n, 1, D'), and a score the dot product of two: only these
-can be normalised by a cohort. `normalize` is what the loss says of its embeddings; a choice that always
-normalises doesn't heed it.
+The base classes in _crops.py provide `__init__` and `crops` (CropScoring), and also `score` (VectorScoring).
 """

@@ -1,4 +1,4 @@
-"""What of a recording is embedded to be compared."""
+"""The parts of a recording that are embedded for scoring, and the base classes of the choices."""
 
 import numpy as np
 from torch import Tensor
@@ -7,7 +7,7 @@ from audio.recording import SHORTEST, Audio
 
 
 def evaluation_crops(audio: Audio, length: int, count: int) -> Audio:
-    """Audio (T,) -> crops (count, length) spread evenly over it; length 0: the whole, (1, T).
+    """Audio (T,) -> crops (count, length), evenly spread over it; length 0: the whole recording (1, T).
 
     Audio that is shorter than a crop, or than 0.3 s, is repeated.
     """
@@ -20,25 +20,29 @@ def evaluation_crops(audio: Audio, length: int, count: int) -> Audio:
     return np.stack([audio[start : start + length] for start in starts])
 
 
-class Cropping:
-    """Evenly spread crops of one length, or the whole recording; base of the choices."""
+class CropScoring:
+    """Embeds evenly spread crops of one length, or the whole recording."""
 
-    is_vector = True
+    is_vector = False
 
     def __init__(self, length: int, num_crops: int) -> None:
-        """Samples of a crop, 0 for whole recordings; how many crops."""
-        self.length, self.num_crops = length, num_crops
+        """Length of a crop in samples, 0 for whole recordings, and number of crops."""
+        self.length = length
+        self.num_crops = num_crops
 
     def crops(self, audio: Audio) -> list[Audio]:
-        """Audio (T,) -> one group of crops, (K, T)."""
+        """Audio (T,) -> one group of crops (K, T)."""
         return [evaluation_crops(audio, self.length, self.num_crops)]
 
 
-class DotProduct(Cropping):
-    """A score that is the dot product of one vector of each side."""
+class VectorScoring(CropScoring):
+    """A score is the dot product of one vector of each side."""
+
+    is_vector = True
 
     def score(self, enrol: Tensor, test: Tensor) -> Tensor:
         """Summaries (N, 1, D), (N, 1, D) -> scores (N,)."""
-        return (enrol * test).sum(
+        products = enrol * test
+        return products.sum(
             dim=(1, 2)
-        )  # less than half as long as einsum, which makes N matrix products
+        )  # takes less than half the time of einsum, which multiplies N matrices

@@ -1,22 +1,22 @@
-"""The cosine of whole recordings and the mean cosine of crops, averaged as in TaoRuijie's ECAPA-TDNN."""
+"""The average of the cosine of whole recordings and the mean cosine of crops (TaoRuijie's ECAPA-TDNN)."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from audio.recording import Audio
-from scoring._crops import DotProduct, evaluation_crops
+from scoring._crops import VectorScoring, evaluation_crops
 
 
-class Scoring(DotProduct):
-    """(cosine of the whole recordings + mean cosine of all crop pairs) / 2, by one product."""
+class Scoring(VectorScoring):
+    """(cosine of the whole recordings + mean cosine of all pairs of crops) / 2, as one dot product."""
 
     def __init__(self, length: int, num_crops: int) -> None:
-        """Samples of a crop, not 0; how many crops (TaoRuijie's: 3 s, 5)."""
+        """Length of a crop in samples, not 0, and number of crops; TaoRuijie's are 3 s and 5."""
         super().__init__(length, num_crops)
         if length == 0:
             raise ValueError(
-                "--scoring full_and_crops needs crops beside whole recordings: --eval_frames 300"
+                "--scoring full_and_crops also scores crops: --eval_frames must not be 0; 300 is 3 s"
             )
 
     def crops(self, audio: Audio) -> list[Audio]:
@@ -24,9 +24,10 @@ class Scoring(DotProduct):
         return [evaluation_crops(audio, 0, 1), *super().crops(audio)]
 
     def summarise(self, embeddings: list[Tensor], normalize: bool) -> Tensor:
-        """Embeddings of whole and crops [(n, 1, D), (n, K, D)] -> vectors of both, side by side (n, 1, 2D).
+        """Embeddings [(n, 1, D), (n, K, D)] of recordings and crops -> their concatenated vectors (n, 1, 2D).
 
-        The product of two such vectors is the sum of the halves' products; the root halves it.
+        The dot product of two such vectors is the sum of those of the halves; dividing by the root of 2
+        halves it.
         """
-        halves = [F.normalize(part, dim=-1).mean(dim=-2, keepdim=True) for part in embeddings]
+        halves = [F.normalize(group, dim=-1).mean(dim=-2, keepdim=True) for group in embeddings]
         return torch.cat(halves, dim=-1) / 2.0**0.5

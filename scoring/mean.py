@@ -1,18 +1,18 @@
-"""The cosine of mean embeddings: how DeepSpeaker-pytorch averages windows.
+"""The cosine of the mean embeddings of the crops, as DeepSpeaker-pytorch averages windows.
 
-Its order is that of the Euclidean distance of the length-normalised means. DeepSpeaker-pytorch takes 8
-windows in random places; here they are spread evenly, so that a score doesn't depend on a draw.
+It ranks trials as the Euclidean distance of the length-normalised means does. DeepSpeaker-pytorch takes 8
+windows at random; here they are evenly spread, so that scores are reproducible.
 """
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from scoring._crops import DotProduct
+from scoring._crops import VectorScoring
 
 
-class Scoring(DotProduct):
-    """Cosine of the mean embeddings of both sides' crops."""
+class Scoring(VectorScoring):
+    """The cosine is the dot product of the length-normalised means."""
 
     def summarise(self, embeddings: list[Tensor], normalize: bool) -> Tensor:
-        """Embeddings of the crops [(n, K, D)] -> their length-normalised mean (n, 1, D)."""
+        """Embeddings [(n, K, D)] of the crops -> their length-normalised means (n, 1, D)."""
         return F.normalize(embeddings[0].mean(dim=-2, keepdim=True), dim=-1)

@@ -1,4 +1,4 @@
-"""Model files and training states, older formats too: the only file that calls torch.load."""
+"""Model files, training states and cohorts on disk: the only file that calls torch.load."""
 
 import hashlib
 import pickle
@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from distributed import is_dead_worker
 from storage.files import written_whole
 from storage.legacy import from_older
 
-MODEL_FORMAT, STATE_FORMAT = "speakernet-model-1", "speakernet-state-2"
+MODEL_FORMAT = "speakernet-model-1"
+STATE_FORMAT = "speakernet-state-2"
 COHORT_FORMAT = "speakernet-cohort-1"
 
 
@@ -19,91 +21,96 @@ class ModelFile(NamedTuple):
     """Everything that a trained network needs to be used alone."""
 
     weights: dict[str, Tensor]
-    options: dict[str, Any]  # resolved; decide the network and how it is scored
+    options: dict[str, Any]  # resolved; they decide the network and how it is scored
     speakers: list[str]
     normalize: bool  # whether `distance` scoring length-normalises
     metrics: dict[str, float]
-    origin: str = ""  # of a file of another program: which program, and what the file tells
-    cohort: dict[str, Any] | None = None  # what scores are normalised by, as save_cohort takes it
+    origin: str = ""  # of a file of another program: which program, and which options the file shows
+    cohort: dict[str, Any] | None = None  # for score normalisation, as save_cohort takes it
     decision: dict[str, Any] | None = None  # threshold, calibration and the options that they are for
+    path: str = ""  # where it was read from; not part of the file
 
 
 def save_model(path: Path, model: ModelFile) -> None:
     """Write a model file, whole or not at all."""
-    _save(path, {"format": MODEL_FORMAT, **model._asdict()})
+    content = model._asdict()
+    del content["path"]
+    _save(path, {"format": MODEL_FORMAT, **content})
 
 
 def load_model(path: str) -> ModelFile:
     """Model file -> its contents, on the CPU.
 
     Raises:
-        FileNotFoundError, ValueError: absent, damaged, with code inside, or of another kind.
+        FileNotFoundError, ValueError: it is missing, damaged, contains code, or is of another kind.
     """
     content = _load(Path(path), "or not a model file")
     if str(content.get("format")).startswith("speakernet-state-"):
-        raise ValueError(f"{path}: a training state, not a model; models lie in the folder model/")
+        raise ValueError(f"{path}: a training state, not a model; models are in the folder model/")
     if content.get("format") != MODEL_FORMAT:
-        weights, found, origin = from_older(content, path)
-        return ModelFile(weights, found, [], True, {}, origin)
-    if not content.keys() >= set(ModelFile._fields) - ModelFile._field_defaults.keys():
-        raise ValueError(f"{path}: damaged: it lacks parts of a model file")
-    return ModelFile(**{name: content[name] for name in ModelFile._fields if name in content})
+        weights, options, origin = from_older(content, path)
+        return ModelFile(weights, options, [], True, {}, origin, path=path)
+    missing = set(ModelFile._fields) - ModelFile._field_defaults.keys() - content.keys()
+    if missing:
+        raise ValueError(f"{path}: damaged: it lacks {', '.join(sorted(missing))}")
+    known = {name: content[name] for name in ModelFile._fields if name in content}
+    return ModelFile(**known | {"path": path})
 
 
 def digest(weights: dict[str, Tensor]) -> str:
     """A hash of weights and their names."""
-    made = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
-        made.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return made.hexdigest()
+        sha256.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def save_cohort(path: Path, cohort: dict[str, Any]) -> None:
-    """Write what evaluation.cohort.Cohort holds, whole or not at all."""
+    """Write the fields of an evaluation.cohort.Cohort, whole or not at all."""
     _save(path, {"format": COHORT_FORMAT, **cohort})
 
 
 def load_cohort(path: str) -> dict[str, Any]:
-    """Cohort file -> what save_cohort was given."""
-    content = _load(Path(path), "make it anew with --prepare")
+    """Cohort file -> the fields that save_cohort wrote."""
+    content = _load(Path(path), "make it again with --prepare")
     if content.pop("format", None) != COHORT_FORMAT:
-        raise ValueError(f"--cohort {path}: not a cohort, as --prepare makes it")
+        raise ValueError(f"--cohort {path}: not a cohort file, as --prepare writes it")
     return content
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a training state; the one before is kept beside it."""
+    """Write a training state; the previous one is kept beside it."""
     new = path.with_name(f"{path.name}.new")
     _save(new, {"format": STATE_FORMAT, **state})
     if path.exists():
-        path.replace(before(path))
+        path.replace(previous(path))
     new.replace(path)
 
 
-def before(path: Path) -> Path:
-    """State file -> the file of the state before it."""
+def previous(path: Path) -> Path:
+    """State file -> the file of the previous state."""
     return path.with_name(f"{path.name}.before")
 
 
 def load_last_state(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """State file -> the newest whole state, None if there is none, and why it isn't the file's own.
+    """State file -> the newest undamaged state or None, and a note if it is not the last one.
 
     Raises:
-        ValueError: neither the state nor the one before it is whole.
+        ValueError: both the last state and the previous one are damaged.
     """
-    if not path.exists() and not before(path).exists():
+    if not path.exists() and not previous(path).exists():
         return None, ""
     try:
         return load_state(path), ""
     except (ValueError, FileNotFoundError) as error:
-        if not before(path).exists():
+        if not previous(path).exists():
             raise
-        return load_state(before(path)), f"{error}; going on from {before(path)}"
+        return load_state(previous(path)), f"{error}; resuming from {previous(path)}"
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """State file -> what save_state was given."""
-    content = _load(path, "delete it to start anew")
+    """State file -> the state that save_state wrote."""
+    content = _load(path, "delete it to start again")
     kind = content.pop("format", None)
     if kind != STATE_FORMAT:
         if str(kind).startswith("speakernet-state-"):
@@ -115,28 +122,28 @@ def load_state(path: Path) -> dict[str, Any]:
 def load_weights(
     network: nn.Module, weights: dict[str, Tensor], source: str, allow_partial: bool = False
 ) -> str:
-    """Copy weights by name, all of them or nothing; with allow_partial those that fit -> what doesn't.
+    """Copy all weights by name, or with allow_partial those that fit -> a list of those that don't fit.
 
-    Buffers of the front end follow from the options; where the file has none, those stand.
+    Buffers of the front end follow from the options; the file may lack them.
 
     Raises:
-        ValueError: lists what is missing, what is unexpected and what has another shape; or nothing fits.
+        ValueError: some are missing, unexpected or of another shape; with allow_partial, none fits.
     """
-    own = network.state_dict()
+    expected = network.state_dict()
     derived = {name for name, _ in network.named_buffers() if name.startswith("features.")}
-    wrong = [f"missing {name}" for name in own if name not in weights and name not in derived]
-    wrong += [f"unexpected {name}" for name in weights if name not in own]
+    wrong = [f"missing {name}" for name in expected if name not in weights and name not in derived]
+    wrong += [f"unexpected {name}" for name in weights if name not in expected]
     wrong += [
         f"{name} is {tuple(weights[name].shape)}, not {tuple(tensor.shape)}"
-        for name, tensor in own.items()
+        for name, tensor in expected.items()
         if name in weights and weights[name].shape != tensor.shape
     ]
-    fitting = {k: t for k, t in weights.items() if k in own and t.shape == own[k].shape}
+    fitting = {k: t for k, t in weights.items() if k in expected and t.shape == expected[k].shape}
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
     misfits = "; ".join(wrong[:5]) + more
     if wrong and not (allow_partial and split_loss(fitting)[0]):
         raise ValueError(f"{source} doesn't fit the network: {misfits}")
-    network.load_state_dict(own | fitting)
+    network.load_state_dict(expected | fitting)
     return misfits
 
 
@@ -147,7 +154,7 @@ def split_loss(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
 
 
 def keep_classes(weights: dict[str, Tensor], classes: int, kept: int) -> dict[str, Tensor]:
-    """Weights of a loss over so many classes -> the same over the first of them."""
+    """Weights of a loss over `classes` -> those over the first `kept` of them."""
     if kept == classes:
         return weights
     loss = split_loss(weights)[1]
@@ -160,8 +167,8 @@ def _save(path: Path, content: dict[str, Any]) -> None:
         with written_whole(path) as stream:
             torch.save(content, stream)
     except RuntimeError as error:  # how torch's zip writer reports a failed write
-        if "DataLoader worker" in f"{error} {error.__context__}":
-            raise error.__context__ or error from None  # its death is told wherever the main process is
+        if is_dead_worker(error) or is_dead_worker(error.__context__):
+            raise error.__context__ or error from None  # PyTorch's signal handler interrupted the writing
         raise OSError(f"{path} could not be written: {str(error).splitlines()[0]}") from None
 
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, TextIO
 def walk(root: Path, unreadable: list[str] | None = None) -> Iterator[str]:
     """Folder -> paths of the files under it, relative, with slashes, by name; leaves hidden ones out.
 
-    Links are followed, but none to a folder that it lies in. Folders that can't be read are left out and
+    Links are followed, except to a folder that contains them. Folders that can't be read are left out and
     added to `unreadable`. os.scandir is faster than Path.rglob.
     """
     # folder, its path under root, the real folders of the links that led to it
@@ -23,13 +23,13 @@ def walk(root: Path, unreadable: list[str] | None = None) -> Iterator[str]:
         folder, prefix, passed = waiting.pop()
         try:
             with os.scandir(folder) as entries:
-                found = sorted((e for e in entries if e.name[0] != "."), key=lambda entry: entry.name)
+                visible = sorted((e for e in entries if e.name[0] != "."), key=lambda entry: entry.name)
         except (FileNotFoundError, PermissionError):
             if unreadable is not None:
                 unreadable.append(folder)
             continue
         folders = list["os.DirEntry[str]"]()
-        for entry in found:
+        for entry in visible:
             if _is_folder(entry):
                 folders.append(entry)
             else:
@@ -61,8 +61,8 @@ def require_files(root: str, paths: Iterable[str], flag: str) -> None:
 def lock(path: Path) -> TextIO:
     """Hold a file until this process ends, however it ends -> the file, to be kept.
 
-    The kernel holds the lock, so none is ever left behind; worker processes don't inherit it. Who holds it
-    stands in the file. File systems without locks are trusted.
+    The kernel holds the lock, so none is left behind; worker processes don't inherit it. The file
+    names the process that holds it. On file systems without locks nothing is checked.
 
     Raises:
         ValueError: another process holds it.

@@ -1,4 +1,7 @@
-"""Model files of the ancestors: which program wrote them, which options they show, their tensors' names."""
+"""Model files of older programs: recognises the program and its options, and renames the tensors.
+
+Reads files of voxceleb_trainer, ECAPA-TDNN, RawNet and DeepSpeaker-pytorch.
+"""
 
 import re
 from typing import Any
@@ -6,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Older formats. Names of a trunk's tensors there -> names here; the first rule that matches counts, and one
-# without a new name drops the tensor.
+# Renaming rules for tensors outside the loss: (pattern of the old name, new name). The first rule that
+# matches applies; an empty new name drops the tensor.
 TRUNK_RULES = [
     (r"(torchfb|torchfbank|preprocess)\.0\.flipped_filter", ""),  # its value becomes --pre_emphasis
     (r"(torchfb|torchfbank)\.(1\.)?", "features.mel."),
@@ -26,12 +29,8 @@ DEEPSPEAKER_RULES = [
     *((rf"layer{stage}\.0\.", f"model.stages.{stage - 1}.block.") for stage in (1, 2, 3, 4)),
     ("", "model."),
 ]
-PREFIXES = {
-    "__S__.": False,
-    "speaker_encoder.": False,
-    "__L__.": True,
-    "speaker_loss.": True,
-}  # True: the loss
+TRUNK_PREFIXES = ("__S__.", "speaker_encoder.")
+LOSS_PREFIXES = ("__L__.", "speaker_loss.")
 
 
 def from_older(content: dict[str, Any], path: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
@@ -42,29 +41,38 @@ def from_older(content: dict[str, Any], path: str) -> tuple[dict[str, Tensor], d
             f"{path}: neither a model file of this trainer nor of voxceleb_trainer, ECAPA-TDNN, RawNet or "
             "DeepSpeaker-pytorch"
         )
-    trunk, loss = dict[str, Tensor](), dict[str, Tensor]()
-    for name, tensor in tensors.items():
-        bare = name.removeprefix("module.")
-        prefix = next((p for p in PREFIXES if bare.startswith(p)), "")
-        (loss if prefix and PREFIXES[prefix] else trunk)[bare.removeprefix(prefix)] = tensor
+    trunk, loss = _split(tensors)
     if system == "DeepSpeaker-pytorch":
         trunk = {k.removeprefix("model."): _frequency_first(t) for k, t in trunk.items()}
-        loss = {
-            f"fc.{k}": trunk.pop(f"classifier.{k}") for k in ("weight", "bias") if f"classifier.{k}" in trunk
-        }
+        for name in ("weight", "bias"):
+            if f"classifier.{name}" in trunk:
+                loss[f"fc.{name}"] = trunk.pop(f"classifier.{name}")
     if "W" in loss:
         loss["weight"] = loss.pop("W").T.contiguous()
-    found = _recognise(trunk)
-    rules = {"RawNet3": RAWNET3_RULES, "DeepSpeaker": DEEPSPEAKER_RULES}.get(
-        found.get("model", ""), TRUNK_RULES
-    )
-    renamed = {_rename(name, rules): tensor for name, tensor in trunk.items()}
-    renamed.pop("", None)
-    told = ", ".join(f"{key} {value}" for key, value in found.items())
-    if found.get("model") == "VGGVox" and "encoder_type" not in found:
-        told += "; its pooling is TAP or MAX (--encoder_type)"
-    weights = renamed | {f"loss.{name}": tensor for name, tensor in loss.items()}
-    return weights, found, f"a file of {system}; it tells: {told or 'no options'}"
+    options = _recognise(trunk)
+    model = options.get("model", "")
+    rules = {"RawNet3": RAWNET3_RULES, "DeepSpeaker": DEEPSPEAKER_RULES}.get(model, TRUNK_RULES)
+    weights = {_rename(name, rules): tensor for name, tensor in trunk.items()}
+    weights.pop("", None)  # tensors that are dropped
+    shown = ", ".join(f"{key} {value}" for key, value in options.items()) or "no options"
+    if model == "VGGVox" and "encoder_type" not in options:
+        shown += "; its pooling is TAP or MAX (--encoder_type)"
+    weights |= {f"loss.{name}": tensor for name, tensor in loss.items()}
+    return weights, options, f"a file of {system}; it shows: {shown}"
+
+
+def _split(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Tensors by name -> those of front end and encoder, those of the loss, without their prefixes."""
+    trunk, loss = {}, {}
+    for name, tensor in tensors.items():
+        bare = name.removeprefix("module.")
+        if bare.startswith(LOSS_PREFIXES):
+            loss[bare.partition(".")[2]] = tensor
+        elif bare.startswith(TRUNK_PREFIXES):
+            trunk[bare.partition(".")[2]] = tensor
+        else:
+            trunk[bare] = tensor
+    return trunk, loss
 
 
 def _unwrap(content: dict[str, Any]) -> tuple[str, dict[str, Tensor]]:
@@ -95,30 +103,30 @@ def _rename(name: str, rules: list[tuple[str, str]]) -> str:
 def _recognise(trunk: dict[str, Tensor]) -> dict[str, Any]:
     """Tensors by their old names -> the options that they show; none if the model isn't known."""
     try:
-        return _told_by(trunk)
+        return _options_shown_by(trunk)
     except (KeyError, IndexError):  # a tensor that every file of the model has is absent or of another rank
         return {}
 
 
-def _told_by(trunk: dict[str, Tensor]) -> dict[str, Any]:
+def _options_shown_by(trunk: dict[str, Tensor]) -> dict[str, Any]:
     shapes = {name: tuple(tensor.shape) for name, tensor in trunk.items()}
-    found = _recognise_model(shapes)
-    if not found:
+    options = _recognise_model(shapes)
+    if not options:
         return {}
     last = shapes.get("fc6.weight") or shapes.get("fc.weight")
     if last:
-        found["nOut"] = last[0]
-        found |= _recognise_pooling(shapes, last[1])
+        options["nOut"] = last[0]
+        options |= _recognise_pooling(shapes, last[1])
     for name, tensor in trunk.items():
         if name.endswith("mel_scale.fb"):
-            found |= {"n_mels": tensor.shape[1], "pre_emphasis": found.get("pre_emphasis", 0.0)}
+            options |= {"n_mels": tensor.shape[1], "pre_emphasis": options.get("pre_emphasis", 0.0)}
         elif name.endswith("flipped_filter") and name.startswith("torchfb"):
-            found["pre_emphasis"] = -round(tensor.flatten()[0].item(), 4)
+            options["pre_emphasis"] = -round(tensor.flatten()[0].item(), 4)
         elif name.endswith("spectrogram.window"):
             for kind, make in (("hann", torch.hann_window), ("hamming", torch.hamming_window)):
                 if torch.allclose(tensor, make(len(tensor)), atol=1e-5):
-                    found["window"] = kind
-    return found
+                    options["window"] = kind
+    return options
 
 
 def _recognise_model(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:

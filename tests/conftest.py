@@ -2,12 +2,13 @@
 
 import importlib
 import io
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,23 @@ class Corpus:
 def corpus(tmp_path_factory):
     """Read-only: tests that damage files make their own with Corpus."""
     return Corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@contextmanager
+def remarks_of():
+    """Context with the list of the remarks on recordings that are logged in it, as (kind, recording)."""
+    remarks = []
+
+    class Collector(logging.Handler):
+        def emit(self, record):
+            remarks.append((record.kind, record.recording))
+
+    handler = Collector()
+    logging.getLogger("speakernet").addHandler(handler)
+    try:
+        yield remarks
+    finally:
+        logging.getLogger("speakernet").removeHandler(handler)
 
 
 def heed_ctrl_c() -> None:

@@ -1,4 +1,4 @@
-"""A miniature VoxCeleb with the real one's file names, parts and layouts, and a server that misbehaves.
+"""A miniature VoxCeleb with the file names, parts and layouts of the real one, and a faulty server for it.
 
 As a command, `python mini_voxceleb.py SERVED ...` runs dataprep.py with the checksums of the files in SERVED.
 """
@@ -24,8 +24,7 @@ KEY = "s3cret-k3y"
 VOX1_DEV, VOX1_TEST = ("id10001", "id10002", "id11251"), ("id10270", "id10309")
 VOX2_DEV, VOX2_TEST = ("id00012", "id00015", "id09272"), ("id00017",)
 
-
-REAL = dataprep.corpora  # tests put the miniature's in its place
+REAL = dataprep.corpora  # tests replace it by the miniature's
 
 
 def build(folder: Path, ffmpeg: str, voice) -> None:
@@ -52,7 +51,9 @@ def build(folder: Path, ffmpeg: str, voice) -> None:
                 size = -(-len(content) // len(archive.parts))
                 for i, part in enumerate(archive.parts):
                     (folder / part.name).write_bytes(content[i * size : (i + 1) * size])
-                (folder / archive.name).rename(folder.parent / archive.name)  # joined, it isn't served
+                (folder / archive.name).rename(
+                    folder.parent / archive.name
+                )  # the joined archive isn't served
     pairs = [("aBc-_1/00001", "zZ9/00002"), ("zZ9/00001", "aBc-_1/00002")]
     trials = [f"1 {s}/{a}.wav {s}/{b}.wav" for s in VOX1_TEST for a, b in pairs]
     trials += [f"0 {VOX1_TEST[0]}/{a}.wav {VOX1_TEST[1]}/{b}.wav" for a, b in pairs]
@@ -76,7 +77,7 @@ def corpora(served: Path) -> dict[str, Corpus]:
     def md5(path):
         return hashlib.md5(path.read_bytes()).hexdigest()
 
-    made = {}
+    described = {}
     for name in ("voxceleb1", "voxceleb2"):
         corpus = REAL()[name]
         archives = tuple(
@@ -86,16 +87,16 @@ def corpora(served: Path) -> dict[str, Corpus]:
             )
             for archive in corpus.archives
         )
-        made[name] = corpus._replace(archives=archives)
-    return made
+        described[name] = corpus._replace(archives=archives)
+    return described
 
 
 @contextmanager
 def server(folder: Path, misbehave: bool = True):
     """Serve a folder on this machine -> its address, and a log of (name, start of the range, status).
 
-    Misbehaving, it drops a connection in the middle of one part, sends another part corrupted the first time
-    and a third one slowly. It always asks for the key.
+    If misbehave, it drops a connection in the middle of one part, sends another part corrupted the first
+    time and a third one slowly. It always requires the key.
     """
     log: list[tuple[str, int, int]] = []
     seen: set[str] = set()
@@ -106,7 +107,7 @@ def server(folder: Path, misbehave: bool = True):
             content = (folder / name).read_bytes() if (folder / name).is_file() else None
             if content is None:
                 return self.answer(404, name, 0, b"")
-            if (f"key={KEY}" in query) != name.startswith("vox"):  # nor does it go where it isn't asked for
+            if (f"key={KEY}" in query) != name.startswith("vox"):  # nor may it be sent with other files
                 return self.answer(403, name, 0, b"")
             asked = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-")
             start, first = int(asked), name not in seen
@@ -133,7 +134,7 @@ def server(folder: Path, misbehave: bool = True):
                 self.close_connection = True
 
         def log_message(self, *_):
-            """Quiet."""
+            """Silent."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
@@ -144,6 +145,6 @@ def server(folder: Path, misbehave: bool = True):
 
 
 if __name__ == "__main__":
-    made = corpora(Path(sys.argv[1]))
-    dataprep.corpora = lambda: made
+    miniature = corpora(Path(sys.argv[1]))
+    dataprep.corpora = lambda: miniature
     sys.exit(dataprep.main(sys.argv[2:]))

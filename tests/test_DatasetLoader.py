@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import Corpus, voice
+from conftest import Corpus, remarks_of, voice
 
 from audio.augment import Augmenter, Ranges, kinds_of, read_chain
+from audio.crops import Draws
 from audio.lists import read_train_list
 from audio.noise import Material
 from audio.recording import AudioError
 from audio.recordings import Recordings
-from DatasetLoader import Draws, TrainDataset, train_loader
+from DatasetLoader import TrainDataset, train_loader
 from preparation.pack import write_pack
 from sampler.random import Sampler
 
@@ -146,14 +147,16 @@ def test_a_bad_file_is_an_error_or_is_replaced_by_another_of_its_speaker(damaged
     error = strict[batch_of((0, 1), (bad, bad + 1))]
     assert isinstance(error, AudioError) and "spk2/3.wav" in str(error)
     lenient = dataset_of(damaged.root, utterances, skip_bad=True)
-    item = lenient[batch_of((0, 1), (bad, bad + 1))]
-    assert [remark.kind for remark in item.remarks] == ["skipped"]
+    with remarks_of() as remarks:
+        item = lenient[batch_of((0, 1), (bad, bad + 1))]
+    assert [kind for kind, _ in remarks] == ["skipped"]
     instead = strict[batch_of((0, 1), (bad + 1, bad - 3))]
     assert item.labels.tolist() == [0, 2] and torch.equal(item.crops, instead.crops)
     for take in (0, 1, 2):
         (damaged.root / "spk2" / f"{take}.wav").unlink()
-    alone = lenient[batch_of((bad, bad + 1))]
-    assert len(alone.remarks) == 4 and alone.crops.shape == (1, 2, 4000)
+    with remarks_of() as remarks:
+        alone = lenient[batch_of((bad, bad + 1))]
+    assert len(remarks) == 4 and alone.crops.shape == (1, 2, 4000)
     assert torch.equal(alone.crops[0, 0], item.crops[1, 0])  # the one good file, and another crop of it
     assert not torch.equal(alone.crops[0, 0], alone.crops[0, 1])
 
@@ -163,13 +166,14 @@ def test_workers_leave_stops_to_the_main_process(corpus):
     loader = train_loader(
         dataset_of(corpus.root, utterances), Sampler(utterances.labels, 4, 2, 500, 1), 1, False
     )
-    batches = iter(loader)
+    batches = iter(loader.loader)
     next(batches)
     (worker,) = batches._workers
     status = Path(f"/proc/{worker.pid}/status").read_text()
     ignored = int(re.search(r"SigIgn:\s*(\w+)", status)[1], 16)
     assert all(ignored >> (signum - 1) & 1 for signum in (signal.SIGINT, signal.SIGTERM))
-    assert loader.dataset.reading[0, 0] == worker.pid and loader.dataset.reading[0, 1] > 0
+    assert loader.loader.dataset.dataset.crops.reading[0, 0] == worker.pid
+    assert loader.loader.dataset.dataset.crops.reading[0, 1] > 0
 
 
 def test_a_pack_without_its_shard_is_one_line_from_a_worker_too(corpus, tmp_path):
@@ -189,11 +193,27 @@ def test_a_speaker_without_a_good_file_is_an_error(damaged):
     assert isinstance(item, AudioError) and "no readable utterance" in str(item)
 
 
-def test_resampling_is_remarked(tmp_path):
+def test_resampling_is_logged(tmp_path):
     soundfile.write(tmp_path / "a.wav", voice(0, 0, 1.0, 8000), 8000)
     (tmp_path / "list.txt").write_text("a a.wav\n")
-    item = dataset_of(tmp_path, read_train_list(str(tmp_path / "list.txt")))[batch_of((0,))]
-    assert [remark.kind for remark in item.remarks] == ["resampled from 8000 to 16000 Hz"]
+    with remarks_of() as remarks:
+        dataset_of(tmp_path, read_train_list(str(tmp_path / "list.txt")))[batch_of((0,))]
+    assert remarks == [("resampled from 8000 to 16000 Hz", str(tmp_path / "a.wav"))]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_remarks_of_worker_processes_reach_the_main_process_by_the_end_of_an_epoch(tmp_path, num_workers):
+    lines = []
+    for number in range(8):
+        soundfile.write(tmp_path / f"{number}.wav", voice(number, 0, 1.0, 8000), 8000)
+        lines.append(f"speaker{number // 2} {number}.wav")
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    utterances = read_train_list(str(tmp_path / "list.txt"))
+    with remarks_of() as remarks:
+        epoch_of(tmp_path, utterances, num_workers)
+        assert sorted(remarks) == [
+            ("resampled from 8000 to 16000 Hz", str(tmp_path / f"{number}.wav")) for number in range(8)
+        ]
 
 
 def test_a_kaldi_directory_is_a_train_list(tmp_path):

@@ -1,8 +1,10 @@
 """benchmarks/train_step.py runs from end to end."""
 
+import pytest
 from conftest import run_script
 
 
+@pytest.mark.slow
 def test_training_steps_have_a_rate_and_a_share_of_the_peak():
     result = run_script("benchmarks/train_step.py", "--quick", "--cases", "ResNetSE34L", "--device", "cpu")
     assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""The corpus checker finds what is planted and nothing else; suspects are the planted label errors."""
+"""--check reports the planted faults and no others; --suspects the planted label errors."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from conftest import ROOT, assert_refused, run_here, voice
 
+from audio.pack import Pack
 from audio.recording import AudioFile
 from preparation import check, suspects
 from preparation.check import KINDS, Finding, Listed, check_recordings, write_report
@@ -49,21 +50,21 @@ def clean(tmp_path_factory):
 
 @pytest.fixture
 def copy(clean, tmp_path):
-    """The same, to be spoilt."""
+    """A copy of it, which tests may damage."""
     shutil.copytree(clean[0], tmp_path / "copy")
     return tmp_path / "copy", clean[1]
 
 
-def found(root, listed, **settings):
+def findings_of(root, listed, **settings):
     return [(f.kind, f.path) for f in check_recordings(root, listed, workers=1, **settings)]
 
 
 def alone(path):
-    """Kinds that are found where a file is the only one."""
-    return [kind for kind, _ in found(path.parent, Listed({path.name: "spk"}, [], {}))]
+    """Kinds of the findings for a single file."""
+    return [kind for kind, _ in findings_of(path.parent, Listed({path.name: "spk"}, [], {}))]
 
 
-def test_nothing_is_found_in_a_clean_corpus(clean):
+def test_a_clean_corpus_has_no_findings(clean):
     assert check_recordings(*clean, known=KNOWN, workers=2) == []
 
 
@@ -155,7 +156,7 @@ def test_each_fault_alone(kind, number, tmp_path):
     assert alone(path) == [kind]
 
 
-def test_thirty_planted_faults_are_found_and_no_other(copy):
+def test_thirty_planted_faults_are_reported_and_no_others(copy):
     root, listed = copy
     planted, paths = set(), [*listed.train, *listed.trials]
     free = {suffix: [path for path in paths if path.endswith(suffix)] for suffix in SUFFIXES}
@@ -197,17 +198,17 @@ HARMLESS = {
     [(name, "PCM_16") for name in HARMLESS]
     + [(name, coarse) for name in list(HARMLESS)[:6] for coarse in ("ULAW", "PCM_U8")],
 )
-def test_what_only_looks_like_a_fault(name, subtype, tmp_path):
+def test_harmless_recordings_have_no_findings(name, subtype, tmp_path):
     write(tmp_path / "a.wav", HARMLESS[name], subtype=subtype)
     assert alone(tmp_path / "a.wav") == []
 
 
-def test_channels_are_judged_as_they_are_trained_on(tmp_path):
+def test_channels_are_mixed_down_before_the_checks(tmp_path):
     for name, channels in {"dead.wav": [0.0 * SPEECH, SPEECH], "against.wav": [SPEECH, -SPEECH]}.items():
         write(tmp_path / name, np.stack(channels).T)
     listed = Listed({"dead.wav": "s", "against.wav": "s"}, [], {})
     channels = [("several channels", "against.wav"), ("several channels", "dead.wav")]
-    assert found(tmp_path, listed) == [("silent", "against.wav"), *channels]
+    assert findings_of(tmp_path, listed) == [("silent", "against.wav"), *channels]
 
 
 def test_untidy_headers_of_whole_files(tmp_path):
@@ -218,12 +219,12 @@ def test_untidy_headers_of_whole_files(tmp_path):
     write(tmp_path / "tagged.ogg", voice(0, 0))
     with (tmp_path / "tagged.ogg").open("ab") as stream:
         stream.write(b"TAG" + bytes(125))
-    assert found(tmp_path, Listed({"piped.wav": "s", "tagged.ogg": "t"}, [], {})) == []
+    assert findings_of(tmp_path, Listed({"piped.wav": "s", "tagged.ogg": "t"}, [], {})) == []
 
 
 def pair(root, first, second, speakers=("s", "s")):
-    """Kinds and paths that are found where a train list has two files."""
-    return found(root, Listed(dict(zip((first, second), speakers, strict=True)), [], {}))
+    """Kinds and paths of the findings for a train list of two files."""
+    return findings_of(root, Listed(dict(zip((first, second), speakers, strict=True)), [], {}))
 
 
 def test_duplicates_have_the_same_samples(tmp_path):
@@ -278,17 +279,17 @@ def test_missing_and_unlisted(copy):
     write(root / "spk0" / ".hidden" / "a.wav", voice(20, 2))
     (root / "spk0" / "up").symlink_to(root)
     expected = [("missing", path) for path in gone] + [("unlisted", "b\\n.wav"), ("unlisted", "new/a.FLAC")]
-    assert found(root, listed) == expected
-    assert found(root, listed, known=KNOWN) == [*expected[:2], ("counts", ""), *expected[2:]]
+    assert findings_of(root, listed) == expected
+    assert findings_of(root, listed, known=KNOWN) == [*expected[:2], ("counts", ""), *expected[2:]]
 
 
 def test_samples_that_are_trained_on_leak(copy):
     root, listed = copy
     train = next(path for path in listed.train if path.endswith("flac"))
     shutil.copy(root / train, root / listed.trials[0])
-    kinds = [kind for kind, path in found(root, listed) if path == listed.trials[0]]
+    kinds = [kind for kind, path in findings_of(root, listed) if path == listed.trials[0]]
     assert kinds == ["duplicate of another speaker", "leak"]
-    assert found(root, listed._replace(trials=[*listed.trials, train])) == found(root, listed)
+    assert findings_of(root, listed._replace(trials=[*listed.trials, train])) == findings_of(root, listed)
 
 
 def test_files_and_speakers_of_two_lists():
@@ -318,7 +319,7 @@ def voxceleb1(tmp_path):
 
 
 @pytest.mark.parametrize("step", ["check", "pack"])
-def test_what_a_corpus_lacks_is_said_and_the_rest_done(voxceleb1, step):
+def test_missing_parts_of_a_corpus_are_reported_and_the_rest_processed(voxceleb1, step):
     save_path, words = voxceleb1
     nothing = (
         "voxceleb2: no recordings are there; see --status; voxceleb1: ",
@@ -352,6 +353,52 @@ def test_every_official_list_is_compared_with_what_is_trained_on(voxceleb1):
         ("leak", "id10001/video/2.wav"): "this file is in voxceleb1_train_list.txt and in list_test_hard.txt",
         ("shared speakers", ""): "1 of 2 in list_test_hard.txt are in voxceleb1_train_list.txt: id10001",
     }
+
+
+TRIAL_FORMS = {
+    "label first": "1 spk0/0.wav spk1/0.wav\n0 spk1/0.wav gone.wav\n",
+    "label last": "spk0/0.wav spk1/0.wav 1\nspk1/0.wav gone.wav 0\n",
+    "word last": "spk0/0.wav spk1/0.wav target\nspk1/0.wav gone.wav nontarget\n",
+    "no labels": "spk0/0.wav spk1/0.wav\nspk1/0.wav gone.wav\n",
+    "tabs": "1\tspk 0/a b.wav\tspk1/0.wav\n0\tspk1/0.wav\tgone away.wav\n",
+    "tabs, label last": "spk 0/a b.wav\tspk1/0.wav\ttarget\nspk1/0.wav\tgone away.wav\tnontarget\n",
+    "tabs, no labels": "spk 0/a b.wav\tspk1/0.wav\nspk1/0.wav\tgone away.wav\n",
+    "blanks": "1 spk 0/a b.wav spk1/0.wav\n0 spk1/0.wav gone.wav\n",
+    "blanks, label last": "spk 0/a b.wav spk1/0.wav target\nspk1/0.wav gone.wav nontarget\n",
+    "blanks, no labels": "spk 0/a b.wav spk1/0.wav\nspk1/0.wav gone.wav\n",
+}
+
+
+@pytest.mark.parametrize("form", TRIAL_FORMS)
+def test_leaks_and_missing_files_are_reported_in_every_form_of_trial_list(form, tmp_path):
+    root = tmp_path / "audio"
+    for number, path in enumerate(("spk0/0.wav", "spk 0/a b.wav", "spk1/0.wav", "spk2/0.wav")):
+        write(root / path, voice(number, 0, 0.6))
+    text = TRIAL_FORMS[form]
+    leak = "spk 0/a b.wav" if "a b" in text else "spk0/0.wav"
+    missing = "gone away.wav" if "away" in text else "gone.wav"
+    (tmp_path / "train.txt").write_text(f"spk0 {leak}\nspk2 spk2/0.wav\n")
+    (tmp_path / "trials.txt").write_text(text)
+    lists = ("--root", root, "--train_list", tmp_path / "train.txt", "--test_list", tmp_path / "trials.txt")
+    words = (*lists, "--save_path", tmp_path, "--workers", 1)
+    assert_refused(run_here("dataprep.py", "--pack", *words), f"{missing}: cannot be read: no such file")
+    assert run_here("dataprep.py", "--check", *words).returncode == 0
+    report = json.loads((tmp_path / "check" / "own" / "check.json").read_text())
+    serious = [(f["kind"], f["path"]) for f in report["findings"] if f["kind"] in ("missing", "leak")]
+    assert serious == [("missing", missing), ("leak", leak)] and report["num_files"] == 4
+    # without the missing file, which --check excludes, the pack holds every other one
+    assert run_here("dataprep.py", "--pack", *words).returncode == 0
+    assert sorted(Pack(tmp_path / "pack" / "own").paths) == sorted([leak, "spk1/0.wav", "spk2/0.wav"])
+
+
+@pytest.mark.parametrize("step", ["check", "pack"])
+def test_a_line_that_is_no_trial_is_named(step, tmp_path):
+    (tmp_path / "trials.txt").write_text("1 a.wav b.wav\n1 a b c.wav\n")
+    words = ("--root", tmp_path, "--test_list", tmp_path / "trials.txt", "--save_path", tmp_path)
+    forms = '"label enrol test" with label 0 or 1, "enrol test label", or "enrol test"'
+    assert_refused(
+        run_here("dataprep.py", f"--{step}", *words), f"trials.txt:2: expected {forms}, got 4 fields"
+    )
 
 
 def test_counts_of_what_is_there(copy):
@@ -404,25 +451,26 @@ def test_a_process_that_dies_is_one_line(clean, monkeypatch):
         check_recordings(*clean, workers=2)
 
 
-def test_the_processes_start_without_torch():
-    code = "import sys, preparation.check; assert not {'torch', 'scipy'} & set(sys.modules)"
+def test_the_command_and_its_processes_start_without_slow_imports():
+    slow = {"torch", "scipy", "requests"}
+    code = f"import sys, dataprep, preparation.check; assert not {slow} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_an_hour_takes_little_memory(tmp_path):
-    path = tmp_path / "hour.wav"
+def test_a_long_recording_takes_little_memory(tmp_path):
+    path = tmp_path / "long.wav"
     write(path, voice(0, 0))
-    content, size = bytearray(path.read_bytes()), 2 * 16_000 * 3600
+    content, size = bytearray(path.read_bytes()), 2 * 16_000 * 900
     content[4:8], content[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
     path.write_bytes(content)
-    os.truncate(path, size + 44)  # 3599 s of zeros that take no space on the disk
+    os.truncate(path, size + 44)  # 899 s of zeros that take no space on the disk
     tracemalloc.start()
     try:
         assert alone(path) == []
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 8e6  # its samples would take 230e6
+    assert peak < 8e6  # all samples would take 58e6 bytes
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -483,7 +531,7 @@ def test_the_report(tmp_path):
 
 
 def test_the_report_of_nothing_and_of_very_much(tmp_path, monkeypatch):
-    monkeypatch.setattr(check, "MOST_LINES", 3)
+    monkeypatch.setattr(check, "MAX_LINES", 3)
     five = Listed(dict.fromkeys("abcde", "spk"), [], {})
     write_report([Finding("unlisted", f"{i}.wav", "in no list") for i in range(10)], tmp_path, five)
     text = (tmp_path / "check.txt").read_text()

@@ -22,7 +22,8 @@ def test_round_trip(tmp_path):
     save_model(tmp_path / "sub" / "a.model", model_file())
     loaded = load_model(str(tmp_path / "sub" / "a.model"))
     assert torch.equal(loaded.weights["w"], torch.arange(6.0))
-    assert loaded[1:] == model_file()[1:]
+    assert loaded.path == str(tmp_path / "sub" / "a.model")
+    assert loaded._replace(path="")[1:] == model_file()[1:]
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.model"]
     save_state(tmp_path / "last.state", {"epoch": 3})
     assert load_state(tmp_path / "last.state") == {"epoch": 3}
@@ -92,7 +93,7 @@ def test_a_full_disk_leaves_the_file_before(tmp_path):
     """A limit on the size of files stands for the disk that is full."""
     save_state(tmp_path / "last.state", {"epoch": 1})
     code = (
-        "import sys, torch; from pathlib import Path; from checkpoint import save_state\n"
+        "import sys, torch; from pathlib import Path; from storage.checkpoint import save_state\n"
         "try: save_state(Path(sys.argv[1]), {'x': torch.zeros(1_000_000)})\n"
         "except OSError as error: print(error); sys.exit(2)"
     )

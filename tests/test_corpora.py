@@ -1,4 +1,4 @@
-"""What the corpora's files say: addresses, checksums, patterns; and how recordings are found on the disk."""
+"""corpora/*.py, tree.py, archives.py: addresses, checksums, path patterns, recordings found on the disk."""
 
 import hashlib
 import os
@@ -10,11 +10,11 @@ from conftest import assert_refused, run_here, voice
 
 import dataprep
 from preparation.generate import read_genders
-from preparation.steps import view
+from preparation.steps import link_all_speakers
 from preparation.tree import find_tree, read_tree
 from storage.files import walk
 
-EXAMPLES = {  # a path under the root -> speaker and session, or None where it isn't of that part
+EXAMPLES = {  # a path under the root -> part, speaker and session; None if it belongs to neither part
     "voxceleb1": {
         "id10001/1zcIwhmdeo4/00001.wav": ("train", "id10001", "1zcIwhmdeo4"),
         "id10270/5r0dWxy17C8/00001.wav": ("test", "id10270", "5r0dWxy17C8"),
@@ -56,12 +56,12 @@ def test_every_corpus_is_described(name):
         assert part.url.startswith("https://") and part.url.endswith(part.name)
     paths = EXAMPLES[name]
     for path, expected in paths.items():
-        found = [
+        matches = [
             (kind, match["speaker"], match["session"])
             for kind in ("train", "test")
             if (tree := getattr(corpus, kind)) and (match := re.fullmatch(tree.pattern, path))
         ]
-        assert found == ([expected] if expected else [])
+        assert matches == ([expected] if expected else [])
 
 
 def test_recordings_are_found_in_any_mirrors_layout(tmp_path):
@@ -73,8 +73,8 @@ def test_recordings_are_found_in_any_mirrors_layout(tmp_path):
     assert find_tree(corpus.train, tmp_path / "data", tmp_path) == tmp_path / "mirror/vox1/dev/wav"
     assert find_tree(corpus.test, tmp_path / "data", tmp_path) == tmp_path / "mirror/vox1/test/wav"
     assert find_tree(corpus.train, tmp_path / "data", None) is None
-    found = read_tree(tmp_path / "mirror/vox1/dev/wav", corpus.train.pattern)
-    assert found == (["id10001/video/00001.wav"], ["id10001"], ["video"])
+    utterances = read_tree(tmp_path / "mirror/vox1/dev/wav", corpus.train.pattern)
+    assert utterances == (["id10001/video/00001.wav"], ["id10001"], ["video"])
 
 
 def recording(path, seed=1):
@@ -93,18 +93,18 @@ def test_cnceleb_is_recognised_by_any_of_its_speakers(first, tmp_path):
         assert find_tree(tree, tmp_path / "data", tmp_path) == tmp_path / "have"
 
 
-def test_no_file_is_found_twice_through_links(tmp_path):
+def test_no_file_is_listed_twice_through_links(tmp_path):
     for speaker in "ab":
         recording(tmp_path / "in" / speaker / "1.wav")
     (tmp_path / "in" / "a" / "loop").symlink_to("..")
     (tmp_path / "in" / "a" / "to_b").symlink_to("../b")
     (tmp_path / "in" / "b" / "to_a").symlink_to("../a")
     (tmp_path / "in" / "b" / "self").symlink_to("self")
-    found = [path for path in walk(tmp_path / "in") if path.endswith(".wav")]
-    assert found == ["a/1.wav", "a/to_b/1.wav", "b/1.wav", "b/to_a/1.wav"]
+    paths = [path for path in walk(tmp_path / "in") if path.endswith(".wav")]
+    assert paths == ["a/1.wav", "a/to_b/1.wav", "b/1.wav", "b/to_a/1.wav"]
 
 
-def test_a_folder_that_cannot_be_read_is_told_if_nothing_is_found(tmp_path, monkeypatch):
+def test_an_unreadable_folder_is_named_if_there_are_no_recordings(tmp_path, monkeypatch):
     (tmp_path / "have" / "lost+found").mkdir(parents=True)
     scandir = os.scandir
 
@@ -151,7 +151,7 @@ def test_links_to_all_speakers_hold_where_save_path_is_one_and_follow_the_source
     save_path = tmp_path / "data"
     save_path.symlink_to("deep/er")
     for mirror in "ab":
-        view(save_path, tmp_path / mirror, corpus)
+        link_all_speakers(save_path, tmp_path / mirror, corpus)
         everyone = save_path / "voxceleb1" / "all" / "wav"
         assert sorted(link.name for link in everyone.iterdir()) == ["id10001", "id10270"]
         assert all(
@@ -160,26 +160,26 @@ def test_links_to_all_speakers_hold_where_save_path_is_one_and_follow_the_source
         )
 
 
-def test_archives_in_pieces_without_a_joined_checksum(tmp_path, monkeypatch):
+def test_archives_in_parts_without_a_joined_checksum(tmp_path, monkeypatch):
     (archive,) = (a for a in dataprep.corpora()["cnceleb"].archives if len(a.parts) > 1)
     contents = {part.name: part.name.encode() for part in archive.parts}
     parts = tuple(p._replace(md5=hashlib.md5(contents[p.name]).hexdigest()) for p in archive.parts)
-    made = {"cnceleb": dataprep.corpora()["cnceleb"]._replace(archives=(archive._replace(parts=parts),))}
-    monkeypatch.setattr(dataprep, "corpora", lambda: made)
+    corpora = {"cnceleb": dataprep.corpora()["cnceleb"]._replace(archives=(archive._replace(parts=parts),))}
+    monkeypatch.setattr(dataprep, "corpora", lambda: corpora)
     folder = tmp_path / "archives"
     folder.mkdir()
     words = ("--corpus", "cnceleb", "--concatenate", "--save_path", tmp_path)
-    assert "no archive in pieces is there" in run_here("dataprep.py", *words).stdout
+    assert "no archive in parts is there" in run_here("dataprep.py", *words).stdout
     for count, part in enumerate(parts, start=1):
         (folder / part.name).write_bytes(contents[part.name])
-        told = run_here("dataprep.py", *words).stdout
-        assert ("3 files, whole" in told) if count == 3 else (f"{count} of 3 pieces; missing" in told)
+        output = run_here("dataprep.py", *words).stdout
+        assert ("3 files, whole" in output) if count == 3 else (f"{count} of 3 parts; missing" in output)
     (folder / parts[1].name).write_bytes(b"x")
     assert_refused(run_here("dataprep.py", *words), "cn-celeb2_v2.tar.gzab: expected md5")
 
 
 def test_librispeech_from_the_disk(tmp_path):
-    """A tree that the user has: unheard speakers in the trials, across chapters, of one gender."""
+    """A tree on the disk: trials of speakers outside the train list, across chapters, of one gender."""
     genders = {"10": "F", "11": "M", "20": "F", "21": "F", "22": "M", "23": "M"}
     root = tmp_path / "have" / "LibriSpeech"
     for speaker in genders:

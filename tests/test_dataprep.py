@@ -37,7 +37,7 @@ def test_the_demo_corpus(small_demo, tmp_path):
     assert len(utterances.speakers) == 3 and len(utterances.paths) == 6
     assert Counter(trials.labels.tolist()) == {0: 9, 1: 9}
     assert not set(utterances.paths) & set(trials.names)
-    assert "6 utterances of 3 voices" in first.told[0]
+    assert "6 utterances of 3 voices" in first.messages[0]
     for path in [*utterances.paths, *trials.names]:
         audio, rate = soundfile.read(tmp_path / "a" / path)
         assert rate == 16_000 and 0.25 < len(audio) / rate < 0.55
@@ -191,11 +191,11 @@ def test_wrong_input_is_one_line(tmp_path):
         ("--extract", "--check", "--root", few): "--root is for your own recordings",
         ("--generate", "--from", few, "--root", blank): "start at it",
         ("--demo", "--status"): "--demo makes its audio",
-        ("--convert", "--generate", "--from", few, "--split_ratio", 2): "--split_ratio lies in",
+        ("--convert", "--generate", "--from", few, "--split_ratio", 2): "--split_ratio must be in",
         ("--convert", "--from", few, "--shard", "3/2"): "--shard 3/2: expected i/n",
         ("--convert", "--from", words_only): "--convert takes a folder of recordings",
         ("--convert", "--from", tmp_path / "empty"): "no recordings to convert",
-        ("--convert", "--from", tmp_path): "lies in --from",
+        ("--convert", "--from", tmp_path): "is inside --from",
         ("--convert", "--corpus", "voxceleb2"): "voxceleb2: no recordings in",
         (
             "--generate",
@@ -206,7 +206,7 @@ def test_wrong_input_is_one_line(tmp_path):
             "nope.model",
         ): "--suspects nope.model: no such file",
         ("--generate", "--from", words_only): 'words.txt:1: expected "speaker path", got 1 field',
-        ("--generate", "--from", blank): "can't hold a blank",
+        ("--generate", "--from", blank): "with a blank; rename it",
         ("--generate", "--from", few, "--split_ratio", 2): "--split_ratio",
         ("--generate", "--from", few, "--num_trials", 1): "--num_trials must be at least 2",
         (): "nothing to do; give one or more of --demo, --download",
@@ -299,7 +299,7 @@ def test_repeated_lines_count_once_and_a_file_has_one_speaker(tmp_path):
     trials = (tmp_path / "out" / "test_list.txt").read_text()
     assert len(train.paths) == 15 and not set(train.paths) & set(trials.split())
     (tmp_path / "twice.txt").write_text("\n".join([*lines, "s1 s0/0.wav"]) + "\n")
-    assert_refused(run_here("dataprep.py", *words), "twice.txt:25: s0/0.wav is s1's here and s0's")
+    assert_refused(run_here("dataprep.py", *words), "twice.txt:25: s0/0.wav is listed under s1, and under s0")
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def _parent(path):
     return path
 
 
-def test_all_formats_that_training_reads_are_listed_and_others_told(tmp_path):
+def test_all_formats_that_training_reads_are_listed_and_others_reported(tmp_path):
     source = tree(tmp_path / "audio", [6, 6])
     for number, suffix in enumerate(("flac", "ogg", "mp3")):
         soundfile.write(source / "spk0" / f"{suffix}.{suffix}", voice(0, number, 0.2), 16_000)
@@ -376,9 +376,9 @@ def test_after_convert_the_converted_files_are_listed(tmp_path):
     run_here("dataprep.py", "--convert", *words, "--shard", "1/2")
     assert (tmp_path / "out" / "convert_failures.1of2.txt").exists()
     (source / "spk0" / "broken.wav").unlink()
-    told = run_here("dataprep.py", "--convert", *words).stdout
-    assert not failures.exists() and "warning" not in told
-    assert f"next: python dataprep.py --generate --from {tmp_path}/out/converted" in told
+    printed = run_here("dataprep.py", "--convert", *words).stdout
+    assert not failures.exists() and "warning" not in printed
+    assert f"next: python dataprep.py --generate --from {tmp_path}/out/converted" in printed
 
 
 def test_the_same_flags_mean_the_same_recordings(tmp_path):
@@ -425,7 +425,7 @@ def test_the_key_comes_from_where_the_user_says_and_goes_only_there(tmp_path, mo
     assert keys.find_key(None, "https://mirror.org/vox") == ""
     for address in ("https://mirror.org/vox", "http://localhost:8000", "http://127.0.0.1"):
         assert keys.find_key(key_file, address) == "from-file"
-    with pytest.raises(ValueError, match=r"the way to mirror\.org isn't encrypted"):
+    with pytest.raises(ValueError, match=r"the connection to mirror\.org isn't encrypted"):
         keys.find_key(key_file, "http://mirror.org/vox")
     with pytest.raises(ValueError, match="empty is empty; it should hold"):
         keys.find_key(empty, "")

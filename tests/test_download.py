@@ -1,4 +1,4 @@
-"""Downloads survive what servers, networks and users do to them, and never show the key."""
+"""download.py: resumed, verified and interrupted downloads from a faulty server, and no key in any output."""
 
 import hashlib
 import io
@@ -21,10 +21,9 @@ import pytest
 from conftest import ROOT, heed_ctrl_c
 
 from corpora._corpus import Part
-from preparation import download, http, verified
-from preparation import partial as partial_file
+from preparation import checksums, http, partial_file, progress, redaction, transfer
+from preparation.checksums import has_md5
 from preparation.download import download_parts
-from preparation.verified import verify
 
 KEY = "s3cr/t+k %&y"
 DATA = np.random.default_rng(0).bytes(300_000)
@@ -64,12 +63,12 @@ def answer(handler, data, *, status, headers=None, body=b""):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Does with each GET of a file what comes next in its script; good service after that."""
+    """Answers each GET of a file as the next entry of its script does, and correctly after the last one."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        """Next in the script."""
+        """The next entry of the script."""
         url = urlsplit(self.path)
         name = url.path.removeprefix("/")
         self.server.requests.append((self.command, name, parse_qs(url.query), dict(self.headers)))
@@ -110,24 +109,29 @@ class Server(ThreadingHTTPServer):
         return [headers for command, file, _, headers in self.requests if (command, file) == ("GET", name)]
 
     def handle_error(self, request, client_address):
-        """Clients that go away are what is tested."""
+        """Silent: clients that disconnect are what is tested."""
 
 
 @pytest.fixture
 def server():
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, args=(0.01,))
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
-        yield made
-        made.shutdown()
+        yield running
+        running.shutdown()
         thread.join()
 
 
 @pytest.fixture(autouse=True)
-def hurry(monkeypatch):
-    monkeypatch.setattr(download, "BACKOFF_S", 0.01)
-    monkeypatch.setattr(download, "TIMEOUTS_S", (2.0, 2.0))
-    monkeypatch.setattr(http, "_secrets", set())
+def short_waits_and_no_secrets(monkeypatch):
+    monkeypatch.setattr(transfer, "BACKOFF_S", 0.01)
+    set_timeout(monkeypatch, 2.0)
+    monkeypatch.setattr(redaction, "_secrets", set())
+
+
+def set_timeout(monkeypatch, duration_s):
+    monkeypatch.setattr(http, "CONNECT_TIMEOUT_S", duration_s)
+    monkeypatch.setattr(http, "READ_TIMEOUT_S", duration_s)
 
 
 def part(server, name="a.zip", **changes):
@@ -144,7 +148,7 @@ def one_line(error):
     return str(error)
 
 
-# What happens to a connection
+# Connections
 
 
 def test_a_dropped_connection_is_resumed_where_it_broke(server, tmp_path):
@@ -158,7 +162,7 @@ def test_a_dropped_connection_is_resumed_where_it_broke(server, tmp_path):
     assert listing(tmp_path) == ["a.zip", "verified.json"]
 
 
-def test_progress_renews_the_retries(server, tmp_path):
+def test_progress_resets_the_retries(server, tmp_path):
     server.scripts["a.zip"] = [partial(serve, cut=50_000 * n) for n in range(1, 6)]
     download_parts([part(server)], tmp_path, retries=1)
     assert (tmp_path / "a.zip").read_bytes() == DATA
@@ -177,7 +181,7 @@ def test_a_later_call_resumes_and_hashes_what_is_there(server, tmp_path):
 
 
 @pytest.mark.parametrize("known", [{}, {"md5": None}])
-def test_a_server_without_ranges_starts_anew(server, tmp_path, known):
+def test_a_server_without_ranges_starts_again(server, tmp_path, known):
     server.scripts["a.zip"] = [partial(serve, cut=100_000), partial(serve, ranges=False)]
     download_parts([part(server, **known)], tmp_path)
     assert "Range" in server.gets()[1]
@@ -206,7 +210,7 @@ def test_a_promised_length_that_is_too_short(server, tmp_path, known):
     assert (tmp_path / "a.zip.bad").read_bytes() == DATA[:-500]
 
 
-def test_a_server_that_always_lies_is_left(server, tmp_path):
+def test_a_server_with_a_wrong_length_at_every_try_is_given_up(server, tmp_path):
     server.scripts["a.zip"] = [partial(serve, promised=len(DATA) + 500, ranges=False)] * 20
     with pytest.raises(OSError, match="given up at try 3"):
         download_parts([part(server)], tmp_path, retries=2)
@@ -233,8 +237,8 @@ def test_bytes_are_kept_as_sent_whatever_their_encoding(server, tmp_path):
     assert server.gets()[0]["Accept-Encoding"] == "identity"
 
 
-def test_slow_servers_are_waited_for_and_silent_ones_asked_again(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUTS_S", (2.0, 0.4))
+def test_slow_servers_are_waited_for_and_silent_ones_retried(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(http, "READ_TIMEOUT_S", 0.4)
     server.scripts["a.zip"] = [partial(serve, piece=100_000, pause_s=0.2)]
     server.scripts["b.zip"] = [partial(serve, piece=100_000, pause_s=1.0)]
     download_parts([part(server), part(server, "b.zip")], tmp_path)
@@ -242,10 +246,10 @@ def test_slow_servers_are_waited_for_and_silent_ones_asked_again(server, tmp_pat
     assert (tmp_path / "b.zip").read_bytes() == OTHER and len(server.gets("b.zip")) > 1
 
 
-# What a server answers
+# Responses
 
 
-def test_wrong_once_is_fetched_again(server, tmp_path):
+def test_a_file_that_is_wrong_once_is_downloaded_again(server, tmp_path):
     server.scripts["a.zip"] = [lambda handler, data: serve(handler, OTHER)]
     said = []
     download_parts([part(server, md5=md5(DATA).upper())], tmp_path, say=said.append)
@@ -253,7 +257,7 @@ def test_wrong_once_is_fetched_again(server, tmp_path):
     assert md5(DATA) in said[0] and md5(OTHER) in said[0] and "a.zip.bad" in said[0] and "\n" not in said[0]
 
 
-def test_wrong_twice_is_an_error(server, tmp_path):
+def test_a_file_that_is_wrong_twice_is_an_error(server, tmp_path):
     server.files["a.zip"] = OTHER
     with pytest.raises(ValueError) as caught:
         download_parts([part(server, md5=md5(DATA))], tmp_path)
@@ -268,7 +272,7 @@ def test_wrong_twice_is_an_error(server, tmp_path):
     [(True, '"2"', 250_000), (False, '"2"', 300_000), (False, "", 250_000)],
     ids=["If-Range kept", "ignored, other ETag", "ignored, other size"],
 )
-def test_a_file_that_changes_meanwhile_starts_anew(server, tmp_path, known, if_range, etag, size):
+def test_a_file_that_changes_meanwhile_starts_again(server, tmp_path, known, if_range, etag, size):
     server.scripts["a.zip"] = [partial(serve, cut=100_000)]
     with pytest.raises(OSError, match=r"a\.zip"):
         download_parts([part(server)], tmp_path, retries=0)
@@ -280,7 +284,7 @@ def test_a_file_that_changes_meanwhile_starts_anew(server, tmp_path, known, if_r
     assert server.gets()[1]["If-Range"] == '"1"'
 
 
-def test_bytes_from_elsewhere_in_the_file_are_not_taken(server, tmp_path):
+def test_bytes_from_another_offset_are_rejected(server, tmp_path):
     def shifted(handler, data):
         headers = {"Content-Range": f"bytes 50000-249999/{len(data)}", "ETag": '"1"'}
         answer(handler, data, status=206, headers=headers, body=data[50_000:250_000])
@@ -290,12 +294,13 @@ def test_bytes_from_elsewhere_in_the_file_are_not_taken(server, tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == DATA
 
 
-def test_a_busy_server_is_asked_again_when_it_says(server, tmp_path):
-    busy = partial(answer, status=503, headers={"Retry-After": "1"})
+def test_a_busy_server_is_asked_again_after_retry_after(server, tmp_path, monkeypatch):
+    busy = partial(answer, status=503, headers={"Retry-After": "7"})
     server.scripts["a.zip"] = [busy, partial(answer, status=429), partial(answer, status=500)]
-    begin, said = time.monotonic(), []
+    waits, said = [], []
+    monkeypatch.setattr(progress.Progress, "wait", lambda self, duration_s: waits.append(duration_s))
     download_parts([part(server)], tmp_path, say=said.append)
-    assert time.monotonic() - begin >= 1.0
+    assert waits[0] == 7.0 and all(wait_s < 1.0 for wait_s in waits[1:])
     assert (tmp_path / "a.zip").read_bytes() == DATA
     assert [number in line for number, line in zip(("503", "429", "500"), said, strict=False)] == [True] * 3
 
@@ -308,7 +313,7 @@ def test_retry_after_is_seconds_or_a_date_and_at_most_a_minute():
     assert http.retry_after("") is None and http.retry_after("soon") is None
 
 
-def test_a_busy_server_is_left_in_the_end(server, tmp_path):
+def test_a_busy_server_is_given_up_after_the_retries(server, tmp_path):
     server.scripts["a.zip"] = [partial(answer, status=503)] * 9
     with pytest.raises(OSError, match="answered 503; given up at try 4"):
         download_parts([part(server)], tmp_path, retries=3)
@@ -324,7 +329,7 @@ def test_a_busy_server_is_left_in_the_end(server, tmp_path):
         (400, "", "answered 400"),
     ],
 )
-def test_refusals_are_not_repeated(server, tmp_path, status, key, words):
+def test_refusals_are_not_retried(server, tmp_path, status, key, words):
     server.scripts["a.zip"] = [partial(answer, status=status)]
     with pytest.raises(OSError) as caught:
         download_parts([part(server)], tmp_path, key=key)
@@ -334,14 +339,14 @@ def test_refusals_are_not_repeated(server, tmp_path, status, key, words):
     assert ("https://mm.kaist.ac.kr" in message) == (status in (401, 403))
 
 
-def test_impossible_addresses_are_not_repeated(tmp_path):
+def test_impossible_addresses_are_not_retried(tmp_path):
     said = []
     with pytest.raises(OSError, match="check the address"):
         download_parts([Part("a.zip", "example.invalid/a.zip")], tmp_path, say=said.append)
     assert said == []
 
 
-def test_a_web_page_is_no_file(server, tmp_path):
+def test_a_web_page_instead_of_a_file_is_an_error(server, tmp_path):
     page = partial(answer, status=200, headers={"Content-Type": "text/html"}, body=b"<p>wrong key")
     server.scripts["a.zip"] = [page]
     with pytest.raises(OSError, match="sent a web page instead of the file"):
@@ -356,7 +361,7 @@ def test_416_finishes_a_part_that_is_complete(server, tmp_path):
     assert len(server.gets()) == 1 and server.num_sent == 0
 
 
-def test_416_starts_a_part_anew_that_is_too_long(server, tmp_path):
+def test_416_discards_a_part_that_is_too_long(server, tmp_path):
     (tmp_path / "a.zip.part").write_bytes(DATA + b"more")
     (tmp_path / "a.zip.part.json").write_text(json.dumps({"version": '"1"', "total": len(DATA)}))
     download_parts([part(server)], tmp_path)
@@ -364,10 +369,10 @@ def test_416_starts_a_part_anew_that_is_too_long(server, tmp_path):
     assert not (tmp_path / "a.zip.bad").exists()
 
 
-# What is on the disk
+# Files on the disk
 
 
-def test_what_is_complete_is_not_asked_for_again(server, tmp_path):
+def test_complete_files_are_not_requested_again(server, tmp_path):
     parts = [part(server), part(server, "b.zip", md5=None)]
     download_parts(parts, tmp_path)
     server.requests.clear()
@@ -375,7 +380,7 @@ def test_what_is_complete_is_not_asked_for_again(server, tmp_path):
     assert server.requests == []
 
 
-def test_what_was_put_there_is_verified_once(server, tmp_path, monkeypatch):
+def test_a_file_that_the_user_put_there_is_verified_once(server, tmp_path, monkeypatch):
     hashed, original = [], hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda *a: hashed.append(a) or original(*a))
     path = tmp_path / "a.zip"
@@ -391,7 +396,7 @@ def test_what_was_put_there_is_verified_once(server, tmp_path, monkeypatch):
     assert len(hashed) == 2 and server.gets() == []
 
 
-def test_what_was_put_there_and_is_wrong_is_kept_aside(server, tmp_path):
+def test_a_wrong_file_that_the_user_put_there_is_kept_aside(server, tmp_path):
     (tmp_path / "a.zip").write_bytes(OTHER)
     (tmp_path / "b.zip").write_bytes(b"short")
     download_parts([part(server), part(server, "b.zip", md5=None, size=len(OTHER))], tmp_path)
@@ -399,26 +404,26 @@ def test_what_was_put_there_and_is_wrong_is_kept_aside(server, tmp_path):
     assert (tmp_path / "b.zip").read_bytes() == OTHER and (tmp_path / "b.zip.bad").read_bytes() == b"short"
 
 
-def test_files_elsewhere_are_verified_with_the_same_memory(tmp_path, monkeypatch):
+def test_files_in_other_folders_are_recorded_in_the_same_verified_json(tmp_path, monkeypatch):
     folder, path = tmp_path / "archives", tmp_path / "mine" / "a.zip"
     for parent in (folder, path.parent):
         parent.mkdir()
     path.write_bytes(DATA)
-    assert not verify(path, md5(OTHER), folder)
-    assert verify(path, md5(DATA).upper(), folder)
+    assert not has_md5(path, md5(OTHER), folder)
+    assert has_md5(path, md5(DATA).upper(), folder)
     monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("computed again"))
-    assert verify(path, md5(DATA), folder)
+    assert has_md5(path, md5(DATA), folder)
     assert list(json.loads((folder / "verified.json").read_text())) == ["../mine/a.zip"]
 
 
-def test_a_damaged_memory_costs_time_only(tmp_path):
+def test_a_damaged_verified_json_is_ignored(tmp_path):
     (tmp_path / "a.zip").write_bytes(DATA)
     for text in ("", "[]", '{"a.zip": 3}', "\xff"):
         (tmp_path / "verified.json").write_text(text, encoding="latin-1")
-        assert verify(tmp_path / "a.zip", md5(DATA), tmp_path)
+        assert has_md5(tmp_path / "a.zip", md5(DATA), tmp_path)
 
 
-def test_too_little_space_is_told_before_anything_is_fetched(server, tmp_path, monkeypatch):
+def test_too_little_space_is_an_error_before_anything_is_downloaded(server, tmp_path, monkeypatch):
     (tmp_path / "a.zip.part").write_bytes(DATA[:100_000])
     parts = [part(server, size=len(DATA)), part(server, "b.zip")]  # the size of b is asked for
     space = [499_999]  # 200,000 + 300,000 bytes are to come
@@ -432,10 +437,10 @@ def test_too_little_space_is_told_before_anything_is_fetched(server, tmp_path, m
     assert (tmp_path / "a.zip").read_bytes() == DATA
 
 
-# Several at once, and the end
+# Several at once, interruptions
 
 
-def test_parts_come_at_once(server, tmp_path):
+def test_parts_are_downloaded_at_the_same_time(server, tmp_path):
     meet = threading.Barrier(2, timeout=5)
 
     def together(handler, data):
@@ -449,28 +454,38 @@ def test_parts_come_at_once(server, tmp_path):
 
 
 def test_the_first_error_ends_the_others(server, tmp_path):
-    server.files["a.zip"] = DATA * 10
-    server.scripts["a.zip"] = [partial(serve, piece=70_000, pause_s=0.2)]
-    server.scripts["b.zip"] = [lambda handler, data: (time.sleep(0.3), answer(handler, data, status=404))]
-    begin = time.monotonic()
+    ended = threading.Event()
+    half_sent = threading.Event()
+
+    def half_then_wait(handler, data):
+        handler.start(200, {"Content-Length": len(data)})
+        handler.wfile.write(data[: len(data) // 2])
+        half_sent.set()
+        assert ended.wait(20)  # sends the rest only once the download has ended
+        handler.wfile.write(data[len(data) // 2 :])
+
+    def refuse_after_half(handler, data):
+        assert half_sent.wait(20)
+        answer(handler, data, status=404)
+
+    server.scripts = {"a.zip": [half_then_wait], "b.zip": [refuse_after_half]}
     with pytest.raises(OSError, match=r"b\.zip"):
         download_parts([part(server), part(server, "b.zip")], tmp_path)
-    assert time.monotonic() - begin < 3.0  # a.zip would have taken 9 s
-    time.sleep(0.3)
-    size = (tmp_path / "a.zip.part").stat().st_size
-    time.sleep(0.5)
-    assert (tmp_path / "a.zip.part").stat().st_size == size
+    ended.set()
+    time.sleep(0.2)
+    assert (tmp_path / "a.zip.part").stat().st_size < len(DATA)
+    assert len(server.gets("a.zip")) == 1
 
 
 def test_the_bar_counts_the_bytes_of_the_files(server, tmp_path, monkeypatch):
     bars = []
 
-    class Bar(download.tqdm):
+    class Bar(progress.tqdm):
         def __init__(self, **options):
             super().__init__(**options | {"disable": False, "file": io.StringIO()})
             bars.append(self)
 
-    monkeypatch.setattr(download, "tqdm", Bar)
+    monkeypatch.setattr(progress, "tqdm", Bar)
     (tmp_path / "a.zip.part").write_bytes(DATA[:1000])
     server.scripts["a.zip"] = [lambda handler, data: serve(handler, OTHER), partial(serve, cut=5000)]
     server.scripts["b.zip"] = [partial(serve, cut=5000), partial(serve, ranges=False)]
@@ -484,7 +499,7 @@ COMMAND = """
 import sys
 from pathlib import Path
 from preparation.download import download_parts
-from preparation.verified import Part
+from corpora._corpus import Part
 url, folder, *sums = sys.argv[1:]
 download_parts([Part(n, f"{url}/{n}", m) for n, m in zip(("a.zip", "b.zip"), sums)], Path(folder))
 """
@@ -544,7 +559,7 @@ def test_ended_between_two_steps_the_same_call_finishes(server, tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(target, name, fails)
         if name == "write_text":
-            patch.setattr(verified, name, fails)
+            patch.setattr(checksums, name, fails)
         server.scripts["a.zip"] = [partial(serve, cut=100_000)]
         try:
             download_parts([part(server, **known)], tmp_path)
@@ -555,7 +570,7 @@ def test_ended_between_two_steps_the_same_call_finishes(server, tmp_path, monkey
     assert listing(tmp_path) == ["a.zip"] + ["verified.json"] * (not known)
 
 
-def test_ended_while_a_changed_file_starts_anew_the_same_call_finishes(server, tmp_path, monkeypatch):
+def test_ended_while_a_changed_file_starts_again_the_same_call_finishes(server, tmp_path, monkeypatch):
     server.scripts["a.zip"] = [partial(serve, cut=100_000)]
     with pytest.raises(OSError, match=r"a\.zip"):
         download_parts([part(server, md5=None)], tmp_path, retries=0)
@@ -573,7 +588,7 @@ def test_ended_while_a_changed_file_starts_anew_the_same_call_finishes(server, t
     assert (tmp_path / "a.zip").read_bytes() == OTHER
 
 
-def test_notes_without_bytes_say_nothing(server, tmp_path):
+def test_notes_without_bytes_are_ignored(server, tmp_path):
     (tmp_path / "a.zip.part.json").write_text('{"version": "", "total": 0}')
     download_parts([part(server, md5=None)], tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == DATA
@@ -582,14 +597,12 @@ def test_notes_without_bytes_say_nothing(server, tmp_path):
 def test_ctrl_c_ends_at_once_and_leaves_what_has_arrived(server, tmp_path):
     silence = threading.Event()
     server.scripts["a.zip"] = [partial(serve, piece=100_000, pause_s=0.5)]
-    server.scripts["b.zip"] = [lambda handler, data: silence.wait(20)]
+    server.scripts["b.zip"] = [lambda handler, data: silence.wait(55)]
     with start(server, tmp_path) as process:
         wait_for(lambda: server.num_sent and server.gets("b.zip"))
         time.sleep(0.2)
-        begin = time.monotonic()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - begin < 5.0
+        _, errors = process.communicate(timeout=30)  # the server is silent for longer
     assert b"KeyboardInterrupt" in errors
     assert (tmp_path / "a.zip.part").is_file()
     silence.set()
@@ -633,7 +646,7 @@ KEYED = {
 @pytest.mark.parametrize("kind", KEYED)
 def test_the_key_is_shown_nowhere(server, tmp_path, monkeypatch, caplog, capfd, kind):
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr(download, "TIMEOUTS_S", (0.2, 0.2))
+    set_timeout(monkeypatch, 0.2)
     case = dict(KEYED[kind])
     server.scripts["a.zip"] = [case.pop("script", None)] * 9
     base_url = case.get("base_url", server.url.replace("http", "https") if "tls" in case else "")
@@ -659,7 +672,7 @@ def test_the_key_is_shown_nowhere(server, tmp_path, monkeypatch, caplog, capfd, 
         assert queries[0] == {"file": ["a.zip"], "key": [KEY]}
 
 
-def test_the_mirror_takes_the_place_of_the_server(server, tmp_path):
+def test_a_mirror_replaces_the_server(server, tmp_path):
     elsewhere = part(server)._replace(url="https://example.invalid/download?file=a.zip")
     server.files["mirror/a.zip"] = DATA
     download_parts([elsewhere], tmp_path, base_url=f"{server.url}/mirror/")

@@ -1,4 +1,4 @@
-"""From a server's archives to lists that train: a miniature VoxCeleb, faulty, and killed at any moment."""
+"""dataprep.py from a server's archives to lists that train, with a miniature VoxCeleb: faults, kills, key."""
 
 import hashlib
 import os
@@ -39,23 +39,23 @@ def key_file(served):
     return served.parent / "key.txt"
 
 
-def words(save_path, address, key):
+def words(save_path, address, key, steps=STEPS):
     places = ["--save_path", str(save_path), "--base_url", address, "--key_file", str(key)]
-    return ["--corpus", "voxceleb1", "voxceleb2", *STEPS, *places]
+    return ["--corpus", "voxceleb1", "voxceleb2", *steps, *places]
 
 
 def contents(root):
-    """Path -> digest or link of everything that was made; but for the downloader's own notes, and times."""
-    found = {}
+    """Path -> digest or link target of every file that the steps wrote, except the downloader's records."""
+    digests = {}
     for path in sorted(root.rglob("*")):
         if path.is_symlink():
-            found[path.relative_to(root).as_posix()] = str(path.readlink())
+            digests[path.relative_to(root).as_posix()] = str(path.readlink())
         elif path.name == Pack.INDEX:
             pack = Pack(path.parent)
-            found[path.relative_to(root).as_posix()] = str((list(pack.paths), pack.places[:, :-1].tolist()))
+            digests[path.relative_to(root).as_posix()] = str((list(pack.paths), pack.places[:, :-1].tolist()))
         elif path.is_file() and path.suffix != ".json":
-            found[path.relative_to(root).as_posix()] = hashlib.md5(path.read_bytes()).hexdigest()
-    return found
+            digests[path.relative_to(root).as_posix()] = hashlib.md5(path.read_bytes()).hexdigest()
+    return digests
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +63,11 @@ def prepared(served, tmp_path_factory):
     """A run of all steps, uninterrupted, against the misbehaving server."""
     save_path = tmp_path_factory.mktemp("prepared") / "data"
     with pytest.MonkeyPatch.context() as patch, mini_voxceleb.server(served) as (address, log):
-        made = mini_voxceleb.corpora(served)
-        patch.setattr(dataprep, "corpora", lambda: made)
+        corpora = mini_voxceleb.corpora(served)
+        patch.setattr(dataprep, "corpora", lambda: corpora)
         result = run_here("dataprep.py", *words(save_path, address, key_file(served)))
         again = run_here("dataprep.py", *words(save_path, address, key_file(served)))
-        status = run_here("dataprep.py", "--corpus", *made, "--status", "--save_path", save_path)
+        status = run_here("dataprep.py", "--corpus", *corpora, "--status", "--save_path", save_path)
     assert result.returncode == 0, result.stderr + result.stdout
     return save_path, result, again, status, log
 
@@ -77,8 +77,8 @@ def test_the_lists_are_right(prepared):
     train = read_train_list(str(save_path / "train_list.txt"))
     assert train.speakers == list(mini_voxceleb.VOX2_DEV) and len(train.paths) == 12
     assert all((save_path / "voxceleb2/dev/wav" / path).is_file() for path in train.paths)
-    own = read_train_list(str(save_path / "voxceleb1_train_list.txt"))
-    assert own.speakers == sorted(mini_voxceleb.VOX1_DEV)
+    voxceleb1 = read_train_list(str(save_path / "voxceleb1_train_list.txt"))
+    assert voxceleb1.speakers == sorted(mini_voxceleb.VOX1_DEV)
     [trials] = read_trials([str(save_path / "veri_test.txt")], "")
     assert all((save_path / "voxceleb1/test/wav" / path).is_file() for path in trials.names)
     [hard] = read_trials([str(save_path / "list_test_hard.txt")], "")
@@ -88,10 +88,10 @@ def test_the_lists_are_right(prepared):
     expected = f"--train_list {save_path}/train_list.txt --train_path {save_path / train} "
     expected += f"--test_list {save_path}/veri_test.txt --test_path {save_path / test}"
     assert result.stdout.splitlines()[-1].endswith(expected)
-    assert "5994 speakers" in result.stdout  # told that this isn't all of VoxCeleb2
+    assert "5994 speakers" in result.stdout  # the remark that this isn't all of VoxCeleb2
 
 
-def test_the_servers_faults_were_met_and_mended(prepared):
+def test_the_servers_faults_occurred_and_were_corrected(prepared):
     *_, log = prepared
     corrupted = [entry for entry in log if entry[0] == "vox1_dev_wav_partab"]
     dropped = [entry for entry in log if entry[0] == "vox2_dev_aac_partac"]
@@ -117,23 +117,21 @@ def copied(save_path, target, *names):
     return target
 
 
-def test_what_is_there_is_neither_fetched_nor_missing_nor_wants_a_key(
-    served, prepared, tmp_path, monkeypatch
-):
-    made = mini_voxceleb.corpora(served)
-    monkeypatch.setattr(dataprep, "corpora", lambda: made)
+def test_what_is_on_the_disk_is_not_downloaded_and_needs_no_key(served, prepared, tmp_path, monkeypatch):
+    corpora = mini_voxceleb.corpora(served)
+    monkeypatch.setattr(dataprep, "corpora", lambda: corpora)
     monkeypatch.delenv("VOXCELEB_KEY", raising=False)
-    whole, words = prepared[0], ["--corpus", *made, "--save_path", tmp_path / "data"]
+    whole, words = prepared[0], ["--corpus", *corpora, "--save_path", tmp_path / "data"]
     have = copied(whole, tmp_path / "have", "voxceleb1/test/wav", "voxceleb2/dev/wav")
     copied(whole / "archives", have, *(f"vox1_dev_wav_parta{c}" for c in "abc"))
     with mini_voxceleb.server(served, misbehave=False) as (address, log):
         at = [*words, "--base_url", address, "--key_file", key_file(served)]
         result = run_here("dataprep.py", "--download", *at, "--from", have)
         assert result.returncode == 0, result.stderr
-        fetched = {name for name, *_ in log if name.startswith("vox")}
-        assert fetched == {"vox1_dev_wav_partad", "vox2_test_aac.zip"}
+        downloaded = {name for name, *_ in log if name.startswith("vox")}
+        assert downloaded == {"vox1_dev_wav_partad", "vox2_test_aac.zip"}
         assert (
-            f"vox1_test_wav.zip: not fetched, its recordings are in {have}/voxceleb1/test/wav"
+            f"vox1_test_wav.zip: not downloaded, its recordings are in {have}/voxceleb1/test/wav"
             in result.stdout
         )
         assert f"vox1_dev_wav.zip: 3 of 4 files there already, in {have}" in result.stdout
@@ -147,8 +145,8 @@ def test_what_is_there_is_neither_fetched_nor_missing_nor_wants_a_key(
 
 
 def test_status_counts_what_is_converted_checked_and_packed(served, prepared, tmp_path, monkeypatch):
-    made = mini_voxceleb.corpora(served)
-    monkeypatch.setattr(dataprep, "corpora", lambda: made)
+    corpora = mini_voxceleb.corpora(served)
+    monkeypatch.setattr(dataprep, "corpora", lambda: corpora)
     table = [line.split() for line in prepared[3].stdout.splitlines()]
     assert table[0][:4] == ["corpus", "archives", "extracted", "converted"]
     assert table[2][7:10] == ["16", "of", "16"] and table[2][-2:] == ["yes", "yes"]
@@ -175,19 +173,20 @@ def test_the_lists_train(prepared, tmp_path):
         "test_list": save_path / "veri_test.txt", "test_path": save_path / "voxceleb1/test/wav",
         "model": "ResNetSE34L", "trainfunc": "angleproto", "max_epoch": 1, "max_frames": 30, "batch_size": 3,
         "eval_frames": 30, "num_eval": 1, "nDataLoaderThread": 0, "save_path": tmp_path,
+        "device": "cpu", "precision": "fp32",
     }  # fmt: skip
     result = run_here("trainSpeakerNet.py", *(f"--{name}={value}" for name, value in settings.items()))
     assert result.returncode == 0 and "VEER" in result.stdout, result.stderr
-    own = ("--train_list", settings["train_list"], "--root", settings["train_path"])
+    lists = ("--train_list", settings["train_list"], "--root", settings["train_path"])
     model = tmp_path / "model" / "best.model"
-    result = run_here("dataprep.py", "--check", *own, "--suspects", model, "--save_path", tmp_path)
+    result = run_here("dataprep.py", "--check", *lists, "--suspects", model, "--save_path", tmp_path)
     assert result.returncode == 0 and "suspects.txt" in result.stdout, result.stderr
     for line in (tmp_path / "check" / "own" / "suspects.txt").read_text().splitlines():
         kind, first, *_ = line.split("\t")
         assert (kind, first.split("/")[0] in mini_voxceleb.VOX2_DEV) in (("label", True), ("same", True))
 
 
-def test_the_key_is_nowhere(prepared):
+def test_the_key_is_in_no_file_and_no_output(prepared):
     save_path, result, again, status, _ = prepared
     for text in (result, again, status):
         assert mini_voxceleb.KEY not in text.stdout + text.stderr
@@ -197,8 +196,8 @@ def test_the_key_is_nowhere(prepared):
 
 
 def test_a_wrong_key_is_one_line_without_it(served, tmp_path, monkeypatch):
-    made = mini_voxceleb.corpora(served)
-    monkeypatch.setattr(dataprep, "corpora", lambda: made)
+    corpora = mini_voxceleb.corpora(served)
+    monkeypatch.setattr(dataprep, "corpora", lambda: corpora)
     (tmp_path / "key.txt").write_text("wr0ng-k3y")
     with mini_voxceleb.server(served) as (address, _):
         result = run_here("dataprep.py", *words(tmp_path / "data", address, tmp_path / "key.txt"))
@@ -209,8 +208,8 @@ def test_a_wrong_key_is_one_line_without_it(served, tmp_path, monkeypatch):
 def test_the_key_is_not_in_the_process_list(served, tmp_path):
     command = [sys.executable, str(ROOT / "tests" / "mini_voxceleb.py"), str(served)]
     with mini_voxceleb.server(served) as (address, _):
-        arguments = [*command, *words(tmp_path / "data", address, key_file(served))]
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
+        arguments = words(tmp_path / "data", address, key_file(served), ["--download"])
+        process = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL)
         seen = []
         while process.poll() is None:
             listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
@@ -219,6 +218,7 @@ def test_the_key_is_not_in_the_process_list(served, tmp_path):
     assert process.returncode == 0 and len(seen) > 3 and not any(seen)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_result_is_the_same(served, prepared, tmp_path):
     whole, draw = prepared[0], random.Random(3)
     command = [sys.executable, str(ROOT / "tests" / "mini_voxceleb.py"), str(served)]

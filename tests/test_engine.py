@@ -13,7 +13,7 @@ from copy import deepcopy
 import pytest
 import torch
 from conftest import ROOT, assert_refused, run_here, wait_for
-from test_ranks import Batches, batches
+from random_batches import Batches
 from torch import nn
 
 import options
@@ -22,10 +22,11 @@ import trainSpeakerNet
 from SpeakerNet import ModelTrainer, SpeakerNet
 from storage import checkpoint
 from storage.run_folder import RunFolder
+from storage.run_log import RunLog
 from training.averaging import average
 from training.memory import largest_batch
-from training.nonfinite import NonFinite
-from training.sync_batchnorm import SyncBatchNorm, synchronize
+from training.nonfinite import NonFiniteError
+from training.sync_batchnorm import SyncBatchNorm, convert_sync_batchnorm
 from training.update import Update
 
 SCRIPT = "trainSpeakerNet.py"
@@ -40,11 +41,13 @@ def trainer(*words, reported=None, device=runtime.CPU):
         "--momentum=0",
         "--precision=fp32",
     ]
-    args = options.resolve(trainSpeakerNet.core, [*given, *words]).args
+    args = options.resolve(trainSpeakerNet.make_parser, [*given, *words]).options
     runtime.seed_everything(1)
     network = SpeakerNet.build(args, CLASSES).to(device)
     report = (lambda *told: reported.append(told)) if reported is not None else (lambda *_: None)
-    return ModelTrainer(network, args, device, len(Batches()), CLASSES, lambda _: None, report)
+    return ModelTrainer(
+        network, args, device, num_batches=len(Batches()), num_classes=CLASSES, report_nonfinite=report
+    )
 
 
 def train(made, pause=lambda: None):
@@ -59,7 +62,7 @@ def test_accumulated_gradients_are_the_mean_over_the_batches():
     train(made, lambda: rates.append(made.optimizer.param_groups[0]["lr"]))
     assert len(rates) == made.steps_per_epoch == 7
     waiting = []
-    for step, batch in enumerate(batches()):
+    for step, batch in enumerate(Batches()):
         waiting.append(by_hand(batch.crops, batch.labels, batch.masks)[0])
         if len(waiting) == 3 or step == 19:
             by_hand.zero_grad()
@@ -117,15 +120,15 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_named():
         same = torch.equal(tensor, seen[3][name])
         assert same or name.endswith("num_batches_tracked"), name
     assert not torch.equal(seen[3]["loss.fc.weight"], seen[4]["loss.fc.weight"])
-    assert math.isfinite(figures.loss) and made.sums[2] == 17 and made.watch.streak == 0
+    assert math.isfinite(figures.loss) and made.state.sums[2] == 17 and made.state.watch.streak == 0
 
 
 def test_too_many_of_them_end_the_epoch():
     made = trainer("--nonfinite_patience=4")
     made.parallel = Poisoned(made.network, set(range(3, 40)))
-    with pytest.raises(NonFinite):
+    with pytest.raises(NonFiniteError):
         train(made)
-    assert made.step == 10  # when it looks first
+    assert made.state.step == 10  # when it looks first
 
 
 def test_a_fused_optimizer_is_told_on_the_device():
@@ -148,14 +151,15 @@ def test_a_gpu_is_not_waited_for_between_looks(precision):
     gpu = runtime.choose_device("cuda")
     made = trainer(f"--precision={precision}", "--lr=0.01", device=gpu)
     made.parallel = Poisoned(made.network, {3})
-    ready = [batch.moved(gpu) for batch in batches()]
+    ready = [batch.moved(gpu) for batch in Batches()]
     made.network.train()
-    for step, batch in enumerate(ready[: made.watch.LOOK - 1]):
+    for step, batch in enumerate(ready[: made.state.watch.CHECK_INTERVAL - 1]):
         torch.cuda.set_sync_debug_mode("error" if step > 0 else "default")  # the first step sets things up
-        made._begin_step()
-        made._learn(batch)
+        made.update.begin()
+        made.state.watch.begin_step(made.device)
+        made._train_on(batch)
     torch.cuda.set_sync_debug_mode("default")
-    assert torch.stack(made.watch.made).tolist()[2] is False
+    assert torch.stack(made.state.watch.updated).tolist()[2] is False
     assert all(tensor.isfinite().all() for tensor in made.network.state_dict().values())
 
 
@@ -187,12 +191,14 @@ def test_a_run_goes_back_to_its_last_state_at_a_lower_rate(corpus, tmp_path, mon
     assert all(tensor.isfinite().all() for tensor in state["trainer"]["network"].values())
 
 
+@pytest.mark.slow
 def test_a_hopeless_run_ends_with_a_reason(corpus, tmp_path):
     words = corpus.options(tmp_path, max_epoch=500, test_list="", optimizer="sgd", lr=1e30)
     result = run_here(SCRIPT, *words, "--nonfinite_patience=10")
     assert_refused(result, " steps in a row had infinite or NaN gradients, after 3 returns", "lower --lr")
 
 
+@pytest.mark.slow
 def test_an_average_over_time_is_tested_and_kept(corpus, tmp_path):
     words = corpus.options(tmp_path / "whole", max_epoch=2, ema_decay=0.9)
     assert run_here(SCRIPT, *words).returncode == 0
@@ -220,6 +226,7 @@ def test_the_moving_average_by_hand():
     torch.testing.assert_close(made.tested().model.fc.weight.detach(), expected)
 
 
+@pytest.mark.slow
 def test_the_average_of_the_last_models(corpus, tmp_path):
     words = corpus.options(tmp_path, max_epoch=3, average_last=2)
     result = run_here(SCRIPT, *words)
@@ -256,7 +263,7 @@ def test_averages_keep_whole_numbers():
 def test_synchronized_batch_norm_is_batch_norm_alone(plain, shape):
     torch.manual_seed(0)
     holder = nn.Sequential(deepcopy(plain))
-    synchronize(holder, runtime.CPU)
+    convert_sync_batchnorm(holder, runtime.CPU)
     assert isinstance(holder[0], SyncBatchNorm)
     for training in (True, True, False):
         plain.train(training), holder.train(training)
@@ -303,6 +310,7 @@ def test_a_batch_too_large_names_one_that_fits(corpus, tmp_path, monkeypatch):
     assert_refused(result, "out of memory on cpu with 6 x 2 utterances of 0.3 s; --batch_size 4 should fit")
 
 
+@pytest.mark.slow
 def test_a_save_path_that_disappears_is_told(corpus, tmp_path):
     words = corpus.options(tmp_path / "exp", max_epoch=1000, test_list="")
     process = subprocess.Popen(
@@ -318,6 +326,7 @@ def test_a_save_path_that_disappears_is_told(corpus, tmp_path):
     assert checkpoint.load_state(tmp_path / "gone" / "state" / "last.state")
 
 
+@pytest.mark.slow
 def test_a_compiled_network_trains_nearly_the_same(corpus, tmp_path):
     if shutil.which("g++") is None:
         pytest.skip("no compiler")
@@ -393,17 +402,19 @@ def test_a_state_without_a_step_binds_nobody(corpus, tmp_path, monkeypatch):
 
 def test_a_run_whose_folder_became_anothers_ends(corpus, tmp_path):
     first = RunFolder(str(tmp_path / "exp"))
-    first.hold()
-    first.log("mine")
+    first.acquire()
+    log = RunLog(first)
+    log.log("mine")
     shutil.rmtree(tmp_path / "exp")
     second = RunFolder(str(tmp_path / "exp"))
-    second.hold()
-    second.log("its own")
+    second.acquire()
+    RunLog(second).log("its own")
     with pytest.raises(OSError, match="has disappeared"):
-        first.log("mine")
+        log.log("mine")
     assert (tmp_path / "exp" / "result" / "scores.txt").read_text() == "its own\n"
 
 
+@pytest.mark.slow
 def test_a_newer_model_makes_a_new_average(corpus, tmp_path):
     for epochs in (2, 3):
         words = corpus.options(tmp_path, max_epoch=epochs, average_last=2, test_list="")
@@ -413,6 +424,7 @@ def test_a_newer_model_makes_a_new_average(corpus, tmp_path):
     assert again.returncode == 0 and "is the average of" not in again.stdout
 
 
+@pytest.mark.slow
 def test_the_signals_of_batch_systems_have_their_exit_codes(corpus, tmp_path):
     words = corpus.options(tmp_path, max_epoch=1000, test_list="")
     process = subprocess.Popen([sys.executable, ROOT / SCRIPT, *words], stdout=subprocess.DEVNULL)

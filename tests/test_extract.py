@@ -1,4 +1,4 @@
-"""Archives: parts read as one, interrupted runs continued, and hostile members that reach nothing."""
+"""extract.py, members.py, joined.py: archives in parts, interrupted extractions, hostile archives."""
 
 import gzip
 import hashlib
@@ -20,8 +20,10 @@ from collections import namedtuple
 import pytest
 from conftest import ROOT
 
-from preparation import extract as module
-from preparation.extract import Joined, check_joined, extract_archive
+from preparation import extract, members
+from preparation.extract import extract_archive
+from preparation.joined import JoinedFile, check_joined
+from storage.files import write_text
 
 RANDOM = random.Random(1)
 GOOD = {
@@ -116,7 +118,7 @@ def test_joined_reads_as_the_concatenated_bytes(tmp_path):
     parts = [tmp_path / str(number) for number in range(len(chunks))]
     for part, chunk in zip(parts, chunks, strict=True):
         part.write_bytes(chunk)
-    joined, oracle = Joined(parts), io.BytesIO(whole)
+    joined, oracle = JoinedFile(parts), io.BytesIO(whole)
     assert joined.read() == whole and joined.read(5) == b"" and joined.size == len(whole)
     for _ in range(500):
         whence = RANDOM.randrange(3)
@@ -139,7 +141,7 @@ def test_joined_beyond_4_gigabytes_and_beyond_a_part_that_shrinks(tmp_path):
     with parts[0].open("wb") as file:
         file.truncate(5 * 2**30)  # takes no room
     parts[1].write_bytes(b"0123456789")
-    joined = Joined(parts)
+    joined = JoinedFile(parts)
     joined.seek(5 * 2**30 - 2)
     assert joined.read(5) == b"\0\x00012"
     parts[1].write_bytes(b"01")
@@ -149,7 +151,7 @@ def test_joined_beyond_4_gigabytes_and_beyond_a_part_that_shrinks(tmp_path):
 
 def test_zipfile_reads_joined_parts(tmp_path):
     parts = split(zip_of(tmp_path / "a.zip"), 7)
-    with zipfile.ZipFile(Joined(parts)) as archive:
+    with zipfile.ZipFile(JoinedFile(parts)) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == GOOD
 
 
@@ -176,8 +178,8 @@ MAKE = {
 
 @pytest.mark.parametrize("kind", MAKE)
 @pytest.mark.parametrize("count", [1, 4])
-def test_archives_come_out_as_they_went_in(tmp_path, kind, count):
-    archive = MAKE[kind](tmp_path / "a.data")  # told by its contents: the name says nothing
+def test_archives_are_extracted_whole(tmp_path, kind, count):
+    archive = MAKE[kind](tmp_path / "a.data")  # recognised by its contents: the name says nothing
     parts = split(archive, count) if count > 1 else archive
     before = set(tmp_path.iterdir())
     assert extract_archive(parts, tmp_path / "x" / "target", name="a.zip") == len(GOOD)
@@ -217,7 +219,7 @@ def test_only_some(tmp_path, synced, monkeypatch):
     assert set(files_of(tmp_path / "t")) == {"corpus/id1/one.wav", "corpus/id1/empty.wav"}
     (tmp_path / "t/corpus/id1/one.wav").write_bytes(bytes(3_000))
     with monkeypatch.context() as patched:
-        patched.setattr(module.hashlib, "file_digest", None)  # the marker is believed: nothing is compared
+        patched.setattr(extract.hashlib, "file_digest", None)  # the marker is trusted: no file is compared
         assert extract_archive(archive, tmp_path / "t", only=first) == 2 and synced == ["sync"]
     (tmp_path / "t/corpus/id1/one.wav").write_bytes(GOOD["corpus/id1/one.wav"])
     assert (
@@ -234,7 +236,7 @@ def test_only_some(tmp_path, synced, monkeypatch):
 def test_free_space_is_checked_first(tmp_path, monkeypatch):
     usage = namedtuple("usage", "free")
     archive = tar_of(tmp_path / "a.tar.gz")
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(1_000_000))
+    monkeypatch.setattr(extract.shutil, "disk_usage", lambda path: usage(1_000_000))
     with pytest.raises(OSError, match=r"2,\d+,\d+ bytes needed, 1,000,000 free") as error:
         extract_archive(archive, tmp_path / "t")
     assert "\n" not in str(error.value) and not (tmp_path / "t").exists()
@@ -248,7 +250,7 @@ def test_free_space_is_checked_first(tmp_path, monkeypatch):
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-import preparation.extract as module
+from preparation.extract import extract_archive
 count = int(sys.argv[4])
 def killing(function):
     def wrapped(*args):
@@ -269,19 +271,19 @@ elif sys.argv[3] == "before a name":
     Path.replace = killing(Path.replace)
 elif sys.argv[3] == "before the sync":
     os.sync = killing(os.sync)
-module.extract(Path(sys.argv[1]), Path(sys.argv[2]))
+extract_archive(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 @pytest.mark.parametrize(
-    ("point", "count"),
+    ("kind", "point", "count"),
     [
-        ("within a file", 0),
-        ("within a file", 4),
-        ("before a name", 2),
-        ("before the sync", 0),
-        ("before a name", len(GOOD)),  # the marker's
+        ("zip", "within a file", 0),
+        ("tar.gz", "within a file", 4),
+        ("tar.gz", "before a name", 2),
+        ("zip", "before a name", 2),
+        ("zip", "before the sync", 0),
+        ("zip", "before a name", len(GOOD)),  # the marker's
     ],
 )
 def test_a_killed_run_is_continued(tmp_path, kind, point, count):
@@ -314,10 +316,9 @@ def test_a_file_with_other_contents_is_replaced(tmp_path, kind):
     assert files_of(tmp_path / "t") == {**GOOD, "corpus/other.txt": b"the user's"}
 
 
-def test_the_marker_is_believed_as_long_as_the_archive_is_the_same(tmp_path, monkeypatch, synced):
+def test_the_marker_is_trusted_as_long_as_the_archive_is_the_same(tmp_path, monkeypatch, synced):
     archive, target = zip_of(tmp_path / "a.zip"), tmp_path / "t"
-    monkeypatch.setattr(module, "write_text", lambda *args: (synced.append("marker"), write_text(*args)))
-    write_text = sys.modules["files"].write_text
+    monkeypatch.setattr(extract, "write_text", lambda *args: (synced.append("marker"), write_text(*args)))
     extract_archive(archive, target)
     assert synced == ["sync", "marker"]  # or a power cut could leave the marker without the files
     marker = json.loads((target / ".extracted-a.zip.json").read_text())
@@ -332,7 +333,7 @@ def test_the_marker_is_believed_as_long_as_the_archive_is_the_same(tmp_path, mon
     assert extract_archive(archive, target) == 5 and synced == [
         "sync",
         "marker",
-    ]  # at once: nothing looked at
+    ]  # at once: no file is compared
     assert (target / "corpus/readme.txt").read_text() == "changed"
     os.utime(archive, ns=(0, 12345))
     assert extract_archive(archive, target) == 5 and files_of(target) == GOOD
@@ -341,7 +342,7 @@ def test_the_marker_is_believed_as_long_as_the_archive_is_the_same(tmp_path, mon
     assert extract_archive(archive, target) == 5 and files_of(target) == GOOD
 
 
-def test_archives_share_a_target_without_touching_each_others_records(tmp_path):
+def test_archives_share_a_target_and_keep_each_others_markers(tmp_path):
     target = tmp_path / "t"
     extract_archive(zip_of(tmp_path / "train-clean", {"a": b"1"}), target)
     (target / ".extracting-train-clean-77").write_bytes(b"another run's")
@@ -354,7 +355,7 @@ def test_archives_share_a_target_without_touching_each_others_records(tmp_path):
     assert set(tree(target)) == {"a", "b", ".extracting-train-clean-77", *markers}
 
 
-# Hostile archives: (how it is made, what the error says); made with the paths of the archive and the target
+# Hostile archives: (function of the paths of the archive and the target that writes it, text of the error)
 
 OUT = "../outside/evil"
 
@@ -396,20 +397,20 @@ def tar_of_kind(kind, **fields):
 
 
 def patched(members, which, field, value):
-    def make(path, target):
+    def write(path, target):
         patch(zip_of(path, members), which, field[0], field[1], value)
 
-    return make
+    return write
 
 
 def cut(make, keep):
     """The first bytes of an archive; a fraction or a number."""
 
-    def made(path, target):
+    def write(path, target):
         data = make(path).read_bytes()
         path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
 
-    return made
+    return write
 
 
 def zip_with_nul(path, target):
@@ -453,7 +454,7 @@ def existing_file(path, target):
 
 
 def over_itself(path, target):
-    """An archive that lies in the target and has a member of its name."""
+    """An archive inside the target, with a member of the archive's name."""
     zip_of(path, {path.name: b"1"})
     target.symlink_to(path.parent)
 
@@ -471,18 +472,18 @@ HOSTILE = {
     "zip backslash": (zip_of_names("..\\outside\\evil"), "leads elsewhere"),
     "zip marker": (zip_of_names("./.extracted-other.zip.json"), "leads elsewhere"),
     "zip link": (zip_with_link, "neither file nor folder"),
-    "zip bomb": (lambda path, target: zip_of(path, {"a": bytes(10 * 2**20)}), "made to fill the disk"),
+    "zip bomb": (lambda path, target: zip_of(path, {"a": bytes(10 * 2**20)}), "meant to fill the disk"),
     "zip overlapping entries": (overlapping, "overlaps the next"),
     "zip swallowing entries": (swallowing, "overlaps the next"),
     "zip encrypted": (patched({"a": b"1", "b": b"2"}, 1, FLAGS, 1), "is encrypted, not"),
     "zip other method": (lambda path, target: zip_of(path, {"a": b"1"}, zipfile.ZIP_LZMA), "not deflated"),
     "zip unknown method": (patched({"a": b"1", "b": b"2"}, 1, METHOD, 98), "not deflated"),
-    "zip twice": (zip_of_names("a/b", "a/b"), "comes twice"),
-    "zip twice with dots": (zip_of_names("a/b", "./a/./b"), "comes twice"),
-    "zip twice with slashes": (zip_of_names("a/b", "a//b"), "comes twice"),
-    "zip file and folder": (zip_of_names("a", "a/b"), "a file lies where a folder"),
-    "zip folder and file": (zip_of_names("a/b", "a"), "comes twice"),
-    "zip folder entry and file": (zip_of_names("a/", "a"), "comes twice"),
+    "zip twice": (zip_of_names("a/b", "a/b"), "appears twice"),
+    "zip twice with dots": (zip_of_names("a/b", "./a/./b"), "appears twice"),
+    "zip twice with slashes": (zip_of_names("a/b", "a//b"), "appears twice"),
+    "zip file and folder": (zip_of_names("a", "a/b"), "a file is in the place of a folder"),
+    "zip folder and file": (zip_of_names("a/b", "a"), "appears twice"),
+    "zip folder entry and file": (zip_of_names("a/", "a"), "appears twice"),
     "zip long name": (zip_of_names("n" * 10_000), "too long"),
     "zip long component": (zip_of_names("a/" + "é" * 128), "too long"),  # 256 bytes
     "zip long path": (zip_of_names("/".join(["n" * 100] * 60)[1:]), "too long"),
@@ -522,7 +523,7 @@ HOSTILE = {
         "neither a file nor a folder",
     ),
     "tar unknown kind": (tar_of_kind(b"Z"), "neither a file nor a folder"),
-    "tar.gz bomb": (lambda path, target: tar_of(path, {"a": bytes(10 * 2**20)}), "made to fill the disk"),
+    "tar.gz bomb": (lambda path, target: tar_of(path, {"a": bytes(10 * 2**20)}), "meant to fill the disk"),
     "tar negative size": (
         lambda path, target: tar_raw(path, block(header("a", tarfile.REGTYPE, size=-512)), bytes(1024)),
         "neither a file nor a folder",
@@ -543,8 +544,8 @@ HOSTILE = {
         lambda path, target: tar_raw(path, block(header("a", tarfile.XHDTYPE)) * 3000, bytes(1024)),
         "broken or cut short",
     ),
-    "tar twice": (tar_of_names("a/b", "./a//b"), "comes twice"),
-    "tar file and folder": (tar_of_names("a", "a/b"), "a file lies where a folder"),
+    "tar twice": (tar_of_names("a/b", "./a//b"), "appears twice"),
+    "tar file and folder": (tar_of_names("a", "a/b"), "a file is in the place of a folder"),
     "tar long name": (tar_of_names("n" * 10_000), "too long"),
     "tar very long name": (tar_of_names("n" * 20_000), "too long"),
     "tar NUL": (tar_of_kind(tarfile.REGTYPE, pax_headers={"path": "a\0b"}), "control characters"),
@@ -560,7 +561,7 @@ HOSTILE = {
     "link in the target": (existing_link, "remove .*link/evil"),
     "link in the place of a file": (existing_link_of_a_file, "remove .*/a'"),
     "folder in the place of a file": (existing_folder, "remove .*/a'"),
-    "file in the place of a folder": (existing_file, "a file lies where a folder"),
+    "file in the place of a folder": (existing_file, "a file is in the place of a folder"),
     "archive in the place of a file": (over_itself, "remove .*/archive.tar.gz'"),
 }
 
@@ -609,8 +610,8 @@ def test_hostile_archives_are_refused_before_anything_is_written(place, name):
 
 
 @pytest.mark.skipif(not hasattr(tarfile, "data_filter"), reason="since Python 3.11.4")
-def test_tarfiles_own_filter_is_a_second_line(place, monkeypatch):
-    monkeypatch.setattr(module, "UNFIT", re.compile("(?!)"))  # takes any name for fit
+def test_tarfiles_filter_is_a_second_check(place, monkeypatch):
+    monkeypatch.setattr(members, "UNSAFE_NAME", re.compile("(?!)"))  # matches no name
     tar_of(place.parent / "archive.tar.gz", {OUT: b"1"})
     refused(place.parent / "archive.tar.gz", place / "target", "outside the destination")
     assert tree(place) == {"outside/secret": b"as it was"}
@@ -636,7 +637,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_zip_entries_that_lie_leave_whole_files_only(place, name):
+def test_zip_entries_with_wrong_headers_leave_whole_files_only(place, name):
     field, value = WRONG[name]
     members = {"a": b"first", "bad": RANDOM.randbytes(100) * 10, "c": b"last"}
     archive = zip_of(place.parent / "archive.tar.gz", members)

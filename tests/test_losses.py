@@ -11,11 +11,11 @@ from torch.profiler import ProfilerActivity, profile
 
 import options
 import tuneThreshold
-from loss import _head, _pairs
+from loss import _classification, _pairs
 from metrics.rates import error_rates
 
 
-def test_amsoftmax_takes_the_margin_off_the_true_cosine_only():
+def test_amsoftmax_subtracts_the_margin_from_the_true_cosine_only():
     loss_fn = options.plugin("loss", "amsoftmax")(2, 2, margin=0.5, scale=2.0)
     loss_fn.weight.data = torch.eye(2)
     loss, accuracy = loss_fn(torch.tensor([[[3.0, 0.0]]]), torch.tensor([0]))  # cosines 1, 0
@@ -39,7 +39,7 @@ def test_angleproto_never_rewards_dissimilarity():
     loss_fn.w.data.fill_(-3.0)
     alike = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
     loss, _ = loss_fn(alike, torch.tensor([0, 1]))
-    assert loss.item() == pytest.approx(0.6931, abs=1e-4)  # ln 2: w is held just above 0, not at -3
+    assert loss.item() == pytest.approx(0.6931, abs=1e-4)  # ln 2: w counts as 1e-6, not as -3
 
 
 def unit(*degrees):
@@ -49,7 +49,7 @@ def unit(*degrees):
 
 
 @pytest.mark.parametrize(
-    ("degrees", "easy", "own"),
+    ("degrees", "easy", "target"),
     [
         (60.0, False, math.cos(math.radians(60) + 0.5)),
         (60.0, True, math.cos(math.radians(60) + 0.5)),
@@ -57,12 +57,12 @@ def unit(*degrees):
         (170.0, False, math.cos(math.radians(170)) - 0.5 * math.sin(0.5)),  # 170 degrees + 0.5 > 180
     ],
 )
-def test_aamsoftmax_adds_the_margin_to_the_true_speakers_angle(degrees, easy, own):
+def test_aamsoftmax_adds_the_margin_to_the_true_speakers_angle(degrees, easy, target):
     loss_fn = options.plugin("loss", "aamsoftmax")(2, 2, margin=0.5, scale=2.0, easy_margin=easy)
     loss_fn.weight.data = unit(0.0, 90.0)
     loss, _ = loss_fn(3.0 * unit(degrees)[None], torch.tensor([0]))
     other = math.cos(math.radians(degrees - 90.0))
-    expected = F.cross_entropy(torch.tensor([[2.0 * own, 2.0 * other]]), torch.tensor([0]))
+    expected = F.cross_entropy(torch.tensor([[2.0 * target, 2.0 * other]]), torch.tensor([0]))
     torch.testing.assert_close(loss, expected)
 
 
@@ -74,42 +74,48 @@ def test_aamsoftmax_without_a_margin_is_a_softmax_of_cosines():
 
 
 @pytest.mark.parametrize("name", ["amsoftmax", "aamsoftmax"])
-def test_of_a_speakers_vectors_the_nearest_counts(name):
+def test_the_nearest_of_a_speakers_vectors_counts(name):
     loss_fn = options.plugin("loss", name)(2, 2, margin=0.1, scale=2.0, sub_centers=2)
     loss_fn.weight.data = torch.stack([unit(0.0, 90.0), unit(180.0, 270.0)])  # (speakers, 2, D)
     loss, accuracy = loss_fn(3.0 * unit(80.0)[None], torch.tensor([0]))
     # speaker 0: 80 and 10 degrees away, speaker 1: 100 and 170
     ten = math.radians(10)
-    own = math.cos(ten) - 0.1 if name == "amsoftmax" else math.cos(ten + 0.1)
-    logits = torch.tensor([[2.0 * own, 2.0 * math.cos(math.radians(100))]])
+    target = math.cos(ten) - 0.1 if name == "amsoftmax" else math.cos(ten + 0.1)
+    logits = torch.tensor([[2.0 * target, 2.0 * math.cos(math.radians(100))]])
     torch.testing.assert_close(loss, F.cross_entropy(logits, torch.tensor([0])))
     assert accuracy.tolist() == [1.0]
     loss.backward()
     moved = loss_fn.weight.grad.abs().sum(dim=2) > 0.0
-    assert moved.tolist() == [[False, True], [True, False]]  # only what was nearest
+    assert moved.tolist() == [[False, True], [True, False]]  # only the nearest ones
 
 
 @pytest.mark.parametrize("name", ["amsoftmax", "aamsoftmax"])
-def test_one_vector_a_speaker_has_the_shape_that_it_always_had(name):
+def test_weights_of_one_vector_per_speaker_have_the_shape_of_older_files(name):
     assert options.plugin("loss", name)(8, 5).weight.shape == (5, 8)
     assert options.plugin("loss", name)(8, 5, sub_centers=1).weight.shape == (5, 8)
     assert options.plugin("loss", name)(8, 5, sub_centers=3).weight.shape == (5, 3, 8)
 
 
-def test_classes_are_drawn_evenly_beside_the_targets():
+def test_classes_other_than_the_targets_are_drawn_evenly():
     torch.manual_seed(0)
-    draws = [_head.draw_classes(30, 0.2, torch.tensor([4, 7, 4])) for _ in range(2000)]
+    draws = [_classification.draw_classes(30, 0.2, torch.tensor([4, 7, 4])) for _ in range(2000)]
     assert all(len(d) == 6 and d.unique().equal(d) for d in draws)  # 0.2 of 30; in order, none twice
     share = torch.cat(draws).bincount(minlength=30) / 2000
     assert share[[4, 7]].tolist() == [1.0, 1.0]
     others = torch.cat([share[:4], share[5:7], share[8:]])
     assert (others - 4 / 28).abs().max() < 0.04  # four more of 28; one standard deviation is 0.008
-    assert _head.draw_classes(5, 0.2, torch.tensor([3, 0, 3, 2])).tolist() == [0, 2, 3]  # more than the share
-    assert len(_head.draw_classes(100, 0.07, torch.tensor([3]))) == 7  # 0.07 * 100 is 7.000000000000001
-    assert len(_head.draw_classes(10, 1e-12, torch.tensor([], dtype=torch.long))) == 1
+    assert _classification.draw_classes(5, 0.2, torch.tensor([3, 0, 3, 2])).tolist() == [
+        0,
+        2,
+        3,
+    ]  # more than the share
+    assert (
+        len(_classification.draw_classes(100, 0.07, torch.tensor([3]))) == 7
+    )  # 0.07 * 100 is 7.000000000000001
+    assert len(_classification.draw_classes(10, 1e-12, torch.tensor([], dtype=torch.long))) == 1
 
 
-def test_ge2e_leaves_the_utterance_out_of_its_own_speaker():
+def test_ge2e_leaves_the_utterance_out_of_its_speaker():
     loss_fn = options.plugin("loss", "ge2e")(2, 2, init_w=1.0, init_b=0.5)
     embeddings = torch.stack([unit(0.0, 30.0), unit(90.0, 60.0)])  # (S, M, D)
     loss, accuracy = loss_fn(embeddings, torch.tensor([4, 7]))
@@ -117,14 +123,14 @@ def test_ge2e_leaves_the_utterance_out_of_its_own_speaker():
     def cos(degrees):
         return math.cos(math.radians(degrees))
 
-    # means: at 15 and 75 degrees; of each utterance's own speaker the other utterance alone
+    # means: at 15 and 75 degrees; for the speaker of an utterance, the other utterance alone
     logits = [[cos(30), cos(75)], [cos(30), cos(45)], [cos(75), cos(30)], [cos(45), cos(30)]]
     expected = F.cross_entropy(torch.tensor(logits) + 0.5, torch.tensor([0, 0, 1, 1]))
     torch.testing.assert_close(loss, expected)
     assert accuracy.tolist() == [1.0, 1.0]
 
 
-def test_proto_classifies_by_squared_distances_also_far_from_the_origin():
+def test_proto_classifies_by_squared_distances_even_far_from_the_origin():
     loss_fn = options.plugin("loss", "proto")(2, 2)
     embeddings = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]], [[2.0, 0.0], [0.0, 3.0], [0.0, 1.0]]])
     # queries (0, 0) and (2, 0); prototypes (1, 1) and (0, 2)
@@ -154,7 +160,7 @@ def square(degrees):
 def test_triplet_takes_the_nearest_other_positive():
     loss_fn = options.plugin("loss", "triplet")(2, 3, margin=0.5, hard_prob=1.0, hard_rank=0)
     loss, eer = loss_fn(5.0 * PAIRS, torch.tensor([0, 1, 2]))
-    # 0: own 10, others 60 and 170; 90: own 30, others 80 and 80; 180: own 10, others 170 and 120
+    # positive, others: 10, (60, 170) degrees for speaker 0; 30, (80, 80) for 1; 10, (170, 120) for 2
     expected = [square(10) - square(60), square(30) - square(80), square(10) - square(120)]
     assert loss.item() == pytest.approx(np.mean([max(0.0, e + 0.5) for e in expected]), rel=1e-5)
     assert eer == 0.0  # every positive pair is nearer than every negative one
@@ -169,18 +175,18 @@ def test_contrastive_pulls_pairs_together_and_pushes_others_to_the_margin():
 
 
 def test_softmaxtriplet_drops_the_softmax_after_its_epochs():
-    settings = {"margin": 0.5, "hard_prob": 1.0, "hard_rank": 0, "loss_ratio": 3.0}
+    settings = {"margin": 1.0, "hard_prob": 1.0, "hard_rank": 0, "loss_ratio": 3.0}
     loss_fn = options.plugin("loss", "softmaxtriplet")(2, 3, **settings)
     softmax = options.plugin("loss", "softmax")(2, 3)
     softmax.load_state_dict(loss_fn.state_dict())
     batch = PAIRS, torch.tensor([0, 1, 2])
-    # distances, not squared; of the three triplets only the second doesn't keep the margin of 0.5:
-    gaps = [
-        math.sqrt(square(own)) - math.sqrt(square(other)) + 0.5
-        for own, other in ((10, 60), (30, 80), (10, 120))
-    ]
-    kept = [gap for gap in gaps if gap > 0]
-    triplet = np.mean(kept) if kept else 0.0
+    # distances, not squared: 10 against 120 degrees, the third triplet, keeps the margin of 1
+    first, second = (
+        math.sqrt(square(positive)) - math.sqrt(square(negative)) + 1.0
+        for positive, negative in ((10, 60), (30, 80))
+    )
+    assert min(first, second) > 0.1 and math.sqrt(square(10)) - math.sqrt(square(120)) + 1.0 < 0.0
+    triplet = (first + second) / 2
     for epoch, expected in ((2, softmax(*batch)[0].item() + 3.0 * triplet), (3, triplet)):
         loss_fn.set_epoch(epoch)
         assert loss_fn(*batch)[0].item() == pytest.approx(expected, rel=1e-4)
@@ -199,15 +205,15 @@ def test_softmaxtriplet_mines_in_the_distances_of_its_margin():
     }
 
 
-def test_hard_negatives_are_among_the_nearest_and_never_the_own():
+def test_hard_negatives_are_among_the_nearest_and_never_the_positive():
     torch.manual_seed(0)
     distances = torch.rand(50, 50)
-    order = distances.fill_diagonal_(2.0).argsort(dim=1)  # the own column comes last
+    order = distances.fill_diagonal_(2.0).argsort(dim=1)  # the positive comes last
     rank = torch.empty_like(order).scatter(1, order, torch.arange(50).expand(50, 50))
     draws = torch.stack([_pairs.choose_negatives(distances, 1.0, 3, 0.1) for _ in range(200)])
     chosen = rank[torch.arange(50), draws]
     assert chosen.max() == 3 and (chosen.flatten().bincount() / chosen.numel() - 0.25).abs().max() < 0.02
-    for hard_rank in (1000, 48):  # beyond the batch: anyone else
+    for hard_rank in (1000, 48):  # beyond the batch: any other speaker
         far = torch.stack([_pairs.choose_negatives(distances, 1.0, hard_rank, 0.1) for _ in range(50)])
         assert (far != torch.arange(50)).all() and rank[torch.arange(50), far].max() == 48
     half = torch.stack([_pairs.choose_negatives(distances, 0.5, 0, 0.1) for _ in range(200)])
@@ -216,17 +222,18 @@ def test_hard_negatives_are_among_the_nearest_and_never_the_own():
     assert (half != torch.arange(50)).all()
 
 
-def test_semi_hard_negatives_lie_within_the_margin_beyond_the_positive():
+def test_semi_hard_negatives_are_within_the_margin_beyond_the_positive():
     torch.manual_seed(0)
     distances = torch.rand(50, 50)
     distances[:, 0] = 5.0  # out of reach, but the only choice of the last row
     distances[49] = 5.0
     draws = torch.stack([_pairs.choose_negatives(distances, 0.5, -1, 0.2) for _ in range(100)])
-    own, found = distances.diagonal(), distances[torch.arange(50), draws]
-    within = (distances > own[:, None]) & (distances < own[:, None] + 0.2)
-    some = within.any(dim=1)
-    assert some.sum() > 20 and not some[49]
-    assert ((found > own) & (found < own + 0.2))[:, some].all()
+    positive = distances.diagonal()
+    drawn = distances[torch.arange(50), draws]
+    within = (distances > positive[:, None]) & (distances < positive[:, None] + 0.2)
+    has_any = within.any(dim=1)
+    assert has_any.sum() > 20 and not has_any[49]
+    assert ((drawn > positive) & (drawn < positive + 0.2))[:, has_any].all()
     assert (draws != torch.arange(50)).all() and len(draws[:, 49].unique()) > 20
 
 
@@ -235,22 +242,22 @@ def test_the_batchs_eer_is_that_of_tunethreshold(seed):
     generator = np.random.default_rng(seed)
     target = np.round(generator.normal(0.5, 1.0, 37), 1)  # ties
     nontarget = np.round(generator.normal(-0.5, 1.0, 53), 1)
-    found = _pairs.equal_error_rate(torch.tensor(target), torch.tensor(nontarget))
+    on_device = _pairs.equal_error_rate(torch.tensor(target), torch.tensor(nontarget))
     scores, labels = np.r_[target, nontarget], np.r_[np.ones(37, int), np.zeros(53, int)]
     expected = tuneThreshold.eer(error_rates(scores, labels)).value
-    assert found.item() == pytest.approx(expected, abs=1e-6)
+    assert on_device.item() == pytest.approx(expected, abs=1e-6)
     assert _pairs.equal_error_rate(torch.tensor([2.0, 3.0]), torch.tensor([0.0])) == 0.0
     assert _pairs.equal_error_rate(torch.tensor([0.0]), torch.tensor([2.0, 3.0])) == 1.0
 
 
 def peak_bytes(loss_fn, embeddings, labels, trace):
-    """Most memory that forward and backward hold at once beside their input."""
+    """Largest memory that forward and backward hold at once, without their input."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         loss_fn(embeddings, labels)[0].backward()
     profiler.export_chrome_trace(str(trace))
     events = [e for e in json.loads(trace.read_text())["traceEvents"] if e["name"] == "[memory]"]
     changes = [e["args"]["Bytes"] for e in sorted(events, key=lambda event: event["ts"])]
-    assert max(changes) >= 800 * 800 * 4  # sees at least the similarities
+    assert max(changes) >= 800 * 800 * 4  # the similarities at least
     return np.cumsum(changes).max()
 
 
@@ -279,6 +286,6 @@ def test_similarities_are_one_matrix_product(name, tmp_path):
         ("aamsoftmax", {"sub_centers": -1}, "--sub_centers"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(name, settings, flag):
+def test_values_out_of_range_are_rejected(name, settings, flag):
     with pytest.raises(ValueError, match=flag):
         options.plugin("loss", name)(4, 3, **settings)

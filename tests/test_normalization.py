@@ -1,4 +1,4 @@
-"""Every normalization/*.py against a loop over trials in NumPy; own speakers, blocks, cohorts, shifts."""
+"""Every normalization/*.py against a loop over trials in NumPy; speakers, blocks, cohorts, shifts."""
 
 import importlib
 import inspect
@@ -22,14 +22,14 @@ def normalization(name, *wired, **settings):
     return importlib.import_module(f"normalization.{name}").Normalization(*wired, **settings)
 
 
-def plain(name, scores, enrol, test, vectors, cohort, speakers, cohort_speakers, top_n):
+def normalise_one_by_one(name, scores, enrol, test, vectors, cohort, speakers, cohort_speakers, top_n):
     """The definitions, one trial at a time; vectors and cohort (., D), speakers or None."""
 
     def standard(score, utterance):
         against = []
         for entry in range(len(cohort)):
-            own = speakers is not None and 0 <= speakers[utterance] == cohort_speakers[entry]
-            if not own:
+            same_speaker = speakers is not None and 0 <= speakers[utterance] == cohort_speakers[entry]
+            if not same_speaker:
                 against.append(vectors[utterance] @ cohort[entry])
         against = sorted(against, reverse=True)[: top_n or None]
         return (score - np.mean(against)) / np.std(against)
@@ -49,36 +49,37 @@ def unit(generator, *shape):
 def case(num_utterances=11, num_entries=17, dim=6, num_trials=40, exact=True):
     generator = np.random.default_rng(3)
     vectors, cohort = unit(generator, num_utterances, dim), unit(generator, num_entries, dim)
-    if exact:  # of multiples of 1 / 1024 every product in float32 is; else the two nearest of a cohort, where
-        # they score nearly the same, magnify its rounding
-        vectors, cohort = (vectors * 1024).round() / 1024, (cohort * 1024).round() / 1024
-    speakers, cohort_speakers = (
-        generator.integers(-1, 5, num_utterances),
-        generator.integers(-1, 5, num_entries),
-    )
+    if (
+        exact
+    ):  # products of multiples of 1 / 1024 are exact in float32. Otherwise a cohort of the two nearest, whose
+        # scores may be nearly equal, magnifies rounding errors
+        vectors = (vectors * 1024).round() / 1024
+        cohort = (cohort * 1024).round() / 1024
+    speakers = generator.integers(-1, 5, num_utterances)
+    cohort_speakers = generator.integers(-1, 5, num_entries)
     enrol, test = generator.integers(num_utterances, size=(2, num_trials))
     scores = (vectors[enrol] * vectors[test]).sum(1).double().numpy()
     return scores, enrol, test, vectors, cohort, speakers, cohort_speakers
 
 
 @pytest.mark.parametrize("block_values", [1, 40, 1 << 20])
-@pytest.mark.parametrize("own_left_out", [False, True])
+@pytest.mark.parametrize("leave_out_speaker", [False, True])
 @pytest.mark.parametrize(
     ("name", "top_n"),
     [(n, top_n) for n in BY_COHORT for top_n in (0, 2, 7, 15, 17, 300) if top_n or n != "asnorm"],
 )
-def test_equal_to_a_loop_over_trials(name, own_left_out, top_n, block_values, monkeypatch):
+def test_equal_to_a_loop_over_trials(name, leave_out_speaker, top_n, block_values, monkeypatch):
     monkeypatch.setattr(_cohort, "BLOCK_VALUES", block_values)
-    monkeypatch.setattr(_cohort, "LEAST_ROWS", 1)
+    monkeypatch.setattr(_cohort, "MIN_ROWS", 1)
     scores, enrol, test, vectors, cohort, *ids = case()
-    speakers, cohort_speakers = ids if own_left_out else (None, None)
+    speakers, cohort_speakers = ids if leave_out_speaker else (None, None)
     method = normalization(name, cohort, cohort_speakers, top_n=top_n)
     statistics = method.statistics(vectors, speakers)
-    ours = method.apply(scores, statistics, enrol, test)
+    normalised = method.apply(scores, statistics, enrol, test)
     arrays = vectors.double().numpy(), cohort.double().numpy()
-    theirs = plain(name, scores, enrol, test, *arrays, speakers, cohort_speakers, top_n)
-    assert ours.dtype == np.float64 and statistics.mean.shape == statistics.deviation.shape == (11,)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    expected = normalise_one_by_one(name, scores, enrol, test, *arrays, speakers, cohort_speakers, top_n)
+    assert normalised.dtype == np.float64 and statistics.mean.shape == statistics.deviation.shape == (11,)
+    np.testing.assert_allclose(normalised, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("top_n", [5, 300])
@@ -86,14 +87,14 @@ def test_equal_to_a_loop_over_trials(name, own_left_out, top_n, block_values, mo
 def test_equal_to_a_loop_over_trials_for_vectors_of_unit_length(name, top_n):
     scores, enrol, test, vectors, cohort, *ids = case(exact=False)
     method = normalization(name, cohort, ids[1], top_n=top_n)
-    ours = method.apply(scores, method.statistics(vectors, ids[0]), enrol, test)
+    normalised = method.apply(scores, method.statistics(vectors, ids[0]), enrol, test)
     arrays = vectors.double().numpy(), cohort.double().numpy()
-    theirs = plain(name, scores, enrol, test, *arrays, *ids, top_n)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+    expected = normalise_one_by_one(name, scores, enrol, test, *arrays, *ids, top_n)
+    np.testing.assert_allclose(normalised, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("top_n", [2, 7, 300])
-def test_topk_elsewhere_than_on_the_cpu_finds_the_same(top_n, monkeypatch):
+def test_the_topk_of_other_devices_selects_the_same_entries(top_n, monkeypatch):
     _, _, _, vectors, cohort, speakers, cohort_speakers = case()
     method = normalization("asnorm", cohort, cohort_speakers, top_n=top_n)
     expected = method.statistics(vectors, speakers)
@@ -135,7 +136,7 @@ def test_values_worked_by_hand():
     assert value("znorm", 0) == pytest.approx((0.6 - 0.5625) / 0.13671875**0.5)
 
 
-def test_none_leaves_scores_alone():
+def test_none_returns_the_scores_unchanged():
     scores, enrol, test, vectors, *_ = case()
     method = normalization("none")
     statistics = method.statistics(vectors)
@@ -162,7 +163,7 @@ def test_every_file_keeps_the_contract(name):
     np.testing.assert_array_equal(whole[shuffle], parts)
 
 
-def test_ties_count_as_often_as_they_are_there():
+def test_tied_cohort_scores_each_count():
     # 1, .5, .5, .5, 0: the top 3 are 1, .5, .5, whichever of the tied entries they come from
     cohort = torch.tensor([[0.5], [1.0], [0.5], [0.0], [0.5]])
     statistics = normalization("snorm", cohort, top_n=3).statistics(torch.ones(1, 1))
@@ -183,11 +184,11 @@ def test_a_constant_cohort_gives_finite_scores(name):
     method = normalization(name, entry.repeat(400, 1))
     vectors = torch.cat([entry, -entry])
     statistics = method.statistics(vectors)
-    np.testing.assert_array_equal(statistics.deviation, _cohort.LEAST_DEVIATION)
+    np.testing.assert_array_equal(statistics.deviation, _cohort.MIN_DEVIATION)
     assert np.isfinite(method.apply(np.array([-1.0]), statistics, np.array([0]), np.array([1]))).all()
 
 
-def test_the_cohort_may_lie_in_any_order_and_mean_nothing_to_unknown_speakers():
+def test_the_order_of_the_cohort_and_unknown_speakers_do_not_matter():
     _, _, _, vectors, cohort, speakers, cohort_speakers = case()
     order = np.random.default_rng(1).permutation(len(cohort))
     one = normalization("asnorm", cohort, cohort_speakers, top_n=4).statistics(vectors, speakers)
@@ -198,7 +199,7 @@ def test_the_cohort_may_lie_in_any_order_and_mean_nothing_to_unknown_speakers():
     np.testing.assert_allclose(other.statistics(vectors, unknown), nothing_left_out, atol=1e-7)
 
 
-def test_half_precision_and_autocast_do_not_reach_the_products():
+def test_products_are_computed_in_float32_under_autocast_and_of_half_precision():
     _, _, _, vectors, cohort, *_ = case()
     method = normalization("snorm", cohort)
     expected = method.statistics(vectors)
@@ -218,7 +219,7 @@ ONES = torch.ones(3, 4)
         (lambda: normalization("znorm", torch.ones(1, 4)), "cohort of at least 2 entries, got 1"),
         (
             lambda: normalization("snorm", torch.ones(3, 2, 4)),
-            r"cohort: .* got \(3, 2, 4\).*--scoring, such as cosine",
+            r"cohort: .* got \(3, 2, 4\).*--score_norm needs a --scoring",
         ),
         (lambda: normalization("snorm", ONES * torch.nan), "cohort: some values are not finite"),
         (lambda: normalization("snorm", ONES, np.arange(2)), r"cohort: expected 3 speaker ids, got \(2,\)"),
@@ -242,7 +243,7 @@ ONES = torch.ones(3, 4)
         ),
         (
             lambda: _cohort.standardise(np.ones(3), Statistics(np.ones(1), np.ones(1)), np.zeros(2, int)),
-            "each score",
+            "one utterance for each score",
         ),
         (lambda: speaker_means(torch.ones(0, 4), np.zeros(0, int)), "list without utterances"),
         (lambda: speaker_means(ONES, np.array([1, -1, 2])), "every speaker; 1 are unknown"),
@@ -251,7 +252,7 @@ ONES = torch.ones(3, 4)
         (lambda: subtract_mean(ONES, torch.ones(1, 4)), r"expected a mean \(D,\)"),
     ],
 )
-def test_mistakes_are_refused_in_one_line(work, words):
+def test_mistakes_are_rejected_in_one_line(work, words):
     with pytest.raises(ValueError, match=words) as error:
         work()
     assert "\n" not in str(error.value)
@@ -260,7 +261,7 @@ def test_mistakes_are_refused_in_one_line(work, words):
 @pytest.mark.parametrize("block_values", [1, 1 << 20])
 def test_speaker_means(block_values, monkeypatch):
     monkeypatch.setattr(_cohort, "BLOCK_VALUES", block_values)
-    monkeypatch.setattr(_cohort, "LEAST_ROWS", 2)
+    monkeypatch.setattr(_cohort, "MIN_ROWS", 2)
     vectors = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 4.0], [0.0, -2.0], [0.0, 7.0]])
     speakers = np.array([9, 4, 9, 4, 9])
     # speaker 4: (0, -1) / 2; speaker 9: (3, 11) / 3, of the first two (3, 4) / 2
@@ -278,19 +279,20 @@ def test_a_mean_is_subtracted_before_length_normalisation():
 
 
 def test_shifts_of_sessions_are_removed():
-    """Each session pulls its recordings' vectors towards what all speakers share, by another amount."""
+    """Each session shifts its vectors towards a common direction by a different amount."""
     generator = np.random.default_rng(0)
     dim, num_speakers, sessions = 32, 60, 6
 
-    def speech(pull, num_speakers):
+    def shifted_vectors(shift, num_speakers):
         voices = unit(generator, num_speakers, 1, dim) + 0.8 * unit(generator, num_speakers, sessions, dim)
-        common = F.one_hot(torch.tensor(0), dim) * torch.from_numpy(pull).float()[..., None]
-        return F.normalize(voices + common, dim=-1).flatten(0, 1), np.repeat(
-            np.arange(num_speakers), sessions
-        )
+        common = F.one_hot(torch.tensor(0), dim) * torch.from_numpy(shift).float()[..., None]
+        vectors = F.normalize(voices + common, dim=-1).flatten(0, 1)
+        return vectors, np.repeat(np.arange(num_speakers), sessions)
 
-    vectors, speakers = speech(generator.uniform(0.0, 3.0, size=(num_speakers, sessions)), num_speakers)
-    cohort = speaker_means(*speech(np.full((300, sessions), 1.5), 300))[0]
+    vectors, speakers = shifted_vectors(
+        generator.uniform(0.0, 3.0, size=(num_speakers, sessions)), num_speakers
+    )
+    cohort = speaker_means(*shifted_vectors(np.full((300, sessions), 1.5), 300))[0]
     enrol, test = np.triu_indices(len(vectors), 1)
     labels = speakers[enrol] == speakers[test]
     scores = (vectors @ vectors.T).double().numpy()[enrol, test]
@@ -305,11 +307,11 @@ def test_shifts_of_sessions_are_removed():
 def test_a_shift_of_one_side_is_removed_exactly_by_that_sides_normalisation():
     scores, enrol, test, vectors, cohort, *_ = case()
     shift = torch.linspace(-1, 1, len(vectors))[:, None]
-    shifted = torch.cat([vectors, shift], dim=1)  # adds an amount of its own to all that an utterance scores
+    shifted = torch.cat([vectors, shift], dim=1)  # adds a different amount to all scores of each utterance
     longer = torch.cat([cohort, torch.ones(len(cohort), 1)], dim=1)
     for name, side in (("znorm", enrol), ("tnorm", test)):
         before, after = normalization(name, cohort), normalization(name, longer)
         expected = before.apply(scores, before.statistics(vectors), enrol, test)
         moved = scores + shift.double().numpy()[side, 0]
-        found = after.apply(moved, after.statistics(shifted), enrol, test)
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        actual = after.apply(moved, after.statistics(shifted), enrol, test)
+        np.testing.assert_allclose(actual, expected, atol=1e-5)

@@ -1,13 +1,12 @@
-"""Model files of the ancestors: recognised, told in one line, whole or refused, trained on."""
+"""Model files of older systems: recognised, described in one line, loaded whole or rejected, trained on."""
 
 import pytest
+import test_models
 import torch
 from conftest import ROOT, assert_refused, run_here
 
 import inferSpeakerNet
-import options
 import trainSpeakerNet
-from options import flags
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
 
@@ -22,11 +21,9 @@ OLD_NAMES = {  # ours -> voxceleb_trainer's, for ResNetSE34L with SAP
 
 
 def build(*words, speakers=None):
-    def core(add_help):
-        return flags.training_flags("", add_help)
-
+    """Command-line words -> network; the same weights in every call."""
     torch.manual_seed(3)
-    return SpeakerNet.build(options.resolve(core, [str(word) for word in words]).args, speakers)
+    return test_models.build(*words, speakers=speakers)
 
 
 def old_name(name):
@@ -50,34 +47,35 @@ def scores(tmp_path):
 
 
 def test_the_command_of_2020_scores(corpus, tmp_path):
-    """As the README of voxceleb_trainer had it: --max_frames is then the evaluation's crop."""
+    """The command in the README of voxceleb_trainer: there --max_frames is the length of evaluation crops."""
     _, state = fast_resnet(window="hann")
     torch.save(state, tmp_path / "baseline_lite_ap.model")
     words = ["--model", "ResNetSE34L", "--trainfunc", "angleproto", "--max_frames", 60, "--num_eval", 2]
     result = evaluation(corpus, tmp_path, tmp_path / "baseline_lite_ap.model", *words)
     assert result.returncode == 0, result.stderr
-    told = [line for line in result.stdout.splitlines() if "a file of voxceleb_trainer" in line]
-    assert len(told) == 1
-    for fact in ("model ResNetSE34L", "window hann", "n_mels 40", "encoder_type SAP", "nOut 512"):
-        assert fact in told[0]
+    lines = [line for line in result.stdout.splitlines() if "a file of voxceleb_trainer" in line]
+    assert len(lines) == 1
+    for option in ("model ResNetSE34L", "window hann", "n_mels 40", "encoder_type SAP", "nOut 512"):
+        assert option in lines[0]
     assert "VEER" in result.stdout
     assert result.stderr.splitlines() == ["warning: --max_frames 60 is taken as --eval_frames, as in 2020"]
-    first = scores(tmp_path)
+    at_60 = scores(tmp_path)
     same = evaluation(
         corpus, tmp_path, tmp_path / "baseline_lite_ap.model", "--eval_frames", 60, "--num_eval", 2
     )
-    assert same.returncode == 0 and scores(tmp_path) == first  # the model needn't be named
+    assert same.returncode == 0 and scores(tmp_path) == at_60  # also without --model
     other = evaluation(corpus, tmp_path, tmp_path / "baseline_lite_ap.model", "--num_eval", 2)
-    assert other.returncode == 0 and scores(tmp_path) != first
+    assert other.returncode == 0 and scores(tmp_path) != at_60
     at_300 = scores(tmp_path)
-    (tmp_path / "c.yaml").write_text("max_frames: 60\nnum_eval: 2\n")  # a recipe's is the training crop
+    # in a config file, max_frames is the length of training crops
+    (tmp_path / "c.yaml").write_text("max_frames: 60\nnum_eval: 2\n")
     recipe = evaluation(
         corpus, tmp_path, tmp_path / "baseline_lite_ap.model", "--config", tmp_path / "c.yaml"
     )
     assert recipe.returncode == 0 and scores(tmp_path) == at_300
 
 
-def test_the_front_end_in_the_file_wins(tmp_path):
+def test_the_front_end_is_taken_from_the_file(tmp_path):
     _, state = fast_resnet()
     state["__S__.torchfb.mel_scale.fb"] *= 2.0
     state["__S__.torchfb.spectrogram.window"] = torch.ones(400)  # neither Hann nor Hamming
@@ -89,20 +87,21 @@ def test_the_front_end_in_the_file_wins(tmp_path):
 
 
 def test_input_scale_is_kept_in_the_converted_file(corpus, tmp_path):
-    """A file made on int16 samples: the floor under the logarithm sees other energies."""
+    """A network trained on int16 samples: a constant floor is added to its energies, so the scale matters."""
     _, state = fast_resnet()
     torch.save(state, tmp_path / "old.model")
     convert = ["convert", str(tmp_path / "old.model"), str(tmp_path / "new.model"), "--input_scale", "32768"]
     assert inferSpeakerNet.main(convert) == 0
-    assert evaluation(corpus, tmp_path, tmp_path / "new.model").returncode == 0
+    fast = ["--num_eval", 1, "--eval_frames", 60]
+    assert evaluation(corpus, tmp_path, tmp_path / "new.model", *fast).returncode == 0
     converted = scores(tmp_path)
-    assert evaluation(corpus, tmp_path, tmp_path / "old.model", "--input_scale", 32768).returncode == 0
+    assert evaluation(corpus, tmp_path, tmp_path / "old.model", *fast, "--input_scale", 32768).returncode == 0
     assert scores(tmp_path) == converted
-    assert evaluation(corpus, tmp_path, tmp_path / "old.model").returncode == 0
+    assert evaluation(corpus, tmp_path, tmp_path / "old.model", *fast).returncode == 0
     assert scores(tmp_path) != converted
     refused = evaluation(corpus, tmp_path, tmp_path / "new.model", "--input_scale", 1)
     assert_refused(refused, "--input_scale 1.0 contradicts", "32768")
-    assert_refused(run_here("inferSpeakerNet.py", *convert), "new.model is there already")
+    assert_refused(run_here("inferSpeakerNet.py", *convert), "new.model exists already")
 
 
 CONTAINERS = {
@@ -143,10 +142,10 @@ def test_loss_heads_have_their_old_names(trainfunc, names, tmp_path):
         state["__L__.W"] = state.pop("__L__.weight").T
     assert {name.removeprefix("__L__.") for name in state if name.startswith("__L__.")} == names
     torch.save(state, tmp_path / "old.model")
-    found = checkpoint.split_loss(checkpoint.load_model(str(tmp_path / "old.model")).weights)[1]
+    head = checkpoint.split_loss(checkpoint.load_model(str(tmp_path / "old.model")).weights)[1]
     expected = checkpoint.split_loss(network.state_dict())[1]
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert head.keys() == expected.keys()
+    assert all(torch.equal(head[name], expected[name]) for name in expected)
 
 
 def test_taoruijies_files_need_no_option(tmp_path, corpus):
@@ -168,7 +167,7 @@ def test_taoruijies_files_need_no_option(tmp_path, corpus):
     assert result.returncode == 0 and "VEER" in result.stdout, result.stderr
 
 
-def test_deepspeaker_files_are_turned_to_frequency_first(tmp_path):
+def test_kernels_of_deepspeaker_files_are_transposed(tmp_path):
     words = ["--model", "DeepSpeaker", "--trainfunc", "softmaxtriplet"]
     network = build(*words, speakers=6).eval()
     state = {}
@@ -192,7 +191,7 @@ def test_deepspeaker_files_are_turned_to_frequency_first(tmp_path):
     assert torch.equal(twin.eval().embed(waveforms), network.embed(waveforms))
 
 
-def test_what_does_not_fit_is_listed_and_refused(corpus, tmp_path):
+def test_tensors_that_do_not_fit_are_listed_and_rejected(corpus, tmp_path):
     _, state = fast_resnet()
     del state["__S__.bn1.bias"]
     state["__S__.extra"] = torch.zeros(1)
@@ -210,38 +209,29 @@ def test_what_does_not_fit_is_listed_and_refused(corpus, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["torchfb.mel_scale.fb", "fc.weight", "conv1.filterbank.low_hz_"])
-def test_tensors_of_odd_shapes_tell_nothing(name, tmp_path):
+def test_no_options_are_derived_from_tensors_of_unexpected_shapes(name, tmp_path):
     _, state = fast_resnet()
     torch.save(state | {f"__S__.{name}": torch.zeros(1)}, tmp_path / "odd.model")
     assert "no options" in checkpoint.load_model(str(tmp_path / "odd.model")).origin
 
 
 def test_a_file_without_its_front_end_takes_the_options(corpus, tmp_path):
-    """The shapes of ResNetSE34 and ResNetSE34L are the same: the user says which, and which window."""
+    """ResNetSE34 and ResNetSE34L have the same shapes: flags decide between them, and choose the window."""
     network, state = fast_resnet(window="hann")
     torch.save({k: t for k, t in state.items() if "torchfb" not in k}, tmp_path / "old.model")
     assert_refused(evaluation(corpus, tmp_path, tmp_path / "old.model"), "give --model")
-    words = [
-        "convert",
-        tmp_path / "old.model",
-        tmp_path / "new.model",
-        "--model",
-        "ResNetSE34L",
-        "--window",
-        "hann",
-    ]
-    assert inferSpeakerNet.main([str(word) for word in words]) == 0
-    twin, model_file = (
-        build("--model", "ResNetSE34L", "--window", "hann"),
-        checkpoint.load_model(str(words[2])),
-    )
+    choices = ["--model", "ResNetSE34L", "--window", "hann"]
+    convert = ["convert", str(tmp_path / "old.model"), str(tmp_path / "new.model")]
+    assert inferSpeakerNet.main([*convert, *choices]) == 0
+    twin = build(*choices)
+    model_file = checkpoint.load_model(str(tmp_path / "new.model"))
     checkpoint.load_weights(twin, checkpoint.split_loss(model_file.weights)[0], "new.model")
     waveforms = 0.1 * torch.randn(2, 16_000)
     assert torch.equal(twin.eval().embed(waveforms), network.eval().embed(waveforms))
     assert evaluation(corpus, tmp_path, tmp_path / "new.model", "--num_eval", 1).returncode == 0
 
 
-# voxceleb_trainer's commands that score a file, and what they meant; the model files are made here.
+# Commands of voxceleb_trainer that score a file, and the options that they stand for.
 EVALUATIONS = {
     "--model=ResNetSE34 --trainfunc angleproto --optimizer adam --max_frames=300": (
         "ResNetSE34", {"features": "spectrogram", "log_input": False, "eval_frames": 300},
@@ -287,15 +277,17 @@ def test_commands_that_score_a_file_keep_their_meaning(command, tmp_path):
     checkpoint.load_weights(SpeakerNet.build(args), model_file.weights, "old.model")
 
 
-def test_a_stranger_is_refused(corpus, tmp_path):
+def test_other_files_are_rejected(corpus, tmp_path):
     torch.save({"weight": torch.zeros(2), "info": "x"}, tmp_path / "x.model")
     assert_refused(evaluation(corpus, tmp_path, tmp_path / "x.model"), "neither a model file of this trainer")
     torch.save({"weight": torch.zeros(2)}, tmp_path / "y.model")
-    assert_refused(evaluation(corpus, tmp_path, tmp_path / "y.model"), "doesn't show its model; give --model")
+    assert_refused(
+        evaluation(corpus, tmp_path, tmp_path / "y.model"), "doesn't show which model it is; give --model"
+    )
     torch.save({0: torch.zeros(2)}, tmp_path / "n.model")
     assert_refused(evaluation(corpus, tmp_path, tmp_path / "n.model"), "neither a model file")
     torch.save({"meta": {}, "state_dict": {"backbone.conv1.weight": torch.zeros(2)}}, tmp_path / "m.model")
-    assert_refused(evaluation(corpus, tmp_path, tmp_path / "m.model"), "doesn't show its model")
+    assert_refused(evaluation(corpus, tmp_path, tmp_path / "m.model"), "doesn't show which model it is")
     words = corpus.options(tmp_path / "run", initial_model=tmp_path / "y.model", max_epoch=1)
     assert_refused(run_here(SCRIPT, *words, "--allow_partial"), "y.model doesn't fit the network")
     result = evaluation(corpus, tmp_path, tmp_path / "y.model", "--model", "ResNetSE34L")
@@ -308,34 +300,30 @@ def test_a_stranger_is_refused(corpus, tmp_path):
     assert_refused(run_here("inferSpeakerNet.py", "convert", tmp_path / "a", tmp_path / "b"), "no such file")
 
 
-@pytest.mark.parametrize(("classes", "anew"), [(6, False), (9, True)])
-def test_training_goes_on_with_the_old_head_or_with_a_new_one(classes, anew, corpus, tmp_path):
+@pytest.mark.parametrize(("classes", "reinitialised"), [(6, False), (9, True)])
+def test_training_continues_with_the_old_loss_head_if_the_speakers_fit(
+    classes, reinitialised, corpus, tmp_path
+):
     _, state = fast_resnet("amsoftmax", speakers=classes)
     state["__L__.W"] = state.pop("__L__.weight").T
     torch.save({"model_state_dict": state}, tmp_path / "old.model")
     settings = {"trainfunc": "amsoftmax", "initial_model": tmp_path / "old.model", "max_epoch": 1, "lr": 1e-6}
     result = run_here(SCRIPT, *corpus.options(tmp_path / "run", **settings))
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("the loss starts anew") == anew
+    assert result.stdout.count("the loss is re-initialised") == reinitialised
     trained = checkpoint.load_model(str(tmp_path / "run/model/model000000001.model")).weights["loss.weight"]
-    if not anew:
+    if not reinitialised:
         torch.testing.assert_close(trained, state["__L__.W"].T, atol=1e-4, rtol=0)
-    converted = [
-        "convert",
-        str(tmp_path / "old.model"),
-        str(tmp_path / "new.model"),
-        "--trainfunc",
-        "amsoftmax",
-    ]
-    assert inferSpeakerNet.main(converted) == 0
+    convert = ["convert", str(tmp_path / "old.model"), str(tmp_path / "new.model")]
+    assert inferSpeakerNet.main([*convert, "--trainfunc", "amsoftmax"]) == 0
     args, model_file, warnings = trainSpeakerNet.parse(
         corpus.options(tmp_path / "run2", **settings | {"initial_model": tmp_path / "new.model"})
     )
     assert not warnings and model_file.options["trainfunc"] == args.trainfunc == "amsoftmax"
 
 
-def test_other_losses_than_lengths_are_heeded(tmp_path):
-    """Prototypical networks are scored without length normalisation; the old file doesn't tell."""
+def test_trainfunc_decides_whether_embeddings_are_normalised(tmp_path):
+    """Prototypical networks are scored without length normalisation, which an old file doesn't record."""
     _, state = fast_resnet("proto")
     torch.save(state, tmp_path / "old.model")
     for words, normalize in (([], True), (["--trainfunc", "proto"], False)):
@@ -354,7 +342,7 @@ def test_other_losses_than_lengths_are_heeded(tmp_path):
         (["--lr", 2], "--lr: unknown"),
     ],
 )
-def test_convert_refuses_what_eval_would(words, message, tmp_path):
+def test_convert_rejects_the_same_options_as_eval(words, message, tmp_path):
     _, state = fast_resnet()
     torch.save(state, tmp_path / "old.model")
     convert = ["inferSpeakerNet.py", "convert", tmp_path / "old.model", tmp_path / "new.model"]
@@ -362,10 +350,10 @@ def test_convert_refuses_what_eval_would(words, message, tmp_path):
     assert not (tmp_path / "new.model").exists()
 
 
-def test_convert_does_not_relabel_our_own_files(corpus, tmp_path):
+def test_convert_does_not_change_the_loss_of_current_files(corpus, tmp_path):
     assert run_here(SCRIPT, *corpus.options(tmp_path / "run", max_epoch=1)).returncode == 0
-    own = tmp_path / "run/model/model000000001.model"
-    convert = ["inferSpeakerNet.py", "convert", own, tmp_path / "new.model"]
+    current = tmp_path / "run/model/model000000001.model"
+    convert = ["inferSpeakerNet.py", "convert", current, tmp_path / "new.model"]
     assert_refused(run_here(*convert, "--trainfunc", "proto"), "was trained with angleproto")
     assert run_here(*convert, "--eval_frames", 0).returncode == 0
     assert checkpoint.load_model(str(tmp_path / "new.model")).options["eval_frames"] == 0

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from conftest import ROOT, assert_refused, heed_ctrl_c, run_here, voice
 
+from audio.lists import read_train_list
 from audio.pack import Pack
 from audio.recording import AudioError
 from audio.recordings import Recordings
@@ -23,17 +24,17 @@ from preparation.pack import damaged, read_int16, write_pack
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from corpora import _pack
-read = _pack.read_int16
-_pack.read_int16 = lambda path: time.sleep(0.2) or read(path)
+from preparation import pack
+read = pack.read_int16
+pack.read_int16 = lambda path: time.sleep(0.2) or read(path)
 root = Path(sys.argv[1])
 try:
-    _pack.write_pack(root, [f"{k}.wav" for k in range(64)], root / "pack", workers=2)
+    pack.write_pack(root, [f"{k}.wav" for k in range(64)], root / "pack", workers=2)
 except KeyboardInterrupt:
     print("interrupted")
 """
-inherited = pytest.mark.skipif(
-    multiprocessing.get_start_method() != "fork", reason="workers don't inherit what the test puts in place"
+inherits_patches = pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="worker processes don't inherit monkeypatches"
 )
 
 
@@ -97,7 +98,7 @@ def test_more_recordings_add_a_shard(recordings, tmp_path):
     assert pack.places[:, 0].tolist() == [0, 1, 1] and pack.paths == paths and damaged(pack) == []
 
 
-def test_damage_is_found(recordings, tmp_path):
+def test_damage_is_detected(recordings, tmp_path):
     root, paths = recordings
     write_pack(root, paths, tmp_path / "pack")
     first = tmp_path / "pack" / "0000.npy"
@@ -171,7 +172,7 @@ def test_what_the_check_excludes_is_left_out(recordings, tmp_path):
     (tmp_path / "all").write_text(excluded.read_text() + "silent.wav\n")
     assert_refused(run_here("dataprep.py", *words, "--exclude", tmp_path / "all"), "leaves nothing to pack")
     assert_refused(run_here("dataprep.py", *words, "--exclude", tmp_path / "no"), "--exclude", "no such file")
-    excluded.write_text("")  # as for a corpus in which nothing was found
+    excluded.write_text("")  # as for a corpus without faults
     assert_refused(run_here("dataprep.py", *words), "junk.wav: cannot be read")
 
 
@@ -190,7 +191,7 @@ def test_checksums_are_those_of_the_samples(recordings, tmp_path):
     assert Pack(tmp_path / "pack").places[0, 3] == zlib.crc32(read_int16(str(root / paths[0])).tobytes())
 
 
-@inherited
+@inherits_patches
 def test_a_killed_process_is_one_line_and_leaves_nothing(recordings, tmp_path, monkeypatch):
     monkeypatch.setattr(pack, "read_int16", lambda _: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(OSError, match=r"^packing: a process was killed[^\n]*with fewer --workers$"):
@@ -198,7 +199,7 @@ def test_a_killed_process_is_one_line_and_leaves_nothing(recordings, tmp_path, m
     assert list((tmp_path / "pack").iterdir()) == []
 
 
-def test_too_little_space_is_said_before_anything_is_written(recordings, tmp_path, monkeypatch):
+def test_too_little_space_is_reported_before_anything_is_written(recordings, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=28_799))
     with pytest.raises(OSError, match=r"28,800 bytes needed, 28,799 free: .*0000\.npy"):  # 0.9 s
@@ -206,7 +207,7 @@ def test_too_little_space_is_said_before_anything_is_written(recordings, tmp_pat
     assert list((tmp_path / "pack").iterdir()) == []
 
 
-@inherited
+@inherits_patches
 @pytest.mark.parametrize(("sent", "printed"), [(signal.SIGINT, "interrupted\n"), (signal.SIGKILL, "")])
 def test_stopped_it_is_quick_and_quiet(sent, printed, tmp_path):
     for number in range(64):  # 6 s of work
@@ -215,9 +216,32 @@ def test_stopped_it_is_quick_and_quiet(sent, printed, tmp_path):
     settings = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "start_new_session": True}
     process = subprocess.Popen(command, text=True, stdout=-1, stderr=-1, preexec_fn=heed_ctrl_c, **settings)
     while not (tmp_path / "pack" / "0000.tmp").exists():
+        assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     time.sleep(0.5)
     # Ctrl-C goes to all of them, the kill to the parent alone; the pipes close when the last one has ended
     (os.killpg if sent == signal.SIGINT else os.kill)(process.pid, sent)
     assert process.communicate(timeout=3) == (printed, "")
     assert not (tmp_path / "pack" / "0000.npy").exists()
+
+
+def test_a_pack_given_as_a_list_is_refused_with_the_flag_to_use(recordings, tmp_path):
+    root, paths = recordings
+    pack_folder = tmp_path / "pack"
+    write_pack(root, paths, pack_folder)
+    for flag, path_flag in {"--train_list": "--train_path", "--cohort_list": "--cohort_path"}.items():
+        expected = (
+            rf"^{flag} .*pack: this is a pack of recordings.* to {path_flag} and the list file to {flag}$"
+        )
+        with pytest.raises(ValueError, match=expected):
+            read_train_list(str(pack_folder), flag=flag)
+        with pytest.raises(
+            ValueError, match=rf'^{flag} .*audio: expected a file of "speaker path" lines or a Kaldi'
+        ):
+            read_train_list(str(root), flag=flag)
+    words = ("--train_list", pack_folder, "--root", root, "--save_path", tmp_path)
+    for step in ("--check", "--pack"):
+        assert_refused(run_here("dataprep.py", step, *words), "this is a pack of recordings, not a list")
+    words = ("--train_list", pack_folder, "--train_path", root, "--save_path", tmp_path / "run")
+    refused = run_here("trainSpeakerNet.py", "--model", "ResNetSE34L", "--trainfunc", "amsoftmax", *words)
+    assert_refused(refused, "give the pack to --train_path and the list file to --train_list")

@@ -1,6 +1,6 @@
-"""The order of the training data: complete, distinct, balanced, heeding errors, in linear time."""
+"""Batches of the samplers: complete, of different speakers, in the intended proportions, in linear time."""
 
-import time
+import sys
 
 import numpy as np
 import pytest
@@ -22,11 +22,13 @@ def labels_of(*counts):
         ((100,) * 10, 16, 1, 100),  # batches of all 10 speakers
         ((100,) * 10, 10, 1, 100),
         ((7, 7, 7, 1), 3, 2, 3),  # 3 tuples of each of three; the fourth speaker has none
-        ((1000, 3, 3, 3, 3), 3, 1, 6),  # B batches take min(1000, B) + 12 >= 3 B tuples
+        ((1000, 3, 3, 3, 3), 3, 1, 6),  # B batches need 3 B <= min(1000, B) + 12 tuples
         ((5,), 200, 2, 2),
     ],
 )
-def test_the_sampler_places_all_that_distinct_speakers_allow(counts, batch_size, per_speaker, batches):
+def test_random_draws_all_that_fits_into_batches_of_different_speakers(
+    counts, batch_size, per_speaker, batches
+):
     labels = labels_of(*counts)
     sampler = Sampler(labels, batch_size, per_speaker, 500, seed=1)
     assert len(sampler) == batches
@@ -34,22 +36,22 @@ def test_the_sampler_places_all_that_distinct_speakers_allow(counts, batch_size,
         sampler.set_epoch(epoch)
         drawn = list(sampler)
         assert len(drawn) == batches
-        seen = np.concatenate([batch for _, batch in drawn]).ravel()
-        assert len(seen) == len(set(seen.tolist()))
-        for drawn_for, batch in drawn:
-            assert drawn_for == epoch and batch.shape == (sampler.batch_size, per_speaker)
+        utterances = np.concatenate([batch for _, batch in drawn]).ravel()
+        assert len(utterances) == len(set(utterances.tolist()))
+        for batch_epoch, batch in drawn:
+            assert batch_epoch == epoch and batch.shape == (sampler.batch_size, per_speaker)
             assert len(set(labels[batch[:, 0]].tolist())) == sampler.batch_size
             assert (labels[batch] == labels[batch[:, :1]]).all()
 
 
-def test_the_sampler_caps_speakers_and_mixes_them():
+def test_random_caps_speakers_and_mixes_them():
     labels = labels_of(*(30,) * 20)
     sampler = Sampler(labels, 5, 1, max_per_speaker=6, seed=1)
     plans = [sampler.plan(epoch) for epoch in range(40)]
     assert plans[0].shape == (24, 5, 1)
     assert (plans[0] == sampler.plan(0)).all() and (plans[0] != plans[1]).any()
     used = np.bincount(np.concatenate(plans).ravel(), minlength=600)
-    assert used.min() > 0  # every utterance has its turn: 40 epochs * 6 of 30, 8 times on average
+    assert used.min() > 0  # 40 epochs * 6 of 30: each utterance 8 times on average
     together = np.zeros((20, 20))
     for plan in plans:
         for batch in labels[plan[..., 0]]:
@@ -59,20 +61,58 @@ def test_the_sampler_caps_speakers_and_mixes_them():
     assert abs(apart - expected).max() < 5 * expected**0.5
 
 
-def test_the_sampler_takes_linear_time():
-    sizes = []
-    for num_speakers in (500, 2000):
-        sampler = Sampler(labels_of(*(100,) * num_speakers), 100, 2, 500, seed=10)
-        best = float("inf")
-        for _ in range(3):
-            began = time.perf_counter()
-            sampler.plan(1)
-            best = min(best, time.perf_counter() - began)
-        sizes.append(best)
-    assert sizes[1] < 12 * sizes[0]  # four times the list; a scan of it for each tuple would take 16 times
+class CountedLabels(np.ndarray):
+    """Labels that count how many of them NumPy's functions have read."""
+
+    num_read = 0
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **settings):
+        return self.call(getattr(ufunc, method), inputs, settings)
+
+    def __array_function__(self, function, types, arguments, settings):
+        return self.call(function, arguments, settings)
+
+    @staticmethod
+    def call(function, arguments, settings):
+        """The result of a function, and the sizes of its arguments counted."""
+        plain = []
+        for argument in arguments:
+            if isinstance(argument, CountedLabels):
+                CountedLabels.num_read += argument.size
+                argument = argument.view(np.ndarray)
+            plain.append(argument)
+        return function(*plain, **settings)
 
 
-def test_too_few_utterances_are_refused():
+def count_work(num_speakers):
+    """Speakers of 20 utterances -> numbers of function calls and of labels read for the plan of an epoch."""
+    sampler = Sampler(labels_of(*(20,) * num_speakers).view(CountedLabels), 50, 2, 500, seed=10)
+    CountedLabels.num_read = 0
+    calls = 0
+
+    def count(*_):
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        sampler.plan(1)
+    finally:
+        sys.setprofile(None)
+    return calls, CountedLabels.num_read
+
+
+def test_the_work_for_an_epoch_is_linear_in_the_list():
+    """Neither a Python loop nor a NumPy scan over the whole list for each tuple."""
+    small_calls, small_reads = count_work(200)
+    large_calls, large_reads = count_work(800)
+    assert (
+        0 < large_calls < 6 * small_calls
+    )  # four times the list; a scan for each tuple is 16 times the work
+    assert 800 * 20 <= large_reads < 6 * small_reads
+
+
+def test_too_few_utterances_are_rejected():
     with pytest.raises(ValueError, match="no speaker can give 2 utterances: see --nPerSpeaker"):
         Sampler(np.arange(5), 2, 2, 500, seed=10)
 
@@ -109,8 +149,8 @@ def test_duration_draws_speakers_in_proportion_to_their_speech():
 def test_the_cap_of_a_speaker_holds_for_every_sampler(name):
     labels = labels_of(*(50,) * 5, *(3,) * 15)
     sampler = options.plugin("sampler", name)(labels, 4, 1, 5, 1, 1000 + 9000 * (labels == 0))
-    if sampler.learns:
-        sampler.learn(np.where(np.arange(20) < 2, 0.0, 1.0))
+    if sampler.needs_accuracy:
+        sampler.set_accuracy(np.where(np.arange(20) < 2, 0.0, 1.0))
     assert np.bincount(labels[sampler.plan(1)].ravel()).max() <= 5
 
 
@@ -119,16 +159,16 @@ def test_ranks_get_parts_of_the_same_batches(name):
     labels = labels_of(*(9,) * 30)
     whole, *ranks = (options.plugin("sampler", name)(labels, 8, 2, 500, 1, 1 + labels) for _ in range(5))
     for rank, part in enumerate(ranks):
-        part.split(rank, 4)
+        part.set_rank(rank, 4)
     for sampler in (whole, *ranks):
         sampler.set_epoch(3)
     for (_, batch), *parts in zip(whole, *ranks, strict=True):
-        assert np.array_equal(np.concatenate([own for _, own in parts]), batch)
+        assert np.array_equal(np.concatenate([part for _, part in parts]), batch)
     with pytest.raises(ValueError, match="batches of 8 speakers can't be split over 3 processes"):
-        whole.split(0, 3)
+        whole.set_rank(0, 3)
 
 
-def test_an_epoch_goes_on_from_any_batch():
+def test_an_epoch_continues_from_any_batch():
     sampler = Sampler(labels_of(*(9,) * 30), 8, 2, 500, seed=1)
     sampler.set_epoch(2)
     batches = [batch for _, batch in sampler]
@@ -136,7 +176,7 @@ def test_an_epoch_goes_on_from_any_batch():
     assert np.array_equal([batch for _, batch in sampler], batches[5:]) and len(sampler) == len(batches)
 
 
-def test_balanced_draws_every_speaker_equally_often_and_each_utterance_of_a_small_one_in_turn():
+def test_balanced_draws_speakers_and_the_utterances_of_small_speakers_equally_often():
     labels = labels_of(60, 60, 60, 4, 4, 4)
     sampler = balanced.Sampler(labels, 4, 1, 500, seed=1)
     plan = sampler.plan(1)
@@ -144,15 +184,15 @@ def test_balanced_draws_every_speaker_equally_often_and_each_utterance_of_a_smal
     assert draws.max() - draws.min() <= 1 and draws.sum() == plan.size
     small = np.flatnonzero(labels == 3)
     uses = np.array([(plan == index).sum() for index in small])
-    assert uses.max() - uses.min() <= 1  # anew only when all have had their turn
+    assert uses.max() - uses.min() <= 1  # again only after all others
 
 
 def test_dynamic_draws_speakers_in_proportion_to_their_errors():
     labels = labels_of(*(50,) * 10)
     sampler = dynamic.Sampler(labels, 2, 1, 500, seed=1, least_weight=0.1)
     first = np.bincount(labels[sampler.plan(1)].ravel())
-    assert first.max() - first.min() <= 1  # nothing known yet
-    sampler.learn(np.array([0.0, 0.5, 1.0, np.nan, *[0.8] * 6]))  # errors 1, .5, 0, unknown, .2 ...
+    assert first.max() - first.min() <= 1  # no errors are known yet
+    sampler.set_accuracy(np.array([0.0, 0.5, 1.0, np.nan, *[0.8] * 6]))  # errors 1, .5, 0, unknown, .2 ...
     weights = np.array([1.0, 0.5, 0.1, 1.0, *[0.2] * 6])
     draws = np.bincount(labels[sampler.plan(2)].ravel(), minlength=10)
     np.testing.assert_allclose(draws, weights / weights.sum() * draws.sum(), atol=1.0)
@@ -167,11 +207,11 @@ def test_dynamic_draws_speakers_in_proportion_to_their_errors():
     ("weights", "total", "most", "shares"),
     [
         ([1, 1, 2], 8, 8, [2, 2, 4]),
-        ([1, 1, 8], 8, 4, [2, 2, 4]),  # 6.4 is cut to 4; 4 are left for two
+        ([1, 1, 8], 8, 4, [2, 2, 4]),  # 6.4 is cut to 4, which leaves 4 for the other two
         ([0, 1, 100], 9, 5, [0, 4, 5]),
         ([1, 1, 1], 9, 3, [3, 3, 3]),
     ],
 )
-def test_shares_add_up_and_none_is_above_the_most(weights, total, most, shares):
-    found = apportion(np.array(weights, float), total, most, np.random.default_rng(0))
-    assert found.tolist() == shares
+def test_apportioned_shares_add_up_and_respect_the_cap(weights, total, most, shares):
+    counts = apportion(np.array(weights, float), total, most, np.random.default_rng(0))
+    assert counts.tolist() == shares

@@ -1,11 +1,11 @@
-"""The pool of processes: order, parts, errors, and Ctrl-C at a bad moment."""
+"""The process pool: order, parts, errors, and Ctrl-C while processes start."""
 
 import os
 import signal
 
 import pytest
 
-from preparation.workers import _ctrl_c_waits, in_processes
+from preparation.workers import _ctrl_c_deferred, in_processes
 
 
 def square(part):
@@ -25,7 +25,7 @@ def test_results_come_in_order(workers):
 
 def test_ctrl_c_comes_after_the_block():
     done, before = [], signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), _ctrl_c_waits():
+    with pytest.raises(KeyboardInterrupt), _ctrl_c_deferred():
         os.kill(os.getpid(), signal.SIGINT)
         done.append(True)
     assert done and signal.getsignal(signal.SIGINT) is before

@@ -1,1 +1,7 @@
-"""Parts of a training step and of an epoch: update, averages, non-finite steps, batch norm, profile."""
+"""Parts of training that ModelTrainer (SpeakerNet.py) and Run (run.py) combine, one job each.
+
+update: an optimizer step that skips non-finite gradients. nonfinite: too many skipped steps. ema, averaging:
+averages of weights. sync_batchnorm: batch norm over all processes. speaker_accuracy: accuracy of each
+speaker, for samplers. pace, profile: speed, and where the time goes. memory: the largest batch that fits.
+state, progress: what a resume needs.
+"""

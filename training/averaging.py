@@ -1,48 +1,51 @@
 """Averages of models' weights (Izmailov et al. 2018, arXiv:1803.05407, sections 3.1 and 3.2)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-MOST_BATCHES = 200  # that batch norm's figures are estimated from; their error is far below that of one batch
+MAX_BATCHES = 200  # the error of statistics over so many is far below that of one batch's
 
 
 def average(weights: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Weights by name, of several models -> their means; whole numbers are those of the last."""
-    last = weights[-1]
-    return {
-        name: torch.stack([each[name].double() for each in weights]).mean(0).to(tensor.dtype)
-        if tensor.is_floating_point()
-        else tensor
-        for name, tensor in last.items()
-    }
+    """Weights of several models by name -> their means; integer tensors are those of the last model."""
+    averaged = dict[str, Tensor]()
+    for name, tensor in weights[-1].items():
+        averaged[name] = tensor
+        if tensor.is_floating_point():
+            values = torch.stack([each[name].double() for each in weights])
+            averaged[name] = values.mean(0).to(tensor.dtype)
+    return averaged
 
 
-def estimate_figures(
+def update_batchnorm(
     network: Any, loader: Iterable[Any], device: torch.device, check: Callable[[], None]
 ) -> None:
-    """Set batch norm's running figures to those of the training data, which averaging can't give.
+    """Compute batch norm's running statistics from training data; they can't be averaged over models.
 
-    network: with a method embed; loader: yields training batches; check: called before each.
+    Args:
+        network: has a method embed, waveforms (B, T) -> embeddings (B, D).
+        loader: yields training batches; the first MAX_BATCHES are used.
+        device: where the network is.
+        check: called before each batch; raises an error to stop.
     """
 
     def crops() -> Iterator[Tensor]:
-        for number, batch in enumerate(loader):
+        for batch in islice(loader, MAX_BATCHES):
             check()
-            if number == MOST_BATCHES:
-                return
             if isinstance(batch, Exception):
                 raise batch
-            yield batch.moved(device).finished().crops.flatten(0, 1)
+            yield batch.moved(device).finished().crops.flatten(0, 1)  # (S, M, T) -> (S*M, T)
 
     update_bn(crops(), _Embedding(network))
 
 
 class _Embedding(nn.Module):
-    """The network as update_bn wants it: a module that takes waveforms."""
+    """The network as the module that update_bn calls: one argument, the waveforms."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()

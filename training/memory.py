@@ -1,21 +1,56 @@
-"""The largest batch that memory holds, once one was too large."""
+"""What to do where a batch doesn't fit into memory: the largest batch that does."""
 
 from torch import Tensor, nn
 
+import distributed
 import runtime
 
 
-def largest_batch(network: nn.Module, precision: runtime.Precision, crops: Tensor) -> int:
-    """Network with a method embed, crops (S, M, T) of a batch too large -> speakers of one that fits.
+def memory_advice(
+    network: nn.Module,
+    precision: runtime.Precision,
+    crops: Tensor,
+    *,
+    duration_s: float,
+    tries_sizes: bool,
+) -> str:
+    """Network with a method embed, crops (S, M, T) that are too large -> what to do, in one line.
 
-    Found by halving within a thirty-second of the batch, of the front end's and the encoder's memory alone;
-    0 if none fits.
+    Args:
+        network: what is trained.
+        precision: of its training.
+        crops: the batch.
+        duration_s: of a crop.
+        tries_sizes: whether to find out which size fits.
     """
-    low, high = 0, len(crops)
-    while high - low > max(1, len(crops) // 32):
-        middle = (low + high) // 2
-        low, high = (middle, high) if _fits(network, precision, crops[:middle]) else (low, middle)
-    return low
+    advice = "lower --batch_size"
+    if tries_sizes:
+        fitting = largest_batch(network, precision, crops) * distributed.world_size()
+        advice = "not even one speaker fits: lower --max_frames"
+        if fitting:
+            advice = f"--batch_size {fitting} should fit"
+    speakers, utterances, _ = crops.shape
+    return (
+        f"out of memory on {crops.device} with {speakers} x {utterances} utterances of {duration_s:.1f} s; "
+        f"{advice} (--accumulate adds up the gradients of several batches)"
+    )
+
+
+def largest_batch(network: nn.Module, precision: runtime.Precision, crops: Tensor) -> int:
+    """Network with a method embed, crops (S, M, T) that are too large -> number of speakers that fit.
+
+    By bisection to a 32nd of the batch; only the memory of the front end and the encoder is tried. 0 if
+    none fits.
+    """
+    fitting = 0
+    too_large = len(crops)
+    while too_large - fitting > max(1, len(crops) // 32):
+        middle = (fitting + too_large) // 2
+        if _fits(network, precision, crops[:middle]):
+            fitting = middle
+        else:
+            too_large = middle
+    return fitting
 
 
 def _fits(network: nn.Module, precision: runtime.Precision, crops: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Steps whose gradients or losses aren't finite: who was in them, and when there are too many."""
+"""Detection of infinite or NaN gradients and losses: the data of such steps, and when to give up."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,17 @@ import distributed
 import runtime
 
 
-class NonFinite(ValueError):  # noqa: N818  (what happened; the run may go on from an earlier state)
-    """Steps in a row had infinite or NaN gradients, or weights are so."""
+class NonFiniteError(ValueError):
+    """Weights, or the gradients of several steps in a row, are infinite or NaN."""
 
 
-class StepWatch:
-    """Notes of the last steps, kept on the device; each look at them waits for it."""
+class NonFiniteWatch:
+    """Records which steps updated the weights.
 
-    LOOK = 10  # steps between looks
+    The records stay on the device and are checked once in a while, because each check waits for the device.
+    """
+
+    CHECK_INTERVAL = 10  # steps
 
     def __init__(
         self,
@@ -24,51 +27,69 @@ class StepWatch:
         patience: int,
         report: Callable[[int, list[int]], None],
     ) -> None:
-        """Report is told the number of a step that was left out and the utterances of its batches."""
-        self.precision, self.patience, self.report = precision, patience, report
-        self.streak = self.seen = 0  # steps in a row that were left out; steps of this epoch looked at
-        self.forget()
+        """Settings.
 
-    def forget(self) -> None:
-        """Nothing is noted."""
-        self.made, self.finite = list[Tensor](), list[Tensor]()
-        self.utterances = list[list[Tensor]]()
+        Args:
+            precision: says whether gradients may overflow until fp16's loss scale has adapted.
+            patience: number of skipped steps in a row that raises NonFiniteError.
+            report: called with the number of a skipped step and the utterances of its batches.
+        """
+        self.precision = precision
+        self.patience = patience
+        self.report = report
+        self.streak = 0  # skipped steps in a row, without expected overflows
+        self.steps = 0  # checked steps of this epoch
+        self.reset()
 
-    def begin(self, device: torch.device) -> None:
-        """A step begins."""
-        self.finite.append(torch.ones((), dtype=torch.bool, device=device))
+    def reset(self) -> None:
+        """Drop the records that haven't been checked."""
+        self.updated = list[Tensor]()  # for each step, whether it updated the weights ()
+        self.finite_losses = list[Tensor]()  # for each step, whether its losses were finite ()
+        self.utterances = list[list[Tensor]]()  # for each step, the utterances of each of its batches
+
+    def begin_step(self, device: torch.device) -> None:
+        """Begin the record of a step."""
+        self.finite_losses.append(torch.ones((), dtype=torch.bool, device=device))
         self.utterances.append([])
 
-    def note(self, loss: Tensor, utterances: Tensor) -> Tensor:
-        """Loss () and numbers (S, M) of one of the step's batches -> whether the loss is finite ()."""
+    def add_batch(self, loss: Tensor, utterances: Tensor) -> Tensor:
+        """Loss () and utterance numbers (S, M) of a batch of the step -> whether the loss is finite ()."""
         is_finite = loss.detach().isfinite()
-        self.finite[-1] = self.finite[-1] & is_finite
+        self.finite_losses[-1] = self.finite_losses[-1] & is_finite
         self.utterances[-1].append(utterances)
         return is_finite
 
-    def end(self, made: Tensor) -> None:
-        """Whether the step was made ().
+    def end_step(self, updated: Tensor) -> None:
+        """Record whether the step updated the weights (), and check the records if it is time.
 
         Raises:
-            NonFinite: too many weren't, in a row.
+            NonFiniteError: see check.
         """
-        self.made.append(made)
-        if len(self.made) == self.LOOK:
-            self.look()
+        self.updated.append(updated)
+        if len(self.updated) == self.CHECK_INTERVAL:
+            self.check()
 
-    def look(self) -> None:
-        """Report the steps that were left out; fp16 leaves out a few until it has found its scale."""
-        made, finite, utterances = self.made, self.finite, self.utterances
-        self.forget()
-        if not made:
+    def check(self) -> None:
+        """Report the skipped steps among those recorded; to be called by all processes.
+
+        Raises:
+            NonFiniteError: there were `patience` skipped steps in a row.
+        """
+        updated = self.updated
+        finite_losses = self.finite_losses[: len(updated)]
+        utterances = self.utterances[: len(updated)]
+        self.reset()
+        if not updated:
             return
-        steps = torch.stack(made).tolist()
-        bad_losses = distributed.all_max((~torch.stack(finite[: len(made)])).int()).tolist()
-        may_overflow = not all(steps) and self.precision.expects_overflows()
-        for was_made, bad_loss, numbers in zip(steps, bad_losses, utterances, strict=False):
-            self.seen += 1
-            self.streak = 0 if was_made or (may_overflow and not bad_loss) else self.streak + 1
-            if self.streak:
-                self.report(self.seen, torch.cat(numbers).flatten().tolist())
+        was_updated = torch.stack(updated).tolist()
+        bad_loss = distributed.all_reduce_max((~torch.stack(finite_losses)).int()).tolist()
+        may_overflow = not all(was_updated) and self.precision.expects_overflows()
+        for is_updated, is_bad_loss, batches in zip(was_updated, bad_loss, utterances, strict=True):
+            self.steps += 1
+            if is_updated or (may_overflow and not is_bad_loss):
+                self.streak = 0
+            else:
+                self.streak += 1
+                self.report(self.steps, torch.cat(batches).flatten().tolist())
         if self.streak >= self.patience:
-            raise NonFinite(f"{self.streak} steps in a row had infinite or NaN gradients")
+            raise NonFiniteError(f"{self.streak} steps in a row had infinite or NaN gradients")

@@ -1,4 +1,4 @@
-"""Where the time of the first training steps goes."""
+"""Profile of the first training steps: the share of each part, and how to speed up the slowest."""
 
 import time
 from collections.abc import Callable
@@ -17,30 +17,36 @@ REMEDIES = {
 
 
 class Profile:
-    """Where the time of the first steps goes. Waits for the device at every mark, so it slows them down."""
+    """Times the parts of the first steps. Waits for the device after each part, which makes them slower."""
 
-    WARM_UP, STEPS = 3, 50
+    WARM_UP = 3  # steps that aren't measured
+    STEPS = 50  # steps that are measured
 
-    def __init__(self, device: torch.device, say: Callable[[str], None], advice: str) -> None:
-        self.device, self.say, self.advice = device, say, advice  # against waiting for data
-        self.seconds, self.last = dict[str, float](), time.perf_counter()
-        self.step = self.utterances = 0
+    def __init__(self, device: torch.device, log: Callable[[str], None], loading_advice: str) -> None:
+        """Log takes a line of text; loading_advice says what to do against waiting for data."""
+        self.device = device
+        self.log = log
+        self.loading_advice = loading_advice
+        self.seconds = dict[str, float]()  # of each part
+        self.last_s = time.perf_counter()  # end of the last part
+        self.step = 0
+        self.utterances = 0  # of the last step
 
     def begin(self) -> None:
-        """What was done since the last mark was no training."""
-        self.last = time.perf_counter()
+        """Begin the first part now: what was done before isn't training."""
+        self.last_s = time.perf_counter()
 
     def lap(self, part: str) -> None:
-        """The time since the last mark belongs to this part."""
+        """Add the time since the end of the last part to this part."""
         if self.step >= self.WARM_UP + self.STEPS:
-            return  # it has been told
+            return
         runtime.wait_for(self.device)
-        now = time.perf_counter()
-        self.seconds[part] = self.seconds.get(part, 0.0) + now - self.last
-        self.last = now
+        now_s = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now_s - self.last_s
+        self.last_s = now_s
 
     def end_step(self, utterances: int) -> None:
-        """Count a step of so many utterances; after the last that is measured, say what was found."""
+        """Count a step of so many utterances; after the last measured one, log the profile."""
         self.step += 1
         if self.step == self.WARM_UP:
             self.seconds.clear()
@@ -49,18 +55,18 @@ class Profile:
             self.close()
 
     def close(self) -> None:
-        """Say what was found; nothing if no step was measured, or it was said already."""
+        """Log the profile, unless no step was measured or it has been logged."""
         steps = min(self.step - self.WARM_UP, self.STEPS)
         if steps < 1 or not self.seconds:
             return
-        total = sum(self.seconds.values())
-        shares = {part: seconds / total for part, seconds in self.seconds.items()}
-        rate = steps * self.utterances / total
-        told = ", ".join(f"{part} {100 * share:.1f} %" for part, share in shares.items())
+        total_s = sum(self.seconds.values())
+        shares = {part: seconds / total_s for part, seconds in self.seconds.items()}
         slowest = max(shares, key=lambda part: shares[part])
-        remedy = self.advice if slowest == "data wait" else REMEDIES.get(slowest, REMEDIES["trunk"])
-        self.say(f"profile of {steps} steps: {rate:.0f} utterances/s; {told}")
-        self.say(
-            f"profile: peak memory {runtime.peak_memory(self.device)}; most goes into {slowest}: {remedy}"
-        )
+        remedy = REMEDIES.get(slowest, REMEDIES["trunk"])
+        if slowest == "data wait":
+            remedy = self.loading_advice
+        parts = ", ".join(f"{part} {100 * share:.1f} %" for part, share in shares.items())
+        memory = runtime.peak_memory(self.device)
+        self.log(f"profile of {steps} steps: {steps * self.utterances / total_s:.0f} utterances/s; {parts}")
+        self.log(f"profile: peak memory {memory}; most goes into {slowest}: {remedy}")
         self.seconds.clear()

@@ -1,4 +1,4 @@
-"""One update of the weights from their gradients, left out where these aren't finite."""
+"""An optimizer step that is skipped where gradients are infinite or NaN."""
 
 from collections.abc import Iterable
 
@@ -11,11 +11,11 @@ import runtime
 
 
 class Update:
-    """Scales gradients back, clips them and steps, unless one of them is infinite or NaN.
+    """Unscales and clips the gradients and steps the optimizer, unless a gradient is infinite or NaN.
 
-    Then weights, the optimizer's state and batch norm's running figures stay what they were. On a GPU nobody
-    waits for the answer if the optimizer is a fused one. All processes decide alike: their gradients are the
-    same but for the split parameters, whose norm is summed.
+    Then weights, the optimizer's state and batch norm's running statistics keep their values. On a GPU the
+    host doesn't wait for the decision if the optimizer is a fused one. All processes decide the same: their
+    gradients are equal but for those of sharded parameters, whose norm is summed over the processes.
     """
 
     def __init__(
@@ -24,50 +24,61 @@ class Update:
         optimizer: torch.optim.Optimizer,
         precision: runtime.Precision,
         clip_norm: float = 0.0,
-        split: Iterable[nn.Parameter] = (),  # each process has another part of them
+        sharded: Iterable[nn.Parameter] = (),
     ) -> None:
-        self.optimizer, self.precision, self.clip_norm = optimizer, precision, clip_norm
-        self.split = [p for p in split if p.requires_grad]
-        ids = {id(parameter) for parameter in self.split}
-        self.whole = [p for p in network.parameters() if p.requires_grad and id(p) not in ids]
-        self.figures = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
-        self.kept = [torch.empty_like(buffer) for buffer in self.figures]
+        """What is updated.
+
+        Args:
+            network: the parameters and buffers.
+            optimizer: of these parameters.
+            precision: scales the gradients.
+            clip_norm: largest norm of the gradients of all parameters together; 0: any.
+            sharded: parameters of which each process holds other rows.
+        """
+        self.optimizer = optimizer
+        self.precision = precision
+        self.clip_norm = clip_norm
+        self.sharded = [p for p in sharded if p.requires_grad]
+        sharded_ids = {id(parameter) for parameter in self.sharded}
+        self.replicated = [p for p in network.parameters() if p.requires_grad and id(p) not in sharded_ids]
+        self.statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+        self.saved_statistics = [torch.empty_like(buffer) for buffer in self.statistics]
         self.waits = not getattr(optimizer, "_step_supports_amp_scaling", False)
 
     def begin(self) -> None:
-        """Before the batches of a step: remember the running figures, which they change."""
-        for kept, figure in zip(self.kept, self.figures, strict=True):
-            kept.copy_(figure)
+        """Save the running statistics; to be called before the batches of a step, which change them."""
+        for saved, current in zip(self.saved_statistics, self.statistics, strict=True):
+            saved.copy_(current)
 
     def __call__(self) -> Tensor:
-        """Make the step and forget the gradients -> whether it was made ()."""
+        """Step and clear the gradients -> whether the weights were updated ()."""
         self.precision.unscale(self.optimizer)
-        norm = self._norm()
+        norm = self._gradient_norm()
         if self.clip_norm:
-            clip_grads_with_norm_([*self.whole, *self.split], self.clip_norm, norm)
-        finite = norm.isfinite()
-        if self.waits or finite.device == runtime.CPU:
-            if finite:
+            clip_grads_with_norm_([*self.replicated, *self.sharded], self.clip_norm, norm)
+        is_finite = norm.isfinite()
+        if self.waits or is_finite.device == runtime.CPU:
+            if is_finite:
                 self.optimizer.step()
             else:
-                self._take_back(finite)
+                self._restore_statistics(is_finite)
         else:
-            self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+            self.optimizer.found_inf = (~is_finite).float()  # type: ignore[attr-defined]
             self.optimizer.step()
-            self._take_back(finite)
+            self._restore_statistics(is_finite)
         self.precision.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return finite
+        return is_finite
 
-    def _norm(self) -> Tensor:
+    def _gradient_norm(self) -> Tensor:
         """Euclidean norm of the gradients of all parameters ()."""
-        norm = get_total_norm([p.grad for p in self.whole if p.grad is not None])
-        if not self.split:
+        norm = get_total_norm([p.grad for p in self.replicated if p.grad is not None])
+        if not self.sharded:
             return norm
-        part = get_total_norm([p.grad for p in self.split if p.grad is not None]).square()
-        return (norm.square() + distributed.all_sum(part)).sqrt()
+        square = get_total_norm([p.grad for p in self.sharded if p.grad is not None]).square()
+        return (norm.square() + distributed.all_reduce_sum(square)).sqrt()
 
-    def _take_back(self, finite: Tensor) -> None:
-        """Running figures as they were before the step, unless it was a finite one."""
-        for figure, kept in zip(self.figures, self.kept, strict=True):
-            torch.where(finite, figure, kept, out=figure)
+    def _restore_statistics(self, is_finite: Tensor) -> None:
+        """Restore the saved running statistics unless the step is finite; decided on the device."""
+        for current, saved in zip(self.statistics, self.saved_statistics, strict=True):
+            torch.where(is_finite, current, saved, out=current)

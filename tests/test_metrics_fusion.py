@@ -10,8 +10,9 @@ from conftest import assert_refused, run_here, run_script
 
 import tuneThreshold as tune
 from metrics import score_files as scorefiles
-from metrics.calibration import Calibration, cross_validate, fit
+from metrics.calibration import Calibration, fit
 from metrics.costs import cllr, min_cllr
+from metrics.cross_validation import cross_validate
 from metrics.rates import error_rates
 from metrics.score_files import read_score_file
 
@@ -40,15 +41,15 @@ def write(path, pairs, scores, labels=None, gap=" ", order=None):
 
 @pytest.fixture
 def systems(tmp_path):
-    """Two systems with mistakes of their own, on trials to fit on and on others: cosines, badly scaled."""
-    made = {}
+    """Two systems with independent errors, on trials to fit on and on test trials; badly scaled cosines."""
+    paths = {}
     for seed, name in enumerate(("dev", "test")):
         pairs, labels = trials(name, seed)
         for k, system in enumerate("ab"):
             noise = np.random.default_rng([seed, k]).normal(size=len(labels))
             scores = 0.3 + (0.1 - 0.04 * k) * (noise + 2.0 * labels)
-            made[name, system] = write(tmp_path / f"{name}.{system}.txt", pairs, scores, labels)
-    return made
+            paths[name, system] = write(tmp_path / f"{name}.{system}.txt", pairs, scores, labels)
+    return paths
 
 
 def calibrate(*words):
@@ -333,16 +334,19 @@ def test_files_without_labels_as_they_are_written(tmp_path):
         for labels in (None, np.array([1, 0], dtype=np.int8)):
             path.write_text(scorefiles.score_text(files, sides, scores, labels))
             assert path.read_text().startswith(gap.join(["0.123456789", *files]))
-            found = read_score_file(str(path), labels_needed=False)
-            assert set(found.pairs()) == {(files[0], files[1]), (files[1], files[0])}
-            assert dict(zip(found.pairs(), found.scores, strict=True))[files[0], files[1]] == 0.123456789
-            assert (found.labels is None) == (labels is None)
+            trials_read = read_score_file(str(path), labels_needed=False)
+            assert set(trials_read.pairs()) == {(files[0], files[1]), (files[1], files[0])}
+            assert (
+                dict(zip(trials_read.pairs(), trials_read.scores, strict=True))[files[0], files[1]]
+                == 0.123456789
+            )
+            assert (trials_read.labels is None) == (labels is None)
     with pytest.raises(ValueError, match="its trials have no labels"):
-        found._replace(labels=None).known_labels()
+        trials_read._replace(labels=None).known_labels()
 
 
 def test_probabilities_of_the_table(tmp_path):
-    # LLR(1) = log 3 and LLR(0) = -log 3, see test_calibration.py: odds 3 and 1/3, times prior odds 1/4
+    # LLR(1) = log 3 and LLR(0) = -log 3, test_metrics_calibration.py: odds 3 and 1/3, times prior odds 1/4
     dev, test, table = (tmp_path / name for name in ("dev.txt", "test.txt", "llr.csv"))
     write(dev, [(f"d/{i}", "e") for i in range(8)], [1, 1, 1, 0, 1, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0])
     write(test, [('my "file", 1.wav', "x/é.wav"), ("b", "c")], [1, 0], [1, 0], gap="\t")
@@ -422,7 +426,7 @@ def test_models_of_the_folds_are_stored_but_not_applied(systems, tmp_path):
     assert_refused(result, f"{store}: holds 15 calibrations")
 
 
-def test_a_ridge_is_told(tmp_path):
+def test_a_ridge_is_reported(tmp_path):
     dev, test = tmp_path / "dev.txt", tmp_path / "test.txt"
     write(dev, [(f"d/{i}", "e") for i in range(4)], [1, 2, 3, 4], [0, 0, 1, 1])
     write(test, [("a", "b"), ("c", "d")], [1, 4], [0, 1])
@@ -463,8 +467,11 @@ def test_no_file_is_written_over_another(systems, tmp_path):
         (["a.txt", "--fit", "b", "--cross_validate", "--output", "o"], "not allowed with argument"),
         (["a.txt", "--fit", "b", "--output", ""], "--output: expected a file, got an empty name"),
         (["a.txt", "--fit", "b"], "the following arguments are required: --output"),
-        (["a.txt", "--fit", "b", "--output", "o", "--prior", "1"], "--prior: a prior lies between 0 and 1"),
-        (["a.txt", "--fit", "b", "--output", "o", "--p_target", "nan"], "--p_target: a prior lies"),
+        (
+            ["a.txt", "--fit", "b", "--output", "o", "--prior", "1"],
+            "--prior: a prior must be between 0 and 1",
+        ),
+        (["a.txt", "--fit", "b", "--output", "o", "--p_target", "nan"], "--p_target: a prior must be"),
         (["a.txt", "--fit", "b", "--output", "o", "--p_target", "x"], "--p_target: invalid prior value: 'x'"),
     ],
 )

@@ -1,0 +1,78 @@
+"""The names in trial lists, and the recordings that they stand for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, from_numpy
+from torch.nn import functional as F
+
+from audio.lists import read_enrolments, read_trials
+from evaluation.store import Embeddings
+
+MEASURES = ("duration_s", "norm")  # of what a trial compares
+
+
+class Sides(NamedTuple):
+    """What is compared: vectors (U, V, D) and measures (U,) of each name; names without recordings."""
+
+    vectors: Tensor
+    measures: dict[str, NDArray[np.float64]]
+    missing: NDArray[np.int64]
+
+
+class TrialLists:
+    """One or several trial lists whose names are numbered alike."""
+
+    def __init__(self, paths: Sequence[str], root: str, enrol_list: str) -> None:
+        """Reads the lists; names of enrol_list stand for several recordings, all others for themselves.
+
+        Raises:
+            ValueError, FileNotFoundError: a list is missing or has another form, or two have the same name.
+        """
+        self.lists = dict(zip(_stems(paths), read_trials(paths, root), strict=True))
+        self.names = next(iter(self.lists.values())).names
+        self.numbers = {name: number for number, name in enumerate(self.names)}
+        models = read_enrolments(enrol_list) if enrol_list else {}
+        self.files = sorted({file for name in self.names for file in models.get(name, [name])})
+        numbers = {file: number for number, file in enumerate(self.files)}
+        # of each name, the numbers of its recordings, and whether it is a model of enrol_list
+        self.recordings = [[numbers[file] for file in models.get(name, [name])] for name in self.names]
+        self.is_model = np.array([name in models for name in self.names])
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the first list, which decides, has labels."""
+        return next(iter(self.lists.values())).labels is not None
+
+    def first_files(self) -> list[str]:
+        """Of each name its first recording."""
+        return [self.files[rows[0]] for rows in self.recordings]
+
+    def sides(self, embeddings: Embeddings) -> Sides:
+        """Embeddings of the files -> what the names stand for; a model has the mean of its vectors."""
+        present = [[row for row in rows if embeddings.present[row]] for rows in self.recordings]
+        pairs = zip(present, self.recordings, strict=True)
+        first = np.array([rows[0] if rows else all_rows[0] for rows, all_rows in pairs])
+        vectors = embeddings.vectors[from_numpy(first)]
+        measures = embeddings.measures[first]
+        for name, rows in enumerate(present):
+            if self.is_model[name] and rows:  # a model of one file too, so that one threshold suits all
+                vectors[name] = F.normalize(embeddings.vectors[rows].mean(dim=0), dim=-1)
+                durations, norms = embeddings.measures[rows].T
+                measures[name] = durations.sum(), norms.mean()
+        missing = np.flatnonzero([not rows for rows in present])
+        return Sides(vectors, dict(zip(MEASURES, measures.T, strict=True)), missing)
+
+
+def _stems(paths: Sequence[str]) -> list[str]:
+    """Paths of trial lists -> names for the files that are written for them."""
+    stems = [Path(path).stem for path in paths]
+    repeated = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if repeated:
+        raise ValueError(
+            f"--test_list: two lists have the name {repeated}; their score files would be the same"
+        )
+    return stems

@@ -1,0 +1,62 @@
+"""A file that is being downloaded: NAME.part, and NAME.part.json with its version and size."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from corpora._corpus import Part
+from preparation.checksums import read_json
+from storage.files import write_text
+
+
+class PartialFile:
+    """NAME.part: the bytes that have arrived, their md5, and the version that the server stated."""
+
+    def __init__(self, path: Path, add_progress: Callable[[int], None]) -> None:
+        self.path = Path(f"{path}.part")
+        self.notes_path = Path(f"{path}.part.json")
+        self.add_progress = add_progress  # called with a number of bytes
+        self.stream = self.path.open("a+b")
+        self.stream.seek(0)
+        self.md5 = hashlib.file_digest(self.stream, "md5")
+        self.length = self.stream.tell()
+        notes = read_json(self.notes_path) if self.length else {}
+        self.version: str = notes.get("version", "")
+        self.total: int | None = notes.get("total")  # bytes of the whole file
+
+    def is_complete(self) -> bool:
+        """Whether as many bytes have arrived as the whole file has."""
+        return self.length == self.total
+
+    def restart(self, version: str = "", total: int | None = None) -> None:
+        """Discard the bytes, before the notes change: these never describe bytes of another version."""
+        self.add_progress(-self.length)
+        self.stream.truncate(0)
+        self.md5 = hashlib.md5()
+        self.length = 0
+        self.version = version
+        self.total = total
+        write_text(self.notes_path, json.dumps({"version": version, "total": total}))
+
+    def append(self, chunk: bytes) -> None:
+        """Write the next bytes."""
+        self.stream.write(chunk)
+        self.md5.update(chunk)
+        self.length += len(chunk)
+        self.add_progress(len(chunk))
+
+    def mismatch(self, part: Part) -> str:
+        """How the complete file differs from what is expected of it, "" if it doesn't."""
+        if part.md5:
+            md5 = self.md5.hexdigest()
+            return "" if md5 == part.md5.lower() else f"expected md5 {part.md5.lower()}, got {md5}"
+        return "" if part.size in (None, self.length) else f"expected {part.size} bytes, got {self.length}"
+
+    def rename(self, path: Path) -> None:
+        """Rename the file once all of it is on the disk."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        self.notes_path.unlink(missing_ok=True)
+        self.path.replace(path)

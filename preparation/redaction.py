@@ -1,0 +1,32 @@
+"""Secrets such as VoxCeleb's key, and their removal from messages and logs."""
+
+import logging
+from urllib.parse import quote, quote_plus
+
+_secrets: set[str] = set()
+
+
+def register_secret(secret: str) -> None:
+    """Replace a secret, however a URL spells it, in redacted texts and in urllib3's logs, which hold URLs."""
+    import requests  # noqa: F401  (importing it creates urllib3's loggers)
+
+    if secret:
+        _secrets.update((secret, quote(secret), quote(secret, safe=""), quote_plus(secret)))
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("urllib3"):
+            logging.getLogger(name).addFilter(redact_log_record)
+
+
+def redact(text: str) -> str:
+    """Text -> the same on one line, with each secret replaced by ***."""
+    for secret in sorted(_secrets, key=len, reverse=True):  # a longer spelling may contain a shorter one
+        text = text.replace(secret, "***")
+    return " ".join(text.split())
+
+
+def redact_log_record(record: logging.LogRecord) -> bool:
+    """Logging filter: keeps every record, with its secrets removed."""
+    record.msg = redact(record.getMessage())
+    record.args = ()
+    record.exc_info = None
+    return True

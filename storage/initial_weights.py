@@ -1,0 +1,43 @@
+"""The weights that training starts from, where --initial_model names a model file."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from storage import checkpoint
+from storage.checkpoint import ModelFile
+
+
+def load_initial_weights(
+    network: nn.Module,
+    initial: ModelFile,
+    *,
+    trainfunc: str,
+    speakers: Sequence[str],
+    allow_partial: bool,
+) -> list[str]:
+    """Load a model file into a network that is to be trained on these speakers -> notes for the log.
+
+    The loss is re-initialised if the file has none, or one of another kind or size or for other speakers.
+
+    Raises:
+        ValueError: the weights don't fit; with allow_partial, none of them does.
+    """
+    notes = list[str]()
+    weights = initial.weights
+    trunk, stored_loss = checkpoint.split_loss(weights)
+    fresh_loss = checkpoint.split_loss(network.state_dict())[1]
+    stored_shapes = {name: tensor.shape for name, tensor in stored_loss.items()}
+    same_shapes = stored_shapes == {name: tensor.shape for name, tensor in fresh_loss.items()}
+    same_kind = initial.options.get("trainfunc") in (None, trainfunc)  # older files don't say
+    same_speakers = not initial.speakers or initial.speakers == speakers
+    if not (same_shapes and same_kind and same_speakers):
+        notes.append(
+            "note: the loss is re-initialised: --initial_model has none, one of another kind or size, or one "
+            "for other speakers"
+        )
+        weights = trunk | fresh_loss
+    misfits = checkpoint.load_weights(network, weights, initial.path, allow_partial)
+    if misfits:
+        notes.append(f"note: --allow_partial: these keep their initial values or are left out: {misfits}")
+    return notes

@@ -1,0 +1,40 @@
+"""How fast training goes, and how long it waits for data."""
+
+import time
+from typing import NamedTuple
+
+import distributed
+
+
+class EpochFigures(NamedTuple):
+    """The figures of one epoch of training."""
+
+    loss: float
+    accuracy: float  # in [0, 1]
+    lr: float  # at the start of the epoch
+    utterances_per_s: float  # of all processes
+    data_wait: float  # fraction of the time that was spent waiting for the loader
+
+
+class Pace:
+    """Counts utterances and the time that the loader is waited for, from its creation on."""
+
+    def __init__(self) -> None:
+        self.start_s = time.perf_counter()
+        self.waiting_since_s = self.start_s
+        self.waited_s = 0.0
+        self.num_utterances = 0
+
+    def stop_waiting(self) -> None:
+        """A batch has come."""
+        self.waited_s += time.perf_counter() - self.waiting_since_s
+
+    def start_waiting(self, num_utterances: int) -> None:
+        """A batch of so many utterances is done; the next one is waited for."""
+        self.num_utterances += num_utterances
+        self.waiting_since_s = time.perf_counter()
+
+    def figures(self) -> tuple[float, float]:
+        """Utterances of all processes per second, and the fraction of the time that was spent waiting."""
+        elapsed_s = time.perf_counter() - self.start_s
+        return self.num_utterances * distributed.world_size() / elapsed_s, self.waited_s / elapsed_s
