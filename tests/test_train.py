@@ -562,7 +562,13 @@ def losses(save_path):
     "precision", ["bf16", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fp16", "tf32"))]
 )
 def test_mixed_precision_trains_nearly_the_same_and_resumes_bit_for_bit(corpus, tmp_path, precision):
-    settings = {"test_list": "", "trainfunc": "amsoftmax", "precision": precision, "lr": 1e-4}
+    settings = {
+        "test_list": "",
+        "trainfunc": "amsoftmax",
+        "precision": precision,
+        "lr": 1e-4,
+        "max_seg_per_spk": 2,
+    }
     assert (
         run_here(SCRIPT, *corpus.options(tmp_path / "fp32", **settings | {"precision": "fp32"})).returncode
         == 0
