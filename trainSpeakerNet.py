@@ -152,7 +152,8 @@ def _stop_message(log: RunLog, store: EmbeddingStore | None) -> Iterator[None]:
     """Context that says that an evaluation was stopped."""
     try:
         yield
-    except Stopped as stopped:
+    except Stopped as stopped:  # in every process
+        log.remarks.gather()
         kept = f"; embeddings computed so far are kept in {store.folder}" if store else ""
         log.say(f"stopped by {stopped}{kept}")
         raise

@@ -11,7 +11,7 @@ import distributed
 from audio.lists import read_train_list
 from audio.recordings import Recordings
 from distributed.signals import StopSignal
-from evaluation.embedder import Embedder, build_scoring
+from evaluation.embedder import build_embedder
 from evaluation.store import EmbeddingStore, embedding_options, fingerprint
 from normalization._cohort import Ids, speaker_means
 from options import Options
@@ -110,16 +110,7 @@ class CohortList:
         self.speakers = listed.speakers
         self.values = values
         recordings = Recordings(values.cohort_path or values.train_path, self.paths)
-        if not values.skip_bad_audio:
-            recordings.require(range(len(recordings)), "--cohort_path")
-        self.embedder = Embedder(
-            recordings,
-            scoring=build_scoring(values),
-            device=device,
-            num_workers=values.nDataLoaderThread,
-            skip_bad=values.skip_bad_audio,
-            store=store,
-        )
+        self.embedder = build_embedder(recordings, values, device, "--cohort_path", store)
 
     def mean(self, network: SpeakerNet, stop: StopSignal) -> Tensor | None:
         """Network -> the mean embedding of the cohort (D,); None without --subtract_mean."""

@@ -187,6 +187,30 @@ class Embedder:
         return False
 
 
+def build_embedder(
+    recordings: Recordings,
+    values: Options,
+    device: torch.device,
+    flag: str,
+    store: EmbeddingStore | None = None,
+) -> Embedder:
+    """Recordings, resolved options -> their embedder; without --skip_bad_audio all of them must exist.
+
+    Raises:
+        FileNotFoundError: one doesn't; the error names the flag that says where they are.
+    """
+    if not values.skip_bad_audio:
+        recordings.require(range(len(recordings)), flag)
+    return Embedder(
+        recordings,
+        scoring=build_scoring(values),
+        device=device,
+        num_workers=values.nDataLoaderThread,
+        skip_bad=values.skip_bad_audio,
+        store=store,
+    )
+
+
 def _gather(embeddings: Embeddings, local: Embeddings) -> None:
     """Put what every process embedded into the embeddings of the first one."""
     present = np.flatnonzero(local.present)

@@ -14,7 +14,7 @@ from audio.recording import Audio, AudioError
 from audio.recordings import Recordings
 from distributed.signals import StopSignal
 from evaluation.cohort import Cohort, CohortList, check_cohort
-from evaluation.embedder import Embedder, build_scoring
+from evaluation.embedder import build_embedder
 from evaluation.store import EmbeddingStore
 from evaluation.trial_lists import Sides, TrialLists
 from evaluation.trials import score_trials
@@ -71,16 +71,7 @@ class TrialTest:
         self.values = values
         self.lists = TrialLists(values.test_list, values.test_path, values.enrol_list)
         recordings = Recordings(values.test_path, self.lists.files)
-        if not values.skip_bad_audio:
-            recordings.require(range(len(recordings)), "--test_path")
-        self.embedder = Embedder(
-            recordings,
-            scoring=build_scoring(values),
-            device=device,
-            num_workers=values.nDataLoaderThread,
-            skip_bad=values.skip_bad_audio,
-            store=store,
-        )
+        self.embedder = build_embedder(recordings, values, device, "--test_path", store)
         self.cohort = cohort
         self.cohort_in_model = cohort_in_model
         self.cohort_list = None

@@ -76,13 +76,13 @@ class States:
 
     def save(self, progress: Progress) -> None:
         """Write the state; to be called by all processes, which all wait until it is written."""
-        start_s = time.monotonic()
         state = {
             "trainer": self.trainer.state.state_dict(),
             "sampler": self.sampler.state_dict(),
             "progress": progress._asdict(),
             **asdict(self.identity),
         }
+        start_s = time.monotonic()
         with distributed.wait_for_stragglers(), distributed.errors_on_all_ranks():
             if distributed.is_first():
                 self.folder.require_present()
