@@ -354,6 +354,14 @@ class LoggingLoader:
             handle_records(records)
             yield item
 
+    def close(self) -> None:
+        """End the workers now.
+
+        Left to the garbage collector, which may finalise their queues before it ends them, they would keep
+        the main process waiting for ten seconds each.
+        """
+        del self.loader
+
 
 def _begin_worker(worker_id: int) -> None:
     ignore_stop_signals(worker_id)

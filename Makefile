@@ -1,4 +1,6 @@
 # make demo: from nothing to a trained network in minutes. make test: the tests. make test-slow: the slow ones.
+# Modules are compiled once: the tests start the commands a hundred times.
+export PYTHONDONTWRITEBYTECODE :=
 PYTHON ?= python3
 BIN := .venv/bin
 

@@ -7,7 +7,7 @@ python trainSpeakerNet.py --eval --initial_model exps/exp1/model/best.model --te
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,7 +183,7 @@ def train(
         log.open_board()
     describe(run)
     try:
-        with stop.guard():
+        with stop.guard(), closing(run.data.loader):
             run.fit(stop)
         if run.trainer.profile is not None:
             run.trainer.profile.close()

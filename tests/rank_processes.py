@@ -20,7 +20,8 @@ from distributed import launch
 
 os.environ["PYTHONPATH"] = str(ROOT)  # the server would not find what it is to import
 context = get_context("forkserver")
-context.set_forkserver_preload(["trainSpeakerNet", "tqdm"])
+# torch._dynamo: every optimizer imports it, which takes longer than these tests
+context.set_forkserver_preload(["trainSpeakerNet", "tqdm", "torch._dynamo"])
 SHORT = distributed.Timeouts(
     rendezvous_s=60, heartbeat_interval_s=0.3, max_missed_heartbeats=12, report_s=2.0
 )

@@ -12,7 +12,7 @@ import trainSpeakerNet
 from SpeakerNet import ModelTrainer, SpeakerNet
 from training.sync_batchnorm import convert_sync_batchnorm
 
-STEPS = 4
+STEPS = 3
 CASES = {
     "angleproto": ["--trainfunc=angleproto"],
     "aamsoftmax": ["--trainfunc=aamsoftmax"],
@@ -22,7 +22,15 @@ CASES = {
 
 def curve(*words):
     """Mean losses of the steps, and the weights after them."""
-    given = ["--model=ResNetSE34L", "--optimizer=sgd", "--lr=0.01", "--precision=fp32", "--sync_bn", *words]
+    given = [
+        "--model=ResNetSE34L",
+        "--n_mels=16",
+        "--optimizer=sgd",
+        "--lr=0.01",
+        "--precision=fp32",
+        "--sync_bn",
+        *words,
+    ]
     values = options.resolve(trainSpeakerNet.make_parser, given).options
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double  # features and losses cast to float32

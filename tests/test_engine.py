@@ -36,6 +36,7 @@ CLASSES = 7
 def trainer(*words, reported=None, device=runtime.CPU):
     given = [
         "--model=ResNetSE34L",
+        "--n_mels=16",
         "--trainfunc=softmax",
         "--optimizer=sgd",
         "--momentum=0",
@@ -169,22 +170,22 @@ def events(folder, kind):
 
 
 def test_a_run_goes_back_to_its_last_state_at_a_lower_rate(corpus, tmp_path, monkeypatch):
-    """From the 31st batch on 25 are NaN: the 20th of them is the 50th, where it is looked."""
+    """Of 6 batches an epoch the 8th to 20th are NaN: 5 of the second epoch, and all of the third."""
     calls, plain = [], SpeakerNet.forward
 
     def forward(self, *batch):
         loss, accuracy = plain(self, *batch)
         calls.append(1)
-        return loss * (math.nan if 30 < len(calls) <= 55 else 1.0), accuracy
+        return loss * (math.nan if 7 < len(calls) <= 20 else 1.0), accuracy
 
     monkeypatch.setattr(SpeakerNet, "forward", forward)
-    words = corpus.options(tmp_path, max_epoch=12, test_list="", test_interval=12, batch_size=2)
-    result = run_here(SCRIPT, *words, "--lr=0.001", "--lr_decay=1", "--nonfinite_patience=20")
+    words = corpus.options(tmp_path, max_epoch=4, test_list="", batch_size=2)
+    result = run_here(SCRIPT, *words, "--lr=0.001", "--lr_decay=1", "--nonfinite_patience=10")
     assert result.returncode == 0, result.stderr
-    assert re.search(r"2\d steps in a row had infinite or NaN gradients: back to epoch", result.stdout)
+    assert re.search(r"11 steps in a row had infinite or NaN gradients: back to epoch", result.stdout)
     assert "LR 0.000500" in result.stdout
     named = events(tmp_path, "nonfinite")
-    assert len(named) >= 20 and all(len(event["utterances"]) == 4 for event in named)
+    assert len(named) >= 11 and all(len(event["utterances"]) == 4 for event in named)
     assert events(tmp_path, "train")[-1]["lr"] == 0.0005
     state = checkpoint.load_state(tmp_path / "state" / "last.state")
     assert state["progress"]["roll_backs"] == 1
@@ -292,7 +293,8 @@ class Small(nn.Module):
 
 
 @pytest.mark.parametrize(("fits", "speakers"), [(0, 0), (1, 0), (2, 1), (50, 25), (63, 31)])
-def test_the_largest_batch_that_fits(fits, speakers):
+def test_the_largest_batch_that_fits(fits, speakers, monkeypatch):
+    monkeypatch.setattr(runtime, "free_memory", lambda: None)  # there is none to free, and it takes a while
     precision = runtime.Precision("bf16", runtime.CPU)
     assert largest_batch(Small(fits), precision, torch.zeros(32, 2, 4)) == speakers
 

@@ -41,9 +41,9 @@ def model(trained):
     return trained[0] / "model" / "best.model"
 
 
-def evaluate(model, corpus, save_path, *more, mode="--eval"):
+def evaluate(model, corpus, save_path, *more, mode="--eval", report=False):
     words = [mode, f"--initial_model={model}", f"--test_path={corpus.root}", "--nDataLoaderThread=0"]
-    return run_here(SCRIPT, *words, f"--save_path={save_path}", *more)
+    return run_here(SCRIPT, *words, f"--save_path={save_path}", f"--report={report}", *more)
 
 
 def scores_of(save_path, name="test"):
@@ -144,7 +144,7 @@ def test_the_report_shows_what_was_found(trained, model, corpus, tmp_path):
     pairs = itertools.combinations(paths, 2)
     trials = tmp_path / "all.txt"
     trials.write_text("".join(f"{int(a[:4] == b[:4])} {a} {b}\n" for a, b in pairs))
-    result = evaluate(model, corpus, tmp_path, "--test_list", trials, "--calibrate")
+    result = evaluate(model, corpus, tmp_path, "--test_list", trials, "--calibrate", report=True)
     assert result.returncode == 0, result.stderr
     llrs = read_score_file(str(tmp_path / "result" / "eval" / "all.llr.txt"))
     plain = fusion.cross_validated([read_score_file(str(tmp_path / "result" / "eval" / "all.scores.txt"))])
@@ -159,8 +159,8 @@ def test_the_report_shows_what_was_found(trained, model, corpus, tmp_path):
     assert "<dt>test_path</dt>" in text and "duration_s" in text and text.count("data:audio/mpeg") == 12
     unlabelled = tmp_path / "pairs.txt"
     unlabelled.write_text("spk0/0.wav spk1/0.wav\n")
-    assert "report:" not in evaluate(model, corpus, tmp_path, "--test_list", unlabelled).stdout
-    off = evaluate(model, corpus, tmp_path, "--test_list", corpus.test_list, "--report=False")
+    assert "report:" not in evaluate(model, corpus, tmp_path, "--test_list", unlabelled, report=True).stdout
+    off = evaluate(model, corpus, tmp_path, "--test_list", corpus.test_list)
     assert off.returncode == 0 and "report:" not in off.stdout
 
 
@@ -170,7 +170,7 @@ def test_without_matplotlib_there_is_a_note(model, corpus, tmp_path, monkeypatch
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name in ("page", "plots"):
         monkeypatch.delattr(report, name, raising=False)
-    result = evaluate(model, corpus, tmp_path, "--test_list", corpus.test_list)
+    result = evaluate(model, corpus, tmp_path, "--test_list", corpus.test_list, report=True)
     assert result.returncode == 0 and "note: no report without matplotlib: pip install" in result.stdout
 
 
@@ -194,6 +194,7 @@ def test_a_stop_keeps_what_was_embedded(model, corpus, tmp_path):
 def test_scores_are_normalised_by_a_cohort(trained, corpus, tmp_path):
     model = trained[0] / "model" / "best.model"
     lists = [f"--test_list={corpus.test_list}", f"--test_path={corpus.root}", "--nDataLoaderThread=0"]
+    lists.append("--report=False")
     words = [f"--cohort_list={corpus.train_list}", f"--cohort_path={corpus.root}", "--top_n=3"]
     scores = {}
     for name, more in {
@@ -376,7 +377,7 @@ def test_a_stored_threshold_decides_as_the_list_it_was_found_on(trained, corpus,
     labelled, pairs = tmp_path / "all.txt", tmp_path / "pairs.txt"
     labelled.write_text("".join(f"{label} {a} {b}\n" for label, a, b in trials))
     pairs.write_text("".join(f"{a} {b}\n" for _, a, b in trials))
-    norm = ["--score_norm=asnorm", "--top_n=3", "--eval_frames=0", "--report=False"]
+    norm = ["--score_norm=asnorm", "--top_n=3", "--eval_frames=0"]
     norm += [f"--cohort_list={corpus.train_list}", f"--cohort_path={corpus.root}"]
     assert evaluate(model, corpus, tmp_path / "dev", "--test_list", labelled, *norm).returncode == 0
     scores = tmp_path / "dev" / "result" / "eval" / "all.scores.txt"
@@ -394,7 +395,7 @@ def test_a_stored_threshold_decides_as_the_list_it_was_found_on(trained, corpus,
     false = [taken for taken, (label, *_) in zip(accepted, trials, strict=True) if not label]
     assert 0 < sum(false) <= 0.1 * len(false)
     # --eval goes by the same options, from the model file alone
-    again = evaluate(model, corpus, tmp_path / "again", "--test_list", labelled, "--report=False")
+    again = evaluate(model, corpus, tmp_path / "again", "--test_list", labelled)
     assert again.returncode == 0, again.stderr
     np.testing.assert_allclose(
         scores_of(tmp_path / "again", "all"), scores_of(tmp_path / "dev", "all"), atol=1e-6
@@ -433,7 +434,7 @@ def test_a_report_of_two_systems(model, corpus, tmp_path):
     trials.write_text("".join(f"{int(a[:4] == b[:4])} {a} {b}\n" for a, b in pairs))
     files = []
     for frames in (0, 40):
-        more = ["--test_list", trials, f"--eval_frames={frames}", "--report=False"]
+        more = ["--test_list", trials, f"--eval_frames={frames}"]
         assert evaluate(model, corpus, tmp_path / str(frames), *more).returncode == 0
         files.append(tmp_path / str(frames) / "result" / "eval" / "all.scores.txt")
     words = [*files, f"--output={tmp_path / 'report'}", f"--audio={corpus.root}", "--replicates=20"]

@@ -8,7 +8,7 @@ import distributed
 import options
 from loss import _head, _sharded
 
-DIM, CLASSES, STEPS, SEEDS = 8, 11, 20, range(3)  # 11 classes: 6 + 5, or 4 + 4 + 3
+DIM, CLASSES, STEPS, SEEDS = 8, 11, 12, range(3)  # 11 classes: 6 + 5, or 4 + 4 + 3
 CASES = {
     "softmax": {},
     "amsoftmax": {"scale": 10.0},

@@ -200,7 +200,7 @@ def test_tensors_that_do_not_fit_are_listed_and_rejected(corpus, tmp_path):
     result = evaluation(corpus, tmp_path, tmp_path / "odd.model")
     wanted = ("missing model.bn1.bias", "unexpected model.extra", "layer1.0.conv1.weight is (3, 3), not (16,")
     assert_refused(result, *wanted)
-    words = corpus.options(tmp_path / "run", initial_model=tmp_path / "odd.model", max_epoch=1)
+    words = corpus.options(tmp_path / "run", initial_model=tmp_path / "odd.model", max_epoch=1, n_mels=40)
     assert_refused(run_here(SCRIPT, *words), *wanted)
     result = run_here(SCRIPT, *words, "--allow_partial")
     assert result.returncode == 0, result.stderr
@@ -308,6 +308,7 @@ def test_training_continues_with_the_old_loss_head_if_the_speakers_fit(
     state["__L__.W"] = state.pop("__L__.weight").T
     torch.save({"model_state_dict": state}, tmp_path / "old.model")
     settings = {"trainfunc": "amsoftmax", "initial_model": tmp_path / "old.model", "max_epoch": 1, "lr": 1e-6}
+    settings |= {"n_mels": 40, "test_list": ""}
     result = run_here(SCRIPT, *corpus.options(tmp_path / "run", **settings))
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("the loss is re-initialised") == reinitialised

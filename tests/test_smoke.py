@@ -27,7 +27,7 @@ def test_every_choice_has_a_row():
 
 @pytest.mark.parametrize(("model", "loss", "pooling"), ROWS)
 def test_an_epoch_and_an_evaluation(model, loss, pooling, corpus, tmp_path, capsys):
-    settings = {"max_epoch": 1, "num_eval": 1, "optimizer": "sgd", "lr": 1e-3}
+    settings = {"max_epoch": 1, "max_seg_per_spk": 2, "num_eval": 1, "optimizer": "sgd", "lr": 1e-3}
     settings |= {"model": model, "trainfunc": loss, "encoder_type": pooling}
     words = corpus.options(tmp_path / "run", **settings) + SMALL[model].split()
     assert trainSpeakerNet.main(words) == 0, capsys.readouterr().err
@@ -35,6 +35,6 @@ def test_an_epoch_and_an_evaluation(model, loss, pooling, corpus, tmp_path, caps
 
     words = ["--eval", f"--initial_model={tmp_path / 'run/model/model000000001.model'}"]
     words += [f"--test_list={corpus.test_list}", f"--test_path={corpus.root}"]
-    words += [f"--save_path={tmp_path / 'eval'}", "--nDataLoaderThread=0"]
+    words += [f"--save_path={tmp_path / 'eval'}", "--nDataLoaderThread=0", "--report=False"]
     assert trainSpeakerNet.main(words) == 0, capsys.readouterr().err
     assert (tmp_path / "eval/result/eval/test.scores.txt").read_text() == scores
