@@ -22,10 +22,10 @@ from audio.augment import Augmenter
 from audio.crops import BatchDraws, Crops
 from audio.effects import apply_effects, gather
 from audio.lists import TrainList, read_train_list
+from audio.logging_loader import LoggingLoader, WithRecords, begin_worker
 from audio.recording import FULL_SCALE, SAMPLE_RATE, num_samples
 from audio.recordings import Recordings
-from audio.remarks import handle_records, log_remark, queue_records, take_queued
-from distributed.launch import ignore_stop_signals
+from audio.remarks import log_remark
 from options import Options
 from runtime import CPU
 from sampler._batches import Key
@@ -101,11 +101,12 @@ class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
         rows = np.empty((*utterances.shape, self.crops.length), self.crops.dtype)
         labels = self.crops.labels[utterances[:, 0]]
         draws = BatchDraws(epoch, 1.0, [], [])
+        used = list[list[int]]()
         try:
             for row, speaker_utterances in enumerate(utterances.tolist()):
                 number, speed = self.crops.speed(epoch, speaker_utterances[0])
                 labels[row] += number * self.speed_classes
-                self.crops.fill(rows[row], speaker_utterances, draws._replace(speed=speed))
+                used.append(self.crops.fill(rows[row], speaker_utterances, draws._replace(speed=speed)))
         except (ValueError, OSError) as error:
             return error
         masks = torch.zeros(utterances.size, 2, 2)
@@ -116,7 +117,7 @@ class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
             torch.from_numpy(labels),
             masks,
             gather(draws.drawn),
-            torch.from_numpy(utterances),
+            torch.tensor(used),
         )
         return batch.finished() if batch.effects and self.finish else batch
 
@@ -127,7 +128,7 @@ class TrainData(NamedTuple):
     utterances: TrainList
     dataset: TrainDataset
     sampler: Any
-    loader: "LoggingLoader"
+    loader: LoggingLoader
     num_speakers: int  # --nClasses, or those of the list: the classes that a model file keeps
     num_classes: int  # the same, each at every speed
     options: Options
@@ -142,8 +143,8 @@ class TrainData(NamedTuple):
         utterances = read_train_list(options.train_list, options.exclude)
         recordings = Recordings(options.train_path, utterances.paths)
         num_speakers = _check_speakers(utterances, recordings, options)
-        augmenter = _augmenter(options) if options.augment else None
-        sampler = _sampler(utterances, recordings.durations(), options)
+        augmenter = _build_augmenter(options) if options.augment else None
+        sampler = _build_sampler(utterances, recordings.durations(), options)
         num_speeds = len(augmenter.speeds) if augmenter and options.speed_classes else 1
         dataset = TrainDataset(
             utterances.labels,
@@ -197,13 +198,12 @@ class TrainData(NamedTuple):
 
     def batches_mb(self) -> float:
         """Size of the batches that the workers may have in shared memory at a time, MB."""
-        num_samples = self.sampler.batch_size * self.options.nPerSpeaker * self.dataset.crops.length
-        sample_bytes = np.dtype(self.dataset.crops.dtype).itemsize
-        if (
-            self.dataset.crops.augmenter is not None
-        ):  # float32; crops whose effects are applied later travel with noises
+        crops = self.dataset.crops
+        sample_bytes = np.dtype(crops.dtype).itemsize
+        if crops.augmenter is not None:  # float32; crops whose effects are applied later travel with noises
             sample_bytes = 4 if self.dataset.finish else 8
-        return sample_bytes * num_samples / 1e6 * PREFETCHED * self.options.nDataLoaderThread
+        batch_bytes = sample_bytes * crops.length * self.sampler.batch_size * self.options.nPerSpeaker
+        return batch_bytes / 1e6 * PREFETCHED * self.options.nDataLoaderThread
 
     def shared_memory_advice(self) -> str:
         """What to do where the batches don't fit into shared memory."""
@@ -221,9 +221,8 @@ class TrainData(NamedTuple):
                 time.sleep(1.0)
             alive = {child.pid for child in multiprocessing.active_children()}
             dead = self.dataset.crops.worker_pids() - alive
-            return (
-                f"a data worker died; its last file was {self.dataset.crops.last_files(dead)}" if dead else ""
-            )
+            last_files = self.dataset.crops.last_files(dead)
+            return f"a data worker died; its last file was {last_files}" if dead else ""
         if "Bus error" in text or "unable to write to file </torch" in text:
             return f"a data worker ran out of memory; {self.shared_memory_advice()}"
         message = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:exited|is killed)", text)
@@ -259,7 +258,7 @@ def _check_speakers(utterances: TrainList, recordings: Recordings, options: Opti
     return int(num_speakers)
 
 
-def _augmenter(options: Options) -> Augmenter:
+def _build_augmenter(options: Options) -> Augmenter:
     return Augmenter.build(
         options.augment_chain,
         musan_path=options.musan_path,
@@ -272,23 +271,23 @@ def _augmenter(options: Options) -> Augmenter:
     )
 
 
-def _sampler(resolved: TrainList, durations: NDArray[np.int64] | None, choice: Options) -> Any:
+def _build_sampler(utterances: TrainList, durations: NDArray[np.int64] | None, values: Options) -> Any:
     sampler = options.build(
         "sampler",
-        choice,
-        resolved.labels,
-        choice.batch_size,
-        choice.nPerSpeaker,
-        choice.max_seg_per_spk,
-        choice.seed,
+        values,
+        utterances.labels,
+        values.batch_size,
+        values.nPerSpeaker,
+        values.max_seg_per_spk,
+        values.seed,
         durations,
     )
-    if sampler.batch_size * choice.nPerSpeaker < 2:
-        raise ValueError(f"--batch_size {choice.batch_size}: batch norm needs two utterances in a batch")
-    if sampler.batch_size < 2 <= choice.nPerSpeaker:
+    if sampler.batch_size * values.nPerSpeaker < 2:
+        raise ValueError(f"--batch_size {values.batch_size}: batch norm needs two utterances in a batch")
+    if sampler.batch_size < 2 <= values.nPerSpeaker:
         raise ValueError(
-            f"--batch_size {choice.batch_size}: {choice.trainfunc} compares the speakers of a batch and "
-            f"needs two; {sampler.num_speakers} have {choice.nPerSpeaker} utterances (--nPerSpeaker)"
+            f"--batch_size {values.batch_size}: {values.trainfunc} compares the speakers of a batch and "
+            f"needs two; {sampler.num_speakers} have {values.nPerSpeaker} utterances (--nPerSpeaker)"
         )
     sampler.set_rank(distributed.rank(), distributed.world_size())
     return sampler
@@ -327,47 +326,6 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         return EvaluationItem(number, crops, len(audio) / SAMPLE_RATE)
 
 
-class WithRecords(Dataset[tuple[Any, list[LogRecord]]]):
-    """Another data set's items, each with what the worker process has logged."""
-
-    def __init__(self, dataset: Dataset[Any]) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def __getitem__(self, key: Any) -> tuple[Any, list[LogRecord]]:
-        return self.dataset[key], take_queued()
-
-
-class LoggingLoader:
-    """A DataLoader of a data set WithRecords: handles the records, and yields the items."""
-
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        self.loader = loader
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        for item, records in self.loader:
-            handle_records(records)
-            yield item
-
-    def close(self) -> None:
-        """End the workers now.
-
-        Left to the garbage collector, which may finalise their queues before it ends them, they would keep
-        the main process waiting for ten seconds each.
-        """
-        del self.loader
-
-
-def _begin_worker(worker_id: int) -> None:
-    ignore_stop_signals(worker_id)
-    queue_records()
-
-
 def _joined(batch: Sequence[tuple[Any, list[LogRecord]]]) -> tuple[list[Any], list[LogRecord]]:
     """Items, each with its records -> the items, the records of all."""
     return [item for item, _ in batch], [record for _, records in batch for record in records]
@@ -385,7 +343,7 @@ def train_loader(
         collate_fn=tuple,  # the batch and its records as they are
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
-        worker_init_fn=_begin_worker,
+        worker_init_fn=begin_worker,
     )
     return LoggingLoader(loader)
 
@@ -397,6 +355,6 @@ def evaluation_loader(dataset: EvaluationDataset, files_per_batch: int, num_work
         batch_size=files_per_batch,
         num_workers=num_workers,
         collate_fn=_joined,
-        worker_init_fn=_begin_worker,
+        worker_init_fn=begin_worker,
     )
     return LoggingLoader(loader)

@@ -20,10 +20,10 @@ demo: install
 		--test_list data/demo/test_list.txt --test_path data/demo --save_path exps/demo
 
 test: install
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 test-slow: install
-	$(BIN)/python -m pytest -n auto -m slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
 
 lint: install
 	$(BIN)/ruff format --check .

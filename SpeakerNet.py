@@ -2,14 +2,13 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 import distributed
 import options
@@ -25,7 +24,7 @@ from storage.checkpoint import ModelFile
 from training.ema import MovingAverage
 from training.memory import memory_advice
 from training.nonfinite import NonFiniteWatch
-from training.pace import EpochFigures, Pace
+from training.pace import EpochFigures, Pace, progress_bar
 from training.profile import Profile
 from training.speaker_accuracy import SpeakerAccuracy
 from training.state import Sharding, TrainingState
@@ -221,8 +220,8 @@ class ModelTrainer:
         self.parallel = distributed.data_parallel(network, device, split)
         self.profile = profile
         if profile is not None:
-            network.features.register_forward_hook(lambda *_: self._lap("front end"))
-            network.model.register_forward_hook(lambda *_: self._lap("trunk"))
+            profile.watch(network.features, "front end")
+            profile.watch(network.model, "trunk")
 
     def tested(self) -> SpeakerNet:
         """The network to test and save, or its average if there is one; the same in every process."""
@@ -248,18 +247,18 @@ class ModelTrainer:
             NonFiniteError: too many steps in a row were left out, or weights aren't finite any more.
         """
         self.network.train()
-        if self.profile is not None:
-            self.profile.begin()
+        self._begin_lap()
         lr = self.optimizer.param_groups[0]["lr"]
         pace, shown_s = Pace(), 0.0
-        progress = self._progress(loader, name)
+        progress = progress_bar(loader, name, self.num_batches, self.state.step)
         for batch in progress:
             pace.stop_waiting()
+            self._lap("data wait")
             if self.state.step % self.accumulate == 0:
                 pause()
+                self._begin_lap()
                 self.update.begin()
                 self.state.watch.begin_step(self.device)
-            self._lap("data wait")
             batch = self._receive(batch)
             runtime.seed_everything(*seed, self.state.step)
             if not self._fits_memory(batch):  # the memory of the failed attempt is only free now
@@ -284,18 +283,6 @@ class ModelTrainer:
         batches = batches or math.nan
         return EpochFigures(loss / batches, accuracy / batches, lr, rate, data_wait)
 
-    def _progress(self, loader: Iterable[Any], name: str) -> Any:
-        disable = None if distributed.is_first() else True  # None: only where stderr is a terminal
-        return tqdm(
-            loader,
-            name,
-            self.num_batches,
-            initial=self.state.step,
-            unit="batch",
-            disable=disable,
-            leave=False,
-        )
-
     def _receive(self, batch: TrainBatch | ValueError | OSError) -> TrainBatch:
         if isinstance(batch, ValueError | OSError):
             raise batch
@@ -305,8 +292,12 @@ class ModelTrainer:
         self._lap("augmentation")
         return batch
 
+    def _begin_lap(self) -> None:
+        if self.profile is not None:
+            self.profile.begin()
+
     def _lap(self, part: str) -> None:
-        if self.profile is not None and self.network.training:
+        if self.profile is not None:
             self.profile.lap(part)
 
     def _fits_memory(self, batch: TrainBatch) -> bool:

@@ -12,7 +12,7 @@ import distributed
 import runtime
 from DatasetLoader import TrainData
 from distributed.signals import Stopped, StopSignal
-from evaluation.results import test_network
+from evaluation.results import score_in_training
 from evaluation.trial_test import TrialTest
 from options import Options, fixed_options
 from options.flags import TEST, names_of
@@ -170,7 +170,7 @@ class Run:
         self._save(self.progress._replace(tested=True, best_eer=best_eer, tests_since_best=tests_since_best))
 
     def _test(self, network: SpeakerNet, stop: StopSignal, name: str, epoch: int) -> dict[str, float]:
-        return test_network(
+        return score_in_training(
             self.test, network, stop, folder=self.folder, log=self.log, name=name, epoch=epoch
         )
 

@@ -89,8 +89,8 @@ class Crops:
         number = self.augmenter.draw_speed(self.draws.of(epoch, utterance, SPEED_STREAM))
         return number, self.augmenter.speeds[number]
 
-    def fill(self, rows: Audio | Samples, utterances: list[int], draws: BatchDraws) -> None:
-        """Write crops of one speaker's utterances into rows (M, T).
+    def fill(self, rows: Audio | Samples, utterances: list[int], draws: BatchDraws) -> list[int]:
+        """Write crops of one speaker's utterances into rows (M, T) -> the utterances that they are of.
 
         With skip_bad, other utterances of the speaker replace those that can't be used; if there are too
         few, usable ones are cropped again.
@@ -116,8 +116,12 @@ class Crops:
             raise AudioError(
                 f"{self.recordings.paths[utterances[0]]}: no readable utterance of its speaker is left"
             )
-        for row in range(len(usable), len(rows)):
-            self._augment(self._crop(rows[row], usable[row % len(usable)], draws, row), draws)
+        num_usable = len(usable)
+        for row in range(num_usable, len(rows)):
+            repeated = usable[row % num_usable]
+            self._augment(self._crop(rows[row], repeated, draws, row), draws)
+            usable.append(repeated)
+        return usable
 
     def _others(self, utterances: list[int]) -> list[int]:
         """The other utterances of the same speaker."""

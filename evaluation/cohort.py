@@ -20,9 +20,7 @@ from storage import checkpoint
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 
-BINDING = (
-    "network-1:"  # begins the fingerprints of this version; earlier ones depended on PyTorch's version too
-)
+BINDING = "network-1:"  # begins this version's fingerprints; earlier ones depended on PyTorch's version
 KINDS: dict[str, Any] = {
     "entries": Tensor,
     "labels": Tensor,
@@ -99,8 +97,10 @@ class CohortList:
     """Utterances of many speakers, from which any number of networks make a cohort."""
 
     def __init__(self, values: Options, device: torch.device, store: EmbeddingStore | None = None) -> None:
-        """Reads --cohort_list, the first --cohort_utterances of each speaker."""
-        listed = read_train_list(values.cohort_list or values.train_list, values.exclude, "--cohort_list")
+        """Reads --cohort_list, or else --train_list: the first --cohort_utterances of each speaker."""
+        list_flag = "--cohort_list" if values.cohort_list else "--train_list"
+        path_flag = "--cohort_path" if values.cohort_path else "--train_path"
+        listed = read_train_list(values.cohort_list or values.train_list, values.exclude, list_flag)
         order = np.argsort(listed.labels, kind="stable")
         first = np.searchsorted(listed.labels[order], np.arange(len(listed.speakers)))
         place_in_speaker = np.arange(len(order)) - first[listed.labels[order]]
@@ -110,7 +110,7 @@ class CohortList:
         self.speakers = listed.speakers
         self.values = values
         recordings = Recordings(values.cohort_path or values.train_path, self.paths)
-        self.embedder = build_embedder(recordings, values, device, "--cohort_path", store)
+        self.embedder = build_embedder(recordings, values, device, path_flag, store)
 
     def mean(self, network: SpeakerNet, stop: StopSignal) -> Tensor | None:
         """Network -> the mean embedding of the cohort (D,); None without --subtract_mean."""

@@ -15,7 +15,7 @@ from metrics.calibration import Calibration, probability
 from metrics.rates import Floats
 from storage.files import digest, write_text
 
-IN_MODEL = "model"  # in the place of a cohort's path: it is in the model file
+IN_MODEL = "model"  # in the place of a cohort's absolute path: it is in the model file
 
 
 def write_origin(scores: Path, model: str, weights: str, cohort: str, deciding: dict[str, Any]) -> None:
@@ -25,13 +25,13 @@ def write_origin(scores: Path, model: str, weights: str, cohort: str, deciding: 
         scores: the score file.
         model: path of the model file.
         weights: digest of its weights.
-        cohort: path of the cohort's file, IN_MODEL, or "" without one.
+        cohort: absolute path of the cohort's file, since --store may run elsewhere; IN_MODEL; or "" without
+            one.
         deciding: the options that decide a score.
     """
     origin = {"model": model, "weights": weights, "scores": digest(scores), "options": deciding}
-    has_file = bool(cohort) and cohort != IN_MODEL
-    origin["cohort"] = str(Path(cohort).absolute()) if has_file else cohort  # --store may run elsewhere
-    origin["cohort_digest"] = digest(Path(cohort)) if has_file else ""
+    origin["cohort"] = cohort
+    origin["cohort_digest"] = "" if cohort in ("", IN_MODEL) else digest(Path(cohort))
     write_text(scores.with_suffix(".json"), json.dumps(origin, indent=2) + "\n")
 
 
@@ -75,8 +75,10 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
         raise ValueError(f"{source}: its decision is damaged; store it again (tuneThreshold.py --store)")
     known = {"eval_frames": int, "num_eval": int, "scoring": str, "subtract_mean": bool, "score_norm": str}
     for kind in options.TESTING_KINDS:
-        name = str(values["options"].get(options.KINDS[kind].flag))
-        names = options.plugin_options(options.plugin(kind, name))
+        chosen = values["options"].get(options.KINDS[kind].flag)
+        if chosen not in options.available(kind):
+            raise ValueError(f"{source}: its decision is damaged; store it again (tuneThreshold.py --store)")
+        names = options.plugin_options(options.plugin(kind, chosen))
         known |= {name: type(parameter.default) for name, parameter in names.items()}
     for name, value in values["options"].items():
         if name not in known or type(value) is not known[name]:

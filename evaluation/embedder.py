@@ -106,7 +106,7 @@ class Embedder:
         """Network -> the mean (D,) of the embeddings of all crops, as the network returns them."""
         total, count = torch.zeros(()), 0
         with distributed.errors_on_all_ranks():
-            numbers = distributed.shard(range(len(self.recordings)))
+            numbers = distributed.shard(self._in_order(list(range(len(self.recordings)))))
             for _, groups in self._batches(network, numbers, stop, "mean"):
                 crops = torch.cat(groups, dim=1).flatten(0, 1)  # (n*K, D)
                 total = total + crops.double().sum(dim=0).cpu()

@@ -53,7 +53,7 @@ class Results:
         self.values = test.values
 
     def write_scores(self, outcome: Outcome, name: str, event: Mapping[str, Any]) -> dict[str, float]:
-        """Write score files and log all figures -> those of the first list; {} without labels."""
+        """Write score files and log all figures -> those of the first list; {} where it has none."""
         all_figures = []
         for scored in outcome.lists:
             title = name if len(outcome.lists) == 1 else f"{name} on {scored.name}"
@@ -63,7 +63,7 @@ class Results:
     def _write_list(
         self, scored: ScoredList, rates: ErrorRates | None, title: str, event: Mapping[str, Any]
     ) -> dict[str, float]:
-        """Write a list's score file and log its figures -> these; {} without labels."""
+        """Write a list's score file and log its figures -> these; {} without rates."""
         path = self._scores_path(scored)
         write_scores(path, scored.trials, scored.scores)
         self._say_left_out(scored)
@@ -73,7 +73,8 @@ class Results:
         list_figures = {} if rates is None else self._figures(rates)
         if list_figures:
             self.log.log_test(title, list_figures, self.values.dcf_p_target)
-        remark = "" if list_figures else "; no error rates without labels"
+        reason = "without labels" if scored.trials.labels is None else "for trials of one class"
+        remark = "" if list_figures else f"; no error rates {reason}"
         self.log.say(f"{len(scored.scores)} scores in {path}{remark}")
         settings = {name: self.values[name] for name in names_of(TEST)}
         counts = {"trials": len(scored.scores), "trials_left_out": scored.num_left_out}
@@ -107,7 +108,7 @@ class Results:
         systems = list[System]()
         for scored in outcome.lists:
             self._write_origin(self._scores_path(scored), origin)
-            if scored.trials.labels is None:
+            if rates[scored.name] is None:
                 continue
             system = System(scored.name, self._as_scored_trials(scored), rates[scored.name], is_llr=False)
             calibrated = self._calibrate(system) if self.values.calibrate else None
@@ -150,9 +151,9 @@ class Results:
         """Write beside a score file what made it, for tuneThreshold.py --store."""
         cohort = ""
         if self.test.cohort_list is not None:
-            cohort = str(self.folder.cohort)
+            cohort = str(self.folder.cohort.absolute())
         elif self.test.cohort is not None:
-            cohort = self.values.cohort or IN_MODEL
+            cohort = str(Path(self.values.cohort).absolute()) if self.values.cohort else IN_MODEL
         deciding = {name: self.values[name] for name in (*names_of(Role.SCORING), "subtract_mean")}
         deciding |= chosen_options(self.values, TESTING_KINDS)
         write_origin(scores, origin.model, origin.weights_digest, cohort, deciding)
@@ -202,11 +203,14 @@ class Results:
 
 
 def _rates(scored: ScoredList) -> ErrorRates | None:
-    """A scored list -> its operating points; None without labels."""
-    return None if scored.trials.labels is None else error_rates(scored.scores, scored.trials.labels)
+    """A scored list -> its operating points; None without labels or where files left out leave one class."""
+    labels = scored.trials.labels
+    if labels is None or (scored.num_left_out and len(np.unique(labels)) < 2):
+        return None
+    return error_rates(scored.scores, labels)
 
 
-def test_network(
+def score_in_training(
     test: TrialTest | None,
     network: SpeakerNet,
     stop: StopSignal,
@@ -216,7 +220,7 @@ def test_network(
     name: str,
     epoch: int,
 ) -> dict[str, float]:
-    """Score a network during training -> its figures on the first list, in every process; {} without labels.
+    """Score a network during training -> its figures on the first list, in every process; {} without any.
 
     Args:
         test: the trial lists; None for no test.

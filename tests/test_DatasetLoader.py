@@ -152,11 +152,13 @@ def test_a_bad_file_is_an_error_or_is_replaced_by_another_of_its_speaker(damaged
     assert [kind for kind, _ in remarks] == ["skipped"]
     instead = strict[batch_of((0, 1), (bad + 1, bad - 3))]
     assert item.labels.tolist() == [0, 2] and torch.equal(item.crops, instead.crops)
+    assert item.utterances.tolist() == [[0, 1], [bad + 1, bad - 3]]  # named where their step is left out
     for take in (0, 1, 2):
         (damaged.root / "spk2" / f"{take}.wav").unlink()
     with remarks_of() as remarks:
         alone = lenient[batch_of((bad, bad + 1))]
     assert len(remarks) == 4 and alone.crops.shape == (1, 2, 4000)
+    assert alone.utterances.tolist() == [[bad + 1, bad + 1]]
     assert torch.equal(alone.crops[0, 0], item.crops[1, 0])  # the one good file, and another crop of it
     assert not torch.equal(alone.crops[0, 0], alone.crops[0, 1])
 

@@ -12,7 +12,7 @@ import trainSpeakerNet
 from SpeakerNet import ModelTrainer, SpeakerNet
 from training.sync_batchnorm import convert_sync_batchnorm
 
-STEPS = 3
+STEPS = 2
 CASES = {
     "angleproto": ["--trainfunc=angleproto"],
     "aamsoftmax": ["--trainfunc=aamsoftmax"],

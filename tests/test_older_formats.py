@@ -39,7 +39,8 @@ def fast_resnet(trainfunc="angleproto", speakers=6, **settings):
 
 def evaluation(corpus, tmp_path, model, *words):
     listed = ["--test_list", corpus.test_list, "--test_path", corpus.root, "--save_path", tmp_path / "run"]
-    return run_here(SCRIPT, "--eval", "--initial_model", model, *listed, "--nDataLoaderThread", 0, *words)
+    listed += ["--nDataLoaderThread", 0, "--report", False]
+    return run_here(SCRIPT, "--eval", "--initial_model", model, *listed, *words)
 
 
 def scores(tmp_path):

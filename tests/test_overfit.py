@@ -5,7 +5,7 @@ Poolings train behind a single convolution, losses behind the fastest model.
 
 A network passes when its loss falls below a tenth of its first value within MOST_STEPS. Rounding must not
 decide that: over five seeds or more, with AVX-512, with ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 and
-with ATEN_CPU_CAPABILITY=default, softmaxtriplet needed at most 26 steps, the GRU 37, everything else 14.
+with ATEN_CPU_CAPABILITY=default, softmaxtriplet needed at most 26 steps, everything else 14.
 """
 
 import numpy as np
@@ -25,7 +25,6 @@ MOST_STEPS = 100
 MODELS = [
     *(f"{name} {words}" for name, words in SMALL.items()),
     f"SEResNet34 --stages all {SMALL['SEResNet34']}",
-    pytest.param(f"DeepSpeaker --variant GRU {SMALL['DeepSpeaker']}", marks=pytest.mark.slow),
 ]
 
 

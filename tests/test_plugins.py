@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import sys
 from copy import deepcopy
 from functools import partial
 
@@ -48,12 +49,15 @@ def mean_pooling(channels, attention="scalar"):
     return pooling
 
 
-@pytest.mark.parametrize("name", options.available("models"))
-def test_models(name):
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [*((name, {}) for name in options.available("models")), ("DeepSpeaker", {"variant": "GRU"})],
+)
+def test_models(name, settings):
     trained = set()
     for seed in range(5):  # a gate of two units can be dead for one draw of the weights
         torch.manual_seed(seed)
-        network = options.plugin("models", name)(40, 16, mean_pooling)
+        network = options.plugin("models", name)(40, 16, mean_pooling, **settings)
         embeddings = network(torch.randn(4, 40, 61))
         assert embeddings.shape == (4, 16)
         (embeddings * torch.randn(4, 16)).sum().backward()
@@ -225,6 +229,25 @@ def test_steplr_decays_at_test_intervals_by_default():
             optimizer.step()
             scheduler.step()
         assert learning_rates == rates
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("DEFAULTS = {}\nINIT width=3): pass", r"models/New\.py: width has no type"),
+        ("DEFAULTS = {}\nINIT items: int = 3): pass", r"models/New\.py: an option can't be called items"),
+        ("INIT width: int = 3): pass", r"models/New\.py defines no DEFAULTS"),
+    ],
+)
+def test_a_plugin_that_breaks_the_contract_is_rejected_with_advice(tmp_path, monkeypatch, code, message):
+    init = "class MainModel:\n    def __init__(self, num_features, embedding_dim, pooling, *,"
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "New.py").write_text(code.replace("INIT", init))
+    monkeypatch.setattr(options.plugins, "ROOT", tmp_path)
+    monkeypatch.setattr(importlib.import_module("models"), "__path__", [str(tmp_path / "models")])
+    monkeypatch.delitem(sys.modules, "models.New", raising=False)
+    with pytest.raises(ValueError, match=message):
+        resolve("--model", "New")
 
 
 def test_an_old_plugin_is_rejected_with_advice(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ CHOICES = [
     *("models", "loss", "features", "pooling", "sampler", "optimizer", "scheduler", "scoring"),
     *("normalization", "corpora"),
 ]
-MOST_STATEMENTS, MOST_IN_A_CLASS, MOST_LINES_OF_A_FUNCTION = 260, 230, 60
+MOST_STATEMENTS, MOST_IN_A_CLASS, MOST_LINES_OF_A_FUNCTION = 200, 120, 60
 SOURCES = sorted(
     path
     for path in ROOT.rglob("*.py")
@@ -53,15 +53,17 @@ def statements(node):
     return sum(not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)) for n in within)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_imports_only_from_lines_above(path):
-    here = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    assert here in LEVEL, f"{here} has no place in the import order"
-    for module in imports(path):
-        top = module.partition(".")[0]
-        if top in LEVEL and top != here:
-            assert LEVEL[top] < LEVEL[here], f"{name(path)} imports {module}"
-        assert not (top == here and here in COMMANDS), f"{name(path)} imports a command"
+def test_imports_only_from_lines_above():
+    wrong = []
+    for path in SOURCES:
+        here = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        assert here in LEVEL, f"{here} has no place in the import order"
+        for module in imports(path):
+            top = module.partition(".")[0]
+            is_below = top in LEVEL and top != here and LEVEL[top] >= LEVEL[here]
+            if is_below or (top == here and here in COMMANDS):
+                wrong.append(f"{name(path)} imports {module}")
+    assert not wrong
 
 
 def test_tunethreshold_starts_without_torch():
@@ -70,16 +72,20 @@ def test_tunethreshold_starts_without_torch():
     assert "numpy" in done.stdout.split() and not {"torch", "scipy"} & {*done.stdout.split()}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_sizes(path):
-    tree = ast.parse(path.read_text())
-    assert statements(tree) <= MOST_STATEMENTS
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            length = node.end_lineno - node.lineno + 1
-            assert length <= MOST_LINES_OF_A_FUNCTION, f"{name(path)}: {node.name} has {length} lines"
-        if isinstance(node, ast.ClassDef):
-            assert statements(node) <= MOST_IN_A_CLASS, f"{name(path)}: {node.name}"
+def test_sizes():
+    too_large = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text())
+        if statements(tree) > MOST_STATEMENTS:
+            too_large.append(f"{name(path)} has {statements(tree)} statements")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                length = node.end_lineno - node.lineno + 1
+                if length > MOST_LINES_OF_A_FUNCTION:
+                    too_large.append(f"{name(path)}: {node.name} has {length} lines")
+            if isinstance(node, ast.ClassDef) and statements(node) > MOST_IN_A_CLASS:
+                too_large.append(f"{name(path)}: {node.name} has {statements(node)} statements")
+    assert not too_large
 
 
 def test_the_root_holds_the_commands_and_what_ties_the_packages_together():
@@ -92,15 +98,22 @@ def test_a_choice_folders_init_holds_the_contract_only(folder):
     assert ast.get_docstring(tree) and len(tree.body) == 1
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_words_that_belong_to_one_file(path):
-    code = path.read_text()
-    if name(path) != "runtime.py":
-        assert not re.search(r"torch\.cuda|autocast\(", code)
-    if not name(path).startswith("distributed/"):
-        assert not re.search(r"nccl|gloo|init_process_group", code)
-    if name(path) != "features/_torchaudio.py":
-        assert not re.search(r"^\s*(import|from) torchaudio", code, re.MULTILINE)
-    loads = re.findall(r"torch\.load\(.*", code)
-    assert all(name(path) == "storage/checkpoint.py" and "weights_only=True" in load for load in loads)
-    assert "shell=True" not in code
+# what only files of this name may contain
+RESERVED = {
+    r"torch\.cuda|autocast\(": "runtime.py",
+    r"nccl|gloo|init_process_group": "distributed/",
+    r"^\s*(import|from) torchaudio": "features/_torchaudio.py",
+    r"torch\.load\(": "storage/checkpoint.py",
+    r"shell=True": "nowhere",
+}
+
+
+@pytest.mark.parametrize("pattern", RESERVED)
+def test_words_that_belong_to_one_place(pattern):
+    places = [name(path) for path in SOURCES if re.search(pattern, path.read_text(), re.MULTILINE)]
+    assert all(place.startswith(RESERVED[pattern]) for place in places), places
+
+
+def test_model_files_are_loaded_without_running_their_code():
+    loads = re.findall(r"torch\.load\(.*", (ROOT / "storage" / "checkpoint.py").read_text())
+    assert loads and all("weights_only=True" in load for load in loads)

@@ -149,8 +149,8 @@ def test_training_goes_on_from_a_model_with_other_speakers(trained, corpus, tmp_
     assert new["loss.fc.weight"].shape == (4, 512)
 
 
-@pytest.mark.parametrize("signum", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])
-def test_interrupted_and_started_again_equals_uninterrupted(corpus, tmp_path, signum):
+@pytest.mark.slow
+def test_interrupted_and_started_again_equals_uninterrupted(corpus, tmp_path):
     settings = {"max_epoch": 5, "test_interval": 5, "nDataLoaderThread": 1}
     whole = run_here(SCRIPT, *corpus.options(tmp_path / "whole", **settings))
     assert whole.returncode == 0, whole.stderr
@@ -159,10 +159,10 @@ def test_interrupted_and_started_again_equals_uninterrupted(corpus, tmp_path, si
         [sys.executable, ROOT / SCRIPT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     wait_for(tmp_path / "parts" / "result" / "scores.txt", "Epoch 1,", process)
-    process.send_signal(signum)
+    process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signum, errors
-    assert errors == "" and f"stopped by {signum.name}" in output
+    assert process.returncode == 128 + signal.SIGINT, errors
+    assert errors == "" and "stopped by SIGINT" in output
     assert not (tmp_path / "parts" / "model").exists()
     again = run_here(SCRIPT, *words)
     assert again.returncode == 0 and "resumed " in again.stdout, again.stderr
@@ -222,6 +222,7 @@ def test_a_pack_trains_and_scores_as_its_files_do(corpus, tmp_path):
     assert_same(weights(tmp_path / corpus.root.name, 1), weights(tmp_path / "pack", 1))
 
 
+@pytest.mark.slow
 def test_a_dead_worker_is_reported_with_its_last_file(corpus, tmp_path):
     words = corpus.options(tmp_path / "exp", max_epoch=500, nDataLoaderThread=1, test_list="")
     process = subprocess.Popen(
@@ -467,6 +468,7 @@ def test_a_save_path_that_cannot_be_written(fragile):
     assert_refused(result, str(save_path))
 
 
+@pytest.mark.slow
 def test_a_full_disk(fragile):
     """A limit on the size of files stands for the disk that is full."""
     corpus, save_path = fragile
@@ -570,6 +572,7 @@ def test_mixed_precision_trains_nearly_the_same_and_resumes_bit_for_bit(corpus, 
         "trainfunc": "amsoftmax",
         "precision": precision,
         "lr": 1e-4,
+        "batch_size": 6,
         "max_seg_per_spk": 2,
     }
     assert (

@@ -1,7 +1,10 @@
-"""How fast training goes, and how long it waits for data."""
+"""How fast training goes, how long it waits for data, and the bar that shows it."""
 
 import time
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
 
 import distributed
 
@@ -38,3 +41,17 @@ class Pace:
         """Utterances of all processes per second, and the fraction of the time that was spent waiting."""
         elapsed_s = time.perf_counter() - self.start_s
         return self.num_utterances * distributed.world_size() / elapsed_s, self.waited_s / elapsed_s
+
+
+def progress_bar(loader: Iterable[Any], name: str, num_batches: int, num_done: int) -> Any:
+    """Batches -> the same, shown as a bar by the first process where stderr is a terminal."""
+    disable = None if distributed.is_first() else True  # None: only where stderr is a terminal
+    return tqdm(
+        loader,
+        name,
+        num_batches,
+        initial=num_done,
+        unit="batch",
+        disable=disable,
+        leave=False,
+    )

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 import runtime
 
@@ -31,6 +32,10 @@ class Profile:
         self.last_s = time.perf_counter()  # end of the last part
         self.step = 0
         self.utterances = 0  # of the last step
+
+    def watch(self, module: nn.Module, part: str) -> None:
+        """Let the training forward passes of a module end a part."""
+        module.register_forward_hook(lambda *_: self.lap(part) if module.training else None)
 
     def begin(self) -> None:
         """Begin the first part now: what was done before isn't training."""
