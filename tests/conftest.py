@@ -17,8 +17,9 @@ import pytest
 import soundfile
 import torch
 
-torch.set_num_threads(1)  # what runs here is so small that a second thread only costs time
-os.environ["OMP_NUM_THREADS"] = "1"
+# what runs here is so small that a second thread only costs time
+os.environ["OMP_NUM_THREADS"] = os.environ.get("TEST_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 os.fsync = lambda _: None  # no test cuts the power, and a disk takes its time
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -91,7 +92,7 @@ class Corpus:
             "batch_size": 3,
             "max_frames": 30,
             "eval_frames": 40,
-            "num_eval": 2,
+            "num_eval": 1,
             "max_epoch": 2,
             "test_interval": 1,
             "nDataLoaderThread": 0,

@@ -354,7 +354,7 @@ def test_decisions_need_nothing_but_the_model_file(model, corpus, tmp_path):
     scores = scores_of(tmp_path / "plain", "pairs")
     decision = {
         "threshold": float(scores.mean()), "rule": "EER", "calibration": calibration.to_dict(),
-        "options": {"scoring": "cosine", "score_norm": "none", "num_eval": 2},
+        "options": {"scoring": "cosine", "score_norm": "none", "num_eval": 1},
     }  # fmt: skip
     checkpoint.save_model(tmp_path / "m.model", checkpoint.load_model(str(model))._replace(decision=decision))
     words = ["--test_list", pairs, "--prior=0.1"]
