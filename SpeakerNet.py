@@ -171,7 +171,7 @@ class ModelTrainer:
         *,
         num_batches: int,
         num_classes: int,
-        report_nonfinite: Callable[[int, list[int]], None],
+        report_nonfinite: Callable[[int, list[int], int], None],
         speaker_accuracy: SpeakerAccuracy | None = None,
         profile: Profile | None = None,
     ) -> None:
@@ -183,7 +183,7 @@ class ModelTrainer:
             device: where the network is.
             num_batches: of an epoch.
             num_classes: of the loss, over all processes.
-            report_nonfinite: takes a step that was left out, and the utterances of its batches.
+            report_nonfinite: see NonFiniteWatch.
             speaker_accuracy: collects the accuracy of each speaker, for samplers that need it.
             profile: measures where the time goes.
         """

@@ -47,7 +47,7 @@ def convert(old: str, new: str, argv: list[str]) -> list[str]:
     for warning in resolved.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     lines = [f"{old} is {model_file.origin}"] if model_file.origin else []
-    return [*lines, f"{new}: {values.model} with {values.encoder_type}, usable alone"]
+    return [*lines, f"{new}: {values.model} with {values.encoder_type}, self-contained"]
 
 
 def main(argv: list[str] | None = None) -> int:

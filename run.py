@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from training.sync_batchnorm import convert_sync_batchnorm
 
 LONG_WAIT = 0.2  # fraction of an epoch spent waiting for data, from which on advice is given
 RATE_AFTER_ROLL_BACK = 0.5
-MOST_ROLL_BACKS = 3
+MAX_ROLL_BACKS = 3
 
 
 @dataclass
@@ -82,7 +83,7 @@ class Run:
             ValueError: that was done too often.
         """
         number = self.progress.roll_backs + 1
-        if number > MOST_ROLL_BACKS:
+        if number > MAX_ROLL_BACKS:
             raise ValueError(f"{reason}, after {number - 1} returns to earlier states too; try a lower --lr")
         progress = self.states.restore_last()
         self.trainer.state.lower_rate(RATE_AFTER_ROLL_BACK)
@@ -92,19 +93,6 @@ class Run:
             f"{reason}: back to epoch {self.progress.epoch + 1}, batch {self.trainer.state.step}, "
             f"LR {self.trainer.optimizer.param_groups[0]['lr']:f}"
         )
-
-    def report_nonfinite(self, step: int, utterances: list[int]) -> None:
-        """Name the utterances of a step that was left out; to be called by all processes."""
-        numbers = [number for part in distributed.gather(utterances) for number in part]
-        paths = [self.data.utterances.paths[number] for number in numbers]
-        epoch = self.progress.epoch + 1
-        self.log.record(event="nonfinite", epoch=epoch, step=step, utterances=paths)
-        if distributed.is_first() and self.trainer.state.watch.streak <= 1:  # the first of several in a row
-            more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-            self.log.log(
-                f"warning: epoch {epoch}, step {step} left out: infinite or NaN gradients with "
-                f"{', '.join(paths[:3])}{more} (all are in results.jsonl)"
-            )
 
     def _test_is_due(self) -> bool:
         epoch = self.progress.epoch
@@ -240,7 +228,7 @@ def build_run(
         device,
         num_batches=len(data.sampler),
         num_classes=data.num_classes,
-        report_nonfinite=lambda step, utterances: run.report_nonfinite(step, utterances),
+        report_nonfinite=partial(report_nonfinite, log, data),
         speaker_accuracy=accuracies,
         profile=Profile(device, log.say, data.waiting_advice()) if options.profile else None,
     )
@@ -254,8 +242,21 @@ def build_run(
         max_epoch=options.max_epoch,
     )
     states = States(folder, identity, log=log, trainer=trainer, sampler=data.sampler)
-    run = Run(options, folder, log, data, test, trainer, states)
-    return run
+    return Run(options, folder, log, data, test, trainer, states)
+
+
+def report_nonfinite(log: RunLog, data: TrainData, step: int, utterances: list[int], streak: int) -> None:
+    """Name the utterances of a skipped step, the `streak`th in a row; to be called by all processes."""
+    numbers = [number for part in distributed.gather(utterances) for number in part]
+    paths = [data.utterances.paths[number] for number in numbers]
+    epoch = data.sampler.epoch
+    log.record(event="nonfinite", epoch=epoch, step=step, utterances=paths)
+    if distributed.is_first() and streak <= 1:
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        log.log(
+            f"warning: epoch {epoch}, step {step} left out: infinite or NaN gradients with "
+            f"{', '.join(paths[:3])}{more} (all are in results.jsonl)"
+        )
 
 
 def _build_network(

@@ -55,7 +55,7 @@ def parse(argv: list[str]) -> Command:
     resolved = _resolve(argv, {})
     values = resolved.options
     if values.prepare and values.test:
-        raise ValueError("--prepare and --test are different things to do; give one of them")
+        raise ValueError("--prepare and --test cannot be combined; give one of them")
     source = values.initial_model
     if values.eval and not source:
         source = RunFolder(values.save_path).latest_model()
@@ -176,7 +176,7 @@ def train(
     if progress is not None:
         run.progress = progress
         if progress.epoch >= values.max_epoch and progress.tested:
-            log.say(f"its {values.max_epoch} epochs are done; a larger --max_epoch continues it")
+            log.say(f"all {values.max_epoch} epochs are done; a larger --max_epoch continues the run")
     folder.require_writable()
     write_run(folder, run.options, runtime.describe(device))
     if values.tensorboard:

@@ -187,7 +187,9 @@ def refuse_overwriting(args: argparse.Namespace) -> None:
         if not path:
             continue
         if Path(path).resolve() in taken:
-            raise ValueError(f"{flag} {path}: another name, please; this file is read or written already")
+            raise ValueError(
+                f"{flag} {path}: this command already reads or writes that file; give another name"
+            )
         taken.add(Path(path).resolve())
 
 
@@ -244,10 +246,12 @@ def store(args: argparse.Namespace, system: Measured) -> list[str]:
     model = checkpoint.load_model(args.store)
     origin = read_origin(args.scores[0])
     if model.origin:
-        raise ValueError(f"--store {args.store}: turn it into this trainer's by inferSpeakerNet.py convert")
+        raise ValueError(
+            f"--store {args.store}: convert it first: python inferSpeakerNet.py convert {args.store} NEW"
+        )
     if origin["weights"] != checkpoint.digest(model.weights):
         raise ValueError(
-            f"--store {args.store}: {args.scores[0]} comes from {origin['model']} or older weights"
+            f"--store {args.store}: {args.scores[0]} was computed with other weights ({origin['model']})"
         )
     decision = {
         "threshold": system.figures[rules[rule]],

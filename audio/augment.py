@@ -41,7 +41,9 @@ def read_chain(text: str) -> list[list[Choice]]:
     speeds = [n for n, stage in enumerate(stages) if any("speed" in choice.kinds for choice in stage)]
     is_alone = bool(stages) and [choice.kinds for choice in stages[0]] == [("speed",)]
     if not stages or (speeds and not (speeds == [0] and is_alone)):
-        raise ValueError(f"--augment_chain {text!r}: expected stages; speed is one of its own, the first")
+        raise ValueError(
+            f"--augment_chain {text!r}: expected at least one stage; speed must be alone in the first one"
+        )
     return stages
 
 

@@ -1,4 +1,4 @@
-"""Crops of training utterances: read, played at another speed, and with what augmentation draws for them.
+"""Crops of training utterances: reads them, with speed perturbation, and draws their augmentation.
 
 Everything that is drawn for an utterance depends on nothing but (seed, epoch, utterance).
 """
@@ -18,7 +18,7 @@ from audio.recordings import Recordings
 from audio.remarks import SKIPPED, log_remark
 
 SPEED_STREAM = 1 << 32  # the stream of Draws for speeds; smaller ones are for crops
-MOST_WORKERS = 256  # whose last recording is known
+MAX_WORKERS = 256  # whose last recording is known
 
 
 class Draws:
@@ -74,7 +74,7 @@ class Crops:
         self.draws_masks = draws_masks
         self.draws = Draws(seed)
         # what each worker reads, in case it dies: (pid, utterance + 1)
-        self.reading = torch.zeros(MOST_WORKERS, 2, dtype=torch.int64).share_memory_()
+        self.reading = torch.zeros(MAX_WORKERS, 2, dtype=torch.int64).share_memory_()
 
     @property
     def dtype(self) -> type[np.int16] | type[np.float32]:
@@ -134,7 +134,7 @@ class Crops:
         """Write a crop into row (T,) -> the generator that drew it."""
         worker = get_worker_info()
         if worker is not None:
-            self.reading.numpy()[worker.id % MOST_WORKERS] = os.getpid(), index + 1
+            self.reading.numpy()[worker.id % MAX_WORKERS] = os.getpid(), index + 1
         recording = self.recordings[index]
         generator = self.draws.of(draws.epoch, index, stream)
         recording.crop_into(row, generator, draws.speed)

@@ -97,7 +97,7 @@ class MuLaw(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """Makes louder by so many dB, values (n, 1), or softer."""
+    """Changes the level by values (n, 1) dB."""
 
     rows: Tensor
     values: Tensor

@@ -92,7 +92,7 @@ def read_utterances(path: str, flag: str) -> Iterator[tuple[int, str, str]]:
 
 def _require_kaldi_directory(folder: Path, flag: str) -> None:
     """Raises ValueError for a folder without any of Kaldi's files, such as a pack."""
-    from audio.pack import Pack  # imports this module
+    from audio.pack import Pack  # at run time, because it imports this module
 
     if (folder / "wav.scp").exists() or (folder / "utt2spk").exists():
         return
@@ -227,7 +227,7 @@ def _read_list(path: str, root: str, numbers: dict[str, int]) -> Trials:
         if len(contradictory):
             names = list(numbers)
             enrol, test = (names[i] for i in pairs[contradictory[0]])
-            raise ValueError(f"{path}: the trial {enrol} {test} is there with both labels")
+            raise ValueError(f"{path}: the trial {enrol} {test} is listed with both labels")
     return Trials([], pairs[:, 0], pairs[:, 1], known, len(keys) - len(distinct))
 
 
@@ -247,7 +247,7 @@ def read_trial_lines(path: str, root: str) -> Iterator[tuple[int, Trial]]:
         trial = next((trial for trial in parsed if trial), None) or _split_at_files(fields, root)
         if trial is None:
             raise ValueError(
-                f"{path}:{number}: expected {', '.join(TRIAL_FORMS)}, got {len(fields)} fields "
+                f"{path}:{number}: expected {' or '.join(TRIAL_FORMS)}, got {len(fields)} fields "
                 "(separate them by tabs if paths contain blanks)"
             )
         yield number, trial
@@ -278,7 +278,7 @@ LAST_LABELS = {"0": 0, "nontarget": 0, "1": 1, "target": 1}
 TRIAL_FORMS: dict[str, Callable[[list[str], str], Trial | None]] = {
     '"label enrol test" with label 0 or 1': _label_first,
     '"enrol test label"': _label_last,
-    'or "enrol test"': _without_label,
+    '"enrol test"': _without_label,
 }
 
 

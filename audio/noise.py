@@ -17,7 +17,7 @@ MUSAN = ("data/musan", "data/musan_split")  # as dataprep.py lays it out, and as
 FOLDERS = {"noise": "noise", "music": "music", "babble": "speech"}  # kind of noise -> its folder in MUSAN
 NOISES = tuple(FOLDERS)  # the kinds that are mixed in at an SNR
 INAUDIBLE = 1e-6  # share of a room response's energy that may be cut off at either end, -60 dB
-MOST_ROOMS = 256  # kept in memory by each process
+MAX_ROOMS = 256  # kept in memory by each process
 TRIES = 20  # recordings drawn in place of unusable ones
 
 
@@ -109,7 +109,7 @@ class Material:
             if not energy[-1]:
                 raise AudioError(f"{self.rooms.paths[number]}: a room response of silence")  # type: ignore[union-attr]
             begin, end = np.searchsorted(energy, np.array([INAUDIBLE, 1.0 - INAUDIBLE]) * energy[-1])
-            if len(self._responses) >= MOST_ROOMS:
+            if len(self._responses) >= MAX_ROOMS:
                 self._responses.pop(next(iter(self._responses)))
             direct = int(np.abs(samples).argmax())
             upright = samples[begin : end + 1] * np.sign(samples[direct])  # microphones differ in polarity

@@ -56,11 +56,11 @@ class Recording:
     def crop_into(self, out: Audio | Samples, generator: np.random.Generator, speed: float = 1.0) -> None:
         """Fill out (T,) with a random piece, reading no more than it needs; shorter recordings repeat.
 
-        Played `speed` times as fast, pitch and all, as a tape would be; 16-bit samples only fit a pack.
+        Played `speed` times as fast, pitch and all, as a tape would be; out may be 16-bit only for a pack.
         """
         rate, length = round(self.rate * speed), len(out)
         up, down = _ratio(rate)
-        span = -(-length * down // up)  # the same duration on the recording's clock
+        span = -(-length * down // up)  # the same duration in samples of the recording
         start = int(generator.integers(max(0, self.num_frames - span) + 1))
         if rate == SAMPLE_RATE:
             count = min(span, self.num_frames)
@@ -69,7 +69,7 @@ class Recording:
                 out[:] = np.resize(out[:count], length)
             return
         # resample_poly's filter reaches this far; a crop with its context equals one cut from
-        # the resampled whole. Both clocks meet every `down` samples of the recording.
+        # the resampled whole. The sample grids coincide every `down` samples.
         context = -(-10 * max(up, down) // up)
         margin = min(start // down, -(-context // down))
         first = start - margin * down
@@ -89,7 +89,7 @@ class Recording:
 
 
 def _ratio(rate: int) -> tuple[int, int]:
-    """Sample rate -> (up, down): up / down times as many samples are 16 kHz."""
+    """Sample rate -> (up, down): resampling by up / down gives 16 kHz."""
     common = math.gcd(rate, SAMPLE_RATE)
     return SAMPLE_RATE // common, rate // common
 
@@ -166,7 +166,7 @@ class WaveFile(Recording):
 
     @classmethod
     def open(cls, path: str) -> Self | None:
-        """Path -> the file; None if it is of another kind or not whole, which AudioFile looks into."""
+        """Path -> the file; None for other formats and truncated files, which are for AudioFile."""
         try:
             stream = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115  (Path is slower; __del__ closes)
         except OSError:

@@ -39,7 +39,7 @@ class Recordings:
             require_files(self.root, (self.paths[number] for number in numbers), flag)
 
     def identities(self) -> list[str]:
-        """Of each recording a text that is another one when the recording is another or has changed."""
+        """A text for each recording, which changes if the recording does."""
         if self.pack is not None:
             root, columns = self.pack.folder.absolute(), self.pack.places[self.rows, 2:4].tolist()
             return [

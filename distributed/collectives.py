@@ -1,4 +1,4 @@
-"""Collectives of Python objects; alone, a process gets back what it passes."""
+"""Collectives of Python objects; with world size 1 a process gets back what it passes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -79,9 +79,9 @@ def errors_on_all_ranks() -> Iterator[None]:
 
 
 class DelayedMaximum:
-    """The maximum over all ranks of a number that they pass at every step, known one step later.
+    """The maximum over all ranks of a number that they pass at every step.
 
-    So no process waits for it, and all act upon it after the same step. Alone, it is known at once.
+    Asynchronous: the result arrives one step later, at the same step on all ranks; with world size 1 at once.
     """
 
     def __init__(self) -> None:

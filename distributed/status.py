@@ -36,7 +36,7 @@ class Status:
     def __init__(self, store: Any, timeouts: Timeouts) -> None:
         self.store = store
         self.timeouts = timeouts
-        self.ended = threading.Event()  # this process does not need the others any more
+        self.ended = threading.Event()  # this process is about to exit normally
         self._report_lock = threading.Lock()  # held by the thread that reports and then ends the process
 
     def add_heartbeat(self) -> None:
@@ -56,7 +56,7 @@ class Status:
         return bool(self.store.check(["failed"]))
 
     def announce_end(self, failed: bool = False) -> None:
-        """Publish that this process ends, so that nobody misses it; after a failure the others end too."""
+        """Publish that this process ends, so that it isn't reported as lost; after a failure all end."""
         with suppress(RuntimeError):
             if failed:
                 self.store.set("failed", "")
@@ -72,7 +72,7 @@ class Status:
         return f"rank {other}: ended by {str(launcher_store.get(key), 'ascii')}"
 
     def mark_reported(self) -> bool:
-        """Publish that the reason of the end is reported -> whether nobody had reported one before."""
+        """Claim the report of the error -> whether this is the first claim."""
         return bool(self.store.add("reports", 1) == 1)
 
     def claim_report(self) -> bool:
@@ -84,7 +84,7 @@ class Status:
         return is_first_report
 
     def diagnose_loss(self, reason: str) -> str:
-        """The error with which another process was missed -> which one and in what state it is.
+        """The error caused by the loss of another process -> which one, and what happened to it.
 
         Returns "" if another process reports the failure or all others have announced their end.
         """

@@ -16,7 +16,7 @@ from metrics import fusion
 from metrics.figures import figures
 from metrics.rates import ErrorRates, error_rates
 from metrics.score_files import score_text
-from metrics.summary import FigureOptions, measure_freely
+from metrics.summary import FigureOptions, measure_with_default_intervals
 from metrics.trials import ScoredTrials
 from options import TESTING_KINDS, chosen_options
 from options.flags import TEST, Role, names_of
@@ -69,7 +69,9 @@ class Results:
         self._say_left_out(scored)
         if scored.trials.num_repeated:
             repeated = scored.trials.num_repeated
-            self.log.say(f"note: {repeated} trials of {scored.name} repeat others; each counts")
+            self.log.say(
+                f"note: {repeated} trials of {scored.name} are duplicates; every occurrence is counted"
+            )
         list_figures = {} if rates is None else self._figures(rates)
         if list_figures:
             self.log.log_test(title, list_figures, self.values.dcf_p_target)
@@ -189,7 +191,7 @@ class Results:
         for name, trials, rates, is_llr in systems:
             conditions = {"duration_s": [f"{durations[file]:.4f}" for file in trials.files]}
             options = self._figure_options(priors, is_llr)
-            measured.append(measure_freely(name, trials, options, conditions, rates=rates))
+            measured.append(measure_with_default_intervals(name, trials, options, conditions, rates=rates))
         folder = self.folder.evaluation
         written = page.write(
             folder,

@@ -19,11 +19,11 @@ from SpeakerNet import SpeakerNet
 from storage.files import written_whole
 
 Floats = NDArray[np.float64]
-FORMAT = "embeddings-1"  # changes when the same options make other embeddings
+FORMAT = "embeddings-1"  # changes with the way of embedding
 
 
 class Embeddings:
-    """Of U recordings: vectors (U, V, D), duration in s and norm (U, 2), which are present (U,)."""
+    """Vectors (U, V, D) of U recordings, durations in s and norms (U, 2), and which are present (U,)."""
 
     def __init__(self, count: int) -> None:
         """No embedding is present; the values of those that aren't are zeros."""

@@ -145,7 +145,7 @@ def _intervals(
     return intervals, np.vstack([grid, np.array(ends).T])
 
 
-def measure_freely(
+def measure_with_default_intervals(
     name: str,
     trials: ScoredTrials,
     options: FigureOptions,
@@ -274,4 +274,4 @@ def meanings(system: Measured) -> dict[str, tuple[str, str, Callable[[float], st
 def share(value: float) -> str:
     """Fraction -> "about 16 of 100", of the least power of ten that gives at least 1."""
     total = next((n for n in (100, 1_000, 10_000, 100_000, 1_000_000) if n * value > 0.995), 0)
-    return f"about {round(total * value):,} of {total:,}" if total else "none"
+    return f"about {round(total * value):,} of {total:,}" if total else "none of the"

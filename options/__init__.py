@@ -1,7 +1,7 @@
 """Command-line options: what the plug-ins declare, how values resolve, which flags there are.
 
-`flags` declares the flags and `checks` what must hold between them; both are imported by name. All else
-that other packages use is here.
+The modules `flags`, which declares the flags, and `checks`, what must hold between them, are imported
+themselves; everything else that other packages use is exported here.
 """
 
 from options.parser import Parser

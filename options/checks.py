@@ -40,7 +40,7 @@ def for_evaluation(resolved: Resolved, stored: Mapping[str, Any], older: bool) -
     options = resolved.options
     if options.prepare and not (options.subtract_mean or plugin("scoring", options.scoring).is_vector):
         raise ValueError(
-            f"--prepare: with --scoring {options.scoring} a cohort is nothing but a mean; add --subtract_mean"
+            f"--prepare: --scoring {options.scoring} needs nothing but a mean; add --subtract_mean"
         )
     used = {*stored, *names_of(Role.EVALUATION), *chosen_options(options, TESTING_KINDS)}
     if not needs_cohort(options) and not options.prepare:
@@ -104,7 +104,7 @@ def _with_utterances_per_speaker(options: Options, given: frozenset[str]) -> Opt
 
 
 def _unused_augmentation(options: Options, given: frozenset[str]) -> list[str]:
-    """Warnings for flags of augmentation that have no effect; a given chain is read in any case."""
+    """Warnings for flags of augmentation without effect; a given chain is checked even without --augment."""
     if options.augment or "augment_chain" in given:
         kinds = kinds_of(read_chain(options.augment_chain))
     reason = f"--augment_chain {options.augment_chain}" if options.augment else "training without --augment"

@@ -141,7 +141,7 @@ COMMAND = [
     ),
     Flag(
         "--allow_partial",
-        "start training from those weights of --initial_model that fit",
+        "load only those weights of --initial_model whose names and shapes match",
         False,
         bool,
         roles=Role.FIXED,
@@ -198,7 +198,13 @@ DATA = [
     ),
     Flag("--nSpeakers", "old name of --nPerSpeaker or --nClasses", type=at_least(1)),
     Flag("--max_frames", "length of a training crop, in frames of 10 ms", 200, int, roles=Role.FIXED),
-    Flag("--batch_size", "speakers of a batch, all different", 200, at_least(1), roles=Role.FIXED),
+    Flag(
+        "--batch_size",
+        "speakers of a batch, all different, over all processes; it has --nPerSpeaker utterances of each",
+        200,
+        at_least(1),
+        roles=Role.FIXED,
+    ),
     Flag(
         "--nPerSpeaker",
         "utterances of each speaker in a batch; default: what the loss needs",
@@ -207,7 +213,7 @@ DATA = [
     ),
     Flag(
         "--max_seg_per_spk",
-        "most utterances of a speaker in an epoch",
+        "maximum number of utterances of a speaker in an epoch",
         500,
         at_least(1),
         roles=Role.FIXED,
@@ -286,7 +292,7 @@ AUGMENTATION = [
     ),
     Flag(
         "--speed_classes",
-        "train a speaker at another speed as another speaker",
+        "treat each speed of a speaker as a class of its own",
         True,
         bool,
         roles=Role.FIXED,
@@ -295,7 +301,7 @@ AUGMENTATION = [
     *(
         Flag(
             f"--mask_{dimension}",
-            f"SpecAugment: most {dimension} that are masked, also without --augment",
+            f"SpecAugment: maximum number of masked {dimension}, also without --augment",
             0,
             at_least(0),
             roles=Role.FIXED,
@@ -315,8 +321,8 @@ SCHEDULE = [
     Flag("--tensorboard", "write curves of loss, EER, learning rate and speed for TensorBoard", False, bool),
     Flag(
         "--precision",
-        "of the network in training, but for front end, margins and losses; auto: bf16 on CPUs that "
-        "multiply in it, else fp32",
+        "precision of the network in training; front end, margins and losses are always float32. auto: bf16 "
+        "on CPUs with instructions for it, else fp32",
         "auto",
         choices=("auto", *PRECISIONS),
         roles=Role.FIXED,
@@ -348,8 +354,8 @@ SCHEDULE = [
     ),
     Flag(
         "--nonfinite_patience",
-        "steps in a row with infinite or NaN gradients, each left out, until training goes back to the "
-        "last state at half the learning rate",
+        "consecutive steps skipped for infinite or NaN gradients before training reloads the last state and "
+        "halves the learning rate",
         20,
         at_least(1),
     ),
@@ -357,7 +363,8 @@ SCHEDULE = [
 EVALUATION = [
     Flag(
         "--test_list",
-        'lines of `label enrol test`; several lists are embedded together, the first one decides; "": none',
+        "lines of `label enrol test`; several lists are embedded together, and the first one selects "
+        'best.model; "": none',
         ["data/veri_test.txt"],
         nargs="+",
         metavar="LIST",
@@ -481,7 +488,8 @@ PROCESSES = [
     ),
     Flag(
         "--rank_timeout",
-        "seconds that a step waits for another process before the command ends; frozen ones: sooner",
+        "seconds that a step waits for another process before the command ends; frozen processes are noticed "
+        "sooner",
         120.0,
         within(1.0, math.inf),
         roles=Role.EVALUATION,

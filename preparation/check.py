@@ -20,7 +20,7 @@ from storage.files import walk, write_text
 
 MEANINGS = {  # kind -> meaning; first the kinds that training should exclude, in each part the worst first
     "unreadable": "cannot be opened, or is empty",
-    "truncated": "its header promises more, its stream doesn't end, or decoding breaks off",
+    "truncated": "shorter than its header says, without an end of stream, or decoding fails",
     "not finite": "contains NaN or infinite samples",
     "missing": "in a list, not on the disk",
     "silent": "its RMS is below -80 dBFS",
@@ -111,7 +111,7 @@ def by_kind(finding: Finding) -> tuple[int, str, str]:
 
 
 def write_report(findings: Sequence[Finding], folder: Path, listed: Listed) -> list[str]:
-    """Findings in any order -> check.txt, check.json and excluded.txt in folder -> lines to print.
+    """Write findings, in any order, into check.txt, check.json and excluded.txt in folder -> lines to print.
 
     Unusable files are excluded; of the train list also those that training should leave out.
     """

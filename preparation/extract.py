@@ -94,7 +94,7 @@ def _errors_on_one_line(name: str, target: Path) -> Iterator[None]:
 
 
 class _Plan:
-    """Which files are to be written; members are added one by one, ValueError for one that is refused."""
+    """The members of an archive that are still to be extracted; raises ValueError for one that is refused."""
 
     def __init__(
         self, target: Path, archive_paths: set[Path], wants: Callable[[str], bool], trust_sizes: bool

@@ -72,7 +72,7 @@ FLAGS = (
         option="source",
         must_exist=True,
     ),
-    Flag("seed", "decides every draw", ("demo", "generate"), default=10, type=int),
+    Flag("seed", "seed of all random draws", ("demo", "generate"), default=10, type=int),
     Flag("workers", "processes; 0 = one per core", ("convert", "check", "pack"), default=0, type=int),
     Flag(
         "base_url",
@@ -92,7 +92,7 @@ FLAGS = (
     Flag("parallel", "files fetched at once", ("download",), "--download", default=4, type=int),
     Flag(
         "format",
-        "of the converted files",
+        "format of the converted files",
         ("convert",),
         "--convert",
         default="wav",
@@ -206,7 +206,7 @@ def check_flags(args: argparse.Namespace) -> None:
     if not steps:
         raise ValueError(f"nothing to do; give one or more of --{', --'.join(STEPS)}")
     if args.demo and len(steps) > 1:
-        raise ValueError("--demo makes its audio and its lists itself; give it alone")
+        raise ValueError("--demo cannot be combined with other steps")
     if args.seed < 0:
         raise ValueError(f"--seed must not be negative, got {args.seed}")
     if args.parallel < 1 or args.workers < 0:

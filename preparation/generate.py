@@ -57,7 +57,7 @@ class SavedLists(NamedTuple):
 
 
 def with_enough_utterances(utterances: Utterances, minimum: int) -> tuple[Utterances, int]:
-    """Utterances -> those of speakers with at least `minimum`, number of speakers left out."""
+    """Utterances -> those of speakers with `minimum` utterances or more; number of speakers left out."""
     counts = Counter(utterances.speakers)
     keep = [i for i, name in enumerate(utterances.speakers) if counts[name] >= minimum]
     return utterances.take(keep), sum(count < minimum for count in counts.values())

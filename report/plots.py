@@ -128,7 +128,7 @@ def thinned(rates: ErrorRates, max_points: int = MAX_CURVE_POINTS) -> ErrorRates
 
 def det_svg(curves: Sequence[Curve]) -> Plot:
     """DET curves with their confidence bands and marks -> plot for a page."""
-    title = "DET curves: misses over false alarms"
+    title = "DET curves: miss rate against false-alarm rate"
     return _svg("det", title, (3.9, 3.9), lambda axes: _draw_det(axes, curves))
 
 

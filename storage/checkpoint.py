@@ -183,7 +183,7 @@ def _load(path: Path, advice: str) -> dict[str, Any]:
         except pickle.UnpicklingError as error:
             if "GLOBAL" not in str(error):
                 raise ValueError(f"{path}: damaged, {advice}") from None
-            raise ValueError(  # a class or function that is no plain tensor's
+            raise ValueError(  # the pickle names a class or function that tensors don't need
                 f"{path}: refused: it holds Python objects other than weights, which could run code"
             ) from None
         except Exception:  # a damaged file can fail anywhere in the unpickler

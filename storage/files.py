@@ -1,4 +1,4 @@
-"""Lists in, whole files out: what every part that touches the disk shares."""
+"""Files written whole or not at all, folders walked, locks: what every part that touches the disk shares."""
 
 import errno
 import fcntl

@@ -101,7 +101,7 @@ def _rename(name: str, rules: list[tuple[str, str]]) -> str:
 
 
 def _recognise(trunk: dict[str, Tensor]) -> dict[str, Any]:
-    """Tensors by their old names -> the options that they show; none if the model isn't known."""
+    """Tensors by their old names -> the options that follow from them; none if the model isn't known."""
     try:
         return _options_shown_by(trunk)
     except (KeyError, IndexError):  # a tensor that every file of the model has is absent or of another rank

@@ -110,10 +110,9 @@ class RunLog:
         self.log(f"{line}, threshold {figures['threshold']:.9g}")
 
     def record(self, **figures: Any) -> None:
-        """Append one object to results.jsonl; figures of an epoch become points of TensorBoard's curves."""
-        valid = {
-            name: None if value != value else value for name, value in figures.items()
-        }  # JSON has no NaN
+        """Append one object to results.jsonl; figures of an epoch are also logged to TensorBoard."""
+        # JSON has no NaN
+        valid = {name: None if value != value else value for name, value in figures.items()}
         self._append("results.jsonl", json.dumps({"time": now(), **valid}))
         if self._board is not None and "epoch" in figures:
             curve = f"{figures['event']} {figures['list']}" if "list" in figures else figures["event"]

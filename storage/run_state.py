@@ -44,8 +44,8 @@ class RunIdentity:
                 )
         if state["material"] != self.material:
             raise ValueError(
-                f"{path} belongs to a run with other noises or rooms than those of --musan_path and "
-                "--rir_path now; give another --save_path, or the old ones to resume it"
+                f"{path} belongs to a run with other noises or rooms than --musan_path and --rir_path have "
+                "now; restore them to resume it, or give another --save_path"
             )
 
     def differences(self, state: Mapping[str, Any]) -> Iterator[str]:
@@ -65,7 +65,7 @@ class States:
     def __init__(
         self, folder: RunFolder, identity: RunIdentity, *, log: RunLog, trainer: Any, sampler: Any
     ) -> None:
-        """Where states are, whose they are, and what has a state."""
+        """The run folder, what a state must belong to, the log, and the two whose state is saved."""
         self.folder = folder
         self.identity = identity
         self.log = log
@@ -107,7 +107,7 @@ class States:
             state = None  # from before the first step: nothing depends on it
         position = (*state["progress"].values(), state["trainer"]["step"]) if state else None
         if len({*distributed.all_gather(position)}) > 1:
-            raise ValueError(f"processes found different states: {self.folder.state} must be one for all")
+            raise ValueError(f"processes found different states: all must see the same {self.folder.state}")
         if state is None:
             return None
         self.identity.require_same_run(state, self.folder.state)

@@ -261,9 +261,9 @@ def test_an_augmenter_travels_to_other_processes(material):
         ("noise:2", "0 < PROBABILITY <= 1, got noise:2"),
         ("noise", "expected KIND:PROBABILITY"),
         ("noise:1/0", "expected KIND:PROBABILITY"),
-        ("speed:0.5|noise:0.5", "one of its own, the first"),
-        ("speed:0.5 speed:0.5", "one of its own, the first"),
-        ("gain:0.5 speed:0.5", "one of its own, the first"),
+        ("speed:0.5|noise:0.5", "speed must be alone in the first one"),
+        ("speed:0.5 speed:0.5", "speed must be alone in the first one"),
+        ("gain:0.5 speed:0.5", "speed must be alone in the first one"),
     ],
 )
 def test_wrong_chains_are_refused(chain, words):

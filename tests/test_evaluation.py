@@ -322,7 +322,7 @@ def test_a_list_that_keeps_one_class_has_scores_without_rates(model, corpus, tmp
 def test_a_cohort_of_nothing_is_refused(model, corpus, tmp_path):
     words = [f"--cohort_list={corpus.train_list}", f"--cohort_path={corpus.root}", "--scoring=distance"]
     refused = evaluate(model, corpus, tmp_path, *words, mode="--prepare")
-    assert_refused(refused, "--prepare: with --scoring distance", "add --subtract_mean")
+    assert_refused(refused, "--prepare: --scoring distance", "add --subtract_mean")
 
 
 def test_the_flag_that_chose_the_cohort_is_named(model, corpus, tmp_path):
@@ -337,7 +337,7 @@ def test_repeated_trials_count_and_are_said(model, corpus, tmp_path):
     trials = tmp_path / "twice.txt"
     trials.write_text("1 spk0/0.wav spk0/1.wav\n0 spk0/0.wav spk1/1.wav\n1 spk0/1.wav spk0/0.wav\n")
     result = evaluate(model, corpus, tmp_path / "exp", "--test_list", trials)
-    assert result.returncode == 0 and "note: 1 trials of twice repeat others" in result.stdout
+    assert result.returncode == 0 and "note: 1 trials of twice are duplicates" in result.stdout
     assert len(scores_of(tmp_path / "exp", "twice")) == 3
     trials.write_text("1 spk0/0.wav spk0/1.wav\n0 spk0/1.wav spk0/0.wav\n")
     refused = evaluate(model, corpus, tmp_path / "exp", "--test_list", trials)
@@ -439,7 +439,7 @@ def test_a_stored_threshold_decides_as_the_list_it_was_found_on(trained, corpus,
     changed = model_file.weights | {"model.conv1.weight": model_file.weights["model.conv1.weight"] + 1.0}
     checkpoint.save_model(tmp_path / "other.model", model_file._replace(weights=changed))
     refused = run_here("tuneThreshold.py", scores, "--store", tmp_path / "other.model")
-    assert_refused(refused, "or older weights")
+    assert_refused(refused, "was computed with other weights")
     refused = run_here("tuneThreshold.py", scores, "--store", model, "--rule", "p_miss")
     assert_refused(refused, "--rule p_miss needs --p_miss")
     (tmp_path / "dev" / "result" / "cohort.pt").write_bytes(b"another")

@@ -1,4 +1,4 @@
-"""The house and its rules: import order, sizes, names only where they belong."""
+"""The structure of the repository: import order, sizes, names only where they belong."""
 
 import ast
 import re

@@ -3,5 +3,5 @@
 update: an optimizer step that skips non-finite gradients. nonfinite: too many skipped steps. ema, averaging:
 averages of weights. sync_batchnorm: batch norm over all processes. speaker_accuracy: accuracy of each
 speaker, for samplers. pace, profile: speed, and where the time goes. memory: the largest batch that fits.
-state, progress: what a resume needs.
+state: what a resume needs.
 """

@@ -25,14 +25,15 @@ class NonFiniteWatch:
         self,
         precision: runtime.Precision,
         patience: int,
-        report: Callable[[int, list[int]], None],
+        report: Callable[[int, list[int], int], None],
     ) -> None:
         """Settings.
 
         Args:
             precision: says whether gradients may overflow until fp16's loss scale has adapted.
             patience: number of skipped steps in a row that raises NonFiniteError.
-            report: called with the number of a skipped step and the utterances of its batches.
+            report: called with the number of a skipped step, the utterances of its batches, and how many
+                steps in a row have been skipped.
         """
         self.precision = precision
         self.patience = patience
@@ -90,6 +91,6 @@ class NonFiniteWatch:
                 self.streak = 0
             else:
                 self.streak += 1
-                self.report(self.steps, torch.cat(batches).flatten().tolist())
+                self.report(self.steps, torch.cat(batches).flatten().tolist(), self.streak)
         if self.streak >= self.patience:
             raise NonFiniteError(f"{self.streak} steps in a row had infinite or NaN gradients")

@@ -29,11 +29,11 @@ class Pace:
         self.num_utterances = 0
 
     def stop_waiting(self) -> None:
-        """A batch has come."""
+        """Record that a batch has arrived."""
         self.waited_s += time.perf_counter() - self.waiting_since_s
 
     def start_waiting(self, num_utterances: int) -> None:
-        """A batch of so many utterances is done; the next one is waited for."""
+        """Record that a batch of so many utterances was processed; waiting for the next one begins."""
         self.num_utterances += num_utterances
         self.waiting_since_s = time.perf_counter()
 

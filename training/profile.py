@@ -13,7 +13,7 @@ REMEDIES = {
     "augmentation": "fewer or cheaper stages in --augment_chain",
     "front end": "fewer bands, or another --features",
     "optimizer": "larger batches",
-    "trunk": "the network limits, as it should; a GPU, a smaller model or shorter crops help",
+    "trunk": "the network is the bottleneck, as it should be; a GPU, a smaller model or shorter crops help",
 }
 
 
