@@ -55,7 +55,7 @@ class TrainBatch(NamedTuple):
 
 
 class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
-    """(epoch, utterances) -> a batch of crops that depend on nothing but (seed, epoch, utterance)."""
+    """Key -> a batch of crops that depend on nothing but (seed, epoch, utterance, occurrence)."""
 
     def __init__(
         self,
@@ -97,16 +97,17 @@ class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
 
     def __getitem__(self, key: Key) -> TrainBatch | ValueError | OSError:
         """Errors are returned as values, so that the main process can raise them in one line."""
-        epoch, utterances = key  # (S, M)
+        epoch, utterances, occurrences = key
         rows = np.empty((*utterances.shape, self.crops.length), self.crops.dtype)
         labels = self.crops.labels[utterances[:, 0]]
         draws = BatchDraws(epoch, 1.0, [], [])
         used = list[list[int]]()
         try:
-            for row, speaker_utterances in enumerate(utterances.tolist()):
-                number, speed = self.crops.speed(epoch, speaker_utterances[0])
+            for row in range(len(utterances)):
+                of_speaker, seen = utterances[row].tolist(), occurrences[row].tolist()
+                number, speed = self.crops.speed(epoch, of_speaker[0], seen[0])
                 labels[row] += number * self.speed_classes
-                used.append(self.crops.fill(rows[row], speaker_utterances, draws._replace(speed=speed)))
+                used.append(self.crops.fill(rows[row], of_speaker, seen, draws._replace(speed=speed)))
         except (ValueError, OSError) as error:
             return error
         masks = torch.zeros(utterances.size, 2, 2)
@@ -116,7 +117,7 @@ class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
             torch.from_numpy(rows),
             torch.from_numpy(labels),
             masks,
-            gather(draws.drawn),
+            gather(draws.effects),
             torch.tensor(used),
         )
         return batch.finished() if batch.effects and self.finish else batch
@@ -282,15 +283,24 @@ def _build_sampler(utterances: TrainList, durations: NDArray[np.int64] | None, v
         values.seed,
         durations,
     )
-    if sampler.batch_size * values.nPerSpeaker < 2:
-        raise ValueError(f"--batch_size {values.batch_size}: batch norm needs two utterances in a batch")
-    if sampler.batch_size < 2 <= values.nPerSpeaker:
-        raise ValueError(
-            f"--batch_size {values.batch_size}: {values.trainfunc} compares the speakers of a batch and "
-            f"needs two; {sampler.num_speakers} have {values.nPerSpeaker} utterances (--nPerSpeaker)"
-        )
     sampler.set_rank(distributed.rank(), distributed.world_size())
+    _check_batches(sampler, values)
     return sampler
+
+
+def _check_batches(sampler: Any, values: Options) -> None:
+    """Raises ValueError where a batch, or the part of a process, is too small to learn from."""
+    of_process = sampler.batch_size // distributed.world_size()
+    normalised = sampler.batch_size if values.sync_bn else of_process
+    compared = sampler.batch_size if values.gather_negatives else of_process
+    where = "a batch" if distributed.world_size() == 1 else "the part of a process"
+    if normalised * values.nPerSpeaker < 2:
+        raise ValueError(f"--batch_size {values.batch_size}: batch norm needs two utterances in {where}")
+    if compared < 2 and options.plugin("loss", values.trainfunc).min_utterances > 1:
+        raise ValueError(
+            f"--batch_size {values.batch_size}: {values.trainfunc} compares the speakers of {where} and "
+            f"needs two; {sampler.num_speakers} speakers have {values.nPerSpeaker} utterances (--nPerSpeaker)"
+        )
 
 
 class EvaluationItem(NamedTuple):

@@ -15,7 +15,7 @@ import options
 import runtime
 from audio.recording import SAMPLE_RATE
 from DatasetLoader import TrainBatch
-from features._steps import mask
+from features._steps import spec_augment
 from loss._sharded import join_rows, local_rows, sharded_parameters
 from models._padded import embed_unequal, fewest_frames
 from options import Options
@@ -123,9 +123,8 @@ class SpeakerNet(nn.Module):
     def embed(self, waveforms: Tensor, masks: Tensor | None = None) -> Tensor:
         """(B, T), numbers in [0, 1) that masks are drawn with (B, 2, 2) -> (B, D)."""
         features = self.features(waveforms * self.input_scale)  # (B, F, L)
-        if masks is not None:
-            for i, widest in enumerate(self.widest_masks):
-                features = mask(features, widest, 1 + i, masks[:, i]) if widest else features
+        if masks is not None and any(self.widest_masks):
+            features = spec_augment(features, self.widest_masks, masks)
         model = self._compiled[0] if self._compiled and self.training else self.model
         return model(features)
 

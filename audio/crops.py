@@ -1,6 +1,7 @@
 """Crops of training utterances: reads them, with speed perturbation, and draws their augmentation.
 
-Everything that is drawn for an utterance depends on nothing but (seed, epoch, utterance).
+Everything that is drawn for an utterance depends on nothing but (seed, epoch, utterance, occurrence): the
+occurrence is how often the utterance has been drawn before in the epoch.
 """
 
 import os
@@ -17,15 +18,16 @@ from audio.recording import Audio, AudioError, Samples
 from audio.recordings import Recordings
 from audio.remarks import SKIPPED, log_remark
 
-SPEED_STREAM = 1 << 32  # the stream of Draws for speeds; smaller ones are for crops
+CROP_STREAM = 0  # the stream of Draws for crops, their masks and effects
+SPEED_STREAM = 1 << 32  # the one for speeds
 MAX_WORKERS = 256  # whose last recording is known
 
 
 class Draws:
-    """Random numbers for each utterance and epoch, the same in every process.
+    """Random numbers for each occurrence of an utterance in an epoch, the same in every process.
 
     Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): the key is (seed, epoch), the
-    counter starts at (0, 0, stream, utterance). Setting its state is 5 times as fast as seeding.
+    counter starts at (0, occurrence, stream, utterance). Setting its state is 5 times as fast as seeding.
     """
 
     def __init__(self, seed: int) -> None:
@@ -34,12 +36,21 @@ class Draws:
         self.generator = np.random.Generator(self.bits)
         self.state = self.bits.state
 
-    def of(self, epoch: int, utterance: int, stream: int = 0) -> np.random.Generator:
-        """The generator of an utterance's stream, valid until the next call."""
+    def of(
+        self, epoch: int, utterance: int, occurrence: int = 0, stream: int = CROP_STREAM
+    ) -> np.random.Generator:
+        """The generator of a stream of an utterance's occurrence, valid until the next call."""
         self.state["state"]["key"][:] = self.seed, epoch
-        self.state["state"]["counter"][:] = 0, 0, stream, utterance
+        self.state["state"]["counter"][:] = 0, occurrence, stream, utterance
         self.bits.state = self.state
         return self.generator
+
+
+class CropDraws(NamedTuple):
+    """What is drawn for a crop besides its place."""
+
+    masks: NDArray[np.float64] | None  # (2, 2), for SpecAugment
+    effects: list[Drawn] | None
 
 
 class BatchDraws(NamedTuple):
@@ -47,8 +58,15 @@ class BatchDraws(NamedTuple):
 
     epoch: int
     speed: float
-    drawn: list[list[Drawn]]
+    effects: list[list[Drawn]]
     masks: list[NDArray[np.float64]]
+
+    def add(self, drawn: CropDraws) -> None:
+        """Append what is drawn for the next crop."""
+        if drawn.masks is not None:
+            self.masks.append(drawn.masks)
+        if drawn.effects is not None:
+            self.effects.append(drawn.effects)
 
 
 class Crops:
@@ -82,46 +100,45 @@ class Crops:
         resamples = self.augmenter is not None and len(self.augmenter.speeds) > 1
         return np.int16 if self.recordings.pack and not resamples else np.float32
 
-    def speed(self, epoch: int, utterance: int) -> tuple[int, float]:
-        """Index and factor of the speed at which a speaker's utterances of this batch are played."""
+    def speed(self, epoch: int, utterance: int, occurrence: int) -> tuple[int, float]:
+        """Index and factor of the speed at which a speaker's utterances of this batch are played.
+
+        It is drawn for the first of them.
+        """
         if self.augmenter is None or len(self.augmenter.speeds) == 1:
             return 0, 1.0
-        number = self.augmenter.draw_speed(self.draws.of(epoch, utterance, SPEED_STREAM))
+        number = self.augmenter.draw_speed(self.draws.of(epoch, utterance, occurrence, SPEED_STREAM))
         return number, self.augmenter.speeds[number]
 
-    def fill(self, rows: Audio | Samples, utterances: list[int], draws: BatchDraws) -> list[int]:
+    def fill(
+        self, rows: Audio | Samples, utterances: list[int], occurrences: list[int], draws: BatchDraws
+    ) -> list[int]:
         """Write crops of one speaker's utterances into rows (M, T) -> the utterances that they are of.
 
         With skip_bad, other utterances of the speaker replace those that can't be used; if there are too
-        few, usable ones are cropped again.
+        few, usable ones are cropped again. A row draws by the utterance that was meant for it, so that no two
+        rows of an epoch draw the same.
         """
-        usable = list[int]()
-        waiting = list(utterances)
-        has_others = True
-        while waiting and len(usable) < len(rows):
-            index = waiting.pop(0)
-            try:
-                generator = self._crop(rows[len(usable)], index, draws)
-            except AudioError as error:
-                if not self.skip_bad:
-                    raise
-                log_remark(SKIPPED, str(error))
-                if has_others:
-                    waiting += self._others(utterances)
-                    has_others = False
-                continue
-            usable.append(index)
-            self._augment(generator, draws)
-        if not usable:
-            raise AudioError(
-                f"{self.recordings.paths[utterances[0]]}: no readable utterance of its speaker is left"
-            )
-        num_usable = len(usable)
-        for row in range(num_usable, len(rows)):
-            repeated = usable[row % num_usable]
-            self._augment(self._crop(rows[row], repeated, draws, row), draws)
-            usable.append(repeated)
-        return usable
+
+        def crop(row: int, utterance: int) -> CropDraws | None:
+            generator = self.draws.of(draws.epoch, utterances[row], occurrences[row])
+            return self._crop(rows[row], utterance, generator, draws.speed)
+
+        used = list(utterances)
+        drawn = [crop(row, utterance) for row, utterance in enumerate(utterances)]
+        others = self._others(utterances) if None in drawn else []
+        for row in range(len(rows)):
+            while drawn[row] is None:
+                usable = [utterance for utterance, each in zip(used, drawn, strict=True) if each is not None]
+                if not others and not usable:
+                    path = self.recordings.paths[utterances[0]]
+                    raise AudioError(f"{path}: no readable utterance of its speaker is left")
+                used[row] = others.pop(0) if others else usable[row % len(usable)]
+                drawn[row] = crop(row, used[row])
+        for each in drawn:
+            assert each is not None
+            draws.add(each)
+        return used
 
     def _others(self, utterances: list[int]) -> list[int]:
         """The other utterances of the same speaker."""
@@ -129,25 +146,25 @@ class Crops:
         return [index for index in of_speaker if index not in utterances]
 
     def _crop(
-        self, row: Audio | Samples, index: int, draws: BatchDraws, stream: int = 0
-    ) -> np.random.Generator:
-        """Write a crop into row (T,) -> the generator that drew it."""
+        self, row: Audio | Samples, index: int, generator: np.random.Generator, speed: float
+    ) -> CropDraws | None:
+        """Write a crop into row (T,) -> what else is drawn for it; None if the recording is skipped."""
         worker = get_worker_info()
         if worker is not None:
             self.reading.numpy()[worker.id % MAX_WORKERS] = os.getpid(), index + 1
-        recording = self.recordings[index]
-        generator = self.draws.of(draws.epoch, index, stream)
-        recording.crop_into(row, generator, draws.speed)
+        try:
+            recording = self.recordings[index]
+            recording.crop_into(row, generator, speed)
+        except AudioError as error:
+            if not self.skip_bad:
+                raise
+            log_remark(SKIPPED, str(error))
+            return None
         for kind in recording.remarks:
             log_remark(kind, recording.path)
-        return generator
-
-    def _augment(self, generator: np.random.Generator, draws: BatchDraws) -> None:
-        """Draw the masks and effects of the crop that the generator drew."""
-        if self.draws_masks:
-            draws.masks.append(generator.random((2, 2)))
-        if self.augmenter is not None:
-            draws.drawn.append(self.augmenter.draw(generator, self.length))
+        masks = generator.random((2, 2)) if self.draws_masks else None
+        effects = None if self.augmenter is None else self.augmenter.draw(generator, self.length)
+        return CropDraws(masks, effects)
 
     def last_files(self, pids: set[int]) -> str:
         """The recordings that these worker processes read last."""

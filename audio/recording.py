@@ -68,14 +68,16 @@ class Recording:
             if count < length:
                 out[:] = np.resize(out[:count], length)
             return
-        # resample_poly's filter reaches this far; a crop with its context equals one cut from
-        # the resampled whole. The sample grids coincide every `down` samples.
+        # resample_poly's filter reaches this far; a crop with its context, which is silence before the
+        # recording begins, equals one cut from the resampled whole. The sample grids coincide every `down`
+        # samples of the recording.
         context = -(-10 * max(up, down) // up)
-        margin = min(start // down, -(-context // down))
+        margin = -(-context // down)
         first = start - margin * down
         last = min(start + span + context, self.num_frames)
         skip = margin * up
-        resampled = _resample(self._piece(first, last - first), up, down)
+        piece = self._piece(max(first, 0), last - max(first, 0))
+        resampled = _resample(np.pad(piece, (max(-first, 0), 0)), up, down)
         out[:] = np.resize(resampled[skip : skip + length], length)
 
     def _piece(self, start: int, count: int) -> Audio:

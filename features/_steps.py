@@ -38,15 +38,18 @@ def normalise(features: Tensor, norm: Norm) -> Tensor:
     return features
 
 
-def mask(features: Tensor, widest: int, dim: int, drawn: Tensor) -> Tensor:
-    """(B, F, L) -> (B, F, L) with one stripe of 0 to `widest` bands (dim 1) or frames (dim 2) set to 0.
+def spec_augment(features: Tensor, widest: tuple[int, int], drawn: Tensor) -> Tensor:
+    """(B, F, L) -> (B, F, L), a stripe of bands and one of frames replaced by the mean of the utterance.
 
-    One mask of SpecAugment (Park et al. 2019, arXiv:1904.08779, section 2); 0 is the mean of normalised
-    features. `drawn` (B, 2) in [0, 1) decides the width and the start of each utterance's stripe.
+    SpecAugment's masks (Park et al. 2019, arXiv:1904.08779, section 2). `widest`: of the stripes, 0 for none.
+    `drawn` (B, 2, 2) in [0, 1) decides the width and the start of each utterance's stripes.
     """
-    size = features.shape[dim]
-    widths = (drawn[:, :1] * (min(widest, size) + 1)).floor()
-    starts = (drawn[:, 1:] * (size - widths + 1)).floor()
-    positions = torch.arange(size, device=features.device)
-    stripe = (positions >= starts) & (positions < starts + widths)  # (B, size)
-    return features.masked_fill(stripe[:, :, None] if dim == 1 else stripe[:, None, :], 0.0)
+    mean = features.mean(dim=(1, 2), keepdim=True)  # (B, 1, 1)
+    for dim in (1, 2):
+        size = features.shape[dim]
+        widths = (drawn[:, dim - 1, :1] * (min(widest[dim - 1], size) + 1)).floor()
+        starts = (drawn[:, dim - 1, 1:] * (size - widths + 1)).floor()
+        positions = torch.arange(size, device=features.device)
+        stripe = (positions >= starts) & (positions < starts + widths)  # (B, size)
+        features = torch.where(stripe[:, :, None] if dim == 1 else stripe[:, None, :], mean, features)
+    return features

@@ -1,18 +1,25 @@
 """Batches of tuples of utterances in which no speaker occurs twice: base of the samplers."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-Key = tuple[int, NDArray[np.int64]]  # epoch, utterance indices of a batch (S, M), one speaker in each row
+
+class Key(NamedTuple):
+    """What a data set makes a batch from: utterances (S, M), one speaker in each row."""
+
+    epoch: int
+    utterances: NDArray[np.int64]
+    occurrences: NDArray[np.int64]  # (S, M) how often each has been drawn before in the epoch
 
 
 class SpeakerBatches(Sampler[Key]):
     """Batches of tuples of utterances, no speaker twice in a batch (voxceleb_trainer's rules).
 
+    The tuples of a batch are in random order, so that no process sees some speakers more often than others.
     Each speaker's utterances, at most max_per_speaker an epoch, are shuffled and cut into tuples. The number
     of batches is the largest for which each can have different speakers; it is the same for every epoch. The
     time is linear in the length of the list.
@@ -120,8 +127,11 @@ class SpeakerBatches(Sampler[Key]):
         return self.num_batches
 
     def __iter__(self) -> Iterator[Key]:
-        for batch in self.plan(self.epoch)[self.first_batch :]:
-            yield self.epoch, np.split(batch, self.world_size)[self.rank]
+        plan = self.plan(self.epoch)
+        occurrences = count_occurrences(plan)
+        rows = np.split(np.arange(self.batch_size), self.world_size)[self.rank]
+        for batch in range(self.first_batch, len(plan)):
+            yield Key(self.epoch, plan[batch, rows], occurrences[batch, rows])
 
     def plan(self, epoch: int) -> NDArray[np.int64]:
         """Epoch -> utterance indices (batches, batch_size, per_speaker)."""
@@ -136,8 +146,8 @@ class SpeakerBatches(Sampler[Key]):
         first = starts[speakers] + nth_of_speaker % self.tuples[speakers] * self.per_speaker
         tuples = order[first[:, None] + np.arange(self.per_speaker)]  # (N, per_speaker)
         self._reshuffle_repeats(tuples, counts, np.split(order, starts[1:]), generator)
-        in_batches = tuples[np.argsort(batches, kind="stable")]
-        return in_batches.reshape(self.num_batches, self.batch_size, self.per_speaker)
+        in_batches = np.lexsort((generator.random(len(batches)), batches))  # in random order within each
+        return tuples[in_batches].reshape(self.num_batches, self.batch_size, self.per_speaker)
 
     def _reshuffle_repeats(
         self,
@@ -169,7 +179,8 @@ def apportion(
 ) -> NDArray[np.int64]:
     """Weights (speakers,) -> integer shares that add up to total, in proportion but none above most.
 
-    What `most` cuts off goes to the others. The largest remainders are rounded up, ties at random.
+    What `most` cuts off goes to the others. Shares are rounded up or down at random so that their expectation
+    is the exact share (systematic sampling of the remainders, Madow 1949): none is always rounded down.
     """
     full = np.zeros(len(weights), dtype=bool)
     while True:
@@ -178,11 +189,23 @@ def apportion(
         if not (shares[~full] > most).any():
             break
         full |= shares > most
-    counts = np.floor(shares).astype(np.int64)
-    remainders = np.where((weights > 0) & (counts < most), shares - counts, -1.0)
-    by_size = np.lexsort((generator.random(len(weights)), -remainders))
-    counts[by_size[: total - counts.sum()]] += 1
+    counts = np.floor(shares + 1e-9).astype(np.int64)  # a whole share stays whole
+    num_rounded_up = total - int(counts.sum())
+    order = generator.permutation(len(weights))
+    remainders = np.cumsum(np.maximum(shares - counts, 0.0)[order])
+    steps = np.floor(remainders * (num_rounded_up / max(remainders[-1], 1e-300)) + generator.random())
+    counts[order] += np.diff(steps, prepend=0.0).astype(np.int64)
     return counts
+
+
+def count_occurrences(plan: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Utterances of an epoch in their order -> how often each has occurred before, of the same shape."""
+    flat = plan.ravel()
+    order = np.argsort(flat, kind="stable")
+    firsts = np.searchsorted(flat[order], flat[order])  # the first place of the same utterance
+    occurrences = np.empty_like(flat)
+    occurrences[order] = np.arange(len(flat)) - firsts
+    return occurrences.reshape(plan.shape)
 
 
 def assign_batches(

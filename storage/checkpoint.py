@@ -13,7 +13,7 @@ from storage.files import written_whole
 from storage.legacy import from_older
 
 MODEL_FORMAT = "speakernet-model-1"
-STATE_FORMAT = "speakernet-state-2"
+STATE_FORMAT = "speakernet-state-3"
 COHORT_FORMAT = "speakernet-cohort-1"
 
 

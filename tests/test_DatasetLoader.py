@@ -1,7 +1,9 @@
 """Train lists, the sampler's promises, and epochs that don't depend on the number of workers."""
 
+import itertools
 import re
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,18 @@ import soundfile
 import torch
 from conftest import Corpus, remarks_of, voice
 
+import distributed
+import runtime
+import trainSpeakerNet
 from audio.augment import Augmenter, Ranges, kinds_of, read_chain
 from audio.crops import Draws
 from audio.lists import read_train_list
 from audio.noise import Material
-from audio.recording import AudioError
+from audio.recording import AudioError, AudioFile
 from audio.recordings import Recordings
-from DatasetLoader import TrainDataset, train_loader
+from DatasetLoader import TrainData, TrainDataset, train_loader
 from preparation.pack import write_pack
+from sampler._batches import Key
 from sampler.random import Sampler
 
 
@@ -121,16 +127,30 @@ def test_effects_applied_on_the_device_are_those_of_the_worker(tmp_path):
 
 def test_an_utterance_draws_the_same_whatever_was_drawn_before():
     draws, other = Draws(7), Draws(7)
-    expected = np.random.Generator(np.random.Philox(key=[7, 3], counter=[0, 0, 1, 5])).random(4)
+    expected = np.random.Generator(np.random.Philox(key=[7, 3], counter=[0, 2, 1, 5])).random(4)
     other.of(1, 2).integers(5, size=3, dtype=np.uint32)  # leaves half a word behind
-    assert draws.of(3, 5, 1).random(4).tolist() == expected.tolist()
-    assert other.of(3, 5, 1).random(4).tolist() == expected.tolist()
-    keys = [(3, 5, 0), (3, 6, 1), (4, 5, 1)]
-    assert len({tuple(draws.of(*key).random(2)) for key in keys} | {tuple(expected[:2])}) == 4
+    assert draws.of(3, 5, 2, 1).random(4).tolist() == expected.tolist()
+    assert other.of(3, 5, 2, 1).random(4).tolist() == expected.tolist()
+    keys = [(3, 5, 2, 0), (3, 5, 0, 1), (3, 6, 2, 1), (4, 5, 2, 1)]
+    assert len({tuple(draws.of(*key).random(2)) for key in keys} | {tuple(expected[:2])}) == 5
 
 
-def batch_of(*rows):
-    return 0, np.array(rows)
+def batch_of(*rows, occurrence=0):
+    return Key(0, np.array(rows), np.full(np.shape(rows), occurrence))
+
+
+@pytest.mark.parametrize("chain", ["", f"speed:1 {CHAIN}"])
+def test_an_utterance_that_occurs_again_is_drawn_anew(tmp_path, chain):
+    """Another crop, another speed for some, and other masks and effects."""
+    corpus = Corpus(tmp_path)
+    utterances = read_train_list(str(corpus.train_list))
+    augmenter = augmenter_of(corpus.root, chain) if chain else None
+    dataset = dataset_of(corpus.root, utterances, augmenter=augmenter, speed_classes=6, masks=True)
+    batches = [dataset[batch_of((0, 1), (7, 8), (20, 21), occurrence=n)] for n in range(4)]
+    for a, b in itertools.combinations(batches, 2):
+        assert not (a.crops == b.crops).flatten(2).all(dim=2).any()
+        assert not (a.masks == b.masks).any()
+    assert (len({tuple(batch.labels.tolist()) for batch in batches}) > 1) == bool(chain)
 
 
 @pytest.fixture
@@ -150,16 +170,19 @@ def test_a_bad_file_is_an_error_or_is_replaced_by_another_of_its_speaker(damaged
     with remarks_of() as remarks:
         item = lenient[batch_of((0, 1), (bad, bad + 1))]
     assert [kind for kind, _ in remarks] == ["skipped"]
-    instead = strict[batch_of((0, 1), (bad + 1, bad - 3))]
-    assert item.labels.tolist() == [0, 2] and torch.equal(item.crops, instead.crops)
-    assert item.utterances.tolist() == [[0, 1], [bad + 1, bad - 3]]  # named where their step is left out
+    plain = strict[batch_of((0, 1), (bad + 1, bad + 1))]
+    assert item.labels.tolist() == [0, 2] and item.utterances.tolist() == [[0, 1], [bad - 3, bad + 1]]
+    assert torch.equal(item.crops[0], plain.crops[0]) and torch.equal(item.crops[1, 1], plain.crops[1, 1])
+    # what replaces a recording is drawn as that would be, so that it differs from its own occurrence
+    recording = AudioFile(str(damaged.root / utterances.paths[bad - 3]))
+    assert torch.equal(item.crops[1, 0], torch.from_numpy(recording.crop(4000, Draws(1).of(0, bad))))
     for take in (0, 1, 2):
         (damaged.root / "spk2" / f"{take}.wav").unlink()
     with remarks_of() as remarks:
         alone = lenient[batch_of((bad, bad + 1))]
     assert len(remarks) == 4 and alone.crops.shape == (1, 2, 4000)
     assert alone.utterances.tolist() == [[bad + 1, bad + 1]]
-    assert torch.equal(alone.crops[0, 0], item.crops[1, 0])  # the one good file, and another crop of it
+    assert torch.equal(alone.crops[0, 1], item.crops[1, 1])  # the one good file, and another crop of it
     assert not torch.equal(alone.crops[0, 0], alone.crops[0, 1])
 
 
@@ -184,6 +207,28 @@ def test_a_pack_without_its_shard_is_one_line_from_a_worker_too(corpus, tmp_path
     (tmp_path / "pack" / "0000.npy").unlink()
     first = epoch_of(tmp_path / "pack", utterances, 1)[0]
     assert isinstance(first, ValueError) and "0000.npy: missing or damaged" in str(first)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"gather_negatives": False},
+            "angleproto compares the speakers of the part of a process and needs two",
+        ),
+        ({"gather_negatives": True}, ""),
+        ({"trainfunc": "softmax"}, "batch norm needs two utterances in the part of a process"),
+        ({"trainfunc": "softmax", "sync_bn": True}, ""),
+        ({"trainfunc": "softmax", "nPerSpeaker": 2}, ""),
+    ],
+)
+def test_a_process_that_gets_too_little_is_refused(corpus, tmp_path, monkeypatch, changes, message):
+    """Two speakers in a batch of two processes."""
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    words = corpus.options(tmp_path, batch_size=2, test_list="", **changes)
+    values = trainSpeakerNet.parse(words).options
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        TrainData.read(values, runtime.CPU)
 
 
 def test_a_speaker_without_a_good_file_is_an_error(damaged):

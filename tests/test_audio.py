@@ -65,19 +65,32 @@ def test_other_rates_are_resampled_and_crops_equal_the_resampled_whole(tmp_path,
     common = np.gcd(rate, 16_000)
     expected = resample_poly(soundfile.read(path)[0], 16_000 // common, rate // common)
     np.testing.assert_allclose(whole, expected, atol=1e-5)
-    # a crop that starts where both clocks meet is a piece of the whole; others lie between its samples
-    step = rate // common
-    for seed in range(200):
-        span = -(-4000 * rate // 16_000)
-        start = int(generator(seed).integers(2 * rate - span + 1))
-        crop = AudioFile(path).crop(4000, generator(seed))
-        assert len(crop) == 4000
-        if start % step == 0:
-            begin = start // step * 16_000 // common
-            np.testing.assert_allclose(crop, whole[begin : begin + 4000], atol=1e-5)
-            break
-    else:
-        assert step > 200
+
+
+class At(np.random.Generator):
+    """A generator that draws one number."""
+
+    def __init__(self, number):
+        super().__init__(np.random.PCG64(0))
+        self.number = number
+
+    def integers(self, *_):  # noqa: D102
+        return self.number
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 44_100, 48_000])
+def test_a_resampled_crop_is_a_piece_of_the_resampled_whole_wherever_it_starts(tmp_path, rate):
+    """Silence before the recording moves the crop's start to a place where the two sample grids coincide."""
+    path = write(tmp_path / "a.wav", 0.5 + 0.1 * voice(1, 0, 1.0, rate), rate, subtype="FLOAT")
+    whole, common = soundfile.read(path)[0], int(np.gcd(rate, 16_000))
+    up, down = 16_000 // common, rate // common
+    span = -(-4000 * down // up)
+    for start in (0, 1, 2, 7, 10, 60, down - 1, down, down + 1, len(whole) // 2, len(whole) - span):
+        silence = -start % down
+        shifted = resample_poly(np.concatenate([np.zeros(silence), whole]), up, down)
+        begin = (start + silence) // down * up
+        crop = AudioFile(path).crop(4000, At(start))
+        np.testing.assert_allclose(crop, shifted[begin : begin + 4000], atol=1e-5, err_msg=str(start))
 
 
 def test_stereo_is_mixed_down_and_said(tmp_path):

@@ -7,6 +7,7 @@ import torch
 from test_reference import signal
 
 from features import fbank, logmel, psf, sinc, spectrogram
+from features._steps import spec_augment
 from SpeakerNet import SpeakerNet
 
 
@@ -79,8 +80,9 @@ def test_masks_are_no_wider_than_requested_and_absent_in_evaluation():
     assert torch.equal(network.eval().embed(waveforms), expected)
     drawn = torch.rand(200, 2, 2, generator=torch.Generator().manual_seed(0))
     masked = network.embed(waveforms, drawn)
-    zero = masked == 0.0
-    in_another_batch = network.embed(waveforms[50:], drawn[50:]) == 0.0
+    zero = masked != expected
+    torch.testing.assert_close(masked[zero], torch.zeros(int(zero.sum())), atol=1e-5, rtol=0)  # their mean
+    in_another_batch = network.embed(waveforms[50:], drawn[50:]) != network.features(waveforms[50:])
     for dim in (1, 2):
         assert torch.equal(in_another_batch.all(dim), zero[50:].all(dim))
     bands, frames = zero.all(dim=2).sum(dim=1), zero.all(dim=1).sum(dim=1)
@@ -93,6 +95,14 @@ def test_masks_are_no_wider_than_requested_and_absent_in_evaluation():
         masked_bands = row.nonzero()
         if len(masked_bands):
             assert masked_bands.max() - masked_bands.min() + 1 == len(masked_bands)  # one stripe
+
+
+def test_masks_have_the_mean_of_the_utterance_by_hand():
+    """Means 3.5 and 35; the first loses band 1 (width and start 1), the second frames 0 and 1."""
+    features = torch.tensor([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]) * torch.tensor([1.0, 10.0])[:, None, None]
+    drawn = torch.tensor([[[0.9, 0.6], [0.0, 0.0]], [[0.0, 0.0], [0.99, 0.3]]])
+    expected = [[[1.0, 2.0, 3.0], [3.5, 3.5, 3.5]], [[35.0, 35.0, 30.0], [35.0, 35.0, 60.0]]]
+    assert spec_augment(features, (1, 2), drawn).tolist() == expected
 
 
 @pytest.mark.parametrize(

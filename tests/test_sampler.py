@@ -7,7 +7,7 @@ import pytest
 
 import options
 from sampler import balanced, duration, dynamic
-from sampler._batches import apportion
+from sampler._batches import apportion, count_occurrences
 from sampler.random import Sampler
 
 
@@ -36,10 +36,14 @@ def test_random_draws_all_that_fits_into_batches_of_different_speakers(
         sampler.set_epoch(epoch)
         drawn = list(sampler)
         assert len(drawn) == batches
-        utterances = np.concatenate([batch for _, batch in drawn]).ravel()
+        utterances = np.concatenate([key.utterances for key in drawn]).ravel()
         assert len(utterances) == len(set(utterances.tolist()))
-        for batch_epoch, batch in drawn:
-            assert batch_epoch == epoch and batch.shape == (sampler.batch_size, per_speaker)
+        for batch_epoch, batch, occurrences in drawn:
+            assert (
+                batch_epoch == epoch
+                and not occurrences.any()
+                and batch.shape == (sampler.batch_size, per_speaker)
+            )
             assert len(set(labels[batch[:, 0]].tolist())) == sampler.batch_size
             assert (labels[batch] == labels[batch[:, :1]]).all()
 
@@ -162,18 +166,53 @@ def test_ranks_get_parts_of_the_same_batches(name):
         part.set_rank(rank, 4)
     for sampler in (whole, *ranks):
         sampler.set_epoch(3)
-    for (_, batch), *parts in zip(whole, *ranks, strict=True):
-        assert np.array_equal(np.concatenate([part for _, part in parts]), batch)
+    for key, *parts in zip(whole, *ranks, strict=True):
+        assert np.array_equal(np.concatenate([part.utterances for part in parts]), key.utterances)
+        assert np.array_equal(np.concatenate([part.occurrences for part in parts]), key.occurrences)
     with pytest.raises(ValueError, match="batches of 8 speakers can't be split over 3 processes"):
         whole.set_rank(0, 3)
+
+
+@pytest.mark.parametrize("name", options.available("sampler"))
+def test_every_rank_sees_every_speaker_equally_often(name):
+    """A rank's share of a speaker's draws is binomial with p = 1/4: within five standard deviations."""
+    labels = labels_of(*(9,) * 24)
+    counts = np.zeros((4, 24))
+    for rank in range(4):
+        sampler = options.plugin("sampler", name)(labels, 8, 2, 500, 1, np.full(len(labels), 16_000))
+        sampler.set_rank(rank, 4)
+        for epoch in range(60):
+            sampler.set_epoch(epoch)
+            for key in sampler:
+                counts[rank] += np.bincount(labels[key.utterances[:, 0]], minlength=24)
+    total = counts.sum(axis=0)
+    assert total.min() > 100
+    assert (abs(counts - total / 4) < 5 * np.sqrt(total * 0.25 * 0.75)).all()
+
+
+def test_occurrences_by_hand():
+    plan = np.array([[[3, 1], [2, 3]], [[3, 2], [1, 0]]])
+    assert count_occurrences(plan).tolist() == [[[0, 0], [0, 1]], [[2, 1], [1, 0]]]
+
+
+@pytest.mark.parametrize("name", options.available("sampler"))
+def test_no_utterance_occurs_twice_with_the_same_number_in_an_epoch(name):
+    labels = labels_of(*(40,) * 6, 3, 3)
+    durations = np.where(labels < 6, 1000, 100_000)
+    sampler = options.plugin("sampler", name)(labels, 4, 1, 500, 1, durations)
+    sampler.set_epoch(1)
+    keys = list(sampler)
+    drawn = [(u, o) for key in keys for u, o in zip(key.utterances.flat, key.occurrences.flat, strict=True)]
+    assert len(set(drawn)) == len(drawn) == len(sampler) * 4
+    assert (max(o for _, o in drawn) > 3) == (name != "random")  # three utterances for many draws
 
 
 def test_an_epoch_continues_from_any_batch():
     sampler = Sampler(labels_of(*(9,) * 30), 8, 2, 500, seed=1)
     sampler.set_epoch(2)
-    batches = [batch for _, batch in sampler]
+    batches = [key.utterances for key in sampler]
     sampler.set_epoch(2, first_batch=5)
-    assert np.array_equal([batch for _, batch in sampler], batches[5:]) and len(sampler) == len(batches)
+    assert np.array_equal([key.utterances for key in sampler], batches[5:]) and len(sampler) == len(batches)
 
 
 def test_balanced_draws_speakers_and_the_utterances_of_small_speakers_equally_often():
@@ -215,3 +254,13 @@ def test_dynamic_draws_speakers_in_proportion_to_their_errors():
 def test_apportioned_shares_add_up_and_respect_the_cap(weights, total, most, shares):
     counts = apportion(np.array(weights, float), total, most, np.random.default_rng(0))
     assert counts.tolist() == shares
+
+
+def test_the_expected_draws_are_the_exact_shares():
+    """Shares 0.265, 0.265, 0.97, 3.5 and 5; the mean of 4,000 epochs is within five standard errors."""
+    shares = np.array([0.265, 0.265, 0.97, 3.5, 5.0])
+    generator = np.random.default_rng(0)
+    counts = np.array([apportion(shares, 10, 8, generator) for _ in range(4_000)])
+    assert (counts.sum(axis=1) == 10).all() and (abs(counts - shares) < 1.0).all()
+    errors = np.sqrt(shares % 1.0 * (1.0 - shares % 1.0) / len(counts))  # of a mean of two whole numbers
+    assert (abs(counts.mean(axis=0) - shares) <= 5.0 * errors).all()
