@@ -1,6 +1,7 @@
 """Packs: many recordings as 16-bit samples in a few memory-mapped files."""
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ class Pack:
                 raise ValueError(f"places are {self.places.shape}, not {(len(self.paths), self.COLUMNS)}")
         except FileNotFoundError:
             raise FileNotFoundError(f"{folder}: no pack; make one with dataprep.py --pack") from None
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except OSError as error:
+            raise OSError(f"{folder / self.INDEX}: cannot be read: {error.strerror or error}") from None
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{folder / self.INDEX}: damaged: {error}; make the pack again") from None
 
     def samples(self, row: int) -> Samples:
@@ -61,8 +64,12 @@ class Pack:
             try:
                 # a plain view of the map: slices of np.memmap take four times as long
                 self._shards[number] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-            except (OSError, ValueError) as error:
-                raise ValueError(f"{path}: missing or damaged: {error}") from None
+            except FileNotFoundError:
+                raise FileNotFoundError(f"{path}: no such file; make the pack again") from None
+            except OSError as error:
+                raise OSError(f"{path}: cannot be read: {error.strerror or error}") from None
+            except (ValueError, EOFError) as error:
+                raise ValueError(f"{path}: damaged: {error}; make the pack again") from None
         return self._shards[number][start : start + length]
 
     def __getstate__(self) -> dict[str, Any]:

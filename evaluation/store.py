@@ -102,7 +102,11 @@ class EmbeddingFile:
                 return
             if not (vectors.isfinite().all() and np.isfinite(measures).all()):
                 return
-        except Exception:  # absent, or damaged in one of many ways: everything is computed again
+        except FileNotFoundError:
+            return
+        except (OSError, MemoryError):
+            raise  # it may be whole
+        except Exception:  # damaged in one of many ways: everything is computed again
             return
         self.rows = {name: row for row, name in enumerate(names)}
         self.vectors = vectors

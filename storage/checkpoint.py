@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+import runtime
 from distributed import is_dead_worker
 from storage.files import written_whole
 from storage.legacy import from_older
@@ -15,6 +16,10 @@ from storage.legacy import from_older
 MODEL_FORMAT = "speakernet-model-1"
 STATE_FORMAT = "speakernet-state-3"
 COHORT_FORMAT = "speakernet-cohort-1"
+
+
+class DamagedError(ValueError):
+    """A file whose content is not what was written, although all of it can be read."""
 
 
 class ModelFile(NamedTuple):
@@ -96,13 +101,14 @@ def load_last_state(path: Path) -> tuple[dict[str, Any] | None, str]:
     """State file -> the newest undamaged state or None, and a note if it is not the last one.
 
     Raises:
-        ValueError: both the last state and the previous one are damaged.
+        DamagedError: both the last state and the previous one are damaged.
+        OSError, MemoryError: a state can't be read, which doesn't show whether it is damaged.
     """
     if not path.exists() and not previous(path).exists():
         return None, ""
     try:
         return load_state(path), ""
-    except (ValueError, FileNotFoundError) as error:
+    except (DamagedError, FileNotFoundError) as error:
         if not previous(path).exists():
             raise
         return load_state(previous(path)), f"{error}; resuming from {previous(path)}"
@@ -110,7 +116,7 @@ def load_last_state(path: Path) -> tuple[dict[str, Any] | None, str]:
 
 def load_state(path: Path) -> dict[str, Any]:
     """State file -> the state that save_state wrote."""
-    content = _load(path, "delete it to start again")
+    content = _load(path, "move it away to start again")
     kind = content.pop("format", None)
     if kind != STATE_FORMAT:
         if str(kind).startswith("speakernet-state-"):
@@ -173,21 +179,39 @@ def _save(path: Path, content: dict[str, Any]) -> None:
 
 
 def _load(path: Path, advice: str) -> dict[str, Any]:
+    """File -> the dictionary in it.
+
+    Raises:
+        DamagedError: its content isn't whole; the message ends with the advice.
+        ValueError: it holds other objects than weights.
+        OSError, MemoryError, RuntimeError: it can't be read, or memory is exhausted.
+    """
     try:
-        stream = path.open("rb")
+        with path.open("rb") as stream:
+            content = torch.load(stream, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
-    with stream:
-        try:
-            content = torch.load(stream, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            if "GLOBAL" not in str(error):
-                raise ValueError(f"{path}: damaged, {advice}") from None
+    except OSError as error:
+        raise OSError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # a damaged file can fail anywhere in the unpickler
+        if runtime.is_out_of_memory(error):
+            raise
+        _require_readable(path)
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
             raise ValueError(  # the pickle names a class or function that tensors don't need
                 f"{path}: refused: it holds Python objects other than weights, which could run code"
             ) from None
-        except Exception:  # a damaged file can fail anywhere in the unpickler
-            raise ValueError(f"{path}: damaged, {advice}") from None
+        raise DamagedError(f"{path}: damaged, {advice}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: damaged, {advice}")
+        raise DamagedError(f"{path}: damaged, {advice}")
     return content
+
+
+def _require_readable(path: Path) -> None:
+    """Raises OSError if the disk doesn't give all of a file; PyTorch's reader hides such errors."""
+    try:
+        with path.open("rb") as stream:
+            while stream.read(1 << 24):
+                pass
+    except OSError as error:
+        raise OSError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -1,17 +1,28 @@
 """Model files: whole or absent, never executed, never partly loaded."""
 
+import errno
+import io
 import os
 import pickle
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import ROOT
 from torch import nn
 
-from storage.checkpoint import ModelFile, load_model, load_state, load_weights, save_model, save_state
+from storage.checkpoint import (
+    ModelFile,
+    load_last_state,
+    load_model,
+    load_state,
+    load_weights,
+    save_model,
+    save_state,
+)
 
 
 def model_file():
@@ -73,10 +84,51 @@ def test_damaged_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not a model file"):
         load_model(str(tmp_path / "tensor.model"))
     (tmp_path / "cut.state").write_bytes(content[:100])
-    with pytest.raises(ValueError, match=r"cut\.state: damaged, delete it"):
+    with pytest.raises(ValueError, match=r"cut\.state: damaged, move it away"):
         load_state(tmp_path / "cut.state")
     with pytest.raises(ValueError, match="not a training state"):
         load_state(tmp_path / "a.model")
+
+
+class FailingStream(io.FileIO):
+    """A file of which the disk gives only the first bytes."""
+
+    GIVEN = 1000
+
+    def read(self, size=-1):  # noqa: D102
+        return self._checked(super().read(size))
+
+    def readinto(self, buffer):  # noqa: D102
+        read = super().readinto(buffer)
+        self._checked(b"")
+        return read
+
+    def _checked(self, content):
+        if self.tell() > self.GIVEN:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return content
+
+
+@pytest.mark.parametrize("load", [load_model, load_state, load_last_state])
+def test_a_failing_disk_is_not_called_damage(tmp_path, monkeypatch, load):
+    """Nor does a run fall back to the state before, which would lose what may be whole."""
+    for name in ("a.file", "a.file.before"):
+        torch.save({"x": torch.zeros(10_000)}, tmp_path / name)
+    monkeypatch.setattr(Path, "open", lambda path, mode: FailingStream(path, mode))
+    path = tmp_path / "a.file"
+    with pytest.raises(OSError, match=r"a\.file: cannot be read: Input/output error"):
+        load(str(path) if load is load_model else path)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory")]
+)
+def test_too_little_memory_is_not_called_damage(tmp_path, monkeypatch, error):
+    save_state(tmp_path / "last.state", {"epoch": 1})
+    save_state(tmp_path / "last.state", {"epoch": 2})
+    monkeypatch.setattr(torch, "load", lambda *_, **__: (_ for _ in ()).throw(error))
+    with pytest.raises(type(error)):
+        load_last_state(tmp_path / "last.state")
 
 
 def test_weights_fit_wholly_or_not_at_all():

@@ -530,7 +530,7 @@ def test_a_damaged_state_falls_back_to_the_one_before(corpus, tmp_path):
     for path in (state, state.with_name("last.state.before")):
         path.write_bytes(b"damaged")
     refused = run_here(SCRIPT, *corpus.options(parts, max_epoch=3))
-    assert_refused(refused, "last.state.before: damaged, delete it to start again")
+    assert_refused(refused, "last.state.before: damaged, move it away to start again")
 
 
 def test_states_are_saved_within_an_epoch(corpus, tmp_path, monkeypatch):
