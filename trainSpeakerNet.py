@@ -173,7 +173,9 @@ def train(
     run = build_run(values, device, initial=model_file, folder=folder, log=log)
     folder.acquire()
     progress = run.states.resume()
-    if progress is not None:
+    if progress is None:
+        folder.require_no_models()
+    else:
         run.progress = progress
         if progress.epoch >= values.max_epoch and progress.tested:
             log.say(f"all {values.max_epoch} epochs are done; a larger --max_epoch continues the run")

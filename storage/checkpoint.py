@@ -116,7 +116,7 @@ def load_last_state(path: Path) -> tuple[dict[str, Any] | None, str]:
 
 def load_state(path: Path) -> dict[str, Any]:
     """State file -> the state that save_state wrote."""
-    content = _load(path, "move it away to start again")
+    content = _load(path, "give another --save_path to start again")
     kind = content.pop("format", None)
     if kind != STATE_FORMAT:
         if str(kind).startswith("speakernet-state-"):

@@ -44,6 +44,16 @@ class RunFolder:
             raise ValueError(f"--eval needs --initial_model FILE; {self.models} has no model either")
         return str(models[0])
 
+    def require_no_models(self) -> None:
+        """Raises ValueError if a run that begins here would mix its models with those of another one."""
+        error = None
+        if distributed.is_first() and any(self.models.glob("*.model")):
+            error = ValueError(
+                f"{self.models} holds the models of another run; give another --save_path (and "
+                "--initial_model to start from one of them)"
+            )
+        distributed.raise_first_error(error)
+
     def forget_average(self) -> None:
         """Delete average.model: with a newer model it is no longer the average of the last ones."""
         if distributed.is_first():

@@ -84,7 +84,7 @@ def test_damaged_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not a model file"):
         load_model(str(tmp_path / "tensor.model"))
     (tmp_path / "cut.state").write_bytes(content[:100])
-    with pytest.raises(ValueError, match=r"cut\.state: damaged, move it away"):
+    with pytest.raises(ValueError, match=r"cut\.state: damaged, give another --save_path"):
         load_state(tmp_path / "cut.state")
     with pytest.raises(ValueError, match="not a training state"):
         load_state(tmp_path / "a.model")

@@ -107,7 +107,7 @@ def test_damage_is_detected(recordings, tmp_path):
     shard.flush()
     assert damaged(Pack(tmp_path / "pack")) == [paths[1]]
     first.write_bytes(b"x")
-    with pytest.raises((ValueError, FileNotFoundError), match=r"0000\.npy: (damaged|no such file)"):
+    with pytest.raises(ValueError, match=r"0000\.npy: damaged"):
         Pack(tmp_path / "pack").samples(0)
     with np.load(tmp_path / "pack" / "index.npz") as index:
         older = dict(index) | {"places": index["places"][:, :4]}

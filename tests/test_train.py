@@ -530,7 +530,16 @@ def test_a_damaged_state_falls_back_to_the_one_before(corpus, tmp_path):
     for path in (state, state.with_name("last.state.before")):
         path.write_bytes(b"damaged")
     refused = run_here(SCRIPT, *corpus.options(parts, max_epoch=3))
-    assert_refused(refused, "last.state.before: damaged, move it away to start again")
+    assert_refused(refused, "last.state.before: damaged, give another --save_path to start again")
+
+
+def test_a_run_does_not_begin_among_the_models_of_another(corpus, tmp_path):
+    """--eval, best.model and --average_last would take them for its own."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model000000500.model").write_bytes(b"of another run")
+    result = run_here(SCRIPT, *corpus.options(tmp_path, max_epoch=1))
+    assert_refused(result, "holds the models of another run", "another --save_path")
+    assert not (tmp_path / "state" / "last.state").exists()
 
 
 def test_states_are_saved_within_an_epoch(corpus, tmp_path, monkeypatch):
