@@ -64,16 +64,37 @@ def auc(rates: ErrorRates) -> float:
     return float((-np.diff(rates.p_fa) * hits).sum())
 
 
+def separating_threshold(rates: ErrorRates, threshold: float) -> float:
+    """Threshold -> the middle between the two scores around it, which decides these trials alike.
+
+    A threshold that is itself a score would decide differently once that score is rounded.
+    """
+    scores = rates.thresholds[:-1]
+    if len(scores) < 2:
+        return float(threshold)
+    accepted = int(np.searchsorted(scores, threshold))  # the number of the lowest score that is accepted
+    right = min(max(accepted, 1), len(scores) - 1)
+    half = (scores[right] - scores[right - 1]) / 2.0
+    if accepted == len(scores):  # rejects all
+        return float(scores[-1] + half)
+    middle = float(scores[accepted] - half)
+    return middle if accepted == 0 or middle > scores[accepted - 1] else float(scores[accepted])
+
+
 def figures(
     rates: ErrorRates, p_targets: Sequence[float], c_miss: float, c_fa: float, llr: bool = False
 ) -> dict[str, float]:
-    """Operating points -> every figure and its threshold by name, fractions; llr: scores are natural LLRs."""
+    """Operating points -> every figure and its threshold by name, fractions; llr: scores are natural LLRs.
+
+    Thresholds lie in the middle between two scores.
+    """
     equal = eer(rates)
     corners = pick(rates, turns(rates))
-    values = {"eer": equal.value, "threshold": equal.threshold}
+    values = {"eer": equal.value, "threshold": separating_threshold(rates, equal.threshold)}
     for p in p_targets:
         least = min_dcf(corners, p, c_miss, c_fa)
-        values |= {f"min_dcf_{p:g}": least.value, f"threshold_min_dcf_{p:g}": least.threshold}
+        threshold = separating_threshold(rates, least.threshold)
+        values |= {f"min_dcf_{p:g}": least.value, f"threshold_min_dcf_{p:g}": threshold}
         if llr:
             values[f"act_dcf_{p:g}"] = act_dcf(rates, p, c_miss, c_fa)
     values |= {f"p_miss_at_p_fa_{p:g}": p_miss_at(rates, p) for p in LOW_P_FA}

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from metrics.bootstrap import interval, resampled
 from metrics.costs import bayes_threshold
-from metrics.figures import LOW_P_FA, eer, figures, min_dcf, threshold_for_p_fa, threshold_for_p_miss
+from metrics.figures import (
+    LOW_P_FA,
+    eer,
+    figures,
+    min_dcf,
+    separating_threshold,
+    threshold_for_p_fa,
+    threshold_for_p_miss,
+)
 from metrics.rates import ErrorRates, Floats, Integers, error_rates
 from metrics.speakers import units_of
 from metrics.trials import ScoredTrials, condition_groups
@@ -32,9 +40,11 @@ class FigureOptions(NamedTuple):
         """Operating points -> every figure and every threshold, by name."""
         values = figures(rates, self.p_targets, self.c_miss, self.c_fa, self.llr)
         for p in self.p_fa:
-            values[f"threshold_p_fa_{p}"] = float(rates.thresholds[threshold_for_p_fa(rates, p)])
+            lowest = rates.thresholds[threshold_for_p_fa(rates, p)]
+            values[f"threshold_p_fa_{p}"] = separating_threshold(rates, lowest)
         for p in self.p_miss:
-            values[f"threshold_p_miss_{p}"] = float(rates.thresholds[threshold_for_p_miss(rates, p)])
+            highest = rates.thresholds[threshold_for_p_miss(rates, p)]
+            values[f"threshold_p_miss_{p}"] = separating_threshold(rates, highest)
         return values
 
     def rules(self) -> dict[str, str]:

@@ -5,26 +5,28 @@ from metrics.figures import LOW_P_FA, threshold_for_p_fa, threshold_for_p_miss
 from metrics.rates import Floats
 from metrics.summary import Measured
 
+DIGITS = ".12g"  # of thresholds, which lie between scores of nine digits
+
 
 def summary_lines(system: Measured) -> list[str]:
-    """A measured system -> the lines to print; thresholds with all digits."""
+    """A measured system -> the lines to print; thresholds with more digits than scores."""
     options = system.options
 
     def shown(name: str, form: str, scale: float = 1.0, unit: str = "") -> str:
         text = f"{scale * system.figures[name]:{form}}{unit}"
         if not system.intervals:
             return text
-        limits = (f"{scale * end:{form or '.6g'}}" for end in system.intervals[name])
+        limits = (f"{scale * end:{'.6g' if form == DIGITS else form}}" for end in system.intervals[name])
         return f"{text} ({' to '.join(limits)})"
 
     def percent(name: str) -> str:
         return shown(name, ".4f", 100.0, " %")
 
-    lines = [f"EER {percent('eer')} at threshold {shown('threshold', '')}"]
+    lines = [f"EER {percent('eer')} at threshold {shown('threshold', DIGITS)}"]
     for p in options.p_targets:
         costs = f"(p_target {p:g}, c_miss {options.c_miss:g}, c_fa {options.c_fa:g})"
         value = shown(f"min_dcf_{p:g}", ".5f")
-        lines.append(f"minDCF {value} at threshold {shown(f'threshold_min_dcf_{p:g}', '')} {costs}")
+        lines.append(f"minDCF {value} at threshold {shown(f'threshold_min_dcf_{p:g}', DIGITS)} {costs}")
         if options.llr:
             lines.append(f"actDCF {shown(f'act_dcf_{p:g}', '.5f')} {costs}")
     rates = system.rates
@@ -32,7 +34,7 @@ def summary_lines(system: Measured) -> list[str]:
     points += [("P_miss", p, threshold_for_p_miss(rates, p)) for p in options.p_miss]
     for kind, p, i in points:
         lines.append(
-            f"{kind} <= {100 * p:g} %: threshold {shown(f'threshold_{kind.lower()}_{p}', '')} gives "
+            f"{kind} <= {100 * p:g} %: threshold {shown(f'threshold_{kind.lower()}_{p}', DIGITS)} gives "
             f"P_fa {100 * rates.p_fa[i]:.4f} %, P_miss {100 * rates.p_miss[i]:.4f} %"
         )
     lines += [f"P_miss {percent(f'p_miss_at_p_fa_{p:g}')} at P_fa {100 * p:g} %" for p in LOW_P_FA]

@@ -453,10 +453,12 @@ def test_no_file_is_written_over_another(systems, tmp_path):
     before = test.read_text(), dev.read_text()
     (tmp_path / "sub").mkdir()
     for path in (test, dev, tmp_path / "sub" / ".." / test.name):
-        assert_refused(refused(test, "--fit", dev, "--output", path), f"--output {path}: another name")
+        assert_refused(
+            refused(test, "--fit", dev, "--output", path), f"--output {path}: this command already reads"
+        )
     for flag in ("--csv", "--save"):
         result = refused(test, "--fit", dev, "--output", out, flag, out)
-        assert_refused(result, f"{flag} {out}: another name")
+        assert_refused(result, f"{flag} {out}: this command already reads")
     assert (test.read_text(), dev.read_text()) == before and not out.exists()
 
 

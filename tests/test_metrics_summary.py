@@ -20,14 +20,14 @@ def synthetic(tmp_path_factory):
 
 def test_a_list_worked_by_hand(tmp_path):
     # targets .2 .4 .6, nontargets .1 .3 .5 (test_tuneThreshold.py): EER 1/3 at .4. P_fa <= 0.5 first at
-    # threshold .4 (P_fa 1/3, P_miss 1/3). p 0.5: (1/3 + 1/3) / 2 / 0.5 = 2/3
+    # threshold .4 (P_fa 1/3, P_miss 1/3), and above .3. p 0.5: (1/3 + 1/3) / 2 / 0.5 = 2/3
     lines = [f"{i / 10} a{i} b{i} {i % 2 == 0:d}\n" for i in range(1, 7)]
     (tmp_path / "s.txt").write_text("".join(lines))
     trials = read_score_file(str(tmp_path / "s.txt"))
     system = summary.measure("x", trials, summary.FigureOptions((0.5,), p_fa=(0.5,)))
     assert system.figures["eer"] == pytest.approx(1 / 3)
     assert system.figures["min_dcf_0.5"] == pytest.approx(2 / 3)
-    assert system.figures[system.options.rules()["P_fa ≤ 50 %"]] == pytest.approx(0.4)
+    assert system.figures[system.options.rules()["P_fa ≤ 50 %"]] == pytest.approx(0.35)
     assert summary.errors_at(system, 0.4) == pytest.approx((1 / 3, 1 / 3))
     assert summary.errors_at(system, 9.0) == (0.0, 1.0)
     assert system.intervals == {} and system.band is None
@@ -86,7 +86,7 @@ def test_conditions_are_evaluated_on_their_own_trials(synthetic):
         (0.1595, "about 16 of 100"),
         (0.0097, "about 10 of 1,000"),
         (0.00004, "about 4 of 100,000"),
-        (0.0, "none"),
+        (0.0, "none of the"),
         (1.0, "about 100 of 100"),
     ],
 )

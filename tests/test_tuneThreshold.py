@@ -14,9 +14,11 @@ import tuneThreshold as tune
 from metrics import costs
 from metrics.bootstrap import interval, resampled
 from metrics.costs import act_dcf, cllr, min_cllr, roc_hull
+from metrics.figures import separating_threshold
 from metrics.rates import error_rates, pick, sort_trials, weighted_rates
 from metrics.score_files import read_score_file
 from metrics.speakers import RESAMPLING, find_speaker_folder, speakers_of, units_of
+from metrics.summary import FigureOptions
 from metrics.trials import ScoredTrials, condition_groups
 
 
@@ -183,9 +185,37 @@ def test_all_figures_whatever_the_order_and_points(seed):
     shuffled = tune.figures(error_rates(scores[order], labels[order]), [0.05, 0.5], 1.0, 1.0, llr=True)
     assert found == shuffled
     rates = error_rates(scores, labels)
-    assert (found["eer"], found["threshold"]) == tune.eer(rates)
-    for p in (0.05, 0.5):  # turning points alone hold the minimum
-        assert (found[f"min_dcf_{p}"], found[f"threshold_min_dcf_{p}"]) == tune.min_dcf(rates, p)
+    expected = {"": tune.eer(rates)} | {f"_min_dcf_{p}": tune.min_dcf(rates, p) for p in (0.05, 0.5)}
+    for name, (value, threshold) in expected.items():  # turning points alone hold the minimum
+        assert found[name.removeprefix("_") or "eer"] == value
+        assert ((scores >= found[f"threshold{name}"]) == (scores >= threshold)).all()
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_thresholds_decide_alike_before_and_after_scores_are_rounded(seed):
+    """Score files have nine digits; what a threshold from them promises holds for the scores themselves."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 2, 60)
+    scores = generator.normal(labels, 1.0)
+    rounded = np.array([float(f"{score:.9g}") for score in scores])
+    options = FigureOptions((0.05, 0.5), p_fa=(0.1, 0.01), p_miss=(0.1,))
+    figures = options.figures(error_rates(rounded, labels))
+    for name in options.rules().values():
+        assert ((scores >= figures[name]) == (rounded >= figures[name])).all()
+    false_alarms = (scores >= figures["threshold_p_fa_0.1"])[labels == 0].mean()
+    assert false_alarms <= 0.1 < false_alarms + 1.5 / (labels == 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [(0.5, 0.5), (1.0, 0.5), (1.2, 1.5), (2.0, 1.5), (4.0, 3.0), (4.1, 5.0), (9.0, 5.0)],
+)
+def test_a_threshold_lies_between_two_scores_by_hand(threshold, expected):
+    """Scores 1, 2, 4: the outer thresholds, which accept or reject all, are half a gap outside."""
+    rates = error_rates([1.0, 2.0, 4.0, 2.0], [0, 1, 1, 0])
+    assert separating_threshold(rates, threshold) == expected
+    neighbours = [1.0, np.nextafter(1.0, 2.0)]  # nothing lies between them
+    assert separating_threshold(error_rates(neighbours, [0, 1]), neighbours[1]) == neighbours[1]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -339,8 +369,8 @@ def test_the_command(tmp_path):
     result = run_script("tuneThreshold.py", path, "--p_fa", 0.5, "--p_miss", 0)
     assert result.returncode == 0, result.stderr
     assert "4 trials, 2 of them target" in result.stdout
-    assert "EER 0.0000 % at threshold 0.8" in result.stdout
-    assert "P_fa <= 50 %: threshold 0.2 gives P_fa 50.0000 %, P_miss 0.0000 %" in result.stdout
+    assert "EER 0.0000 % at threshold 0.5" in result.stdout
+    assert "P_fa <= 50 %: threshold 0.15 gives P_fa 50.0000 %, P_miss 0.0000 %" in result.stdout
 
 
 @pytest.mark.parametrize(
