@@ -243,23 +243,22 @@ def run_command(argv: list[str], stop: StopSignal) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command -> 0, 2 for a user's mistake, 75 for a lost process, 128 + a signal, or 1."""
-    stop = StopSignal()
-    stop.install()
-    launch.exit_with_launcher()
-    try:
-        code = run_command(sys.argv[1:] if argv is None else argv, stop)
-    except Stopped as stopped:
-        code = stopped.exit_code
-        distributed.announce_exit()
-    except Exception as error:
-        if distributed.world_size() == 1 and not user_message(error):
-            raise
-        code = report_error(error)
-    else:
-        distributed.leave()
-    if distributed.world_size() > 1:
-        launch.exit_immediately(code)
-    return code
+    with StopSignal().installed() as stop:
+        launch.exit_with_launcher()
+        try:
+            code = run_command(sys.argv[1:] if argv is None else argv, stop)
+        except Stopped as stopped:
+            code = stopped.exit_code
+            distributed.announce_exit()
+        except Exception as error:
+            if distributed.world_size() == 1 and not user_message(error):
+                raise
+            code = report_error(error)
+        else:
+            distributed.leave()
+        if distributed.world_size() > 1:
+            launch.exit_immediately(code)
+        return code
 
 
 if __name__ == "__main__":

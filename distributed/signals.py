@@ -1,17 +1,15 @@
 """Signals that ask a process to stop, handled where stopping is safe."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Self
 
 from distributed.errors import is_dead_worker
 
-STOP_SIGNALS = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-)  # SLURM sends SIGUSR1 before a job's time is up
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last before a SLURM job's time is up
 
 
 class Stopped(Exception):  # noqa: N818  (a request, not an error)
@@ -36,6 +34,23 @@ class StopSignal:
         for signum in STOP_SIGNALS:
             signal.signal(signum, self._request)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+    @contextmanager
+    def installed(self) -> Iterator[Self]:
+        """Context in which the stop signals are handled; afterwards they are as before.
+
+        Off the main thread, where Python installs no handlers, nothing changes.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+        self.install()
+        try:
+            yield self
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
 
     def _request(self, signum: int, _: FrameType | None) -> None:
         self.signum = signum

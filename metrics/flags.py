@@ -1,6 +1,7 @@
 """The command lines of tuneThreshold.py: a parser for each command."""
 
 import argparse
+import os
 from typing import NoReturn
 
 from metrics.speakers import RESAMPLING
@@ -56,11 +57,16 @@ def prior(text: str) -> float:
     return float(text)
 
 
+def path(text: str) -> str:
+    """`~/x` -> the path in the home directory, which shells expand only at the start of a word."""
+    return os.path.expanduser(text)  # noqa: PTH111  (a Path would turn "" into ".")
+
+
 def file_name(text: str) -> str:
-    """Text of an option -> the same; an empty name, as from an unset shell variable, is an error."""
+    """As path; an empty name, as from an unset shell variable, is an error."""
     if not text:
         raise argparse.ArgumentTypeError("expected a file, got an empty name")
-    return text
+    return path(text)
 
 
 def _new_parser(command: str, description: str) -> Parser:
@@ -72,7 +78,7 @@ def _new_parser(command: str, description: str) -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("scores", nargs="+", help="file with lines `score enrol test label`, as --eval writes it")
+    add("scores", type=path, nargs="+", help="file with lines `score enrol test label`, as --eval writes it")
     add("--dcf_p_target", type=float, nargs="+", default=[0.05, 0.01, 0.001], help="priors of minDCF")
     add("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
     add("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")
@@ -81,7 +87,9 @@ def _new_parser(command: str, description: str) -> Parser:
         type=int,
         help="folder that names the speaker, from 0; default: the first that fits",
     )
-    add("--utt2spk", default="", help="file with lines `path speaker`, instead of --speaker_folder")
+    add(
+        "--utt2spk", type=path, default="", help="file with lines `path speaker`, instead of --speaker_folder"
+    )
     return parser
 
 
@@ -111,6 +119,7 @@ def _figure_flags(parser: Parser) -> list[argparse.Action]:
         add("--intervals", action="store_true", help="95 %% intervals of all figures and thresholds"),
         add(
             "--conditions",
+            type=path,
             default="",
             help="tab-separated table with a header: path, attributes; adds figures for each group",
         ),
@@ -122,7 +131,11 @@ def figures_parser() -> Parser:
     parser = _new_parser("", FIGURES)
     _figure_flags(parser)
     parser.add_argument(
-        "--store", default="", metavar="MODEL", help="save a threshold and a calibration in this model file"
+        "--store",
+        type=path,
+        default="",
+        metavar="MODEL",
+        help="save a threshold and a calibration in this model file",
     )
     parser.add_argument(
         "--rule",
@@ -148,7 +161,11 @@ def report_parser() -> Parser:
     parser = _new_parser("report", REPORT)
     parser.add_argument("--output", type=file_name, required=True, metavar="FOLDER", help="of the report")
     parser.add_argument(
-        "--audio", default=".", metavar="FOLDER", help="that the paths of the trials are relative to"
+        "--audio",
+        type=path,
+        default=".",
+        metavar="FOLDER",
+        help="that the paths of the trials are relative to",
     )
     _bootstrap_flags(parser)
     _figure_flags(parser)
@@ -159,9 +176,16 @@ def calibrate_parser() -> Parser:
     """The options of `calibrate`."""
     parser = _new_parser("calibrate", CALIBRATE)
     add, way = parser.add_argument, parser.add_mutually_exclusive_group(required=True).add_argument
-    way("--fit", nargs="+", default=[], metavar="DEV", help="score files of other trials, with labels")
+    way(
+        "--fit",
+        type=path,
+        nargs="+",
+        default=[],
+        metavar="DEV",
+        help="score files of other trials, with labels",
+    )
     way("--cross_validate", action="store_true", help="fit on the other speakers of the same trials")
-    way("--load", default="", metavar="JSON", help="apply a calibration written by --save")
+    way("--load", type=path, default="", metavar="JSON", help="apply a calibration written by --save")
     add(
         "--output",
         type=file_name,
@@ -169,10 +193,22 @@ def calibrate_parser() -> Parser:
         metavar="FILE",
         help="score file of the LLRs, natural logarithm",
     )
-    add("--csv", default="", metavar="FILE", help="comma-separated table enrol,test,llr,probability[,label]")
+    add(
+        "--csv",
+        type=path,
+        default="",
+        metavar="FILE",
+        help="comma-separated table enrol,test,llr,probability[,label]",
+    )
     add("--prior", type=prior, default=0.5, help="prior of a target for the probabilities in --csv")
-    add("--save", default="", metavar="JSON", help="file for the weights and offset, for --load")
-    add("--quality", default="", metavar="TSV", help="tab-separated table with a header: path, numbers")
+    add("--save", type=path, default="", metavar="JSON", help="file for the weights and offset, for --load")
+    add(
+        "--quality",
+        type=path,
+        default="",
+        metavar="TSV",
+        help="tab-separated table with a header: path, numbers",
+    )
     add("--p_target", type=prior, default=0.5, help="prior to fit for; 0.5 minimises Cllr")
     add("--num_groups", type=int, default=5, help="groups of speakers for --cross_validate")
     add("--seed", type=int, default=0, help="of the random division into groups, from 0")

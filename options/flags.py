@@ -104,6 +104,11 @@ def numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
 
 
+def path(text: str) -> str:
+    """`~/x` -> the path in the home directory, which shells expand only at the start of a word."""
+    return os.path.expanduser(text)  # noqa: PTH111  (a Path would turn "" into ".")
+
+
 def model_name(name: str) -> str:
     """A model's name, or what another program calls it -> the name of the file in models/."""
     return {"VGGVox40": "VGGVox", "ECAPA_TDNN": "ECAPA"}.get(name, name)
@@ -113,6 +118,7 @@ CONFIG = Flag(
     "--config",
     "YAML file of `option: value` lines; the command line has priority",
     roles=Role.EVALUATION,
+    type=path,
 )
 COMMAND = [
     CONFIG,
@@ -138,6 +144,7 @@ COMMAND = [
         "--eval uses the best one of --save_path by default",
         "",
         roles=Role.EVALUATION | Role.FIXED,
+        type=path,
     ),
     Flag(
         "--allow_partial",
@@ -146,7 +153,13 @@ COMMAND = [
         bool,
         roles=Role.FIXED,
     ),
-    Flag("--save_path", "run folder; the same command resumes the run", "exps/exp1", roles=Role.EVALUATION),
+    Flag(
+        "--save_path",
+        "run folder; the same command resumes the run",
+        "exps/exp1",
+        roles=Role.EVALUATION,
+        type=path,
+    ),
     Flag(
         "--seed",
         "seed of all random draws: weights, batches, crops",
@@ -177,18 +190,20 @@ NETWORK = [
     Flag("--trainfunc", choices("loss")),
 ]
 DATA = [
-    Flag("--train_list", "lines of `speaker path`", "data/train_list.txt", roles=Role.EVALUATION),
+    Flag("--train_list", "lines of `speaker path`", "data/train_list.txt", roles=Role.EVALUATION, type=path),
     Flag(
         "--exclude",
         "file of paths to leave out, as dataprep.py --check writes it",
         "",
         roles=Role.EVALUATION,
+        type=path,
     ),
     Flag(
         "--train_path",
         "folder or pack of the recordings of --train_list",
         "data/voxceleb2/dev/wav",
         roles=Role.EVALUATION,
+        type=path,
     ),
     Flag(
         "--nClasses",
@@ -249,8 +264,11 @@ AUGMENTATION = [
     Flag(
         "--musan_path",
         "folder with noise, music and speech in it, or a pack; default: data/musan, or data/musan_split",
+        type=path,
     ),
-    Flag("--rir_path", "folder or pack of room impulse responses", "data/RIRS_NOISES/simulated_rirs"),
+    Flag(
+        "--rir_path", "folder or pack of room impulse responses", "data/RIRS_NOISES/simulated_rirs", type=path
+    ),
     *(
         Flag(
             f"--snr_{kind}",
@@ -369,18 +387,21 @@ EVALUATION = [
         nargs="+",
         metavar="LIST",
         roles=Role.EVALUATION | Role.TRIALS,
+        type=path,
     ),
     Flag(
         "--test_path",
         "folder or pack of the recordings of --test_list",
         "data/voxceleb1/test/wav",
         roles=Role.EVALUATION,
+        type=path,
     ),
     Flag(
         "--enrol_list",
         "lines of `model path path ...`: enrolments of several recordings, averaged",
         "",
         roles=Role.EVALUATION | Role.TRIALS,
+        type=path,
     ),
     Flag(
         "--reuse_embeddings",
@@ -417,18 +438,21 @@ EVALUATION = [
         "cohort file that --prepare or --eval wrote, not a list",
         "",
         roles=Role.EVALUATION | Role.COHORT,
+        type=path,
     ),
     Flag(
         "--cohort_list",
         "list of the cohort's recordings; default: --train_list",
         "",
         roles=Role.EVALUATION | Role.COHORT,
+        type=path,
     ),
     Flag(
         "--cohort_path",
         "folder or pack of the recordings of --cohort_list; default: --train_path",
         "",
         roles=Role.EVALUATION | Role.COHORT,
+        type=path,
     ),
     Flag(
         "--cohort_entries",

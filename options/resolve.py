@@ -21,6 +21,15 @@ from options.plugins import KINDS, TESTING_KINDS, available, network_options, pl
 UNSET = object()
 
 
+class PlainLoader(yaml.SafeLoader):
+    """Leaves plain values as they are written: YAML would read 010 as 8, 1:30 as 90 and a date as a date."""
+
+    yaml_implicit_resolvers: typing.ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 class Options(Mapping[str, Any]):
     """Resolved options: a read-only mapping whose values are attributes too."""
 
@@ -73,7 +82,7 @@ def fixed_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def config_tokens(path: str) -> list[str]:
     """YAML file of `option: value` -> the argv tokens that say the same."""
     try:
-        entries = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        entries = yaml.load(Path(path).read_text(encoding="utf-8"), PlainLoader) or {}
     except FileNotFoundError:
         raise FileNotFoundError(f"--config {path}: no such file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -82,7 +91,7 @@ def config_tokens(path: str) -> list[str]:
         raise ValueError(f"--config {path}: expected lines of `option: value`")
     for key, value in entries.items():
         parts = value if isinstance(value, list) else [value]
-        if key == "config" or not parts or not all(isinstance(p, str | int | float | bool) for p in parts):
+        if key == "config" or not parts or not all(isinstance(part, str) for part in parts):
             raise ValueError(f"--config {path}: {key}: expected a value or a list of them, got {value!r}")
     return [token for key, value in entries.items() for token in _tokens(key, value)]
 
@@ -91,9 +100,17 @@ def _tokens(key: str, value: Any) -> list[str]:
     """`key: value` -> its tokens; a list of numbers is one token, `1,2`, in a list of words each is one."""
     if not isinstance(value, list):
         return [f"--{key}={value}"]
-    if any(isinstance(part, str) for part in value):
-        return [f"--{key}", *map(str, value)]
-    return [f"--{key}={','.join(map(str, value))}"]
+    if all(_is_number(part) for part in value):
+        return [f"--{key}={','.join(value)}"]
+    return [f"--{key}", *value]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def resolve(

@@ -32,6 +32,11 @@ STEPS = {  # in the order in which they run
 CORPUS_STEPS = ("download", "concatenate", "extract", "convert", "generate", "check", "pack", "status")
 
 
+def path(text: str) -> Path:
+    """`~/x` -> the path in the home directory, which shells expand only at the start of a word."""
+    return Path(text).expanduser()
+
+
 class Flag(NamedTuple):
     """A command-line flag and the steps that use it; other steps reject it."""
 
@@ -63,12 +68,12 @@ FLAGS = (
         nargs="+",
         metavar="NAME",
     ),
-    Flag("save_path", "where everything is written", tuple(STEPS), default=Path("data"), type=Path),
+    Flag("save_path", "where everything is written", tuple(STEPS), default=Path("data"), type=path),
     Flag(
         "from",
         "archives or recordings that you have",
         (*CORPUS_STEPS, "augment"),
-        type=Path,
+        type=path,
         option="source",
         must_exist=True,
     ),
@@ -86,7 +91,7 @@ FLAGS = (
         f"file with VoxCeleb's key; or set {VARIABLE}",
         ("download",),
         "--download",
-        type=Path,
+        type=path,
         must_exist=True,
     ),
     Flag("parallel", "files fetched at once", ("download",), "--download", default=4, type=int),
@@ -121,13 +126,13 @@ FLAGS = (
         type=int,
     ),
     Flag("num_trials", "maximum number of trials", ("generate",), "--generate", default=10_000, type=int),
-    Flag("kaldi", "also write Kaldi directories into this folder", ("generate",), "--generate", type=Path),
+    Flag("kaldi", "also write Kaldi directories into this folder", ("generate",), "--generate", type=path),
     Flag(
         "train_list",
         "a train list; default: the one under --save_path",
         ("check", "pack"),
         LISTS,
-        type=Path,
+        type=path,
         must_exist=True,
         only_own_recordings=True,
     ),
@@ -136,7 +141,7 @@ FLAGS = (
         "a trial list; default: the one under --save_path",
         ("check", "pack"),
         LISTS,
-        type=Path,
+        type=path,
         must_exist=True,
         only_own_recordings=True,
     ),
@@ -145,7 +150,7 @@ FLAGS = (
         "folder that a list's paths are relative to, also for --generate --from LIST",
         ("generate", "check", "pack"),
         LISTS,
-        type=Path,
+        type=path,
         must_exist=True,
         only_own_recordings=True,
     ),
@@ -154,7 +159,7 @@ FLAGS = (
         "file of paths to leave out; default: the one that --check wrote",
         ("pack",),
         "--pack",
-        type=Path,
+        type=path,
         must_exist=True,
     ),
     Flag(

@@ -66,7 +66,8 @@ def digest(weights: dict[str, Tensor]) -> str:
     """A hash of weights and their names."""
     sha256 = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
-        sha256.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        # as bytes, because NumPy lacks some of PyTorch's types
+        sha256.update(name.encode() + tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return sha256.hexdigest()
 
 

@@ -1,10 +1,15 @@
 """Stop signals are requests, and so are the errors of data workers that they cause."""
 
+import io
 import signal
+import threading
+from contextlib import redirect_stderr
 
 import pytest
+from conftest import assert_refused, run_here
 
-from distributed.signals import Stopped, StopSignal
+import trainSpeakerNet
+from distributed.signals import STOP_SIGNALS, Stopped, StopSignal
 
 
 @pytest.fixture
@@ -36,3 +41,25 @@ def test_a_dead_worker_is_an_error_only_without_a_signal(stop, error):
         raise error
     with pytest.raises(type(error)), StopSignal().guard():
         raise error
+
+
+def test_a_command_leaves_the_handlers_as_they_were_and_runs_in_a_thread():
+    """As in a notebook: called twice, and off the main thread, where Python installs no handlers."""
+    before = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+    for _ in range(2):
+        assert_refused(run_here("trainSpeakerNet.py"), "--model is needed")
+        assert {signum: signal.getsignal(signum) for signum in STOP_SIGNALS} == before
+    codes = []
+    with redirect_stderr(io.StringIO()):
+        thread = threading.Thread(target=lambda: codes.append(trainSpeakerNet.main([])))
+        thread.start()
+        thread.join()
+    assert codes == [2]
+
+
+def test_handlers_return_after_a_signal_too():
+    before = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+    with StopSignal().installed() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.requested() == signal.SIGTERM
+    assert {signum: signal.getsignal(signum) for signum in STOP_SIGNALS} == before

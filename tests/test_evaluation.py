@@ -344,6 +344,18 @@ def test_repeated_trials_count_and_are_said(model, corpus, tmp_path):
     assert_refused(refused, "twice.txt: the trial", "both labels")
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_model_file_may_have_weights_of_another_type(model, corpus, tmp_path, dtype):
+    model_file = checkpoint.load_model(str(model))
+    weights = {k: t.to(dtype) if t.is_floating_point() else t for k, t in model_file.weights.items()}
+    checkpoint.save_model(tmp_path / "m.model", model_file._replace(weights=weights))
+    words = ["--test_list", corpus.test_list]
+    result = evaluate(tmp_path / "m.model", corpus, tmp_path / "exp", *words)
+    assert result.returncode == 0, result.stderr
+    assert evaluate(model, corpus, tmp_path / "plain", *words).returncode == 0
+    np.testing.assert_allclose(scores_of(tmp_path / "exp"), scores_of(tmp_path / "plain"), atol=0.05)
+
+
 def test_decisions_need_nothing_but_the_model_file(model, corpus, tmp_path):
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("spk0/0.wav spk0/1.wav\nspk0/0.wav spk1/1.wav\n")

@@ -1,11 +1,16 @@
 """Precedence, plug-in options, config files, old spellings, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 from conftest import ROOT, assert_refused, run_here, run_script
 
+import metrics.flags
 import options
+import preparation.flags
 import trainSpeakerNet
 from options import flags
+from options.parser import Parser
 from options.resolve import resolve
 
 NEEDED = ["--model", "ResNetSE34L", "--trainfunc", "angleproto"]
@@ -92,6 +97,40 @@ def test_options_of_a_plugin_that_was_not_chosen_warn():
 def test_refused(words, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         parse(*words)
+
+
+PATHS = ("train_list", "train_path", "exclude", "musan_path", "rir_path", "test_path", "enrol_list")
+PATHS += ("cohort_list", "cohort_path", "save_path")
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_tilde_is_the_home_directory_in_a_config_and_after_an_equals_sign(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("HOME", "/home/anna")
+    (tmp_path / "c.yaml").write_text(f"{name}: ~/x y\ntest_list: [~/a.txt, ~/b.txt]\n")
+    config = parse(f"--config={tmp_path / 'c.yaml'}")[0]
+    assert config[name] == "/home/anna/x y" and config.test_list == ["/home/anna/a.txt", "/home/anna/b.txt"]
+    typed = parse(f"--{name}=~/x", "--test_list=~/a.txt")[0]
+    assert typed[name] == "/home/anna/x" and typed.test_list == ["/home/anna/a.txt"]
+
+
+def test_a_tilde_is_the_home_directory_for_the_other_commands_too(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    parser = Parser(None)
+    preparation.flags.add_flags(parser, [])
+    prepared = parser.parse_args(["--from=~/x", "--save_path=~/y"])
+    assert (prepared.source, prepared.save_path) == (Path("/home/anna/x"), Path("/home/anna/y"))
+    figures = metrics.flags.figures_parser().parse_args(["~/s.txt", "--store=~/m", "--conditions=~/c"])
+    assert (figures.scores, figures.store, figures.conditions) == (
+        ["/home/anna/s.txt"],
+        "/home/anna/m",
+        "/home/anna/c",
+    )
+
+
+@pytest.mark.parametrize("value", ["010", "1:30", "2024-01-01", "1_000", "no", "0x1F", "1e3", ".5"])
+def test_yaml_reads_values_as_they_are_written(tmp_path, value):
+    """Not as an octal number, 90 seconds, a date, 1000, False, 31, a float."""
+    assert with_config(tmp_path, f"save_path: {value}\n")[0].save_path == value
 
 
 @pytest.mark.parametrize(
