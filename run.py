@@ -50,6 +50,20 @@ class Run:
     has_advised: bool = False  # on waiting for data
     request: Any = field(default_factory=distributed.DelayedMaximum)  # agreed on between steps
 
+    def resume(self) -> None:
+        """Continue from the last state; without one the folder must hold no models.
+
+        Raises:
+            ValueError: the state is of another run, or the models are.
+        """
+        progress = self.states.resume()
+        if progress is None:
+            self.folder.require_no_models()
+            return
+        self.progress = progress
+        if progress.epoch >= self.options.max_epoch and progress.tested:
+            self.log.say(f"all {progress.epoch} epochs are done; a larger --max_epoch continues the run")
+
     def fit(self, stop: StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or the EER doesn't improve."""
         if self.progress == Progress() and not self.trainer.state.step:

@@ -172,13 +172,7 @@ def train(
         log.say("note: --precision tf32 is for GPUs; here it is fp32")
     run = build_run(values, device, initial=model_file, folder=folder, log=log)
     folder.acquire()
-    progress = run.states.resume()
-    if progress is None:
-        folder.require_no_models()
-    else:
-        run.progress = progress
-        if progress.epoch >= values.max_epoch and progress.tested:
-            log.say(f"all {values.max_epoch} epochs are done; a larger --max_epoch continues the run")
+    run.resume()
     folder.require_writable()
     write_run(folder, run.options, runtime.describe(device))
     if values.tensorboard:

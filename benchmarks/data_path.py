@@ -38,6 +38,7 @@ from audio.pack import Pack
 from audio.recordings import Recordings
 from DatasetLoader import TrainData, TrainDataset
 from preparation.pack import write_pack
+from sampler._batches import Key
 
 LENGTH = 32_240  # samples: --max_frames 200
 BATCH = 64
@@ -130,7 +131,11 @@ def ways(root: Path, count: int) -> dict[str, Callable[[int, list[int]], object]
         made[name] = lambda epoch, n: plain_batch(root, n, np.random.default_rng(epoch), augmented)
 
     def ours(name: str, data: TrainDataset) -> None:
-        made[name] = lambda epoch, numbers: data[epoch, np.array(numbers)[:, None]]
+        def batch(epoch: int, numbers: list[int]) -> object:
+            utterances = np.array(numbers)[:, None]
+            return data[Key(epoch, utterances, np.zeros_like(utterances))]
+
+        made[name] = batch
 
     ranges = Ranges(SNR_DB, (3.0, 7.0), (-10.0, 10.0))
     stages, augmenters = read_chain(CHAIN), dict[str, Augmenter]()

@@ -255,7 +255,7 @@ def test_an_augmenter_travels_to_other_processes(material):
 @pytest.mark.parametrize(
     ("chain", "words"),
     [
-        ("", "expected stages"),
+        ("", "expected at least one stage"),
         ("noise:0.6|music:0.6", "add up to more than 1"),
         ("hiss:0.5", "'hiss' is unknown; there are noise, music, babble"),
         ("noise:2", "0 < PROBABILITY <= 1, got noise:2"),
