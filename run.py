@@ -51,18 +51,10 @@ class Run:
     request: Any = field(default_factory=distributed.DelayedMaximum)  # agreed on between steps
 
     def resume(self) -> None:
-        """Continue from the last state; without one the folder must hold no models.
-
-        Raises:
-            ValueError: the state is of another run, or the models are.
-        """
-        progress = self.states.resume()
-        if progress is None:
-            self.folder.require_no_models()
-            return
-        self.progress = progress
-        if progress.epoch >= self.options.max_epoch and progress.tested:
-            self.log.say(f"all {progress.epoch} epochs are done; a larger --max_epoch continues the run")
+        """Continue from the last state if there is one; see States.resume."""
+        self.progress = self.states.resume() or self.progress
+        if self.progress.epoch >= self.options.max_epoch and self.progress.tested:
+            self.log.say(f"all {self.progress.epoch} epochs are done; a larger --max_epoch continues the run")
 
     def fit(self, stop: StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or the EER doesn't improve."""
@@ -263,14 +255,7 @@ def report_nonfinite(log: RunLog, data: TrainData, step: int, utterances: list[i
     """Name the utterances of a skipped step, the `streak`th in a row; to be called by all processes."""
     numbers = [number for part in distributed.gather(utterances) for number in part]
     paths = [data.utterances.paths[number] for number in numbers]
-    epoch = data.sampler.epoch
-    log.record(event="nonfinite", epoch=epoch, step=step, utterances=paths)
-    if distributed.is_first() and streak <= 1:
-        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-        log.log(
-            f"warning: epoch {epoch}, step {step} left out: infinite or NaN gradients with "
-            f"{', '.join(paths[:3])}{more} (all are in results.jsonl)"
-        )
+    log.log_nonfinite(data.sampler.epoch, step, paths, is_first=streak <= 1)
 
 
 def _build_network(

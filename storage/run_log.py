@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -108,6 +108,16 @@ class RunLog:
         if p_target != 0.01:
             line += f", MinDCF(0.01) {figures['min_dcf_0.01']:.5f}"
         self.log(f"{line}, threshold {figures['threshold']:.9g}")
+
+    def log_nonfinite(self, epoch: int, step: int, paths: Sequence[str], *, is_first: bool) -> None:
+        """Record a skipped step and the recordings of its batches; log it if it is the first in a row."""
+        self.record(event="nonfinite", epoch=epoch, step=step, utterances=paths)
+        if is_first:
+            more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+            self.log(
+                f"warning: epoch {epoch}, step {step} left out: infinite or NaN gradients with "
+                f"{', '.join(paths[:3])}{more} (all are in results.jsonl)"
+            )
 
     def record(self, **figures: Any) -> None:
         """Append one object to results.jsonl; figures of an epoch are also logged to TensorBoard."""

@@ -100,7 +100,8 @@ class States:
         """Continue from the last state -> how far the run had come; None if there is no state.
 
         Raises:
-            ValueError: the processes see different states, or the state belongs to another run.
+            ValueError: the processes see different states, or the state, or models without a state, belong to
+                another run.
         """
         state, note = checkpoint.load_last_state(self.folder.state)
         if state and state["progress"] == Progress()._asdict() and not state["trainer"]["step"]:
@@ -109,6 +110,7 @@ class States:
         if len({*distributed.all_gather(position)}) > 1:
             raise ValueError(f"processes found different states: all must see the same {self.folder.state}")
         if state is None:
+            self.folder.require_no_models()
             return None
         self.identity.require_same_run(state, self.folder.state)
         if note:

@@ -210,7 +210,7 @@ def test_wrong_input_is_one_line(tmp_path):
         ("--generate", "--from", few, "--split_ratio", 2): "--split_ratio",
         ("--generate", "--from", few, "--num_trials", 1): "--num_trials must be at least 2",
         (): "nothing to do; give one or more of --demo, --download",
-        ("--demo", "--generate"): "--demo cannot be combined and its lists itself",
+        ("--demo", "--generate"): "--demo cannot be combined with other steps",
         ("--demos",): "--demos: unknown; did you mean demo",
         ("--generate", "--from", few, "--min_utterances", 0): "--min_utterances must be at least 1",
         ("--generate", "--from", few, "--min_utterances", 9): "no speaker has 9 utterances",
