@@ -30,6 +30,7 @@ from options import Options
 from runtime import CPU
 from sampler._batches import Key
 
+LOW_SHARE = 0.5  # of the list that an epoch draws, below which a note says why
 PREFETCHED = 2  # batches that PyTorch's loader keeps ready for each worker
 
 
@@ -141,7 +142,12 @@ class TrainData(NamedTuple):
         Raises:
             ValueError, FileNotFoundError: the list, an option or a recording can't be used.
         """
-        utterances = read_train_list(options.train_list, options.exclude)
+        utterances = read_train_list(options.train_list, options.exclude, root=options.train_path)
+        if utterances.num_to_exclude and not utterances.num_excluded:
+            raise ValueError(
+                f"--exclude {options.exclude}: none of its {utterances.num_to_exclude} paths is in "
+                f"{options.train_list}; write them as the list does, such as {utterances.paths[0]}"
+            )
         recordings = Recordings(options.train_path, utterances.paths)
         num_speakers = _check_speakers(utterances, recordings, options)
         augmenter = _build_augmenter(options) if options.augment else None
@@ -175,7 +181,17 @@ class TrainData(NamedTuple):
         if utterances.num_repeated:
             yield f"note: {utterances.num_repeated} repeated lines of {self.options.train_list} left out"
         if utterances.num_excluded:
-            yield f"note: {utterances.num_excluded} utterances left out by {self.options.exclude}"
+            yield (
+                f"note: {utterances.num_excluded} utterances left out by {self.options.exclude}, which has "
+                f"{utterances.num_to_exclude} paths"
+            )
+        drawn = len(sampler) * sampler.batch_size * self.options.nPerSpeaker
+        if drawn < LOW_SHARE * len(utterances.paths):
+            yield (
+                f"note: an epoch draws {drawn} of the {len(utterances.paths)} utterances: the speakers of a "
+                "batch must differ, and most have few; a larger --nPerSpeaker or a smaller --batch_size "
+                "draws more"
+            )
         undrawn = len(utterances.speakers) - sampler.num_speakers
         if undrawn:
             yield (

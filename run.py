@@ -69,6 +69,7 @@ class Run:
                 self._train_epoch(stop)
             except NonFiniteError as error:
                 self._roll_back(error)
+        self.trainer.state.watch.require_updates(self.trainer.steps_per_epoch)
         if self.options.average_last and not distributed.broadcast(self.folder.average.exists()):
             self._average_models(stop)
 

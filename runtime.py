@@ -4,8 +4,8 @@ import gc
 import os
 import random
 import re
-import resource
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -97,7 +97,13 @@ def free_shared_mb() -> float:
 
 def peak_memory(device: torch.device) -> str:
     """Largest memory of the process so far, and of its tensors on a GPU."""
-    text = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"  # KB on Linux
+    try:
+        import resource  # not on every platform
+    except ModuleNotFoundError:
+        text = "unknown"
+    else:
+        unit = 1 if sys.platform == "darwin" else 1000  # bytes, or kilobytes on Linux
+        text = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.2f} GB"
     if device.type == "cuda":
         text += f", {torch.cuda.max_memory_reserved(device) / 1e9:.2f} GB on the GPU"
     return text

@@ -56,9 +56,7 @@ def parse(argv: list[str]) -> Command:
     values = resolved.options
     if values.prepare and values.test:
         raise ValueError("--prepare and --test cannot be combined; give one of them")
-    source = values.initial_model
-    if values.eval and not source:
-        source = RunFolder(values.save_path).latest_model()
+    source = _model_path(values)
     model_file, stored = None, dict[str, Any]()
     if source:
         model_file = checkpoint.load_model(source)
@@ -75,12 +73,28 @@ def parse(argv: list[str]) -> Command:
         if values.test and decided and resolved.given & {"cohort", "cohort_list"}:
             raise ValueError(f"--test uses the cohort in {source}; leave out --cohort and --cohort_list")
     if values.eval:
-        assert model_file is not None  # latest_model raises where there is none
+        assert model_file is not None  # _model_path raises where there is none
         resolved = checks.for_evaluation(resolved, stored, bool(model_file.origin))
     else:
         resolved = checks.for_training(resolved)
     checks.check_values(resolved.options)
     return Command(resolved.options, model_file, resolved.warnings)
+
+
+def _model_path(values: Options) -> str:
+    """--initial_model, a file or the run folder of its best model; by default --eval takes --save_path."""
+    source = str(values.initial_model)
+    if not source and not values.eval:
+        return ""
+    if source and not Path(source).is_dir():
+        return source
+    folder = RunFolder(source or values.save_path)
+    model = folder.latest_model()
+    if not model and source:
+        raise ValueError(f"--initial_model {source}: {folder.models} has no model")
+    if not model:
+        raise ValueError(f"--eval needs --initial_model FILE; {folder.models} has no model either")
+    return model
 
 
 def _resolve(argv: list[str], stored: dict[str, Any]) -> Resolved:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import os.path
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,7 +91,7 @@ def read_utterances(path: str, flag: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _require_kaldi_directory(folder: Path, flag: str) -> None:
-    """Raises ValueError for a folder without any of Kaldi's files, such as a pack."""
+    """Raises ValueError for a folder without any of Kaldi's files: a pack, or recordings."""
     from audio.pack import Pack  # at run time, because it imports this module
 
     if (folder / "wav.scp").exists() or (folder / "utt2spk").exists():
@@ -103,8 +103,8 @@ def _require_kaldi_directory(folder: Path, flag: str) -> None:
             f"give the pack to {path_flag} and the list file to {flag}"
         )
     raise ValueError(
-        f'{flag} {folder}: expected a file of "speaker path" lines or a Kaldi directory '
-        "(a folder with wav.scp and utt2spk)"
+        f"{flag} {folder}: this is a folder of recordings, not a list; make the list with "
+        f"python dataprep.py --generate --from {folder} --save_path FOLDER"
     )
 
 
@@ -125,6 +125,7 @@ class TrainList(NamedTuple):
     paths: Paths
     num_repeated: int
     num_excluded: int = 0
+    num_to_exclude: int = 0  # paths in the file of --exclude
 
     def digest(self) -> str:
         """Hash of speakers and paths in list order, on which the draws of an epoch depend."""
@@ -135,13 +136,16 @@ class TrainList(NamedTuple):
         return digest.hexdigest()
 
 
-def read_train_list(list_path: str, exclude: str = "", flag: str = "--train_list") -> TrainList:
+def read_train_list(
+    list_path: str, exclude: str = "", flag: str = "--train_list", root: str = ""
+) -> TrainList:
     """Train list or Kaldi directory -> utterances; a label is the index among the sorted speakers.
 
     Args:
         list_path: file of `speaker path` lines, or folder with wav.scp and utt2spk.
         flag: the flag that the list came from, for errors.
         exclude: file with paths to leave out, one in a line, as dataprep.py --check writes it.
+        root: folder that the paths are relative to.
 
     Raises:
         ValueError: a line of another form, a path under two speakers, or no line at all.
@@ -155,14 +159,17 @@ def read_train_list(list_path: str, exclude: str = "", flag: str = "--train_list
         if names.setdefault(path, speaker) != speaker:
             raise ValueError(f"{list_path}:{number}: {path} is listed under {names[path]} and {speaker}")
     listed = len(names)
-    for path in read_excluded(exclude) if exclude else ():
-        names.pop(path, None)
+    to_exclude = read_excluded(exclude) if exclude else set()
+    for path in find_excluded(names, to_exclude, root):
+        del names[path]
     if not names:
         raise ValueError(f"{list_path}: --exclude {exclude} leaves nothing of it")
     speakers = sorted(set(names.values()))
     index = {speaker: label for label, speaker in enumerate(speakers)}
     labels = np.fromiter((index[speaker] for speaker in names.values()), np.int64, len(names))
-    return TrainList(speakers, labels, Paths.of(names), num_lines - listed, listed - len(names))
+    return TrainList(
+        speakers, labels, Paths.of(names), num_lines - listed, listed - len(names), len(to_exclude)
+    )
 
 
 def read_excluded(path: str) -> set[str]:
@@ -170,6 +177,32 @@ def read_excluded(path: str) -> set[str]:
     if os.path.isfile(path) and os.path.getsize(path) == 0:  # noqa: PTH113, PTH202
         return set()
     return {line for _, line in read_lines(path, "--exclude")}
+
+
+def find_excluded(paths: Iterable[str], excluded: set[str], root: str) -> set[str]:
+    """Listed paths, lines of a file of --exclude -> the listed ones that these lines mean.
+
+    A line may spell a path otherwise: absolute, with `./`, or as a line of a train list, `speaker path`.
+    """
+    paths = set(paths)
+    found = paths & excluded
+    others = excluded - found
+    if others:
+        names = {os.path.basename(line) for line in others}  # noqa: PTH119  (full paths take seconds for a million)
+        same_name = [path for path in paths if os.path.basename(path) in names]  # noqa: PTH119
+        listed = {_full_path(root, path): path for path in same_name}
+        spelled = (listed.get(_full_path(root, text)) for line in others for text in _readings(line))
+        found |= {path for path in spelled if path is not None}
+    return found
+
+
+def _readings(line: str) -> tuple[str, str]:
+    """A line -> as a path, and as `speaker path`."""
+    return line, line.replace("\t", " ").partition(" ")[2].strip() or line
+
+
+def _full_path(root: str, path: str) -> str:
+    return os.path.abspath(os.path.join(root, path))  # noqa: PTH100, PTH118  (Path is 4 times as slow)
 
 
 Trial = tuple[int | None, str, str]  # label (None where the list has none), enrolment path, test path
@@ -191,7 +224,7 @@ class Trials(NamedTuple):
         return self._replace(enrol=self.enrol[keep], test=self.test[keep], labels=labels)
 
 
-def read_trials(paths: Sequence[str], root: str) -> list[Trials]:
+def read_trials(paths: Sequence[str], root: str, models: Collection[str] = ()) -> list[Trials]:
     """Trial lists (see read_trial_lines) -> the trials of each; all lists number the names alike.
 
     Raises:
@@ -199,16 +232,16 @@ def read_trials(paths: Sequence[str], root: str) -> list[Trials]:
             one class.
     """
     numbers: dict[str, int] = {}
-    lists = [_read_list(path, root, numbers) for path in paths]
+    lists = [_read_list(path, root, models, numbers) for path in paths]
     names = list(numbers)
     return [trials._replace(names=names) for trials in lists]
 
 
-def _read_list(path: str, root: str, numbers: dict[str, int]) -> Trials:
+def _read_list(path: str, root: str, models: Collection[str], numbers: dict[str, int]) -> Trials:
     """One list -> its trials without the names, which are added to `numbers`."""
     labels: list[int | None] = []
     sides: list[int] = []
-    for line_number, (label, enrol, test) in read_trial_lines(path, root):
+    for line_number, (label, enrol, test) in read_trial_lines(path, root, models):
         if labels and (label is None) != (labels[0] is None):
             raise ValueError(f"{path}:{line_number}: some trials have labels and some have none")
         labels.append(label)
@@ -231,20 +264,29 @@ def _read_list(path: str, root: str, numbers: dict[str, int]) -> Trials:
     return Trials([], pairs[:, 0], pairs[:, 1], known, len(keys) - len(distinct))
 
 
-def read_trial_lines(path: str, root: str) -> Iterator[tuple[int, Trial]]:
+def read_trial_lines(path: str, root: str, models: Collection[str] = ()) -> Iterator[tuple[int, Trial]]:
     """Trial list -> (line number, trial) of each line.
 
     TRIAL_FORMS are the accepted forms; a label is 1 for the same speaker, and in the last field also `target`
     or `nontarget` (Kaldi, CN-Celeb). Fields are separated by tabs or blanks. Where paths contain blanks
-    themselves, the line is split so that both paths are files under root.
+    themselves, the line is split so that both paths are files under root. With the names of enrolment models
+    the reading is taken whose enrolment side is a model or a file, and whose test side is a file: a model may
+    be called 0 or 1.
 
     Raises:
-        ValueError: a line of another form.
+        ValueError: a line of another form, or with two such readings.
     """
     for number, line in read_lines(path, "--test_list"):
         fields = line.split("\t") if "\t" in line else line.split()
-        parsed = (parse(fields, root) for parse in TRIAL_FORMS.values())
-        trial = next((trial for trial in parsed if trial), None) or _split_at_files(fields, root)
+        readings = [trial for parse in TRIAL_FORMS.values() if (trial := parse(fields, root, models))]
+        possible = [trial for trial in readings if _is_possible(trial, root, models)] if models else []
+        if len(possible) > 1:
+            (_, *first), (_, *second) = possible[:2]
+            raise ValueError(
+                f"{path}:{number}: is this {' against '.join(first)} or {' against '.join(second)}? Call the "
+                "models of --enrol_list neither 0 nor 1"
+            )
+        trial = next(iter(possible or readings), None) or _split_at_files(fields, root)
         if trial is None:
             raise ValueError(
                 f"{path}:{number}: expected {' or '.join(TRIAL_FORMS)}, got {len(fields)} fields "
@@ -253,21 +295,27 @@ def read_trial_lines(path: str, root: str) -> Iterator[tuple[int, Trial]]:
         yield number, trial
 
 
-def _label_first(fields: list[str], root: str) -> Trial | None:
+def _is_possible(trial: Trial, root: str, models: Collection[str]) -> bool:
+    _, enrol, test = trial
+    return (enrol in models or _is_file(root, enrol)) and _is_file(root, test)
+
+
+def _label_first(fields: list[str], root: str, models: Collection[str]) -> Trial | None:
     if len(fields) == 3 and fields[0] in FIRST_LABELS:
         return FIRST_LABELS[fields[0]], fields[1], fields[2]
     return None
 
 
-def _label_last(fields: list[str], root: str) -> Trial | None:
+def _label_last(fields: list[str], root: str, models: Collection[str]) -> Trial | None:
     if len(fields) == 3 and fields[2] in LAST_LABELS:
         return LAST_LABELS[fields[2]], fields[0], fields[1]
     return None
 
 
-def _without_label(fields: list[str], root: str) -> Trial | None:
-    # `1 path` is a labelled trial that lacks a path, unless a file has the name 1
-    if len(fields) == 2 and (fields[0] not in FIRST_LABELS or _is_file(root, fields[0])):
+def _without_label(fields: list[str], root: str, models: Collection[str]) -> Trial | None:
+    # `1 path` is a labelled trial that lacks a path, unless a file or a model has the name 1
+    is_label = fields[0] in FIRST_LABELS and fields[0] not in models and not _is_file(root, fields[0])
+    if len(fields) == 2 and not is_label:
         return None, fields[0], fields[1]
     return None
 
@@ -275,7 +323,7 @@ def _without_label(fields: list[str], root: str) -> Trial | None:
 FIRST_LABELS = {"0": 0, "1": 1}
 LAST_LABELS = {"0": 0, "nontarget": 0, "1": 1, "target": 1}
 # Form, as shown in errors -> its parser, which returns None for a line of another form. The first match wins.
-TRIAL_FORMS: dict[str, Callable[[list[str], str], Trial | None]] = {
+TRIAL_FORMS: dict[str, Callable[[list[str], str, Collection[str]], Trial | None]] = {
     '"label enrol test" with label 0 or 1': _label_first,
     '"enrol test label"': _label_last,
     '"enrol test"': _without_label,

@@ -100,7 +100,8 @@ class CohortList:
         """Reads --cohort_list, or else --train_list: the first --cohort_utterances of each speaker."""
         list_flag = "--cohort_list" if values.cohort_list else "--train_list"
         path_flag = "--cohort_path" if values.cohort_path else "--train_path"
-        listed = read_train_list(values.cohort_list or values.train_list, values.exclude, list_flag)
+        root = values.cohort_path or values.train_path
+        listed = read_train_list(values.cohort_list or values.train_list, values.exclude, list_flag, root)
         order = np.argsort(listed.labels, kind="stable")
         first = np.searchsorted(listed.labels[order], np.arange(len(listed.speakers)))
         place_in_speaker = np.arange(len(order)) - first[listed.labels[order]]
@@ -109,7 +110,7 @@ class CohortList:
         self.labels = listed.labels[kept]
         self.speakers = listed.speakers
         self.values = values
-        recordings = Recordings(values.cohort_path or values.train_path, self.paths)
+        recordings = Recordings(root, self.paths)
         self.embedder = build_embedder(recordings, values, device, path_flag, store)
 
     def mean(self, network: SpeakerNet, stop: StopSignal) -> Tensor | None:

@@ -1,6 +1,6 @@
 """The names in trial lists, and the recordings that they stand for."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,15 +32,26 @@ class TrialLists:
         Raises:
             ValueError, FileNotFoundError: a list is missing or has another form, or two have the same name.
         """
-        self.lists = dict(zip(_stems(paths), read_trials(paths, root), strict=True))
+        models = read_enrolments(enrol_list) if enrol_list else {}
+        self.lists = dict(zip(_stems(paths), read_trials(paths, root, models), strict=True))
         self.names = next(iter(self.lists.values())).names
         self.numbers = {name: number for number, name in enumerate(self.names)}
-        models = read_enrolments(enrol_list) if enrol_list else {}
+        self._require_files_on_test_sides(models, enrol_list)
         self.files = sorted({file for name in self.names for file in models.get(name, [name])})
         numbers = {file: number for number, file in enumerate(self.files)}
         # of each name, the numbers of its recordings, and whether it is a model of enrol_list
         self.recordings = [[numbers[file] for file in models.get(name, [name])] for name in self.names]
         self.is_model = np.array([name in models for name in self.names])
+
+    def _require_files_on_test_sides(self, models: Collection[str], enrol_list: str) -> None:
+        """Raises ValueError for a model on the test side of a trial."""
+        for trials in self.lists.values():
+            tested = (self.names[number] for number in np.unique(trials.test))
+            if clash := next((name for name in tested if name in models), None):
+                raise ValueError(
+                    f"--enrol_list {enrol_list}: {clash} is on the test side of a trial, which must be a "
+                    "recording; only enrolment sides are models"
+                )
 
     @property
     def has_labels(self) -> bool:

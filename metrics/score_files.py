@@ -31,9 +31,9 @@ def read_lines(path: str) -> list[str]:
 
 def _read(path: str, labels_needed: bool) -> tuple[Floats, Labels | None, list[list[str]]]:
     """Score file -> scores (N,), labels (N,) or None, the fields between them."""
-    form = '"score enrol test label" with label 0 or 1'
+    form = '"score enrol test label" or "enrol test score label" with label 0 or 1'
     if not labels_needed:
-        form += ', or "score enrol test"; by tabs if a path holds a blank'
+        form += ", or the same without labels; by tabs if a path holds a blank"
     scores = list[float]()
     labels = list[bool]()
     between = list[list[str]]()
@@ -42,6 +42,7 @@ def _read(path: str, labels_needed: bool) -> tuple[Floats, Labels | None, list[l
         fields = [field.strip() for field in line.split("\t")] if by_tabs else line.split()
         if not fields:
             continue
+        fields = _score_first(fields)
         try:
             scores.append(float(fields[0]))
         except ValueError:
@@ -59,6 +60,21 @@ def _read(path: str, labels_needed: bool) -> tuple[Floats, Labels | None, list[l
     if num_wrong := np.count_nonzero(~np.isfinite(scores)):
         raise ValueError(f"{path}: {num_wrong} scores are not finite numbers")
     return np.array(scores), np.array(labels, dtype=np.int8) if labels else None, between
+
+
+def _score_first(fields: list[str]) -> list[str]:
+    """Fields of a line, `score enrol test ...` or `enrol test score ...` -> the same, the score first."""
+    if len(fields) > 2 and not _is_number(fields[0]) and _is_number(fields[2]):
+        return [fields[2], *fields[:2], *fields[3:]]
+    return fields
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read_scores(path: str) -> tuple[Floats, Labels]:

@@ -140,8 +140,8 @@ COMMAND = [
     ),
     Flag(
         "--initial_model",
-        "model file to evaluate, or to start training from; also those of voxceleb_trainer and others. "
-        "--eval uses the best one of --save_path by default",
+        "model file, or run folder with one, to evaluate or to start training from; also files of other "
+        "programs. By default --eval uses the best model of --save_path",
         "",
         roles=Role.EVALUATION | Role.FIXED,
         type=path,

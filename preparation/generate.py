@@ -19,7 +19,7 @@ FILES_HELD_OUT = 3  # of each speaker with a split ratio of -1
 class Split(NamedTuple):
     """How recordings are split into a train list and trials."""
 
-    split_ratio: float = -1.0  # share of each speaker's files held out; -1 = 3 files; 0 = none
+    split_ratio: float = -1.0  # share of each speaker's files held out; -1 = 3 files or fewer; 0 = none
     min_utterances: int = 1
     num_trials: int = 10_000
     seed: int = 10
@@ -68,7 +68,8 @@ def hold_out(
 ) -> tuple[Utterances, Utterances]:
     """Utterances -> those to train on, those of each speaker held out for trials.
 
-    A speaker keeps at least two files for training; one with too few files holds none out.
+    A speaker keeps at least two files for training. With a ratio, one with too few files holds none out;
+    without (-1), one with fewer than five holds fewer than three out.
     """
     speakers: dict[str, list[int]] = {}
     for index, name in enumerate(utterances.speakers):
@@ -76,9 +77,12 @@ def hold_out(
     train: list[int] = []
     held_out: list[int] = []
     for indices in speakers.values():
-        count = FILES_HELD_OUT if split_ratio == -1.0 else round(split_ratio * len(indices))
-        if len(indices) < count + 2:
-            count = 0
+        most = max(len(indices) - 2, 0)
+        if split_ratio == -1.0:
+            count = min(FILES_HELD_OUT, most)
+        else:
+            count = round(split_ratio * len(indices))
+            count = count if count <= most else 0
         order = generator.permutation(len(indices))
         held_out += sorted(indices[i] for i in order[:count])
         train += sorted(indices[i] for i in order[count:])
@@ -100,6 +104,11 @@ def make_lists(
     train, left_out = with_enough_utterances(train, split.min_utterances)
     if not train.paths:
         raise ValueError(f"no speaker has {split.min_utterances} utterances (--min_utterances)")
+    if test is None and len(set(train.speakers)) == 1:
+        raise ValueError(
+            f"all {len(train.paths)} files are of one speaker, {train.speakers[0]}; training needs "
+            "recordings of several people, each in a folder of its own"
+        )
     source = "files of {} other speakers"
     if test is None and split.split_ratio != 0.0:
         train, test = hold_out(train, split.split_ratio, generator)
@@ -114,8 +123,8 @@ def make_lists(
             lists[TEST] = trial_list(test, split.num_trials, generator, genders)
         except ValueError:
             raise ValueError(
-                "too few files to hold any out for trials: at least two speakers must keep two files for "
-                f"training and have two held out (--split_ratio {split.split_ratio:g})"
+                "too few files to hold any out for trials: at least two speakers need two files for training "
+                "and two for trials; --split_ratio 0 writes a train list without trials"
             ) from None
         num_trials = lists[TEST].count("\n")
         files = source.format(len(set(test.speakers)))

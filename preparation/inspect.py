@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.lists import read_excluded, read_trial_lines, read_utterances
+from audio.lists import find_excluded, read_excluded, read_trial_lines, read_utterances
 from audio.pack import Pack
 from corpora._corpus import Corpus
 from preparation.check import Finding, Listed, check_recordings, write_report
@@ -209,7 +209,13 @@ def pack(targets: list[Target], save_path: Path, workers: int, exclude: Path | N
         if not listed:
             continue
         excluded = exclude or _if_there(save_path / "check" / target.name / "excluded.txt")
-        left_out = read_excluded(str(excluded)) if excluded else set()
+        to_exclude = read_excluded(str(excluded)) if excluded else set()
+        left_out = find_excluded(listed, to_exclude, str(target.root))
+        if exclude and to_exclude and not left_out:
+            raise ValueError(
+                f"--exclude {exclude}: none of its {len(to_exclude)} paths is in the lists of {target.name}; "
+                f"write them as the lists do, such as {listed[0]}"
+            )
         paths = [path for path in listed if path not in left_out]
         if not paths:
             raise ValueError(f"{target.name}: {excluded} leaves nothing to pack")

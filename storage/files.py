@@ -1,7 +1,6 @@
 """Files written whole or not at all, folders walked, locks: what every part that touches the disk shares."""
 
 import errno
-import fcntl
 import hashlib
 import os
 import socket
@@ -62,7 +61,7 @@ def lock(path: Path) -> TextIO:
     """Hold a file until this process ends, however it ends -> the file, to be kept.
 
     The kernel holds the lock, so none is left behind; worker processes don't inherit it. The file
-    names the process that holds it. On file systems without locks nothing is checked.
+    names the process that holds it. On file systems and platforms without locks nothing is checked.
 
     Raises:
         ValueError: another process holds it.
@@ -70,7 +69,11 @@ def lock(path: Path) -> TextIO:
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = path.open("a+", encoding="utf-8")
     try:
+        import fcntl  # not on every platform
+
         fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ModuleNotFoundError:
+        return stream
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             stream.seek(0)

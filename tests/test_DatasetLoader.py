@@ -42,10 +42,46 @@ def test_excluded_paths_are_left_out_and_counted(tmp_path):
     (tmp_path / "excluded.txt").write_text("b/2 x.wav\nc/1.wav\nnot/there.wav\n")
     utterances = read_train_list(str(tmp_path / "list.txt"), str(tmp_path / "excluded.txt"))
     assert utterances.paths == ["a/1.wav", "b/1.wav"] and utterances.speakers == ["a", "b"]
-    assert utterances.num_excluded == 2
+    assert utterances.num_excluded == 2 and utterances.num_to_exclude == 3
     (tmp_path / "excluded.txt").write_text("a/1.wav\nb/1.wav\nb/2 x.wav\nc/1.wav\n")
     with pytest.raises(ValueError, match="leaves nothing of it"):
         read_train_list(str(tmp_path / "list.txt"), str(tmp_path / "excluded.txt"))
+
+
+@pytest.mark.parametrize(
+    "spelling", ["{root}/b/2 x.wav", "./b/2 x.wav", "b//2 x.wav", "b b/2 x.wav", "b/../b/2 x.wav"]
+)
+def test_an_excluded_path_may_be_spelled_otherwise(tmp_path, spelling):
+    (tmp_path / "list.txt").write_text("a a/1.wav\nb b/1.wav\nb b/2 x.wav\n")
+    (tmp_path / "excluded.txt").write_text(spelling.format(root=tmp_path) + "\n")
+    utterances = read_train_list(
+        str(tmp_path / "list.txt"), str(tmp_path / "excluded.txt"), root=str(tmp_path)
+    )
+    assert list(utterances.paths) == ["a/1.wav", "b/1.wav"] and utterances.num_excluded == 1
+
+
+def test_an_exclude_list_of_other_recordings_is_an_error(corpus, tmp_path):
+    (tmp_path / "x.txt").write_text("other/1.wav\nother/2.wav\n")
+    values = trainSpeakerNet.parse(corpus.options(tmp_path, exclude=tmp_path / "x.txt", test_list="")).options
+    with pytest.raises(ValueError, match=r"x\.txt: none of its 2 paths is in .*, such as spk0/0\.wav"):
+        TrainData.read(values, runtime.CPU)
+
+
+def test_an_epoch_that_draws_little_of_the_list_says_so(tmp_path):
+    """Speakers with 4, 4 and 40 files: 4 batches of all three draw 12 of 48."""
+    lines = [
+        f"s{speaker} s{speaker}/{take}.wav"
+        for speaker, count in ((0, 4), (1, 4), (2, 40))
+        for take in range(count)
+    ]
+    (tmp_path / "list.txt").write_text("\n".join(lines) + "\n")
+    for line in lines:
+        (tmp_path / line.split()[1]).parent.mkdir(exist_ok=True)
+        (tmp_path / line.split()[1]).touch()
+    words = ["--model=VGGVox", "--trainfunc=softmax", f"--train_list={tmp_path / 'list.txt'}", "--test_list="]
+    values = trainSpeakerNet.parse([*words, f"--train_path={tmp_path}"]).options
+    [note] = [line for line in TrainData.read(values, runtime.CPU).describe() if "draws" in line]
+    assert note.startswith("note: an epoch draws 12 of the 48 utterances") and "--nPerSpeaker" in note
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,19 @@ def test_a_run_goes_back_to_its_last_state_at_a_lower_rate(corpus, tmp_path, mon
     assert all(tensor.isfinite().all() for tensor in state["trainer"]["network"].values())
 
 
+def test_a_run_without_an_update_in_its_last_epoch_is_an_error(corpus, tmp_path, monkeypatch):
+    """Fewer steps than the patience."""
+    plain = SpeakerNet.forward
+
+    def forward(self, *batch):
+        loss, accuracy = plain(self, *batch)
+        return loss * math.nan, accuracy
+
+    monkeypatch.setattr(SpeakerNet, "forward", forward)
+    result = run_here(SCRIPT, *corpus.options(tmp_path, max_epoch=1, test_list=""))
+    assert_refused(result, "the last 4 steps had infinite or NaN gradients", "lower --lr")
+
+
 @pytest.mark.slow
 def test_a_hopeless_run_ends_with_a_reason(corpus, tmp_path):
     words = corpus.options(tmp_path, max_epoch=500, test_list="", optimizer="sgd", lr=1e30)

@@ -307,6 +307,35 @@ def test_enrolments_of_several_files_are_averaged(model, corpus, tmp_path):
     assert_refused(evaluate(model, corpus, tmp_path / "x", *words), "enrol.txt:1", "model path path")
 
 
+@pytest.mark.parametrize("form", ["{m} {t} {l}", "{l} {m} {t}", "{m} {t} {w}"])
+def test_models_may_be_called_0_and_1(model, corpus, tmp_path, form):
+    """The same trials with other names of the models have the same scores."""
+    for first, second in ("ab", "01"):
+        (tmp_path / "enrol").write_text(f"{first} spk0/0.wav spk0/1.wav\n{second} spk1/0.wav\n")
+        trials = [(first, "spk0/3.wav", 1), (first, "spk1/3.wav", 0), (second, "spk1/4.wav", 1)]
+        lines = [form.format(m=m, t=t, l=y, w=("nontarget", "target")[y]) for m, t, y in trials]
+        (tmp_path / f"{first}.txt").write_text("\n".join(lines) + "\n")
+        words = ["--test_list", tmp_path / f"{first}.txt", f"--enrol_list={tmp_path / 'enrol'}"]
+        result = evaluate(model, corpus, tmp_path / first, *words)
+        assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(scores_of(tmp_path / "a", "a"), scores_of(tmp_path / "0", "0"))
+    figures = [records(tmp_path / name)[0]["eer"] for name in "a0"]
+    assert figures[0] == figures[1]
+
+
+def test_ambiguous_sides_of_trials_with_models_are_refused(model, corpus, tmp_path):
+    root = shutil.copytree(corpus.root, tmp_path / "audio")
+    for name in "01":
+        shutil.copy(root / "spk0" / "0.wav", root / name)
+    (tmp_path / "enrol").write_text("0 spk0/0.wav\n1 spk1/0.wav\n")
+    words = [f"--test_path={root}", f"--enrol_list={tmp_path / 'enrol'}", "--test_list", tmp_path / "t.txt"]
+    (tmp_path / "t.txt").write_text("0 spk0/3.wav 1\n1 spk1/3.wav 1\n")
+    refused = evaluate(model, corpus, tmp_path / "x", *words)
+    assert_refused(refused, "t.txt:1: is this spk0/3.wav against 1 or 0 against spk0/3.wav?")
+    (tmp_path / "t.txt").write_text("spk0/3.wav 0 target\nspk1/3.wav spk0/3.wav nontarget\n")
+    assert_refused(evaluate(model, corpus, tmp_path / "x", *words), "0 is on the test side of a trial")
+
+
 def test_a_list_that_keeps_one_class_has_scores_without_rates(model, corpus, tmp_path):
     root = shutil.copytree(corpus.root, tmp_path / "audio")
     (root / "spk5" / "0.wav").write_bytes(b"damaged")

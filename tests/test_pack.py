@@ -235,9 +235,8 @@ def test_a_pack_given_as_a_list_is_refused_with_the_flag_to_use(recordings, tmp_
         )
         with pytest.raises(ValueError, match=expected):
             read_train_list(str(pack_folder), flag=flag)
-        with pytest.raises(
-            ValueError, match=rf'^{flag} .*audio: expected a file of "speaker path" lines or a Kaldi'
-        ):
+        expected = rf"^{flag} .*audio: this is a folder of recordings.* dataprep.py --generate --from .*audio"
+        with pytest.raises(ValueError, match=expected):
             read_train_list(str(root), flag=flag)
     words = ("--train_list", pack_folder, "--root", root, "--save_path", tmp_path)
     for step in ("--check", "--pack"):

@@ -665,7 +665,12 @@ def test_eval_takes_the_best_model_of_the_run_folder(trained, corpus, tmp_path):
     result = run_here(SCRIPT, *words)
     assert result.returncode == 0, result.stderr
     assert f"from {save_path}/model/best.model" in result.stdout
-    words[2] = tmp_path
+    words = ["--eval", "--initial_model", save_path, *words[3:], "--save_path", tmp_path / "other"]
+    by_folder = run_here(SCRIPT, *words, "--report", "False")
+    assert by_folder.returncode == 0 and f"from {save_path}/model/best.model" in by_folder.stdout
+    words[2] = corpus.root
+    assert_refused(run_here(SCRIPT, *words), f"--initial_model {corpus.root}", "has no model")
+    words = ["--eval", "--save_path", tmp_path, *words[3:7]]
     assert_refused(run_here(SCRIPT, *words), "--eval needs --initial_model FILE", "has no model")
 
 

@@ -373,6 +373,21 @@ def test_the_command(tmp_path):
     assert "P_fa <= 50 %: threshold 0.15 gives P_fa 50.0000 %, P_miss 0.0000 %" in result.stdout
 
 
+@pytest.mark.parametrize("gap", [" ", "\t"])
+def test_a_score_after_the_pair_is_read_too(tmp_path, gap):
+    lines = (
+        [("a b", "c", "0.9", "1"), ("a b", "d", "-1e-2", "0")]
+        if gap == "\t"
+        else [("a", "c", "0.9", "1"), ("a", "d", "-1e-2", "0")]
+    )
+    for labelled in (True, False):
+        rows = [line if labelled else line[:3] for line in lines]
+        (tmp_path / "s.txt").write_text("".join(gap.join(row) + "\n" for row in rows))
+        trials = read_score_file(str(tmp_path / "s.txt"), labels_needed=labelled)
+        assert trials.scores.tolist() == [0.9, -0.01] and trials.files == sorted({*lines[0][:2], "d"})
+        assert trials.labels is None or trials.labels.tolist() == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

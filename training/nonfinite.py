@@ -70,6 +70,14 @@ class NonFiniteWatch:
         if len(self.updated) == self.CHECK_INTERVAL:
             self.check()
 
+    def require_updates(self, num_steps: int) -> None:
+        """Raises NonFiniteError if all of the last steps, so many, were skipped."""
+        if self.streak >= num_steps:
+            raise NonFiniteError(
+                f"the last {self.streak} steps had infinite or NaN gradients, so that nothing was learnt; "
+                "try a lower --lr"
+            )
+
     def check(self) -> None:
         """Report the skipped steps among those recorded; to be called by all processes.
 
