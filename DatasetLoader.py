@@ -21,16 +21,18 @@ import runtime
 from audio.augment import Augmenter
 from audio.crops import BatchDraws, Crops
 from audio.effects import apply_effects, gather
-from audio.lists import TrainList, read_train_list
+from audio.lists import TrainList, names_files, read_train_list
 from audio.logging_loader import LoggingLoader, WithRecords, begin_worker
 from audio.recording import FULL_SCALE, SAMPLE_RATE, num_samples
 from audio.recordings import Recordings
 from audio.remarks import log_remark
 from options import Options
+from options.checks import check_batches
 from runtime import CPU
 from sampler._batches import Key
 
 LOW_SHARE = 0.5  # of the list that an epoch draws, below which a note says why
+MAX_COUNTED = 200_000  # utterances of a list for which that is counted
 PREFETCHED = 2  # batches that PyTorch's loader keeps ready for each worker
 
 
@@ -143,12 +145,13 @@ class TrainData(NamedTuple):
             ValueError, FileNotFoundError: the list, an option or a recording can't be used.
         """
         utterances = read_train_list(options.train_list, options.exclude, root=options.train_path)
-        if utterances.num_to_exclude and not utterances.num_excluded:
+        recordings = Recordings(options.train_path, utterances.paths)
+        has_found = utterances.num_excluded or recordings.pack or not utterances.num_to_exclude
+        if not has_found and not names_files(options.exclude, options.train_path):
             raise ValueError(
                 f"--exclude {options.exclude}: none of its {utterances.num_to_exclude} paths is in "
                 f"{options.train_list}; write them as the list does, such as {utterances.paths[0]}"
             )
-        recordings = Recordings(options.train_path, utterances.paths)
         num_speakers = _check_speakers(utterances, recordings, options)
         augmenter = _build_augmenter(options) if options.augment else None
         sampler = _build_sampler(utterances, recordings.durations(), options)
@@ -185,13 +188,7 @@ class TrainData(NamedTuple):
                 f"note: {utterances.num_excluded} utterances left out by {self.options.exclude}, which has "
                 f"{utterances.num_to_exclude} paths"
             )
-        drawn = len(sampler) * sampler.batch_size * self.options.nPerSpeaker
-        if drawn < LOW_SHARE * len(utterances.paths):
-            yield (
-                f"note: an epoch draws {drawn} of the {len(utterances.paths)} utterances: the speakers of a "
-                "batch must differ, and most have few; a larger --nPerSpeaker or a smaller --batch_size "
-                "draws more"
-            )
+        yield from self._describe_share()
         undrawn = len(utterances.speakers) - sampler.num_speakers
         if undrawn:
             yield (
@@ -212,6 +209,19 @@ class TrainData(NamedTuple):
                 f"{self.num_classes} classes: each speaker at each speed; model files keep "
                 f"{self.num_speakers}"
             )
+
+    def _describe_share(self) -> Iterator[str]:
+        """A note if an epoch draws little of a list; for long lists, which aren't so, the plan takes long."""
+        labels, most = self.utterances.labels, self.options.max_seg_per_spk
+        if len(labels) > MAX_COUNTED:
+            return
+        drawn = len(np.unique(self.sampler.plan(1)))
+        if drawn >= LOW_SHARE * len(labels):
+            return
+        reason = "the speakers of a batch must differ, and few have many; a smaller --batch_size draws more"
+        if np.minimum(np.bincount(labels), most).sum() < LOW_SHARE * len(labels):
+            reason = f"at most {most} of a speaker; a larger --max_seg_per_spk draws more"
+        yield f"note: an epoch draws {drawn} of the {len(labels)} utterances: {reason}"
 
     def batches_mb(self) -> float:
         """Size of the batches that the workers may have in shared memory at a time, MB."""
@@ -300,23 +310,8 @@ def _build_sampler(utterances: TrainList, durations: NDArray[np.int64] | None, v
         durations,
     )
     sampler.set_rank(distributed.rank(), distributed.world_size())
-    _check_batches(sampler, values)
+    check_batches(values, sampler.batch_size, sampler.num_speakers, distributed.world_size())
     return sampler
-
-
-def _check_batches(sampler: Any, values: Options) -> None:
-    """Raises ValueError where a batch, or the part of a process, is too small to learn from."""
-    of_process = sampler.batch_size // distributed.world_size()
-    normalised = sampler.batch_size if values.sync_bn else of_process
-    compared = sampler.batch_size if values.gather_negatives else of_process
-    where = "a batch" if distributed.world_size() == 1 else "the part of a process"
-    if normalised * values.nPerSpeaker < 2:
-        raise ValueError(f"--batch_size {values.batch_size}: batch norm needs two utterances in {where}")
-    if compared < 2 and options.plugin("loss", values.trainfunc).min_utterances > 1:
-        raise ValueError(
-            f"--batch_size {values.batch_size}: {values.trainfunc} compares the speakers of {where} and "
-            f"needs two; {sampler.num_speakers} speakers have {values.nPerSpeaker} utterances (--nPerSpeaker)"
-        )
 
 
 class EvaluationItem(NamedTuple):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 import distributed
 import runtime
@@ -15,6 +14,7 @@ from DatasetLoader import TrainData
 from distributed.signals import Stopped, StopSignal
 from evaluation.results import score_in_training
 from evaluation.trial_test import TrialTest
+from loss._sharded import shard_head
 from options import Options, fixed_options
 from options.flags import TEST, names_of
 from SpeakerNet import ModelTrainer, SpeakerNet
@@ -282,14 +282,8 @@ def _build_network(
     if options.sync_bn:
         convert_sync_batchnorm(network, device)
     if options.shard_head:
-        _shard(network.loss, options.trainfunc)
+        shard_head(network.loss, options.trainfunc)
     return network.to(device)
-
-
-def _shard(head: nn.Module | None, trainfunc: str) -> None:
-    if not hasattr(head, "shard"):
-        raise ValueError(f"--shard_head: {trainfunc} has no classes to split")
-    head.shard()  # type: ignore[union-attr, operator]
 
 
 def describe(run: Run) -> None:

@@ -67,7 +67,8 @@ def parse(argv: list[str]) -> Command:
         decided = decided_options(model_file.decision, source) if values.eval else {}
         stored = network | scoring | decided
         resolved = _resolve(argv, stored)
-        resolved = resolved._replace(options=resolved.options.replaced(initial_model=source))
+        if values.eval:  # a resumed training compares what was given
+            resolved = resolved._replace(options=resolved.options.replaced(initial_model=source))
         fixed = {name: value for name, value in stored.items() if name not in scoring | decided}
         options.refuse_contradictions(resolved, fixed | decided if values.test else fixed, source)
         if values.test and decided and resolved.given & {"cohort", "cohort_list"}:

@@ -263,7 +263,7 @@ def store(args: argparse.Namespace, system: Measured) -> list[str]:
     if origin["cohort_digest"]:
         cohort = checkpoint.load_cohort(origin["cohort"])
     checkpoint.save_model(Path(args.store), model._replace(cohort=cohort, decision=decision))
-    return [f"{args.store} now decides at {decision['threshold']:.6g} ({rule}): trainSpeakerNet.py --test"]
+    return [f"{args.store} now decides at {decision['threshold']:.12g} ({rule}): trainSpeakerNet.py --test"]
 
 
 COMMANDS = {

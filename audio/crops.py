@@ -127,14 +127,17 @@ class Crops:
         used = list(utterances)
         drawn = [crop(row, utterance) for row, utterance in enumerate(utterances)]
         others = self._others(utterances) if None in drawn else []
-        for row in range(len(rows)):
-            while drawn[row] is None:
-                usable = [utterance for utterance, each in zip(used, drawn, strict=True) if each is not None]
-                if not others and not usable:
-                    path = self.recordings.paths[utterances[0]]
-                    raise AudioError(f"{path}: no readable utterance of its speaker is left")
-                used[row] = others.pop(0) if others else usable[row % len(usable)]
-                drawn[row] = crop(row, used[row])
+        for row in (row for row, each in enumerate(drawn) if each is None):
+            usable = [utterance for utterance, each in zip(used, drawn, strict=True) if each is not None]
+            turn = row % max(len(usable), 1)
+            for utterance in (*others, *usable[turn:], *usable[:turn]):
+                others = [each for each in others if each != utterance]  # each is tried once
+                used[row], drawn[row] = utterance, crop(row, utterance)
+                if drawn[row] is not None:
+                    break
+            else:
+                path = self.recordings.paths[utterances[0]]
+                raise AudioError(f"{path}: no readable utterance of its speaker is left")
         for each in drawn:
             assert each is not None
             draws.add(each)

@@ -77,7 +77,9 @@ class Recording:
         last = min(start + span + context, self.num_frames)
         skip = margin * up
         piece = self._piece(max(first, 0), last - max(first, 0))
-        resampled = _resample(np.pad(piece, (max(-first, 0), 0)), up, down)
+        if first < 0:
+            piece = np.pad(piece, (-first, 0))
+        resampled = _resample(piece, up, down)
         out[:] = np.resize(resampled[skip : skip + length], length)
 
     def _piece(self, start: int, count: int) -> Audio:

@@ -18,7 +18,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import dataprep
-from audio.lists import read_train_list, read_trials
+from audio.lists import read_train_list
+from audio.trials import read_trials
 
 
 def write_list(path: Path, utterances: int, speakers: int) -> None:

@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from audio.lists import Trials
+from audio.trials import Trials
 from evaluation.trials import score_trials
 from normalization.asnorm import Normalization
 from scoring.cosine import Scoring

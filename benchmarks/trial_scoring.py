@@ -20,7 +20,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import options
-from audio.lists import Trials
+from audio.trials import Trials
 from evaluation.trials import score_trials
 
 

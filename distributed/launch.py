@@ -51,8 +51,9 @@ def launch(
             ):  # a process that waits for another does not handle a second signal
                 child.send_signal(signum if len(forwarded) == 1 else signal.SIGKILL)
 
-    for signum in STOP_SIGNALS:
-        signal.signal(signum, forward)
+    if threading.current_thread() is threading.main_thread():  # Python installs handlers nowhere else
+        for signum in STOP_SIGNALS:
+            signal.signal(signum, forward)
     if stop.requested():
         forward(stop.requested(), None)
     failed = _wait(children, store, grace_s)

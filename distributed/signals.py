@@ -44,13 +44,15 @@ class StopSignal:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+        before = {signum: signal.getsignal(signum) or signal.SIG_DFL for signum in STOP_SIGNALS}
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
         self.install()
         try:
             yield self
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def _request(self, signum: int, _: FrameType | None) -> None:
         self.signum = signum

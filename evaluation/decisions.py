@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import options
-from audio.lists import Trials
+from audio.trials import Trials
 from metrics.calibration import Calibration, probability
 from metrics.rates import Floats
 from storage.files import digest, write_text

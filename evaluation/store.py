@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import distributed
 import options
+import runtime
 from audio.lists import Paths
 from options import Options
 from options.flags import Role, names_of
@@ -104,9 +106,14 @@ class EmbeddingFile:
                 return
         except FileNotFoundError:
             return
-        except (OSError, MemoryError):
-            raise  # it may be whole
-        except Exception:  # damaged in one of many ways: everything is computed again
+        except OSError as error:
+            raise OSError(
+                f"{self.path}: cannot be read: {error.strerror or error}; delete it, or give "
+                "--reuse_embeddings False"
+            ) from None
+        except Exception as error:  # damaged in one of many ways: everything is computed again
+            if runtime.is_out_of_memory(error) or distributed.is_dead_worker(error):
+                raise
             return
         self.rows = {name: row for row, name in enumerate(names)}
         self.vectors = vectors

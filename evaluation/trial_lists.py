@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 from torch.nn import functional as F
 
-from audio.lists import read_enrolments, read_trials
+from audio.trials import read_enrolments, read_trials
 from evaluation.store import Embeddings
 
 MEASURES = ("duration_s", "norm")  # of what a trial compares
@@ -49,8 +49,8 @@ class TrialLists:
             tested = (self.names[number] for number in np.unique(trials.test))
             if clash := next((name for name in tested if name in models), None):
                 raise ValueError(
-                    f"--enrol_list {enrol_list}: {clash} is on the test side of a trial, which must be a "
-                    "recording; only enrolment sides are models"
+                    f"--enrol_list {enrol_list}: {clash} is also on the test side of a trial, which is "
+                    "always a recording; give the model another name"
                 )
 
     @property

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 import distributed
 import options
-from audio.lists import Trials
 from audio.recording import Audio, AudioError
 from audio.recordings import Recordings
+from audio.trials import Trials
 from distributed.signals import StopSignal
 from evaluation.cohort import Cohort, CohortList, check_cohort
 from evaluation.embedder import build_embedder

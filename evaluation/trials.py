@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audio.lists import Trials
+from audio.trials import Trials
 from metrics.score_files import score_text
 from storage.files import write_text
 

@@ -80,6 +80,17 @@ def classify_sharded(
     return (total.log() - (target - largest)).mean(), correct[distributed.rank()].mean(dim=1)
 
 
+def shard_head(loss: nn.Module | None, name: str) -> None:
+    """Let a loss, of a name for errors, keep only this process's classes.
+
+    Raises:
+        ValueError: it has no classes.
+    """
+    if not hasattr(loss, "shard"):
+        raise ValueError(f"--shard_head: {name} has no classes to split")
+    loss.shard()  # type: ignore[union-attr, operator]
+
+
 def sharded_parameters(loss: nn.Module) -> list[str]:
     """Loss -> names of its parameters that hold this process's classes only; [] if it isn't sharded."""
     return list(loss.per_class) if getattr(loss, "sharded", None) else []  # type: ignore[arg-type]

@@ -76,7 +76,7 @@ def separating_threshold(rates: ErrorRates, threshold: float) -> float:
     right = min(max(accepted, 1), len(scores) - 1)
     half = (scores[right] - scores[right - 1]) / 2.0
     if accepted == len(scores):  # rejects all
-        return float(scores[-1] + half)
+        return float(max(scores[-1] + half, rates.thresholds[-1]))
     middle = float(scores[accepted] - half)
     return middle if accepted == 0 or middle > scores[accepted - 1] else float(scores[accepted])
 

@@ -78,7 +78,12 @@ def _new_parser(command: str, description: str) -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("scores", type=path, nargs="+", help="file with lines `score enrol test label`, as --eval writes it")
+    add(
+        "scores",
+        type=path,
+        nargs="+",
+        help="file with lines `score enrol test label` (as --eval writes it) or `enrol test score label`",
+    )
     add("--dcf_p_target", type=float, nargs="+", default=[0.05, 0.01, 0.001], help="priors of minDCF")
     add("--dcf_c_miss", type=float, default=1.0, help="cost of a miss")
     add("--dcf_c_fa", type=float, default=1.0, help="cost of a false alarm")

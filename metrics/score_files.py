@@ -29,6 +29,17 @@ def read_lines(path: str) -> list[str]:
         raise ValueError(f"{path}: not a text file in UTF-8") from None
 
 
+def _rows(path: str, numbers_of_tabs: tuple[int, ...]) -> dict[int, list[str]]:
+    """Score file -> the fields of each line by its number; split at tabs where there are so many of them."""
+    rows = dict[int, list[str]]()
+    for number, line in enumerate(read_lines(path), 1):
+        by_tabs = line.count("\t") in numbers_of_tabs
+        fields = [field.strip() for field in line.split("\t")] if by_tabs else line.split()
+        if fields:
+            rows[number] = fields
+    return rows
+
+
 def _read(path: str, labels_needed: bool) -> tuple[Floats, Labels | None, list[list[str]]]:
     """Score file -> scores (N,), labels (N,) or None, the fields between them."""
     form = '"score enrol test label" or "enrol test score label" with label 0 or 1'
@@ -37,12 +48,11 @@ def _read(path: str, labels_needed: bool) -> tuple[Floats, Labels | None, list[l
     scores = list[float]()
     labels = list[bool]()
     between = list[list[str]]()
-    for number, line in enumerate(read_lines(path), 1):
-        by_tabs = line.count("\t") in ((3,) if labels_needed else (2, 3))
-        fields = [field.strip() for field in line.split("\t")] if by_tabs else line.split()
-        if not fields:
-            continue
-        fields = _score_first(fields)
+    rows = _rows(path, (3,) if labels_needed else (2, 3))
+    scores_are_third = _scores_are_third(path, list(rows.values()))
+    for number, fields in rows.items():
+        if scores_are_third:
+            fields = [fields[2], *fields[:2], *fields[3:]]
         try:
             scores.append(float(fields[0]))
         except ValueError:
@@ -62,11 +72,24 @@ def _read(path: str, labels_needed: bool) -> tuple[Floats, Labels | None, list[l
     return np.array(scores), np.array(labels, dtype=np.int8) if labels else None, between
 
 
-def _score_first(fields: list[str]) -> list[str]:
-    """Fields of a line, `score enrol test ...` or `enrol test score ...` -> the same, the score first."""
-    if len(fields) > 2 and not _is_number(fields[0]) and _is_number(fields[2]):
-        return [fields[2], *fields[:2], *fields[3:]]
-    return fields
+def _scores_are_third(path: str, rows: Sequence[Sequence[str]]) -> bool:
+    """Fields of all lines -> whether they are `enrol test score ...` instead of `score enrol test ...`.
+
+    Raises:
+        ValueError: both can be.
+    """
+    if not all(len(fields) > 2 and _is_number(fields[2]) for fields in rows[:1]):
+        return False  # a million lines aren't looked at where the first one decides
+    if not all(len(fields) > 2 and _is_number(fields[2]) for fields in rows):
+        return False
+    if not all(_is_number(fields[0]) for fields in rows):
+        return True
+    if all(_is_number(fields[1]) for fields in rows):  # all names are numbers
+        return False
+    raise ValueError(
+        f'{path}: is "{" ".join(rows[0])}" a trial of {rows[0][1]} and {rows[0][2]} or of {rows[0][0]} and '
+        f"{rows[0][1]}? Put the score first, and name models by more than a number"
+    )
 
 
 def _is_number(text: str) -> bool:
@@ -78,16 +101,16 @@ def _is_number(text: str) -> bool:
 
 
 def read_scores(path: str) -> tuple[Floats, Labels]:
-    """Score file with lines `score enrol test label` -> scores (N,), labels (N,)."""
+    """Score file with lines `score enrol test label` or `enrol test score label` -> scores, labels (N,)."""
     scores, labels, _ = _read(path, labels_needed=True)
     assert labels is not None
     return scores, labels
 
 
 def read_score_file(path: str, labels_needed: bool = True) -> ScoredTrials:
-    """Score file with lines `score enrol test label`, separated by tabs if a path holds a blank -> trials.
+    """Score file with lines `score enrol test label` or `enrol test score label` -> trials.
 
-    Unless labels are needed, lines `score enrol test` are allowed too.
+    Fields are separated by tabs if a path holds a blank. Labels may be absent unless they are needed.
     """
     scores, labels, pairs = _read(path, labels_needed)
     if unclear := next((pair for pair in pairs if len(pair) != 2), None):

@@ -164,3 +164,29 @@ def _require_long_enough(name: str, frames: int) -> None:
             f"--{name} must be at least {frames_of_shortest}, the shortest crop that every network can "
             f"embed, got {frames}"
         )
+
+
+def check_batches(options: Options, batch_size: int, num_speakers: int, world_size: int) -> None:
+    """Raises ValueError where a batch, or the part of a process, is too small to learn from.
+
+    Args:
+        options: resolved options.
+        batch_size: speakers of a batch, over all processes.
+        num_speakers: speakers that can be drawn.
+        world_size: number of processes.
+    """
+    of_process = batch_size // world_size
+    normalised = batch_size if options.sync_bn else of_process
+    compared = batch_size if options.gather_negatives else of_process
+    where = "a batch" if world_size == 1 else "the part of a process"
+    if normalised * options.nPerSpeaker < 2:
+        raise ValueError(
+            f"--batch_size {options.batch_size}: batch norm needs two utterances in {where}; raise it, or "
+            "give --sync_bn where several processes have more together"
+        )
+    if compared < 2 and plugin("loss", options.trainfunc).min_utterances > 1:
+        raise ValueError(
+            f"--batch_size {options.batch_size}: {options.trainfunc} compares the speakers of {where} and "
+            f"needs two; {options.nPerSpeaker} utterances (--nPerSpeaker) are there of {num_speakers}; "
+            "raise --batch_size, or leave --gather_negatives on"
+        )

@@ -21,11 +21,18 @@ from options.plugins import KINDS, TESTING_KINDS, available, network_options, pl
 UNSET = object()
 
 
+YAML_RULES = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")  # for plain values, as they are kept
+
+
 class PlainLoader(yaml.SafeLoader):
     """Leaves plain values as they are written: YAML would read 010 as 8, 1:30 as 90 and a date as a date."""
 
     yaml_implicit_resolvers: typing.ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
+        first: [
+            (tag, pattern)
+            for tag, pattern in resolvers
+            if tag in ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
+        ]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -91,7 +98,7 @@ def config_tokens(path: str) -> list[str]:
         raise ValueError(f"--config {path}: expected lines of `option: value`")
     for key, value in entries.items():
         parts = value if isinstance(value, list) else [value]
-        if key == "config" or not parts or not all(isinstance(part, str) for part in parts):
+        if key == "config" or not parts or not all(isinstance(part, str | int | float) for part in parts):
             raise ValueError(f"--config {path}: {key}: expected a value or a list of them, got {value!r}")
     return [token for key, value in entries.items() for token in _tokens(key, value)]
 
@@ -100,9 +107,8 @@ def _tokens(key: str, value: Any) -> list[str]:
     """`key: value` -> its tokens; a list of numbers is one token, `1,2`, in a list of words each is one."""
     if not isinstance(value, list):
         return [f"--{key}={value}"]
-    if all(_is_number(part) for part in value):
-        return [f"--{key}={','.join(value)}"]
-    return [f"--{key}", *value]
+    words = [str(part) for part in value]
+    return [f"--{key}={','.join(words)}"] if all(map(_is_number, words)) else [f"--{key}", *words]
 
 
 def _is_number(text: str) -> bool:

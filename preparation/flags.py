@@ -112,7 +112,7 @@ FLAGS = (
     ),
     Flag(
         "split_ratio",
-        "share of each speaker's files for trials; -1 = 3 files (fewer if there are fewer than 5), 0 = none",
+        "share of each speaker's files for trials; -1 = 3 files (2 of 4), 0 = none",
         ("generate",),
         "--generate",
         type=float,

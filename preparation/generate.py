@@ -69,7 +69,7 @@ def hold_out(
     """Utterances -> those to train on, those of each speaker held out for trials.
 
     A speaker keeps at least two files for training. With a ratio, one with too few files holds none out;
-    without (-1), one with fewer than five holds fewer than three out.
+    without (-1), one with four files holds two out, and one with fewer none.
     """
     speakers: dict[str, list[int]] = {}
     for index, name in enumerate(utterances.speakers):
@@ -79,7 +79,7 @@ def hold_out(
     for indices in speakers.values():
         most = max(len(indices) - 2, 0)
         if split_ratio == -1.0:
-            count = min(FILES_HELD_OUT, most)
+            count = min(FILES_HELD_OUT, most) if most > 1 else 0
         else:
             count = round(split_ratio * len(indices))
             count = count if count <= most else 0
@@ -101,14 +101,14 @@ def make_lists(
     """
     split.check()
     generator = np.random.default_rng(split.seed)
-    train, left_out = with_enough_utterances(train, split.min_utterances)
-    if not train.paths:
-        raise ValueError(f"no speaker has {split.min_utterances} utterances (--min_utterances)")
-    if test is None and len(set(train.speakers)) == 1:
+    if test is None and split.split_ratio != 0.0 and len(set(train.speakers)) == 1:
         raise ValueError(
             f"all {len(train.paths)} files are of one speaker, {train.speakers[0]}; training needs "
             "recordings of several people, each in a folder of its own"
         )
+    train, left_out = with_enough_utterances(train, split.min_utterances)
+    if not train.paths:
+        raise ValueError(f"no speaker has {split.min_utterances} utterances (--min_utterances)")
     source = "files of {} other speakers"
     if test is None and split.split_ratio != 0.0:
         train, test = hold_out(train, split.split_ratio, generator)

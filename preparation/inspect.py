@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.lists import find_excluded, read_excluded, read_trial_lines, read_utterances
+from audio.lists import find_excluded, read_excluded, read_utterances
 from audio.pack import Pack
+from audio.trials import read_trial_lines
 from corpora._corpus import Corpus
 from preparation.check import Finding, Listed, check_recordings, write_report
 from preparation.pack import damaged, write_pack

@@ -194,6 +194,8 @@ def apportion(
     order = generator.permutation(len(weights))
     remainders = np.cumsum(np.maximum(shares - counts, 0.0)[order])
     steps = np.floor(remainders * (num_rounded_up / max(remainders[-1], 1e-300)) + generator.random())
+    steps = np.minimum(steps, num_rounded_up)
+    steps[-1] = num_rounded_up  # whatever was rounded
     counts[order] += np.diff(steps, prepend=0.0).astype(np.int64)
     return counts
 

@@ -67,7 +67,9 @@ def digest(weights: dict[str, Tensor]) -> str:
     sha256 = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         # as bytes, because NumPy lacks some of PyTorch's types
-        sha256.update(name.encode() + tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+        sha256.update(
+            name.encode() + tensor.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes()
+        )
     return sha256.hexdigest()
 
 
@@ -195,7 +197,7 @@ def _load(path: Path, advice: str) -> dict[str, Any]:
     except OSError as error:
         raise OSError(f"{path}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # a damaged file can fail anywhere in the unpickler
-        if runtime.is_out_of_memory(error):
+        if runtime.is_out_of_memory(error) or is_dead_worker(error):
             raise
         _require_readable(path)
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):

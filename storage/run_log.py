@@ -107,7 +107,7 @@ class RunLog:
         line = f"{name}, VEER {100 * figures['eer']:2.4f}, MinDCF {figures[f'min_dcf_{p_target:g}']:2.5f}"
         if p_target != 0.01:
             line += f", MinDCF(0.01) {figures['min_dcf_0.01']:.5f}"
-        self.log(f"{line}, threshold {figures['threshold']:.9g}")
+        self.log(f"{line}, threshold {figures['threshold']:.12g}")
 
     def log_nonfinite(self, epoch: int, step: int, paths: Sequence[str], *, is_first: bool) -> None:
         """Record a skipped step and the recordings of its batches; log it if it is the first in a row."""

@@ -104,17 +104,19 @@ class States:
                 another run.
         """
         state, note = checkpoint.load_last_state(self.folder.state)
+        is_new = distributed.broadcast(state is None)
         if state and state["progress"] == Progress()._asdict() and not state["trainer"]["step"]:
             state = None  # from before the first step: nothing depends on it
         position = (*state["progress"].values(), state["trainer"]["step"]) if state else None
         if len({*distributed.all_gather(position)}) > 1:
             raise ValueError(f"processes found different states: all must see the same {self.folder.state}")
-        if state is None:
-            self.folder.require_no_models()
-            return None
-        self.identity.require_same_run(state, self.folder.state)
         if note:
             self.log.say(f"note: {note}")
+        if is_new:
+            self.folder.require_no_models()
+        if state is None:
+            return None
+        self.identity.require_same_run(state, self.folder.state)
         progress = self._restore(state)
         for difference in self.identity.differences(state):
             self.log.say(difference)

@@ -58,13 +58,22 @@ def test_an_excluded_path_may_be_spelled_otherwise(tmp_path, spelling):
         str(tmp_path / "list.txt"), str(tmp_path / "excluded.txt"), root=str(tmp_path)
     )
     assert list(utterances.paths) == ["a/1.wav", "b/1.wav"] and utterances.num_excluded == 1
+    (tmp_path / "list.txt").write_text("a a_1.wav\nb b_1.wav\n")  # without folders
+    (tmp_path / "excluded.txt").write_text("b b_1.wav\n")
+    flat = read_train_list(str(tmp_path / "list.txt"), str(tmp_path / "excluded.txt"), root=str(tmp_path))
+    assert list(flat.paths) == ["a_1.wav"]
 
 
 def test_an_exclude_list_of_other_recordings_is_an_error(corpus, tmp_path):
     (tmp_path / "x.txt").write_text("other/1.wav\nother/2.wav\n")
-    values = trainSpeakerNet.parse(corpus.options(tmp_path, exclude=tmp_path / "x.txt", test_list="")).options
+    changes = {"exclude": tmp_path / "x.txt", "test_list": "", "trainfunc": "softmax"}
+    values = trainSpeakerNet.parse(corpus.options(tmp_path, **changes)).options
     with pytest.raises(ValueError, match=r"x\.txt: none of its 2 paths is in .*, such as spk0/0\.wav"):
         TrainData.read(values, runtime.CPU)
+    # recordings of the trial list, as dataprep.py --check excludes them
+    (tmp_path / "list.txt").write_text("a spk0/0.wav\nb spk1/0.wav\n")
+    (tmp_path / "x.txt").write_text("spk2/0.wav\n")
+    assert TrainData.read(values.replaced(train_list=str(tmp_path / "list.txt")), runtime.CPU)
 
 
 def test_an_epoch_that_draws_little_of_the_list_says_so(tmp_path):
@@ -81,7 +90,12 @@ def test_an_epoch_that_draws_little_of_the_list_says_so(tmp_path):
     words = ["--model=VGGVox", "--trainfunc=softmax", f"--train_list={tmp_path / 'list.txt'}", "--test_list="]
     values = trainSpeakerNet.parse([*words, f"--train_path={tmp_path}"]).options
     [note] = [line for line in TrainData.read(values, runtime.CPU).describe() if "draws" in line]
-    assert note.startswith("note: an epoch draws 12 of the 48 utterances") and "--nPerSpeaker" in note
+    assert note.startswith("note: an epoch draws 12 of the 48 utterances") and "smaller --batch_size" in note
+    smaller = TrainData.read(values.replaced(batch_size=2), runtime.CPU)
+    assert len(np.unique(smaller.sampler.plan(1))) == 16
+    capped = TrainData.read(values.replaced(batch_size=2, max_seg_per_spk=4), runtime.CPU)
+    [note] = [line for line in capped.describe() if "draws" in line]
+    assert "draws 12 of the 48 utterances: at most 4 of a speaker; a larger --max_seg_per_spk" in note
 
 
 @pytest.mark.parametrize(
@@ -220,6 +234,28 @@ def test_a_bad_file_is_an_error_or_is_replaced_by_another_of_its_speaker(damaged
     assert alone.utterances.tolist() == [[bad + 1, bad + 1]]
     assert torch.equal(alone.crops[0, 1], item.crops[1, 1])  # the one good file, and another crop of it
     assert not torch.equal(alone.crops[0, 0], alone.crops[0, 1])
+
+
+def test_a_file_of_which_only_some_crops_are_good_is_not_tried_for_ever(tmp_path):
+    """Two files of a speaker, one unreadable, one NaN in its second half: a batch or an error, soon."""
+    corpus = Corpus(tmp_path)
+    for take in (2, 3, 4):
+        (corpus.root / "spk2" / f"{take}.wav").unlink()
+    (corpus.root / "spk2" / "0.wav").write_text("no audio")
+    samples = voice(2, 1)
+    samples[8000:] = np.nan
+    soundfile.write(corpus.root / "spk2" / "1.wav", samples, 16_000, subtype="FLOAT")
+    utterances = read_train_list(str(corpus.train_list))
+    first = list(utterances.paths).index("spk2/0.wav")
+    dataset, outcomes = dataset_of(corpus.root, utterances, skip_bad=True), set()
+    for occurrence in range(60):
+        item = dataset[batch_of((first, first + 1), occurrence=occurrence)]
+        outcomes.add(type(item))
+        if isinstance(item, AudioError):
+            assert "no readable utterance of its speaker is left" in str(item)
+        else:
+            assert item.crops.isfinite().all() and item.utterances.tolist() == [[first + 1, first + 1]]
+    assert len(outcomes) == 2
 
 
 def test_workers_leave_stops_to_the_main_process(corpus):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audio.lists import Trials, read_trials
+from audio.trials import Trials, read_trials
 
 
 def trials_of(tmp_path, text):

@@ -8,9 +8,10 @@ import soundfile
 from conftest import assert_refused, run_here, run_script, voice
 
 import dataprep
-from audio.lists import read_train_list, read_trials
+from audio.lists import read_train_list
+from audio.trials import read_trials
 from preparation import demo, folder, kaldi, keys, synthesiser
-from preparation.generate import Split
+from preparation.generate import Split, hold_out
 from preparation.lists import Utterances, trial_list
 from preparation.source import read_source
 
@@ -97,14 +98,33 @@ def test_lists_for_a_tree(tmp_path):
     train = read_train_list(str(tmp_path / "lists" / "train_list.txt"))
     [trials] = read_trials([str(tmp_path / "lists" / "test_list.txt")], str(source))
     assert Counter(np.array(train.speakers)[train.labels].tolist()) == {
-        "spk0": 5, "spk1": 5, "spk2": 4, "spk3": 1,
+        "spk0": 5, "spk1": 5, "spk2": 2, "spk3": 1,
     }  # fmt: skip
-    assert len(trials.names) == 6 and not set(trials.names) & set(train.paths)
-    assert Counter(trials.labels.tolist()) == {1: 6, 0: 6}  # 3 pairs of each of two speakers
+    assert len(trials.names) == 8 and not set(trials.names) & set(train.paths)
+    assert Counter(trials.labels.tolist()) == {1: 7, 0: 7}  # 3 pairs of each of two speakers, and 1
     for enrol, test, label in zip(trials.enrol, trials.test, trials.labels, strict=True):
         speakers = {trials.names[i].split("/")[0] for i in (enrol, test)}
         assert len(speakers) == 2 - label and enrol != test
     assert "next: python trainSpeakerNet.py" in result.stdout
+
+
+@pytest.mark.parametrize(("files", "held_out"), [(3, 0), (4, 2), (5, 3), (9, 3)])
+def test_speakers_with_few_files_hold_out_fewer(files, held_out):
+    speakers = [speaker for speaker in "abc" for _ in range(files)]
+    utterances = Utterances([f"{i}.wav" for i in range(3 * files)], speakers, [""] * 3 * files)
+    train, test = hold_out(utterances, -1.0, np.random.default_rng(0))
+    assert (len(train.paths), len(test.paths)) == (3 * (files - held_out), 3 * held_out)
+
+
+def test_one_speaker_is_not_enough(tmp_path):
+    for take in range(4):
+        path = tmp_path / "voices" / "anna" / f"{take}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, voice(0, take), 16_000)
+    result = run_here(
+        "dataprep.py", "--generate", "--from", tmp_path / "voices", "--save_path", tmp_path / "l"
+    )
+    assert_refused(result, "all 4 files are of one speaker, anna")
 
 
 def test_split_ratio_and_seed(tmp_path):

@@ -14,8 +14,9 @@ import pytest
 from conftest import ROOT, run_here, voice
 
 import dataprep
-from audio.lists import read_train_list, read_trials
+from audio.lists import read_train_list
 from audio.pack import Pack
+from audio.trials import read_trials
 from preparation.convert import find_ffmpeg
 
 STEPS = ["--download", "--concatenate", "--extract", "--convert", "--generate", "--check", "--pack"]

@@ -333,7 +333,7 @@ def test_ambiguous_sides_of_trials_with_models_are_refused(model, corpus, tmp_pa
     refused = evaluate(model, corpus, tmp_path / "x", *words)
     assert_refused(refused, "t.txt:1: is this spk0/3.wav against 1 or 0 against spk0/3.wav?")
     (tmp_path / "t.txt").write_text("spk0/3.wav 0 target\nspk1/3.wav spk0/3.wav nontarget\n")
-    assert_refused(evaluate(model, corpus, tmp_path / "x", *words), "0 is on the test side of a trial")
+    assert_refused(evaluate(model, corpus, tmp_path / "x", *words), "0 is also on the test side of a trial")
 
 
 def test_a_list_that_keeps_one_class_has_scores_without_rates(model, corpus, tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from audio.lists import Trials
+from audio.trials import Trials
 from evaluation.trials import write_scores
 from metrics.score_files import read_scores
 

@@ -133,6 +133,12 @@ def test_yaml_reads_values_as_they_are_written(tmp_path, value):
     assert with_config(tmp_path, f"save_path: {value}\n")[0].save_path == value
 
 
+def test_yaml_may_share_mappings_and_name_types(tmp_path):
+    text = "save_path: !!str 010\nnOut: !!int 64\ntest_list: ['a.txt', b.txt]\n"
+    values = with_config(tmp_path, text)[0]
+    assert (values.save_path, values.nOut, values.test_list) == ("010", 64, ["a.txt", "b.txt"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

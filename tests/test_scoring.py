@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 import options
-from audio.lists import Trials
+from audio.trials import Trials
 from evaluation import trials as trials_module
 from evaluation.trials import score_trials
 

@@ -216,6 +216,7 @@ def test_a_threshold_lies_between_two_scores_by_hand(threshold, expected):
     assert separating_threshold(rates, threshold) == expected
     neighbours = [1.0, np.nextafter(1.0, 2.0)]  # nothing lies between them
     assert separating_threshold(error_rates(neighbours, [0, 1]), neighbours[1]) == neighbours[1]
+    assert separating_threshold(error_rates(neighbours, [0, 1]), 9.0) > neighbours[1]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -386,6 +387,17 @@ def test_a_score_after_the_pair_is_read_too(tmp_path, gap):
         trials = read_score_file(str(tmp_path / "s.txt"), labels_needed=labelled)
         assert trials.scores.tolist() == [0.9, -0.01] and trials.files == sorted({*lines[0][:2], "d"})
         assert trials.labels is None or trials.labels.tolist() == [1, 0]
+
+
+def test_which_column_is_the_score_is_decided_for_the_whole_file(tmp_path):
+    path = tmp_path / "s.txt"
+    path.write_text("1 a/x.wav 0.53 1\n2 a/y.wav 0.4 0\n")  # models called 1 and 2, or files called 0.53?
+    with pytest.raises(ValueError, match=r"a trial of a/x\.wav and 0\.53 or of 1 and a/x\.wav"):
+        read_score_file(str(path))
+    path.write_text("0.9 1001 1002 1\n0.1 1001 1003 0\n")  # names are numbers
+    assert read_score_file(str(path)).scores.tolist() == [0.9, 0.1]
+    path.write_text("0.9 a 1002 1\n0.1 a b 0\n")
+    assert read_score_file(str(path)).scores.tolist() == [0.9, 0.1]
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ class NonFiniteWatch:
         """Raises NonFiniteError if all of the last steps, so many, were skipped."""
         if self.streak >= num_steps:
             raise NonFiniteError(
-                f"the last {self.streak} steps had infinite or NaN gradients, so that nothing was learnt; "
-                "try a lower --lr"
+                f"the last {self.streak} steps had infinite or NaN gradients, so that nothing was learnt in "
+                "the last epoch; try a lower --lr"
             )
 
     def check(self) -> None:
