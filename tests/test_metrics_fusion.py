@@ -280,7 +280,7 @@ def test_score_files_that_do_not_fit_together_are_refused(systems, tmp_path):
     assert_refused(refused(a, "--fit", tmp_path / "absent", *output), "absent")
     whole = dev_a.read_text()
     dev_a.write_text(re.sub(r" [01]\n", "\n", whole))
-    assert_refused(refused(a, "--fit", dev_a, *output), f'{dev_a}:1: expected "score enrol test label" with')
+    assert_refused(refused(a, "--fit", dev_a, *output), f'{dev_a}:1: expected "score enrol test label" or')
     dev_a.write_text(whole.replace(" 1\n", " 0\n"))
     assert_refused(
         refused(a, "--fit", dev_a, *output), f"{dev_a}: no calibration from 360 trials without a t"
@@ -314,8 +314,11 @@ def test_test_trials_need_no_labels(systems, tmp_path):
     [
         ("1 a b\n2 a c 1\n", ":2: some trials have labels and some have none"),
         ("1 a b 0\n2 a c\n", ":2: some trials have labels and some have none"),
-        ("1 a\n", ':1: expected "score enrol test label" with label 0 or 1, or "score enrol test"; by tabs'),
-        ("1 a b\n2 my file b\n", ':2: expected "score enrol test label" with label 0 or 1, or "score'),
+        (
+            "1 a\n",
+            ':1: expected "score enrol test label" or "enrol test score label" with label 0 or 1, or the',
+        ),
+        ("1 a b\n2 my file b\n", ':2: expected "score enrol test label" or "enrol test score label" with'),
         ("1 a b\nx a c\n", ":2: expected a score first, got 'x'"),
         ("nan a b\n", ": 1 scores are not finite"),
         ("", ": holds no scores"),
