@@ -29,15 +29,13 @@ def read_lines(path: str) -> list[str]:
         raise ValueError(f"{path}: not a text file in UTF-8") from None
 
 
-def _rows(path: str, numbers_of_tabs: tuple[int, ...]) -> dict[int, list[str]]:
-    """Score file -> the fields of each line by its number; split at tabs where there are so many of them."""
-    rows = dict[int, list[str]]()
-    for number, line in enumerate(read_lines(path), 1):
+def _rows(lines: Sequence[str], numbers_of_tabs: tuple[int, ...]) -> Iterator[tuple[int, list[str]]]:
+    """Lines -> number and fields of those that aren't blank; split at tabs where there are so many."""
+    for number, line in enumerate(lines, 1):
         by_tabs = line.count("\t") in numbers_of_tabs
         fields = [field.strip() for field in line.split("\t")] if by_tabs else line.split()
         if fields:
-            rows[number] = fields
-    return rows
+            yield number, fields
 
 
 def _read(path: str, labels_needed: bool) -> tuple[Floats, Labels | None, list[list[str]]]:
@@ -48,9 +46,9 @@ def _read(path: str, labels_needed: bool) -> tuple[Floats, Labels | None, list[l
     scores = list[float]()
     labels = list[bool]()
     between = list[list[str]]()
-    rows = _rows(path, (3,) if labels_needed else (2, 3))
-    scores_are_third = _scores_are_third(path, list(rows.values()))
-    for number, fields in rows.items():
+    lines, numbers_of_tabs = read_lines(path), (3,) if labels_needed else (2, 3)
+    scores_are_third = _scores_are_third(path, (fields for _, fields in _rows(lines, numbers_of_tabs)))
+    for number, fields in _rows(lines, numbers_of_tabs):
         if scores_are_third:
             fields = [fields[2], *fields[:2], *fields[3:]]
         try:
@@ -72,14 +70,16 @@ def _read(path: str, labels_needed: bool) -> tuple[Floats, Labels | None, list[l
     return np.array(scores), np.array(labels, dtype=np.int8) if labels else None, between
 
 
-def _scores_are_third(path: str, rows: Sequence[Sequence[str]]) -> bool:
+def _scores_are_third(path: str, lines: Iterator[list[str]]) -> bool:
     """Fields of all lines -> whether they are `enrol test score ...` instead of `score enrol test ...`.
 
     Raises:
         ValueError: both can be.
     """
-    if not all(len(fields) > 2 and _is_number(fields[2]) for fields in rows[:1]):
+    first = next(lines, [])
+    if len(first) < 3 or not _is_number(first[2]):
         return False  # a million lines aren't looked at where the first one decides
+    rows = [first, *lines]
     if not all(len(fields) > 2 and _is_number(fields[2]) for fields in rows):
         return False
     if not all(_is_number(fields[0]) for fields in rows):
