@@ -211,7 +211,7 @@ class TrainData(NamedTuple):
             )
 
     def _describe_share(self) -> Iterator[str]:
-        """A note if an epoch draws little of a list; for long lists, which aren't so, the plan takes long."""
+        """A note if an epoch draws little of the list; of long lists the plan would take a second."""
         labels, most = self.utterances.labels, self.options.max_seg_per_spk
         if len(labels) > MAX_COUNTED:
             return

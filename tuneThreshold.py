@@ -34,7 +34,7 @@ from metrics.score_files import (
 )
 from metrics.speakers import units_of
 from metrics.summary import FigureOptions, Measured, Resampling, measure, replicates
-from metrics.text import condition_lines, difference_line, summary_lines
+from metrics.text import DIGITS, condition_lines, difference_line, summary_lines
 from metrics.trials import ScoredTrials, require_same_trials
 from storage.files import write_text
 
@@ -263,7 +263,9 @@ def store(args: argparse.Namespace, system: Measured) -> list[str]:
     if origin["cohort_digest"]:
         cohort = checkpoint.load_cohort(origin["cohort"])
     checkpoint.save_model(Path(args.store), model._replace(cohort=cohort, decision=decision))
-    return [f"{args.store} now decides at {decision['threshold']:.12g} ({rule}): trainSpeakerNet.py --test"]
+    return [
+        f"{args.store} now decides at {decision['threshold']:{DIGITS}} ({rule}): trainSpeakerNet.py --test"
+    ]
 
 
 COMMANDS = {

@@ -69,15 +69,16 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
     """
     if decision is None:
         return {}
+    damaged = ValueError(f"{source}: its decision is damaged; store it again (tuneThreshold.py --store)")
     kinds = {"threshold": float, "rule": str, "calibration": dict, "options": dict}
     values = decision if isinstance(decision, dict) else {}
     if values.keys() != kinds.keys() or not all(isinstance(values[k], kind) for k, kind in kinds.items()):
-        raise ValueError(f"{source}: its decision is damaged; store it again (tuneThreshold.py --store)")
+        raise damaged
     known = {"eval_frames": int, "num_eval": int, "scoring": str, "subtract_mean": bool, "score_norm": str}
     for kind in options.TESTING_KINDS:
         chosen = values["options"].get(options.KINDS[kind].flag)
         if chosen not in options.available(kind):
-            raise ValueError(f"{source}: its decision is damaged; store it again (tuneThreshold.py --store)")
+            raise damaged
         names = options.plugin_options(options.plugin(kind, chosen))
         known |= {name: type(parameter.default) for name, parameter in names.items()}
     for name, value in values["options"].items():

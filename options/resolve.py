@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from options.flags import Role, names_of
+from options.flags import Role, names_of, numbers
 from options.parser import BOOLEAN, Parser
 from options.plugins import KINDS, TESTING_KINDS, available, network_options, plugin, plugin_options
 
@@ -108,15 +108,12 @@ def _tokens(key: str, value: Any) -> list[str]:
     if not isinstance(value, list):
         return [f"--{key}={value}"]
     words = [str(part) for part in value]
-    return [f"--{key}={','.join(words)}"] if all(map(_is_number, words)) else [f"--{key}", *words]
-
-
-def _is_number(text: str) -> bool:
+    joined = ",".join(words)
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        numbers(joined)
+    except argparse.ArgumentTypeError:
+        return [f"--{key}", *words]
+    return [f"--{key}={joined}"]
 
 
 def resolve(
