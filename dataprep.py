@@ -11,14 +11,16 @@ import argparse
 import importlib
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audio.lists import Utterance, spans_of
 from corpora._corpus import Corpus
+from metrics.fields import shown
 from options.parser import Parser
 from options.plugins import ROOT
 from preparation import flags, folder, inspect, steps
@@ -27,6 +29,7 @@ from preparation.generate import training_command
 from preparation.keys import find_key
 from preparation.source import CONVERTED, is_list, to_convert
 from preparation.status import status
+from storage.console import print_any_name
 
 DEFAULT_CORPORA = ("voxceleb1", "voxceleb2")  # those of voxceleb_trainer's dataprep.py
 AUGMENTATION = ("musan", "rirs_noises")
@@ -164,18 +167,21 @@ def check(args: argparse.Namespace, names: Names) -> Outcome:
     messages = inspect.check(checked, args.save_path, args.workers)
     for target in checked:
         listed = inspect.read_lists(target)
-        if args.suspects and listed.train:
-            paths = list(listed.train)
-            embeddings, kept = embed(args.suspects, target.root, paths)
-            paths = [paths[i] for i in kept]
+        if args.suspects and listed.utterances:
+            embeddings, utterances = embed(args.suspects, target.root, list(listed.utterances))
             messages += inspect.suspects(
-                embeddings, paths, [listed.train[p] for p in paths], args.save_path / "check" / target.name
+                embeddings,
+                [str(utterance) for utterance in utterances],
+                [listed.utterances[utterance] for utterance in utterances],
+                args.save_path / "check" / target.name,
             )
     return messages, ""
 
 
-def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32], list[int]]:
-    """Model file, recordings -> length-normalised embeddings (N, D) of the readable ones, their indices."""
+def embed(
+    model: str, root: Path, utterances: Sequence[Utterance]
+) -> tuple[NDArray[np.float32], list[Utterance]]:
+    """Model file, utterances under root -> length-normalised embeddings (N, D), and of which utterances."""
     import runtime
     from audio.recordings import Recordings
     from distributed.signals import StopSignal
@@ -186,7 +192,7 @@ def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32]
     device = runtime.choose_device("auto")
     network = SpeakerNet.from_model_file(model).to(device)
     embedder = Embedder(
-        Recordings(str(root), paths),
+        Recordings(str(root), [utterance.path for utterance in utterances], spans=spans_of(utterances)),
         scoring=Scoring(length=0, num_crops=1),
         device=device,
         num_workers=0,
@@ -194,7 +200,7 @@ def embed(model: str, root: Path, paths: list[str]) -> tuple[NDArray[np.float32]
     )
     embeddings = embedder.embed(network, StopSignal())
     kept = embeddings.present.nonzero()[0].tolist()
-    return embeddings.vectors[kept, 0].numpy(), kept
+    return embeddings.vectors[kept, 0].numpy(), [utterances[i] for i in kept]
 
 
 def augment(args: argparse.Namespace, names: Names) -> Outcome:
@@ -239,13 +245,14 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command -> its exit code: 0, 2 for a mistake of the user or damaged data, 130 after Ctrl-C."""
+    print_any_name()
     try:
         args, rest = parser().parse_known_args(argv)
         if rest:
             parser().refuse(rest[0])
         run(args)
     except (ValueError, OSError) as error:
-        print(f"dataprep.py: error: {error}", file=sys.stderr)
+        print(f"dataprep.py: error: {shown(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)

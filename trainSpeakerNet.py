@@ -28,6 +28,7 @@ from run import build_run, describe
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
 from storage.checkpoint import ModelFile
+from storage.console import print_any_name
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 from storage.run_record import earlier_option, write_run
@@ -252,6 +253,7 @@ def run_command(argv: list[str], stop: StopSignal) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command -> 0, 2 for a user's mistake, 75 for a lost process, 128 + a signal, or 1."""
+    print_any_name()
     with StopSignal().installed() as stop:
         launch.exit_with_launcher()
         try:

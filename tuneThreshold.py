@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.fields import shown
 from metrics.figures import (
     auc,
     eer,
@@ -36,6 +37,7 @@ from metrics.speakers import units_of
 from metrics.summary import FigureOptions, Measured, Resampling, measure, replicates
 from metrics.text import DIGITS, condition_lines, difference_line, summary_lines
 from metrics.trials import ScoredTrials, require_same_trials
+from storage.console import print_any_name
 from storage.files import write_text
 
 if TYPE_CHECKING:
@@ -218,7 +220,8 @@ def report(args: argparse.Namespace) -> list[str]:
             return None
 
     folder = Path(args.output)
-    written = page.write(folder, systems, read_audio=listen, link=page.linker(folder, args.audio))
+    link = page.linker(folder, lambda path: recordings.file(rows[path]))
+    written = page.write(folder, systems, read_audio=listen, link=link)
     return [str(written)]
 
 
@@ -290,11 +293,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and print its lines -> exit status."""
+    print_any_name()
     args = parse(argv)
     try:
         lines = COMMANDS[args.command][1](args)
     except (OSError, ValueError) as error:
-        print(f"tuneThreshold.py: error: {error}", file=sys.stderr)
+        print(f"tuneThreshold.py: error: {shown(str(error))}", file=sys.stderr)
         return 2
     print(*lines, sep="\n")
     return 0

@@ -1,6 +1,7 @@
 """Train lists and lists of what to leave out."""
 
 import hashlib
+import math
 import os
 import os.path
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from metrics.fields import Line, lines_of
 
 
 class Paths(Sequence[str]):
@@ -19,13 +22,13 @@ class Paths(Sequence[str]):
     """
 
     def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
-        self.text = text  # UTF-8 of all strings, concatenated
+        self.text = text  # UTF-8 of all strings, concatenated; names of files may have other bytes
         self.ends = ends  # end of each string in `text`
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> "Paths":
         """Strings -> the same, stored compactly."""
-        encoded = [string.encode() for string in strings]
+        encoded = [string.encode(errors="surrogateescape") for string in strings]
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return cls(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths))
 
@@ -37,7 +40,7 @@ class Paths(Sequence[str]):
             return [self[i] for i in range(*index.indices(len(self)))]
         index = range(len(self))[index]  # resolves negative indices and raises IndexError
         begin = self.ends[index - 1] if index else 0
-        return self.text[begin : self.ends[index]].tobytes().decode()
+        return self.text[begin : self.ends[index]].tobytes().decode(errors="surrogateescape")
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Paths):
@@ -47,8 +50,31 @@ class Paths(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
 
-def read_lines(path: str, flag: str) -> Iterator[tuple[int, str]]:
-    """Text file that a flag names -> (line number, stripped line) of the lines that aren't blank.
+class Utterance(NamedTuple):
+    """A recording, or a segment of one, in seconds from its start."""
+
+    path: str
+    start_s: float = 0.0
+    end_s: float = math.inf
+
+    def __str__(self) -> str:
+        """The path, and the times of a segment."""
+        return self.path if self.is_whole else f"{self.path} from {self.start_s:g} to {self.end_s:g} s"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of its recording."""
+        return self.start_s == 0.0 and self.end_s == math.inf
+
+
+def spans_of(utterances: Iterable[Utterance]) -> NDArray[np.float64] | None:
+    """Utterances -> start and end of each in seconds (N, 2); None if all are whole recordings."""
+    spans = np.array([utterance[1:] for utterance in utterances], np.float64).reshape(-1, 2)
+    return spans if (spans != (0.0, math.inf)).any() else None
+
+
+def read_lines(path: str, flag: str) -> Iterator[Line]:
+    """Text file that a flag names -> its lines that aren't blank.
 
     Raises:
         FileNotFoundError, ValueError: absent, not text, or empty.
@@ -56,10 +82,9 @@ def read_lines(path: str, flag: str) -> Iterator[tuple[int, str]]:
     empty = True
     try:
         with Path(path).open(encoding="utf-8-sig") as stream:
-            for number, line in enumerate(stream, 1):
-                if line := line.strip():
-                    empty = False
-                    yield number, line
+            for line in lines_of(stream):
+                empty = False
+                yield line
     except FileNotFoundError:
         raise FileNotFoundError(f"{flag} {path}: no such file") from None
     except UnicodeDecodeError:
@@ -70,51 +95,41 @@ def read_lines(path: str, flag: str) -> Iterator[tuple[int, str]]:
         raise ValueError(f"{flag} {path}: the list is empty")
 
 
-def read_utterances(path: str, flag: str) -> Iterator[tuple[int, str, str]]:
-    """Train list, or Kaldi directory with wav.scp and utt2spk -> (line number, speaker, path).
+def read_utterances(path: str, flag: str) -> Iterator[tuple[str, str, Utterance]]:
+    """Train list, or Kaldi directory -> (file:line, speaker, utterance).
 
     Raises:
-        FileNotFoundError, ValueError: as read_lines; a line of one field; a folder of another kind; a wav.scp
-            entry that is a command or has no speaker.
+        FileNotFoundError, ValueError: as read_lines; a line of one field; a folder of another kind, or one
+            that kaldi.read_with_speakers refuses.
     """
-    if not Path(path).is_dir():
-        yield from _fields(path, flag, "speaker path")
+    from audio import kaldi  # at run time, because it imports this module
+
+    if kaldi.is_kaldi_directory(path):
+        yield from kaldi.read_with_speakers(path, flag)
         return
-    _require_kaldi_directory(Path(path), flag)
-    speakers = {name: speaker for _, name, speaker in _fields(f"{path}/utt2spk", flag, "utterance speaker")}
-    for number, name, file in _fields(f"{path}/wav.scp", flag, "utterance path"):
-        if file.endswith("|"):
-            raise ValueError(f"{path}/wav.scp:{number}: {name} is a command; only paths can be read")
-        if name not in speakers:
-            raise ValueError(f"{path}/wav.scp:{number}: no speaker for {name} in utt2spk")
-        yield number, speakers[name], file
+    if Path(path).is_dir():
+        raise ValueError(f"{flag} {path}: {_kind_of_folder(Path(path), flag)}")
+    for line in read_lines(path, flag):
+        speaker, file = line.pair()
+        if not file:
+            raise ValueError(f'{path}:{line.number}: expected "speaker path", got 1 field')
+        yield f"{path}:{line.number}", speaker, Utterance(file)
 
 
-def _require_kaldi_directory(folder: Path, flag: str) -> None:
-    """Raises ValueError for a folder without any of Kaldi's files: a pack, or recordings."""
+def _kind_of_folder(folder: Path, flag: str) -> str:
+    """What a folder without Kaldi's files is, and what to give instead."""
     from audio.pack import Pack  # at run time, because it imports this module
 
-    if (folder / "wav.scp").exists() or (folder / "utt2spk").exists():
-        return
     if (folder / Pack.INDEX).exists():
         path_flag = flag.replace("_list", "_path") if flag in ("--train_list", "--cohort_list") else "--root"
-        raise ValueError(
-            f"{flag} {folder}: this is a pack of recordings, not a list; "
+        return (
+            "this is a pack of recordings, not a list; "
             f"give the pack to {path_flag} and the list file to {flag}"
         )
-    raise ValueError(
-        f"{flag} {folder}: this is a folder of recordings, not a list; make the list with "
+    return (
+        "this is a folder of recordings, not a list; make the list with "
         f"python dataprep.py --generate --from {folder} --save_path FOLDER"
     )
-
-
-def _fields(path: str, flag: str, form: str) -> Iterator[tuple[int, str, str]]:
-    """Lines of two fields, the first without blanks -> (line number, first, second)."""
-    for number, line in read_lines(path, flag):
-        first, _, rest = line.replace("\t", " ").partition(" ")
-        if not rest:
-            raise ValueError(f'{path}:{number}: expected "{form}", got 1 field')
-        yield number, first, rest.strip()
 
 
 class TrainList(NamedTuple):
@@ -123,6 +138,7 @@ class TrainList(NamedTuple):
     speakers: list[str]
     labels: NDArray[np.int64]
     paths: Paths
+    spans: NDArray[np.float64] | None  # of segments, see spans_of
     num_repeated: int
     num_excluded: int = 0
     num_to_exclude: int = 0  # paths in the file of --exclude
@@ -133,6 +149,8 @@ class TrainList(NamedTuple):
         digest = hashlib.sha256()
         for part in (names.text, names.ends, self.labels, self.paths.text, self.paths.ends):
             digest.update(part.data)
+        if self.spans is not None:
+            digest.update(self.spans.data)
         return digest.hexdigest()
 
 
@@ -142,33 +160,40 @@ def read_train_list(
     """Train list or Kaldi directory -> utterances; a label is the index among the sorted speakers.
 
     Args:
-        list_path: file of `speaker path` lines, or folder with wav.scp and utt2spk.
+        list_path: file of `speaker path` lines, or folder with wav.scp, utt2spk and, if it has any, segments.
         flag: the flag that the list came from, for errors.
         exclude: file with paths to leave out, one in a line, as dataprep.py --check writes it.
         root: folder that the paths are relative to.
 
     Raises:
-        ValueError: a line of another form, a path under two speakers, or no line at all.
+        ValueError: a line of another form, an utterance of two speakers, or no line at all.
     """
-    names: dict[str, str] = {}  # path -> speaker
+    names: dict[Utterance, str] = {}  # utterance -> speaker
     known: dict[str, str] = {}  # one string object per speaker, however many lines name it
     num_lines = 0
-    for number, speaker, path in read_utterances(list_path, flag):
+    for place, speaker, utterance in read_utterances(list_path, flag):
         num_lines += 1
         speaker = known.setdefault(speaker, speaker)
-        if names.setdefault(path, speaker) != speaker:
-            raise ValueError(f"{list_path}:{number}: {path} is listed under {names[path]} and {speaker}")
+        if names.setdefault(utterance, speaker) != speaker:
+            raise ValueError(f"{place}: {utterance} is listed under {names[utterance]} and {speaker}")
     listed = len(names)
     to_exclude = read_excluded(exclude) if exclude else set()
-    for path in find_excluded(names, to_exclude, root):
-        del names[path]
+    if to_exclude:
+        excluded = find_excluded((utterance.path for utterance in names), to_exclude, root)
+        names = {utterance: name for utterance, name in names.items() if utterance.path not in excluded}
     if not names:
         raise ValueError(f"{list_path}: --exclude {exclude} leaves nothing of it")
     speakers = sorted(set(names.values()))
     index = {speaker: label for label, speaker in enumerate(speakers)}
     labels = np.fromiter((index[speaker] for speaker in names.values()), np.int64, len(names))
     return TrainList(
-        speakers, labels, Paths.of(names), num_lines - listed, listed - len(names), len(to_exclude)
+        speakers,
+        labels,
+        Paths.of(utterance.path for utterance in names),
+        spans_of(names),
+        num_repeated=num_lines - listed,
+        num_excluded=listed - len(names),
+        num_to_exclude=len(to_exclude),
     )
 
 
@@ -176,7 +201,7 @@ def read_excluded(path: str) -> set[str]:
     """File of paths, one in a line, as dataprep.py --check writes it -> the paths; it may be empty."""
     if os.path.isfile(path) and os.path.getsize(path) == 0:  # noqa: PTH113, PTH202
         return set()
-    return {line for _, line in read_lines(path, "--exclude")}
+    return {line.name() for line in read_lines(path, "--exclude")}
 
 
 def find_excluded(paths: Iterable[str], excluded: set[str], root: str) -> set[str]:

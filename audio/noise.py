@@ -76,7 +76,7 @@ class Material:
         if self.rooms:
             sources.append(("rooms", self.rooms))
         lines = (f"{kind} {path}" for kind, recordings in sources for path in recordings.paths)
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
     def noise(self, kind: str, generator: np.random.Generator, length: int) -> Audio:
         """A random piece (length,) of a random recording of a kind."""

@@ -13,6 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000  # Hz
+MAX_OVERSHOOT_S = 0.5  # of a segment's end over the recording's
 SHORTEST = 4_800  # samples that every network can embed, 0.3 s
 UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
 FORMATS = re.compile(r".+\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE | re.DOTALL)  # what training reads
@@ -38,9 +39,25 @@ class Recording:
 
     def __init__(self, path: str, num_frames: int, rate: int) -> None:
         self.path = path
-        self.num_frames = num_frames  # samples at its sample rate
+        self.first = 0  # sample that is used
+        self.num_frames = num_frames  # samples at its sample rate that are used
         self.rate = rate  # Hz
         self.remarks = list[str]()  # what its user should know, such as that it is resampled
+
+    def cut(self, start_s: float, end_s: float) -> None:
+        """Keep only a segment; it may end later than the recording by 0.5 s, as in Kaldi.
+
+        Raises:
+            AudioError: the segment isn't within the recording.
+        """
+        begin = round(start_s * self.rate)
+        duration_s = self.num_frames / self.rate
+        if begin >= self.num_frames or duration_s + MAX_OVERSHOOT_S < end_s < math.inf:
+            raise AudioError(
+                f"{self.path}: has no segment from {start_s:g} to {end_s:g} s: it lasts {duration_s:g} s"
+            )
+        end = self.num_frames if end_s >= duration_s else round(end_s * self.rate)
+        self.first, self.num_frames = begin, max(end - begin, 1)
 
     def whole(self) -> Audio:
         """Every sample (T,)."""
@@ -64,7 +81,7 @@ class Recording:
         start = int(generator.integers(max(0, self.num_frames - span) + 1))
         if rate == SAMPLE_RATE:
             count = min(span, self.num_frames)
-            self._read_into(out[:count], start)
+            self._read_into(out[:count], self.first + start)
             if count < length:
                 out[:] = np.resize(out[:count], length)
             return
@@ -84,11 +101,11 @@ class Recording:
 
     def _piece(self, start: int, count: int) -> Audio:
         piece = np.empty(count, np.float32)
-        self._read_into(piece, start)
+        self._read_into(piece, self.first + start)
         return piece
 
     def _read_into(self, out: Audio | Samples, start: int) -> None:
-        """Fill out (T,) with the samples from start on."""
+        """Fill out (T,) with the samples from start on, counted from the recording's first."""
         raise NotImplementedError
 
 
@@ -114,7 +131,7 @@ class AudioFile(Recording):
             AudioError: missing, unreadable, truncated or empty.
         """
         try:
-            self.file = soundfile.SoundFile(path)
+            self.file = soundfile.SoundFile(os.fsencode(path))
         except soundfile.LibsndfileError as error:
             reason = error.error_string.rstrip(".") if Path(path).exists() else "no such file"
             raise AudioError(f"{path}: cannot be read: {reason}") from None

@@ -7,31 +7,64 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from audio.kaldi import read_directory
+from audio.lists import Utterance, spans_of
 from audio.pack import Pack, PackedRecording
-from audio.recording import AudioFile, Recording, WaveFile
+from audio.recording import SAMPLE_RATE, AudioFile, Recording, WaveFile
 from storage.files import require_files
 
 
 class Recordings:
-    """The recordings of a list: files under a folder, or slices of a pack where the folder is one."""
+    """What a list names: files under a folder, slices of a pack, or utterances of a Kaldi directory."""
 
-    def __init__(self, root: str, paths: Sequence[str], channel: int | None = None) -> None:
-        """Raises ValueError if a pack lacks one of them; files are only looked at when they are opened."""
+    def __init__(
+        self,
+        root: str,
+        names: Sequence[str],
+        channel: int | None = None,
+        spans: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Where the recordings are; files are only looked at when they are opened.
+
+        Args:
+            root: a folder or a pack that the names are paths in, or a Kaldi directory that they are in.
+            names: of the recordings.
+            channel: the one that is taken of several; None for their mean.
+            spans: segments of the recordings, start and end in seconds (N, 2); None for whole recordings.
+
+        Raises:
+            ValueError: a pack or a Kaldi directory lacks one of them.
+        """
         self.root = root
-        self.paths = paths
+        self.paths = names
+        self.spans = spans
         self.channel = channel
+        if Path(root, "wav.scp").is_file() and (utterances := _in_directory(root, names)):
+            self.root = ""  # Kaldi's paths start at the working folder
+            self.paths = [utterance.path for utterance in utterances]
+            self.spans = spans_of(utterances)
         self.pack = Pack(Path(root)) if Path(root, Pack.INDEX).exists() else None
-        self.rows = self.pack.rows(paths) if self.pack else None
+        self.rows = self.pack.rows(names) if self.pack else None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, number: int) -> Recording:
         """Place in the list -> the recording; raises AudioError if it can't be used."""
+        recording = self._open(number)
+        if self.spans is not None:
+            recording.cut(*self.spans[number].tolist())
+        return recording
+
+    def _open(self, number: int) -> Recording:
         if self.pack is not None and self.rows is not None:
             return PackedRecording(self.pack.samples(self.rows[number]))
-        path = os.path.join(self.root, self.paths[number])  # noqa: PTH118  (Path is 4 times as slow)
+        path = self.file(number)
         return (path.endswith(".wav") and WaveFile.open(path)) or AudioFile(path, self.channel)
+
+    def file(self, number: int) -> str:
+        """Place in the list -> path of the recording's file."""
+        return os.path.join(self.root, self.paths[number])  # noqa: PTH118  (Path is 4 times as slow)
 
     def require(self, numbers: Iterable[int], flag: str) -> None:
         """Raises FileNotFoundError for the first of the recordings that isn't there."""
@@ -42,23 +75,43 @@ class Recordings:
         """A text for each recording, which changes if the recording does."""
         if self.pack is not None:
             root, columns = self.pack.folder.absolute(), self.pack.places[self.rows, 2:4].tolist()
-            return [
+            texts = [
                 f"{root}/{path} {length} {crc}"
                 for path, (length, crc) in zip(self.paths, columns, strict=True)
             ]
-        files = [os.path.join(self.root, path) for path in self.paths]  # noqa: PTH118
-        return [f"{os.path.abspath(file)} {self.channel} {_stamp(file)}" for file in files]  # noqa: PTH100
+        else:
+            files = [self.file(number) for number in range(len(self))]
+            texts = [f"{os.path.abspath(file)} {self.channel} {_stamp(file)}" for file in files]  # noqa: PTH100
+        if self.spans is None:
+            return texts
+        spans = self.spans.tolist()
+        return [f"{text} {start} {end}" for text, (start, end) in zip(texts, spans, strict=True)]
 
     def sizes(self) -> list[int]:
         """Of each recording a number that grows with its length: samples, or bytes of the file."""
         if (durations := self.durations()) is not None:
             return durations.tolist()
-        files = (os.path.join(self.root, path) for path in self.paths)  # noqa: PTH118
+        files = (self.file(number) for number in range(len(self)))
         return [os.path.getsize(file) if os.path.exists(file) else 0 for file in files]  # noqa: PTH110, PTH202
 
     def durations(self) -> NDArray[np.int64] | None:
         """Length of each in samples; None where that would take opening every file."""
-        return None if self.pack is None else self.pack.places[self.rows, 2]
+        if self.pack is None:
+            return None
+        lengths = self.pack.places[self.rows, 2]
+        if self.spans is None:
+            return lengths
+        begins, ends = (np.minimum(times * SAMPLE_RATE, lengths) for times in self.spans.T)
+        return np.rint(ends).astype(np.int64) - np.rint(begins).astype(np.int64)
+
+
+def _in_directory(folder: str, names: Sequence[str]) -> list[Utterance]:
+    """Kaldi directory, names of utterances in it -> the utterances; none if the names are paths."""
+    utterances = {name: utterance for _, name, utterance in read_directory(folder, "")}
+    missing = [name for name in names if name not in utterances]
+    if missing and len(missing) < len(names):
+        raise ValueError(f"{missing[0]} is not in the Kaldi directory {folder}")
+    return [] if missing else [utterances[name] for name in names]
 
 
 def _stamp(file: str) -> str:

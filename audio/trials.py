@@ -79,23 +79,26 @@ def read_trial_lines(path: str, root: str, models: Collection[str] = ()) -> Iter
     Raises:
         ValueError: a line of another form, or with two such readings.
     """
-    for number, line in read_lines(path, "--test_list"):
-        fields = line.split("\t") if "\t" in line else line.split()
+    for line in read_lines(path, "--test_list"):
+        fields = line.fields()
         readings = [trial for parse in TRIAL_FORMS.values() if (trial := parse(fields, root, models))]
         possible = _possible(readings, root, models) if models else []
         if len(possible) > 1:
             (_, *first), (_, *second) = possible[:2]
+            readings_text = f"{' against '.join(first)} or {' against '.join(second)}"
             raise ValueError(
-                f"{path}:{number}: is this {' against '.join(first)} or {' against '.join(second)}? Call the "
-                "models of --enrol_list neither 0 nor 1"
+                f"{path}:{line.number}: is this {readings_text}? Call the models of --enrol_list neither 0 "
+                "nor 1"
             )
-        trial = next(iter(possible or readings), None) or _split_at_files(fields, root)
+        trial = next(iter(possible or readings), None)
+        if trial is None and "\t" not in line.text:
+            trial = _split_at_files(fields, root)
         if trial is None:
             raise ValueError(
-                f"{path}:{number}: expected {'; or '.join(TRIAL_FORMS)}, got {len(fields)} fields "
+                f"{path}:{line.number}: expected {'; or '.join(TRIAL_FORMS)}, got {len(fields)} fields "
                 "(separate them by tabs if paths contain blanks)"
             )
-        yield number, trial
+        yield line.number, trial
 
 
 def _possible(readings: Sequence[Trial], root: str, models: Collection[str]) -> list[Trial]:
@@ -162,9 +165,9 @@ def read_enrolments(path: str) -> dict[str, list[str]]:
         ValueError: a line without a path.
     """
     models: dict[str, list[str]] = {}
-    for number, line in read_lines(path, "--enrol_list"):
-        model, *files = line.split("\t") if "\t" in line else line.split()
+    for line in read_lines(path, "--enrol_list"):
+        model, *files = line.fields()
         if not files:
-            raise ValueError(f'{path}:{number}: expected "model path path ...", got 1 field')
+            raise ValueError(f'{path}:{line.number}: expected "model path path ...", got 1 field')
         models.setdefault(model, []).extend(files)
     return models

@@ -7,6 +7,7 @@ import distributed
 import runtime
 from distributed import launch
 from distributed.errors import first_line
+from metrics.fields import shown
 
 
 def user_message(error: BaseException) -> str:
@@ -36,7 +37,7 @@ def abort(reason: str) -> None:
 
 def report_error(error: Exception) -> int:
     """Print why the command ends, once for all processes -> exit code: 2, 75 (lost process) or 1 (bug)."""
-    message = user_message(error)
+    message = shown(user_message(error))
     is_lost_process = bool(distributed.lost_process_reason(error))
     to_report = distributed.error_to_report(
         message or "unforeseen error",

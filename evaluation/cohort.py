@@ -110,7 +110,8 @@ class CohortList:
         self.labels = listed.labels[kept]
         self.speakers = listed.speakers
         self.values = values
-        recordings = Recordings(root, self.paths)
+        spans = None if listed.spans is None else listed.spans[kept]
+        recordings = Recordings(root, self.paths, spans=spans)
         self.embedder = build_embedder(recordings, values, device, path_flag, store)
 
     def mean(self, network: SpeakerNet, stop: StopSignal) -> Tensor | None:

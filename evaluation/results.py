@@ -13,6 +13,7 @@ from evaluation.decisions import IN_MODEL, write_decisions, write_origin
 from evaluation.trial_test import Outcome, ScoredList, TrialTest
 from evaluation.trials import write_scores
 from metrics import fusion
+from metrics.fields import text_of
 from metrics.figures import figures
 from metrics.rates import ErrorRates, error_rates
 from metrics.score_files import score_text
@@ -143,7 +144,7 @@ class Results:
         measures = outcome.sides.measures
         columns = [[f"{value:.4f}" for value in values] for values in measures.values()]
         rows = [("path", *measures), *zip(self.test.lists.names, *columns, strict=True)]
-        write_text(self._utterances_path, "".join("\t".join(row) + "\n" for row in rows))
+        write_text(self._utterances_path, text_of(rows, by_tabs=True))
 
     @property
     def _utterances_path(self) -> Path:
@@ -197,7 +198,7 @@ class Results:
             folder,
             measured,
             read_audio=self.test.audio,
-            link=page.linker(folder, self.values.test_path),
+            link=page.linker(folder, self.test.file),
             run=describe_run(self.values, device),
             results=self.log.records(),
         )

@@ -103,11 +103,17 @@ class TrialTest:
             scored.append(ScoredList(name, trials, scores, len(listed.enrol) - len(scores)))
         return Outcome(scored, sides, cohort, embeddings.num_stored)
 
+    def file(self, name: str) -> str:
+        """A name of the trials -> the path of its recording, of several the first."""
+        return self.embedder.recordings.file(self._first(name))
+
+    def _first(self, name: str) -> int:
+        return self.lists.recordings[self.lists.numbers[name]][0]
+
     def audio(self, name: str) -> Audio | None:
         """A name of the trials -> its recording (T,), of several the first; None if it can't be read."""
-        number = self.lists.recordings[self.lists.numbers[name]][0]
         try:
-            return self.embedder.recordings[number].whole()
+            return self.embedder.recordings[self._first(name)].whole()
         except AudioError:
             return None
 

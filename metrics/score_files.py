@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metrics.fields import lines_of, text_of
 from metrics.rates import Floats, Integers
 from metrics.trials import Labels, ScoredTrials
 
@@ -24,18 +25,9 @@ def naming(path: str) -> Iterator[None]:
 def read_lines(path: str) -> list[str]:
     """Text file -> its lines; ValueError unless it is UTF-8."""
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        return Path(path).read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not a text file in UTF-8") from None
-
-
-def _rows(lines: Sequence[str], numbers_of_tabs: tuple[int, ...]) -> Iterator[tuple[int, list[str]]]:
-    """Lines -> number and fields of those that aren't blank; split at tabs where there are so many."""
-    for number, line in enumerate(lines, 1):
-        by_tabs = line.count("\t") in numbers_of_tabs
-        fields = [field.strip() for field in line.split("\t")] if by_tabs else line.split()
-        if fields:
-            yield number, fields
 
 
 def _read(path: str, labels_needed: bool) -> tuple[Floats, Labels | None, list[list[str]]]:
@@ -46,20 +38,21 @@ def _read(path: str, labels_needed: bool) -> tuple[Floats, Labels | None, list[l
     scores = list[float]()
     labels = list[bool]()
     between = list[list[str]]()
-    lines, numbers_of_tabs = read_lines(path), (3,) if labels_needed else (2, 3)
-    scores_are_third = _scores_are_third(path, (fields for _, fields in _rows(lines, numbers_of_tabs)))
-    for number, fields in _rows(lines, numbers_of_tabs):
+    lines = read_lines(path)
+    scores_are_third = _scores_are_third(path, (line.fields() for line in lines_of(lines)))
+    for line in lines_of(lines):
+        fields = line.fields()
         if scores_are_third:
             fields = [fields[2], *fields[:2], *fields[3:]]
         try:
             scores.append(float(fields[0]))
         except ValueError:
-            raise ValueError(f"{path}:{number}: expected a score first, got {fields[0]!r}") from None
+            raise ValueError(f"{path}:{line.number}: expected a score first, got {fields[0]!r}") from None
         has_label = labels_needed or len(fields) != 3
         if has_label and (len(fields) < 4 or fields[-1] not in ("0", "1")):
-            raise ValueError(f"{path}:{number}: expected {form}")
+            raise ValueError(f"{path}:{line.number}: expected {form}")
         if between and has_label != bool(labels):
-            raise ValueError(f"{path}:{number}: some trials have labels and some have none")
+            raise ValueError(f"{path}:{line.number}: some trials have labels and some have none")
         if has_label:
             labels.append(fields.pop() == "1")
         between.append(fields[1:])
@@ -124,25 +117,26 @@ def read_score_file(path: str, labels_needed: bool = True) -> ScoredTrials:
 def score_text(files: Sequence[str], sides: Integers, scores: Floats, labels: Labels | None) -> str:
     """Paths, their numbers on both sides (N, 2), scores (N,), labels (N,) -> the text of a score file.
 
-    Lines `score enrol test [label]`, separated by tabs where a path holds a blank.
+    Lines `score enrol test [label]`; see fields.text_of.
     """
-    gap = "\t" if any(name.split() != [name] for name in files) else " "
     columns = [[f"{score:.9g}" for score in scores]]
     for side in sides.T:
         columns.append([files[i] for i in side])
     if labels is not None:
         columns.append([str(label) for label in labels])
-    return "".join(gap.join(row) + "\n" for row in zip(*columns, strict=True))
+    return text_of(zip(*columns, strict=True))
 
 
 def read_conditions(path: str, files: list[str]) -> dict[str, list[str]]:
     """Table with a header and paths in its first column -> each further column's values for these files."""
-    header, *rows = [line.split("\t") for line in read_lines(path)] or [[]]
+    lines = list(lines_of(read_lines(path)))
+    header = lines[0].columns() if lines else []
     if len(header) < 2:
         raise ValueError(f"{path}:1: expected a header with the path and at least one attribute, by tabs")
-    for number, row in enumerate(rows, 2):
+    rows = [line.columns() for line in lines[1:]]
+    for line, row in zip(lines[1:], rows, strict=True):
         if len(row) != len(header):
-            raise ValueError(f"{path}:{number}: expected {len(header)} fields by tabs, got {len(row)}")
+            raise ValueError(f"{path}:{line.number}: expected {len(header)} fields by tabs, got {len(row)}")
     if len(set(header)) < len(header):
         raise ValueError(f"{path}:1: the header repeats a name")
     row_of = {row[0]: row for row in rows}

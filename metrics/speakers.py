@@ -4,6 +4,7 @@ from contextlib import suppress
 
 import numpy as np
 
+from metrics.fields import Line, lines_of
 from metrics.rates import Integers
 from metrics.score_files import read_lines
 from metrics.trials import ScoredTrials
@@ -27,7 +28,7 @@ def speakers_of(files: list[str], speaker_folder: int = 0, utt2spk: str = "") ->
 
 def _speakers_in(utt2spk: str, files: list[str]) -> list[str]:
     """File with lines `path speaker`, paths -> their speakers."""
-    pairs = [line.rsplit(maxsplit=1) for line in read_lines(utt2spk) if line.strip()]
+    pairs = [_path_and_speaker(line) for line in lines_of(read_lines(utt2spk))]
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError(f'{utt2spk}: expected lines "path speaker"')
     speakers = {path: speaker for path, speaker in pairs}
@@ -36,6 +37,11 @@ def _speakers_in(utt2spk: str, files: list[str]) -> list[str]:
     if missing := next((name for name in files if name not in speakers), None):
         raise ValueError(f"{utt2spk}: has no speaker for {missing}")
     return [speakers[name] for name in files]
+
+
+def _path_and_speaker(line: Line) -> list[str]:
+    """A line -> its fields; without tabs the speaker is the last word, as paths may hold blanks."""
+    return line.fields() if "\t" in line.text else line.name().rsplit(maxsplit=1)
 
 
 def units_of(

@@ -5,16 +5,19 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audio.recording import FORMATS, SAMPLE_RATE, AudioError, AudioFile
+from audio.lists import Utterance
+from audio.recording import FORMATS, MAX_OVERSHOOT_S, SAMPLE_RATE, AudioError, AudioFile
+from metrics.fields import shown, text_of
 from preparation.workers import in_processes
 from storage.files import walk, write_text
 
@@ -29,6 +32,7 @@ MEANINGS = {  # kind -> meaning; first the kinds that training should exclude, i
     "duplicate of another speaker": "the same samples under two speakers, so that its label is unknown",
     "duplicate": "the same samples as another file",
     "leak": "in a train list and in the trials",
+    "segment": "a segment ends after its recording, or is too short; mend it in the file of segments",
     "counts": "not the published numbers of this corpus",
     "clipped": "1 % of its samples at full scale, or in flat tops at its own extremes",
     "wrong rate": "not 16 kHz; training resamples it",
@@ -55,6 +59,9 @@ class Listed(NamedTuple):
     train: dict[str, str]  # path -> speaker
     trials: list[str]  # distinct paths
     trial_speakers: dict[str, str]  # path -> speaker, where known
+    segments: Mapping[str, Sequence[Utterance]] = MappingProxyType(
+        {}
+    )  # path -> segments of it that are listed
 
 
 class Finding(NamedTuple):
@@ -92,7 +99,8 @@ def check_recordings(
     findings: list[Finding] = []
     first: dict[bytes, str] = {}  # digest -> the first file that has it
     copies: dict[str, list[str]] = {}  # first file -> all files with its samples
-    results = in_processes(partial(map, partial(_examine, root, min_duration_s)), paths, workers, "checking")
+    files = [(path, listed.segments.get(path, ())) for path in paths]
+    results = in_processes(partial(map, partial(_examine, root, min_duration_s)), files, workers, "checking")
     for path, (digest, faults) in zip(paths, results, strict=True):
         findings += faults
         if digest and first.setdefault(digest, path) != path:
@@ -126,19 +134,20 @@ def write_report(findings: Sequence[Finding], folder: Path, listed: Listed) -> l
     text = list(lines)
     for kind in (kind for kind in KINDS if counts[kind]):
         entries = [f"{f.path}: {f.detail}" if f.path else f.detail for f in findings if f.kind == kind]
-        text += ["", kind, *(f"  {entry}" for entry in entries[:MAX_LINES])]
+        text += ["", kind, *(f"  {shown(entry)}" for entry in entries[:MAX_LINES])]
         if len(entries) > MAX_LINES:
             text.append(f"  and {len(entries) - MAX_LINES:,} more, in check.json")
     figures = {"num_files": num_files, "counts": counts, "excluded": excluded}
     machine = figures | {"findings": [finding._asdict() for finding in findings]}
     write_text(folder / "check.txt", "".join(f"{line}\n" for line in text))
     write_text(folder / "check.json", json.dumps(machine, indent=1, ensure_ascii=False) + "\n")
-    write_text(folder / "excluded.txt", "".join(f"{path}\n" for path in excluded))
+    write_text(folder / "excluded.txt", text_of([path] for path in excluded))
     return [*lines, f"{folder}/check.txt lists the findings, excluded.txt the files to leave out"]
 
 
-def _examine(root: Path, min_duration_s: float, path: str) -> Result:
-    """Path of a file -> its hash and findings, from one pass over it."""
+def _examine(root: Path, min_duration_s: float, listed: tuple[str, Sequence[Utterance]]) -> Result:
+    """Path of a file, its segments -> its hash and findings, from one pass over it."""
+    path, segments = listed
     file = str(root / path)
     if not os.path.isfile(file):  # noqa: PTH113  (Path is 4 times as slow)
         return b"", [Finding("missing", path, "no such file")]
@@ -155,7 +164,20 @@ def _examine(root: Path, min_duration_s: float, path: str) -> Result:
     faults = tally.faults(min_duration_s)
     # two silent files are equal without being the same recording
     digest = b"" if "silent" in faults or "constant" in faults else tally.hash.digest()
-    return digest, [Finding(kind, path, detail) for kind, detail in faults.items()]
+    findings = [Finding(kind, path, detail) for kind, detail in faults.items()]
+    return digest, findings + list(_bad_segments(segments, tally.num_frames / tally.rate, min_duration_s))
+
+
+def _bad_segments(
+    segments: Sequence[Utterance], duration_s: float, min_duration_s: float
+) -> Iterator[Finding]:
+    """Segments of a recording, its duration -> findings on those that end after it or are too short."""
+    for segment in segments:
+        end_s = min(segment.end_s, duration_s)
+        if duration_s + MAX_OVERSHOOT_S < segment.end_s < math.inf or segment.start_s >= duration_s:
+            yield Finding("segment", segment.path, f"{segment}: the recording lasts {duration_s:g} s")
+        elif end_s - segment.start_s < min_duration_s:
+            yield Finding("segment", segment.path, f"{segment}: less than {min_duration_s:g} s")
 
 
 def _require_end(file: str) -> None:
@@ -276,12 +298,13 @@ def _leaks(copies: dict[str, list[str]], listed: Listed) -> Iterator[Finding]:
 
 
 def _unlisted(root: Path, paths: list[str]) -> Iterator[Finding]:
-    """Findings for audio files under root that are in no list."""
+    """Findings for audio files under root that are in no list; none if no listed path starts at root."""
+    if all(map(os.path.isabs, paths)):
+        return
     listed = {os.path.normpath(path) for path in paths}
     for path in walk(root):
         if FORMATS.fullmatch(path) and os.path.normpath(path) not in listed:
-            shown = path.encode(errors="backslashreplace").decode().replace("\n", "\\n")
-            yield Finding("unlisted", shown, "in no list")
+            yield Finding("unlisted", path, "in no list")
 
 
 def _counts(speakers: list[str], known: dict[str, int]) -> Iterator[Finding]:

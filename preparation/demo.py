@@ -10,8 +10,9 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from metrics.fields import text_of
 from preparation.generate import SavedLists
-from preparation.lists import Speakers, Utterances, require_no_others, train_list, trial_list, write_lists
+from preparation.lists import Speakers, Utterances, draw_trials, require_no_others, train_list, write_lists
 from preparation.synthesiser import SAMPLE_RATE, draw_speaker, synthesise
 from storage.files import written_whole
 
@@ -27,8 +28,8 @@ def prepare(root: Path, *, seed: Annotated[int, "decides every voice and utteran
     """Write audio, train_list.txt and test_list.txt under root; no test voice is in the train list."""
     train = _files("train", TRAIN_SPEAKERS, TRAIN_UTTERANCES)
     test = _files("test", TEST_SPEAKERS, TEST_UTTERANCES)
-    trials = trial_list(_utterances(test), NUM_TRIALS, np.random.default_rng([seed, len(train) + len(test)]))
-    lists = {"train_list.txt": train_list(_utterances(train)), "test_list.txt": trials}
+    trials = draw_trials(_utterances(test), NUM_TRIALS, np.random.default_rng([seed, len(train) + len(test)]))
+    lists = {"train_list.txt": train_list(_utterances(train)), "test_list.txt": text_of(trials)}
     require_no_others(root, lists)
     voices = [(root, seed, number, paths) for number, paths in enumerate([*train.values(), *test.values()])]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -38,7 +39,7 @@ def prepare(root: Path, *, seed: Annotated[int, "decides every voice and utteran
     write_lists(root, lists)
     messages = [
         f"{root}/train_list.txt: {TRAIN_SPEAKERS * TRAIN_UTTERANCES} utterances of {TRAIN_SPEAKERS} voices",
-        f"{root}/test_list.txt: {trials.count(chr(10))} trials of {TEST_SPEAKERS} other voices",
+        f"{root}/test_list.txt: {len(trials)} trials of {TEST_SPEAKERS} other voices",
     ]
     return SavedLists(root / "train_list.txt", root, root / "test_list.txt", root, messages)
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metrics.fields import text_of
 from preparation.kaldi import write_kaldi
-from preparation.lists import Utterances, train_list, trial_list, write_lists
+from preparation.lists import Trial, Utterances, draw_trials, train_list, write_lists
 
 TRAIN, TEST = "train_list.txt", "test_list.txt"
 FILES_HELD_OUT = 3  # of each speaker with a split ratio of -1
@@ -42,6 +43,7 @@ class NewLists(NamedTuple):
     lists: dict[str, str]  # file name -> contents
     train: Utterances
     test: Utterances | None
+    trials: list[Trial]
     descriptions: dict[str, str]  # file name -> what the list holds
     messages: list[str]  # what else the user should know
 
@@ -116,20 +118,21 @@ def make_lists(
     lists = {TRAIN: train_list(train)}
     descriptions = {TRAIN: f"{len(train.paths)} utterances of {len(set(train.speakers))} speakers"}
     messages: list[str] = []
+    trials = list[Trial]()
     if left_out:
         messages.append(f"left out: {left_out} speakers with fewer than {split.min_utterances} utterances")
     if test is not None:
         try:
-            lists[TEST] = trial_list(test, split.num_trials, generator, genders)
+            trials = draw_trials(test, split.num_trials, generator, genders)
         except ValueError:
             raise ValueError(
                 "too few files to hold any out for trials: at least two speakers need two files for training "
                 "and two for trials; --split_ratio 0 writes a train list without trials"
             ) from None
-        num_trials = lists[TEST].count("\n")
+        lists[TEST] = text_of(trials)
         files = source.format(len(set(test.speakers)))
-        descriptions[TEST] = f"{num_trials} trials over {len(test.paths)} {files}"
-    return NewLists(lists, train, test, descriptions, messages)
+        descriptions[TEST] = f"{len(trials)} trials over {len(test.paths)} {files}"
+    return NewLists(lists, train, test, trials, descriptions, messages)
 
 
 def save_lists(new: NewLists, save_path: Path, prefix: str, root: Path, kaldi: Path | None) -> SavedLists:
@@ -140,7 +143,7 @@ def save_lists(new: NewLists, save_path: Path, prefix: str, root: Path, kaldi: P
     if kaldi is not None:
         messages.append(write_kaldi(new.train, root, kaldi / "train"))
         if new.test:
-            messages.append(write_kaldi(new.test, root, kaldi / "test"))
+            messages.append(write_kaldi(new.test, root, kaldi / "test", new.trials))
     test = save_path / f"{prefix}{TEST}" if TEST in new.lists else None
     return SavedLists(save_path / f"{prefix}{TRAIN}", root, test, root, messages)
 

@@ -9,10 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.lists import find_excluded, read_excluded, read_utterances
+from audio.kaldi import is_kaldi_directory
+from audio.lists import Utterance, find_excluded, read_excluded, read_utterances
 from audio.pack import Pack
 from audio.trials import read_trial_lines
 from corpora._corpus import Corpus
+from metrics.fields import text_of
 from preparation.check import Finding, Listed, check_recordings, write_report
 from preparation.pack import damaged, write_pack
 from preparation.steps import Corpora, list_name
@@ -49,8 +51,16 @@ class Target(NamedTuple):
 class ListedPaths(NamedTuple):
     """Contents of a target's lists; paths are relative to its folder."""
 
-    train: dict[str, str]  # path -> speaker
+    utterances: dict[Utterance, str]  # of the train list -> speaker
     trials: dict[str, list[str]]  # name of a trial list -> distinct paths
+
+    @property
+    def train(self) -> dict[str, str]:
+        """Paths of the train list -> speaker, of several the first."""
+        speakers: dict[str, str] = {}
+        for utterance, speaker in self.utterances.items():
+            speakers.setdefault(utterance.path, speaker)
+        return speakers
 
     def paths(self) -> list[str]:
         """All distinct paths, those of the train list first."""
@@ -60,7 +70,11 @@ class ListedPaths(NamedTuple):
         """The same in the form that check_recordings takes."""
         trials = list(dict.fromkeys(chain.from_iterable(self.trials.values())))
         place = _place_of_speakers(self.train)
-        return Listed(self.train, trials, dict(_speakers(trials, place)))
+        segments: dict[str, list[Utterance]] = {}
+        for utterance in self.utterances:
+            if not utterance.is_whole:
+                segments.setdefault(utterance.path, []).append(utterance)
+        return Listed(self.train, trials, dict(_speakers(trials, place)), segments)
 
 
 def targets(names: Corpora, save_path: Path, source: Path | None, user: UserLists) -> list[Target]:
@@ -83,6 +97,8 @@ def _user_target(save_path: Path, source: Path | None, user: UserLists) -> Targe
     if train is None and test is None:
         raise ValueError(f"no list in {save_path}; give --train_list or --test_list, or use --generate")
     root = user.root or source
+    if root is None and is_kaldi_directory(str(train)):
+        root = Path()  # Kaldi's paths start at the working folder
     if root is None:
         raise ValueError("give --root DIR, the folder that the paths of the lists are relative to")
     return Target("own", root, train, (test,) if test else ())
@@ -114,11 +130,12 @@ def _if_there(path: Path) -> Path | None:
 
 def read_lists(target: Target) -> ListedPaths:
     """Target -> the paths that its lists name."""
-    train: dict[str, str] = {}
+    utterances: dict[Utterance, str] = {}
     if target.train_list is not None:
-        train = {p: speaker for _, speaker, p in read_utterances(str(target.train_list), "--train_list")}
+        listed = read_utterances(str(target.train_list), "--train_list")
+        utterances = {utterance: speaker for _, speaker, utterance in listed}
     trials = {path.name: _trial_paths(path, target.root) for path in target.test_lists}
-    return ListedPaths(train, trials)
+    return ListedPaths(utterances, trials)
 
 
 def _trial_paths(path: Path, root: Path) -> list[str]:
@@ -189,11 +206,11 @@ def suspects(
     """Embeddings (N, D) of a train list -> suspects.txt: probable label errors, speakers that sound alike."""
     errors = label_errors(embeddings, speakers, paths)
     alike = same_speakers(embeddings, speakers)
-    lines = [
-        f"label\t{s.path}\t{s.speaker}\t{s.other}\t{s.own_score:.3f}\t{s.other_score:.3f}" for s in errors
+    rows: list[tuple[str, ...]] = [
+        ("label", s.path, s.speaker, s.other, f"{s.own_score:.3f}", f"{s.other_score:.3f}") for s in errors
     ]
-    lines += [f"same\t{first}\t{second}\t{score:.3f}" for first, second, score in alike]
-    write_text(folder / "suspects.txt", "".join(f"{line}\n" for line in lines))
+    rows += [("same", first, second, f"{score:.3f}") for first, second, score in alike]
+    write_text(folder / "suspects.txt", text_of(rows, by_tabs=True))
     counts = f"{len(errors)} utterances that sound like another speaker, {len(alike)} pairs of speakers alike"
     return [f"{folder}/suspects.txt: {counts}"]
 

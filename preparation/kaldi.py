@@ -1,38 +1,74 @@
-"""Kaldi directories: wav.scp, utt2spk and spk2utt of utterances."""
+"""Kaldi directories: wav.scp, utt2spk, spk2utt and trials of utterances."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from preparation.lists import Utterances
+from metrics.fields import text_of
+from preparation.lists import Trial, Utterances
 from storage.files import write_text
 
+LABELS = {"1": "target", "0": "nontarget"}
+NOT_IN_A_NAME = re.compile(r"[^\w.-]+")  # what a name that ends at a blank shouldn't hold
 
-def write_kaldi(utterances: Utterances, root: Path, folder: Path) -> str:
-    """Write utterances, whose paths start at root, as Kaldi's files, sorted as Kaldi expects -> a message."""
-    names = _names(utterances)
-    rows = sorted(zip(names, utterances.speakers, utterances.paths, strict=True))
+
+def write_kaldi(utterances: Utterances, root: Path, folder: Path, trials: Sequence[Trial] = ()) -> str:
+    """Write utterances, whose paths start at root, as Kaldi's files, sorted as Kaldi expects -> a message.
+
+    Names are made of letters, digits and `_.-`; those of utterances begin with the speaker's.
+
+    Raises:
+        ValueError: wav.scp can't hold a path.
+    """
+    pairs = list(zip(utterances.paths, utterances.speakers, strict=True))
+    speakers = _distinct({speaker: speaker for speaker in utterances.speakers})
+    names = _distinct({path: f"{speakers[speaker]}-{_stem(path, speaker)}" for path, speaker in pairs})
+    rows = sorted((names[path], speakers[speaker], path) for path, speaker in pairs)
     by_speaker: dict[str, list[str]] = {}
     for name, speaker, _ in rows:
         by_speaker.setdefault(speaker, []).append(name)
-    for file, lines in {
-        "wav.scp": (f"{name} {(root / path).absolute()}\n" for name, _, path in rows),
-        "utt2spk": (f"{name} {speaker}\n" for name, speaker, _ in rows),
-        "spk2utt": (
-            f"{speaker} {' '.join(its_names)}\n" for speaker, its_names in sorted(by_speaker.items())
-        ),
-    }.items():
-        write_text(folder / file, "".join(lines))
-    return f"{folder}: wav.scp, utt2spk and spk2utt of {len(rows)} utterances"
+    files = {
+        "wav.scp": "".join(f"{name} {_wav_scp_path(root / path)}\n" for name, _, path in rows),
+        "utt2spk": text_of((name, speaker) for name, speaker, _ in rows),
+        "spk2utt": text_of((speaker, *its_names) for speaker, its_names in sorted(by_speaker.items())),
+    }
+    if trials:
+        files["trials"] = text_of((names[enrol], names[test], LABELS[label]) for label, enrol, test in trials)
+    for file, text in files.items():
+        write_text(folder / file, text)
+    *first, last = files
+    return f"{folder}: {', '.join(first)} and {last} of {len(rows)} utterances"
 
 
-def _names(utterances: Utterances) -> list[str]:
-    """Utterances -> a distinct name for each, which begins with the speaker; equal ones are numbered."""
-    names: dict[str, None] = {}
-    for path, speaker in zip(utterances.paths, utterances.speakers, strict=True):
-        stem = re.sub(r"[^\w.-]+", "-", path.rpartition(".")[0].removeprefix(f"{speaker}/"))
-        name, number = f"{speaker}-{stem}", 1
+def _stem(path: str, speaker: str) -> str:
+    return path.rpartition(".")[0].removeprefix(f"{speaker}/")
+
+
+def _distinct(texts: dict[str, str]) -> dict[str, str]:
+    """Texts by key -> names made of them, by key; equal ones are numbered."""
+    names = dict[str, str]()  # name -> key
+    for key, text in texts.items():
+        wanted = NOT_IN_A_NAME.sub("-", text)
+        name, number = wanted, 1
         while name in names:
             number += 1
-            name = f"{speaker}-{stem}-{number}"
-        names[name] = None
-    return list(names)
+            name = f"{wanted}-{number}"
+        names[name] = key
+    return {key: name for name, key in names.items()}
+
+
+def _wav_scp_path(path: Path) -> str:
+    """A path -> as wav.scp holds it: to the end of the line, without the blanks around it."""
+    text = str(path.absolute())
+    is_one_line = text == text.strip() and len(text.splitlines()) == 1
+    if not is_one_line or "\t" in text or text.endswith("|") or not _is_utf8(text):
+        raise ValueError(f"--kaldi: wav.scp can't hold the path {text!r}; rename the file")
+    return text
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.fields import text_of
 from storage.files import write_text
 
 Speakers = dict[str, list[str]]  # speaker -> paths of the utterances
@@ -27,19 +28,21 @@ class Utterances(NamedTuple):
         return Utterances(*([column[i] for i in indices] for column in self))
 
 
+Trial = tuple[str, str, str]  # label "1" or "0", paths of enrolment and test
+
+
 def train_list(utterances: Utterances) -> str:
     """Utterances -> `speaker path` lines."""
-    pairs = zip(utterances.speakers, utterances.paths, strict=True)
-    return "".join(f"{speaker} {path}\n" for speaker, path in pairs)
+    return text_of(zip(utterances.speakers, utterances.paths, strict=True))
 
 
-def trial_list(
+def draw_trials(
     utterances: Utterances,
     num_trials: int,
     generator: np.random.Generator,
     genders: dict[str, str] | None = None,
-) -> str:
-    """Utterances -> `label enrol test` lines, separated by tabs if any path contains a blank.
+) -> list[Trial]:
+    """Utterances -> trials, the lines of a trial list.
 
     Half of at most num_trials are target trials; no pair occurs twice. A speaker with several sessions gets
     target trials across sessions only; where genders are known, nontarget trials stay within one.
@@ -58,9 +61,8 @@ def trial_list(
     targets = [targets[i] for i in generator.permutation(len(targets))[: len(nontargets)]]
     trials = [(1, *pair) for pair in targets] + [(0, *pair) for pair in nontargets]
     paths = utterances.paths
-    gap = "\t" if any(" " in path for path in paths) else " "
-    lines = (trials[i] for i in generator.permutation(len(trials)))
-    return "".join(f"{label}{gap}{paths[a]}{gap}{paths[b]}\n" for label, a, b in lines)
+    ordered = (trials[i] for i in generator.permutation(len(trials)))
+    return [(str(label), paths[a], paths[b]) for label, a, b in ordered]
 
 
 def _targets(

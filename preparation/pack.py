@@ -130,7 +130,7 @@ def _store(root: Path, shard: Path, place: tuple[str, int, int]) -> int:
 
 def read_int16(path: str) -> Samples:
     """16 kHz mono file -> its samples (T,); exact for 16-bit files, rounded and clipped for others."""
-    with soundfile.SoundFile(path) as file:
+    with soundfile.SoundFile(os.fsencode(path)) as file:
         if file.subtype == "PCM_16":
             return file.read(dtype="int16")
     return to_int16(AudioFile(path).whole())

@@ -68,30 +68,32 @@ def read_source(source: Path, start: Path | None = None) -> Source:
     if not paths:
         formats = "no wav, flac, ogg, opus or mp3 files in folders of speakers (speaker/.../file)"
         raise ValueError("; ".join([f"{source}: {formats}", *messages]))
-    _check_names(source, paths)
+    _check_formats(source, paths)
     return Source(source, _with_sessions((path, path.partition("/")[0]) for path in paths), messages)
 
 
 def _listed(source: Path) -> Iterable[tuple[str, str]]:
     """List -> path and speaker of each recording, without repetitions."""
     known: dict[str, tuple[str, str]] = {}
-    for number, speaker, path in read_utterances(str(source), "--from"):
+    for place, speaker, utterance in read_utterances(str(source), "--from"):
+        if not utterance.is_whole:
+            raise ValueError(
+                f"{place}: lists of paths can't hold segments of recordings; give the directory itself to "
+                f"trainSpeakerNet.py --train_list {source}"
+            )
+        path = utterance.path
         _, other = known.setdefault(os.path.normpath(path), (path, speaker))
         if other != speaker:
             raise ValueError(
-                f"{source}:{number}: {path} is listed under {speaker}, and under {other} in an earlier line"
+                f"{place}: {path} is listed under {speaker}, and under {other} in an earlier line"
             )
     return known.values()
 
 
-def _check_names(source: Path, paths: list[str]) -> None:
-    """Raises ValueError for a speaker name that a list can't hold, and for a recording in two formats."""
+def _check_formats(source: Path, paths: list[str]) -> None:
+    """Raises ValueError for a recording in two formats."""
     stems: dict[str, str] = {}
     for path in paths:
-        if " " in (speaker := path.partition("/")[0]):
-            raise ValueError(
-                f"{source}/{speaker}: a train list can't hold a speaker's name with a blank; rename it"
-            )
         if (other := stems.setdefault(path.rpartition(".")[0], path)) != path:
             raise ValueError(f"{source}: {other} and {path} look like one recording twice; keep one of them")
 

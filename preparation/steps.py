@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from corpora._corpus import Archive, Corpus, Part
+from metrics.fields import text_of
 from preparation.archives import ArchiveIndex, has_recordings
 from preparation.checksums import has_md5, is_present
 from preparation.convert import Job, convert_files, shard
@@ -180,7 +181,7 @@ def convert(jobs: Sequence[Job], save_path: Path, part: str, workers: int) -> li
     failures = save_path / f"convert_failures{suffix}.txt"
     failures.unlink(missing_ok=True)  # of an earlier run
     if report.failed:
-        write_text(failures, "".join(f"{path}\t{reason}\n" for path, reason in report.failed))
+        write_text(failures, text_of(report.failed, by_tabs=True))
         messages.append(
             f"warning: {failures} names the files that failed, and why; the lists won't have them"
         )
@@ -199,7 +200,7 @@ def augment(corpora: Corpora, save_path: Path, source: Path | None) -> list[str]
         recordings = read_tree(root, corpus.train.pattern)
         categories = zip(recordings.speakers, recordings.paths, strict=True)
         list_path = save_path / f"{name}_list.txt"
-        write_text(list_path, "".join(f"{category} {path}\n" for category, path in categories))
+        write_text(list_path, text_of(categories))
         messages.append(f"{list_path}: {len(recordings.paths)} files under {root}")
     return messages
 

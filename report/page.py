@@ -67,13 +67,16 @@ def _template() -> Any:
     return environment.get_template("page.html")
 
 
-def linker(folder: Path, root: str) -> Callable[[str], str]:
-    """The report's folder, root of the paths in the trials -> function: path -> URL, relative if possible."""
+def linker(folder: Path, locate: Callable[[str], str]) -> Callable[[str], str]:
+    """The report's folder, function: name in the trials -> path; returns a function: name -> URL.
 
-    def link(path: str) -> str:
-        file = Path(root, path).absolute()
+    URLs are relative if possible.
+    """
+
+    def link(name: str) -> str:
+        file = Path(locate(name)).absolute()
         try:
-            return quote(Path(os.path.relpath(file, folder.absolute())).as_posix())
+            return quote(os.fsencode(Path(os.path.relpath(file, folder.absolute())).as_posix()))
         except ValueError:  # on another drive
             return file.as_uri()
 

@@ -54,7 +54,9 @@ def require_files(root: str, paths: Iterable[str], flag: str) -> None:
     """Raises FileNotFoundError for the first of the paths under root that isn't a file."""
     for path in paths:
         if not os.path.isfile(os.path.join(root, path)):  # noqa: PTH113, PTH118  (Path is 4 times as slow)
-            raise FileNotFoundError(f"{Path(root) / path}: no such file; is {flag} {root} right?")
+            raise FileNotFoundError(
+                f"{Path(root) / path}: no such file; is {f'{flag} {root}'.strip()} right?"
+            )
 
 
 def lock(path: Path) -> TextIO:
@@ -109,6 +111,6 @@ def digest(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file in UTF-8 whole or not at all; bytes of names that aren't UTF-8 become escapes."""
     with written_whole(path) as stream:
-        stream.write(text.encode())
+        stream.write(text.encode(errors="backslashreplace"))

@@ -133,7 +133,7 @@ class RunLog:
     def records(self) -> list[dict[str, Any]]:
         """The objects in results.jsonl, without a line that a full disk cut off."""
         path, records = self.folder.result / "results.jsonl", []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
             with suppress(json.JSONDecodeError):
                 records.append(json.loads(line))
         return [record for record in records if isinstance(record, dict)]
@@ -145,7 +145,7 @@ class RunLog:
         path = self.folder.result / name
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with path.open("a", encoding="utf-8") as stream:
+            with path.open("a", encoding="utf-8", errors="backslashreplace") as stream:
                 stream.write(line + "\n")
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from None

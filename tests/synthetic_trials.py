@@ -63,7 +63,7 @@ class SyntheticTrials:
         """Folder, systems -> path of their report."""
         arguments = {
             "read_audio": self.read_audio,
-            "link": page.linker(folder, str(self.root)),
+            "link": page.linker(folder, lambda path: str(self.root / path)),
             "run": RUN,
             "results": RESULTS,
         }

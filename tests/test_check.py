@@ -278,7 +278,7 @@ def test_missing_and_unlisted(copy):
     (root / "spk0" / ".hidden").mkdir()
     write(root / "spk0" / ".hidden" / "a.wav", voice(20, 2))
     (root / "spk0" / "up").symlink_to(root)
-    expected = [("missing", path) for path in gone] + [("unlisted", "b\\n.wav"), ("unlisted", "new/a.FLAC")]
+    expected = [("missing", path) for path in gone] + [("unlisted", "b\n.wav"), ("unlisted", "new/a.FLAC")]
     assert findings_of(root, listed) == expected
     assert findings_of(root, listed, known=KNOWN) == [*expected[:2], ("counts", ""), *expected[2:]]
 
@@ -505,7 +505,9 @@ def test_the_report(tmp_path):
         Finding(kind, "" if kind == "counts" else f"spk/{kind} {i % 2}.wav", f"detail {i}")
         for i, kind in enumerate(kinds)
     ]
-    train = {f"spk/{kind} 0.wav": "spk" for kind in KINDS} | {f"{i}.wav": "spk" for i in range(1234 - 32)}
+    train = {f"spk/{kind} 0.wav": "spk" for kind in KINDS} | {
+        f"{i}.wav": "spk" for i in range(1234 - 2 * len(KINDS))
+    }
     trials = [f"spk/{kind} 1.wav" for kind in KINDS]
     lines = write_report(findings[::-1], tmp_path / "new", Listed(train, trials, {}))
     unusable = ["unreadable", "truncated", "not finite", "missing"]
@@ -518,16 +520,16 @@ def test_the_report(tmp_path):
     assert machine["counts"] == dict.fromkeys(KINDS, 2)
     assert [Finding(**finding) for finding in machine["findings"]] == findings
     text = (tmp_path / "new" / "check.txt").read_text().splitlines()
-    assert text[0] == lines[0] == "1,234 files checked: 32 findings, 13 files to leave out"
-    assert text[1:17] == lines[1:17] and text[1].split()[:2] == ["2", "unreadable:"]
-    assert text[17:21] == [
+    assert text[0] == lines[0] == "1,234 files checked: 34 findings, 13 files to leave out"
+    assert text[1:18] == lines[1:18] and text[1].split()[:2] == ["2", "unreadable:"]
+    assert text[18:22] == [
         "",
         "unreadable",
         "  spk/unreadable 0.wav: detail 0",
         "  spk/unreadable 1.wav: detail 1",
     ]
-    assert "  detail 20" in text and text[-1] == "  spk/unlisted 1.wav: detail 31"
-    assert str(tmp_path / "new" / "check.txt") in lines[-1] and len(lines) == 18
+    assert "  detail 22" in text and text[-1] == "  spk/unlisted 1.wav: detail 33"
+    assert str(tmp_path / "new" / "check.txt") in lines[-1] and len(lines) == 19
 
 
 def test_the_report_of_nothing_and_of_very_much(tmp_path, monkeypatch):
