@@ -201,7 +201,7 @@ def report(args: argparse.Namespace) -> list[str]:
         from report import page
     except ModuleNotFoundError as error:
         raise ValueError(f"report needs {error.name}: pip install -r requirements.txt") from None
-    from audio.recording import AudioError
+    from audio.errors import AudioError
     from audio.recordings import Recordings
 
     names = short_names(args.scores)

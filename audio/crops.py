@@ -14,7 +14,8 @@ from torch.utils.data import get_worker_info
 
 from audio.augment import Augmenter
 from audio.effects import Drawn
-from audio.recording import Audio, AudioError, Samples
+from audio.errors import AudioError
+from audio.recording import Audio, Samples
 from audio.recordings import Recordings
 from audio.remarks import SKIPPED, log_remark
 

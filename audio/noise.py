@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from audio.errors import AudioError
 from audio.pack import Pack
-from audio.recording import FORMATS, Audio, AudioError, Recording
+from audio.recording import FORMATS, Audio, Recording
 from audio.recordings import Recordings
 from audio.remarks import SKIPPED, log_remark
 from storage.files import walk

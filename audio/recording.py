@@ -5,28 +5,22 @@ import os
 import re
 import struct
 from io import FileIO
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audio.containers import BLOCK, open_file
+from audio.errors import AudioError
+
 SAMPLE_RATE = 16_000  # Hz
 MAX_OVERSHOOT_S = 0.5  # of a segment's end over the recording's
 SHORTEST = 4_800  # samples that every network can embed, 0.3 s
-UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
 FORMATS = re.compile(r".+\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE | re.DOTALL)  # what training reads
 Audio = NDArray[np.float32]
 Samples = NDArray[np.int16]
 FULL_SCALE = 32768.0
-TRUNCATED = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)  # said by libsndfile
-
-
-class AudioError(ValueError):
-    """A file that can't be used; the message names it and says why."""
-
-    concerns_one_rank = True  # of several processes: the others may not have met it
 
 
 def num_samples(frames: int) -> int:
@@ -129,17 +123,11 @@ class AudioFile(Recording):
 
         Raises:
             AudioError: missing, unreadable, truncated or empty.
+            UnsupportedAudioError: in a format that only --convert reads.
         """
-        try:
-            self.file = soundfile.SoundFile(os.fsencode(path))
-        except soundfile.LibsndfileError as error:
-            reason = error.error_string.rstrip(".") if Path(path).exists() else "no such file"
-            raise AudioError(f"{path}: cannot be read: {reason}") from None
-        super().__init__(path, self.file.frames, self.file.samplerate)
-        if self.file.format == "WAV" and self._promises_more():
-            raise AudioError(f"{path}: truncated: its header promises more samples than it holds")
-        if self.num_frames >= UNKNOWN_LENGTH:
-            raise AudioError(f"{path}: its header doesn't say how long it is; encode it again")
+        self.file, num_frames, self.is_sequential = open_file(path)
+        super().__init__(path, num_frames, self.file.samplerate)
+        self.place = 0  # sample that is decoded next, if it is sequential
         if self.num_frames == 0:
             raise AudioError(f"{path}: holds no samples")
         self.is_int16 = self.file.subtype == "PCM_16" and self.file.channels == 1
@@ -149,19 +137,26 @@ class AudioFile(Recording):
         if self.file.channels > 1 and channel is None:
             self.remarks.append(f"{self.file.channels} channels mixed down to one")
 
-    def _promises_more(self) -> bool:
-        """Whether the data chunk of a WAV file is shorter than its header says; -1 is said by pipes."""
-        said = TRUNCATED.search(self.file.extra_info)
-        return said is not None and int(said[1]) != 0xFFFFFFFF and int(said[1]) > int(said[2])
+    def _go_to(self, start: int) -> None:
+        """Have the sample at start read next."""
+        if not self.is_sequential:
+            self.file.seek(start)
+            return
+        if start < self.place:
+            self.file = open_file(self.path).decoder
+            self.place = 0
+        while count := len(self.file.read(min(BLOCK, start - self.place), dtype="float32")):
+            self.place += count
 
     def _read_into(self, out: Audio | Samples, start: int) -> None:
         try:
-            self.file.seek(start)
+            self._go_to(start)
             # 16-bit samples are read as they are: libsndfile takes longer to scale them than NumPy
             read = self.file.read(len(out), dtype="int16" if self.is_int16 else "float32")
         except soundfile.LibsndfileError as error:
             reason = error.error_string.rstrip(".")
             raise AudioError(f"{self.path}: damaged or truncated: {reason}") from None
+        self.place += len(read)
         if len(read) < len(out):
             raise AudioError(f"{self.path}: truncated: {len(read)} of {len(out)} samples could be read")
         if self.is_int16:

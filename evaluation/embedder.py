@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 import distributed
 import options
-from audio.recording import AudioError, num_samples
+from audio.errors import AudioError
+from audio.recording import num_samples
 from audio.recordings import Recordings
 from audio.remarks import SKIPPED, log_remark
 from DatasetLoader import EvaluationDataset, EvaluationItem, evaluation_loader

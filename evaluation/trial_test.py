@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 import distributed
 import options
-from audio.recording import Audio, AudioError
+from audio.errors import AudioError
+from audio.recording import Audio
 from audio.recordings import Recordings
 from audio.trials import Trials
 from distributed.signals import StopSignal

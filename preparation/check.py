@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audio.containers import require_one_flac
+from audio.errors import AudioError
 from audio.lists import Utterance
-from audio.recording import FORMATS, MAX_OVERSHOOT_S, SAMPLE_RATE, AudioError, AudioFile
+from audio.recording import FORMATS, MAX_OVERSHOOT_S, SAMPLE_RATE, AudioFile
 from metrics.fields import shown, text_of
 from preparation.workers import in_processes
 from storage.files import walk, write_text
@@ -50,7 +51,6 @@ FULL_SCALE = 32_767 / 32_768  # the largest 16-bit sample
 LOUD = 0.1  # quieter extremes are flat because few levels remain, not because of clipping
 FLAT_TOP = 5  # equal samples in a row; the top of a 100 Hz wave at -20 dBFS has one
 CLIPPED_SHARE = 0.01
-LARGEST_PAGE = 65_307  # bytes of an Ogg page (RFC 3533, section 6)
 
 
 class Listed(NamedTuple):
@@ -152,11 +152,12 @@ def _examine(root: Path, min_duration_s: float, listed: tuple[str, Sequence[Utte
     if not os.path.isfile(file):  # noqa: PTH113  (Path is 4 times as slow)
         return b"", [Finding("missing", path, "no such file")]
     try:
-        _require_end(file)
+        require_one_flac(file)
         audio = AudioFile(file)
         with audio.file:
             tally = _Tally(audio)
-            _require_promised(audio, tally.num_frames)
+        if tally.num_frames < audio.num_frames:
+            raise AudioError(f"{file}: truncated: {tally.num_frames} of {audio.num_frames} samples are there")
     except (AudioError, OSError) as error:  # the message contains the kind
         reason = str(error).removeprefix(f"{file}: ")
         kind = next((kind for kind in ("truncated", "not finite") if kind in reason), "unreadable")
@@ -178,28 +179,6 @@ def _bad_segments(
             yield Finding("segment", segment.path, f"{segment}: the recording lasts {duration_s:g} s")
         elif end_s - segment.start_s < min_duration_s:
             yield Finding("segment", segment.path, f"{segment}: less than {min_duration_s:g} s")
-
-
-def _require_end(file: str) -> None:
-    """Raises AudioError for an Ogg file without its end, which libsndfile reads as a shorter file."""
-    with Path(file).open("rb") as stream:
-        if stream.read(4) != b"OggS":
-            return
-        stream.seek(max(0, stream.seek(0, os.SEEK_END) - LARGEST_PAGE))
-        end = stream.read()
-    page = end[end.rfind(b"OggS") :]  # flags in byte 5, number of segments in byte 26, then their sizes
-    if len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]) or not page[5] & 4:
-        raise AudioError(f"{file}: truncated: its last Ogg page is cut off, or lacks the end-of-stream flag")
-
-
-def _require_promised(audio: AudioFile, num_decoded: int) -> None:
-    """Raises AudioError for truncation that AudioFile doesn't detect: fewer samples than the header says."""
-    if num_decoded < audio.num_frames:
-        raise AudioError(f"{audio.path}: truncated: {num_decoded} of {audio.num_frames} samples are there")
-    # WAVEX, AIFF, AU; AudioFile has checked plain WAV
-    said = re.search(r"^ *(data|SSND|Data Size) *: (\d+) \(should be (\d+)", audio.file.extra_info, re.M)
-    if said and audio.file.format != "WAV" and int(said[2]) > int(said[3]):
-        raise AudioError(f"{audio.path}: truncated: {said[3]} of {said[2]} bytes are there")
 
 
 class _Tally:

@@ -2,37 +2,26 @@
 
 import errno
 import functools
-import importlib
 import io
 import os
 import re
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import soundfile
 
+from audio.containers import require_one_flac
+from audio.errors import UnsupportedAudioError
+from audio.ffmpeg import decode, find_ffmpeg
 from audio.recording import SAMPLE_RATE, AudioFile, Samples, to_int16
 from preparation.workers import in_processes
 from storage.files import written_whole
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # of the converted files
-ENCODED = (".m4a", ".mp4", ".aac")  # left to ffmpeg; libsndfile may mistake aac for mp3
-# Formats that ffmpeg may open. Playlists (hls, concat, dash) are not among them: they name other files.
-CONTAINERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,flv,matroska,mov,mp3,mpegts,nistsphere,ogg,tta,wav,wv"
-READ = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-i"]
-AS_SAMPLES = ["-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le"]
-TIME_LIMIT_S = 600  # for one call of ffmpeg
+ENCODED = (".m4a", ".mp4", ".aac", ".amr", ".wma", ".webm", ".mkv", ".mov", ".3gp")  # left to ffmpeg
 SHORT = 1 << 19  # bytes; up to this size, several sources share one call of ffmpeg
-COMPONENT = re.compile(
-    r"(\[[^]]* @ 0x[0-9a-f]+\] )+"
-)  # component of ffmpeg that an error comes from, and its address
-MAX_ERROR_LENGTH = 200  # characters
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # would fail for every other file too
 UNREADABLE = (ValueError, TypeError, RuntimeError, MemoryError)  # raised by the decoders for malformed files
 TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp", re.DOTALL)  # as storage.files.written_whole names them
@@ -86,19 +75,6 @@ def shard(jobs: Sequence[Job], text: str) -> list[Job]:
         raise ValueError(f"--shard {_one_line(text)}: expected i/n with 1 <= i <= n, such as 2/8")
     _check(jobs)  # a target that two shards share is only visible here
     return list(jobs[int(match[1]) - 1 :: int(match[2])])
-
-
-def find_ffmpeg() -> str:
-    """Path of ffmpeg, on PATH or in the package imageio-ffmpeg; raises ValueError if neither has it."""
-    if path := shutil.which("ffmpeg"):
-        return path
-    try:
-        return str(importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe())
-    except (ImportError, RuntimeError):  # RuntimeError: the package without its program
-        raise ValueError(
-            "ffmpeg is needed to read m4a, mp4, aac and similar formats, and isn't installed: "
-            "apt install ffmpeg, brew install ffmpeg or pip install imageio-ffmpeg"
-        ) from None
 
 
 def _check(jobs: Sequence[Job]) -> None:
@@ -170,18 +146,13 @@ def _decode(source: Path, ffmpeg: str) -> Samples:
         raise ValueError("not a file" if source.exists() else "no such file")
     if source.stat().st_size == 0:
         raise ValueError("empty, 0 bytes")
-    if source.suffix.lower() not in ENCODED and _opens(source):
-        return to_int16(AudioFile(str(source)).whole())
-    return _through_ffmpeg([source], ffmpeg)[0]
-
-
-def _opens(source: Path) -> bool:
-    """Whether libsndfile knows the format; it then decides about damage, which ffmpeg may not report."""
     try:
-        soundfile.SoundFile(str(source)).close()
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name in .raw
-        return False
-    return True
+        if source.suffix.lower() not in ENCODED:
+            require_one_flac(str(source))
+            return to_int16(AudioFile(str(source)).whole())
+    except UnsupportedAudioError:
+        pass
+    return decode([source], ffmpeg)[0]
 
 
 def _decode_together(jobs: Sequence[Job], ffmpeg: str) -> dict[Path, Samples]:
@@ -191,34 +162,10 @@ def _decode_together(jobs: Sequence[Job], ffmpeg: str) -> dict[Path, Samples]:
     ]
     try:
         short = [source for source in wanted if source.stat().st_size <= SHORT]
-        decoded = _through_ffmpeg([source.absolute() for source in short], ffmpeg) if len(short) > 1 else []
+        decoded = decode([source.absolute() for source in short], ffmpeg) if len(short) > 1 else []
     except (OSError, *UNREADABLE):  # decoding each alone shows which one is damaged
         return {}
     return dict(zip(short, decoded, strict=False))
-
-
-def _through_ffmpeg(sources: Sequence[Path], ffmpeg: str) -> list[Samples]:
-    """Files -> samples (T,) of each; raises ValueError if ffmpeg prints any error."""
-    with ExitStack() as stack:
-        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in sources]
-        places = [output.fileno() for output in outputs]
-        command = [ffmpeg or find_ffmpeg(), "-nostdin", "-v", "error"]
-        for source in sources:
-            command += [*READ, f"file:{source}"]
-        for i, place in enumerate(places):
-            command += ["-map", f"{i}:a:0", *AS_SAMPLES, f"pipe:{place}"]
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=TIME_LIMIT_S, pass_fds=places)
-        except subprocess.TimeoutExpired:
-            raise ValueError(f"ffmpeg was stopped after {TIME_LIMIT_S} s") from None
-        # For a damaged file it decodes a part, and may still exit with 0.
-        errors = done.stderr.decode(errors="replace").strip()
-        if errors or done.returncode:
-            last = COMPONENT.sub("", errors.rpartition("\n")[2])[:MAX_ERROR_LENGTH]
-            raise ValueError(f"ffmpeg: {last or f'exit status {done.returncode}'}")
-        for output in outputs:
-            output.seek(0)
-        return [np.frombuffer(output.read(), "<i2") for output in outputs]
 
 
 def _write(target: Path, samples: Samples) -> None:

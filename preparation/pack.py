@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from audio.errors import AudioError
 from audio.lists import Paths
 from audio.pack import Pack
-from audio.recording import SAMPLE_RATE, AudioError, AudioFile, Samples, to_int16
+from audio.recording import SAMPLE_RATE, AudioFile, Samples, to_int16
 from preparation.workers import in_processes
 from storage.files import written_whole
 
@@ -130,7 +130,7 @@ def _store(root: Path, shard: Path, place: tuple[str, int, int]) -> int:
 
 def read_int16(path: str) -> Samples:
     """16 kHz mono file -> its samples (T,); exact for 16-bit files, rounded and clipped for others."""
-    with soundfile.SoundFile(os.fsencode(path)) as file:
-        if file.subtype == "PCM_16":
-            return file.read(dtype="int16")
-    return to_int16(AudioFile(path).whole())
+    audio = AudioFile(path)
+    if audio.is_int16:
+        return audio.file.read(audio.num_frames, dtype="int16")
+    return to_int16(audio.whole())

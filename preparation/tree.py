@@ -8,7 +8,7 @@ from preparation.lists import Utterances
 from storage.files import walk
 
 OTHER = re.compile(  # other formats that --convert accepts
-    r".+\.(m4a|mp4|aac|aiff?|au|caf|sph|w64|amr|wma|webm|mkv|mov)", re.IGNORECASE | re.DOTALL
+    r".+\.(m4a|mp4|aac|aiff?|au|caf|sph|w64|amr|wma|webm|mkv|mov|3gp|oga|mp2)", re.IGNORECASE | re.DOTALL
 )
 
 

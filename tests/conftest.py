@@ -17,6 +17,8 @@ import pytest
 import soundfile
 import torch
 
+from audio.ffmpeg import find_ffmpeg
+
 # what runs here is so small that a second thread only costs time
 os.environ["OMP_NUM_THREADS"] = os.environ.get("TEST_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -106,6 +108,29 @@ class Corpus:
 def corpus(tmp_path_factory):
     """Read-only: tests that damage files make their own with Corpus."""
     return Corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="session")
+def ffmpeg():
+    """Path of ffmpeg."""
+    try:
+        return find_ffmpeg()
+    except ValueError:
+        pytest.skip("neither ffmpeg nor imageio-ffmpeg is there")
+
+
+@pytest.fixture
+def no_ffmpeg(monkeypatch, tmp_path):
+    """A machine without ffmpeg."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+
+
+def fake_program(path, body):
+    """A shell script, in ffmpeg's place -> its path."""
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
 
 
 @contextmanager

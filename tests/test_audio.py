@@ -179,17 +179,6 @@ def test_a_wav_file_that_shrinks_is_named(tmp_path):
         opened.whole()
 
 
-def test_flac_of_unknown_length_is_named(tmp_path):
-    path = tmp_path / "a.flac"
-    write(path, voice(0, 0))
-    content = bytearray(path.read_bytes())
-    content[21] &= 0xF0  # the 36 bits that count the samples
-    content[22:26] = bytes(4)
-    path.write_bytes(content)
-    with pytest.raises(AudioError, match=r"a\.flac"):
-        AudioFile(str(path)).whole()
-
-
 def test_evaluation_crops_are_spread_evenly():
     audio = np.arange(100, dtype=np.float32)
     crops = evaluation_crops(audio, 10, 4)

@@ -219,7 +219,18 @@ def test_untidy_headers_of_whole_files(tmp_path):
     write(tmp_path / "tagged.ogg", voice(0, 0))
     with (tmp_path / "tagged.ogg").open("ab") as stream:
         stream.write(b"TAG" + bytes(125))
-    assert findings_of(tmp_path, Listed({"piped.wav": "s", "tagged.ogg": "t"}, [], {})) == []
+    write(tmp_path / "streamed.mp3", voice(2, 0), bitrate_mode="CONSTANT")
+    content = (tmp_path / "streamed.mp3").read_bytes()
+    first = content.index(content[:2], 64)  # without the first frame, whose header says the length
+    (tmp_path / "streamed.mp3").write_bytes(content[first:])
+    listed = {"piped.wav": "s", "tagged.ogg": "t", "streamed.mp3": "u"}
+    assert findings_of(tmp_path, Listed(listed, [], {})) == []
+
+
+def test_flac_files_in_succession_are_not_called_whole(tmp_path):
+    write(tmp_path / "a.flac", voice(0, 0))
+    (tmp_path / "a.flac").write_bytes((tmp_path / "a.flac").read_bytes() * 2)
+    assert alone(tmp_path / "a.flac") == ["unreadable"]
 
 
 def pair(root, first, second, speakers=("s", "s")):

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, heed_ctrl_c
+from conftest import ROOT, fake_program, heed_ctrl_c
 
 from preparation import convert
 from preparation import workers as worker_pool
-from preparation.convert import Job, Report, convert_files, find_ffmpeg, shard
+from preparation.convert import Job, Report, convert_files, shard
 
 DURATION_S = 1.5
 SCRIPT = """
@@ -31,20 +31,6 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 """
-
-
-@pytest.fixture(scope="session")
-def ffmpeg():
-    try:
-        return find_ffmpeg()
-    except ValueError:
-        pytest.skip("neither ffmpeg nor imageio-ffmpeg is there")
-
-
-@pytest.fixture
-def no_ffmpeg(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
 
 
 def tone(path, rate=16_000, channels=1, hz=440.0, duration_s=DURATION_S, **how):
@@ -176,45 +162,7 @@ def test_truncated_m4a_is_never_half_converted(ffmpeg, tmp_path):
     assert all("@ 0x" not in reason for _, reason in report.failed)  # addresses differ from run to run
 
 
-def test_lists_of_other_files_are_not_followed(ffmpeg, tmp_path):
-    tone(tmp_path / "secret.wav")
-    (tmp_path / "concat.m4a").write_text("ffconcat version 1.0\nfile secret.wav\n")
-    hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.5,\n{tmp_path}/secret.wav\n#EXT-X-ENDLIST\n"
-    (tmp_path / "hls.m4a").write_text(hls)
-    jobs = [Job(tmp_path / name, tmp_path / "out" / f"{name}.wav") for name in ("concat.m4a", "hls.m4a")]
-    assert list(failures(convert_files(jobs, workers=1))) == ["concat.m4a", "hls.m4a"]
-
-
-def fake(path, body):
-    """A program in ffmpeg's place."""
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(0o755)
-    return str(path)
-
-
-def test_complaints_of_ffmpeg_are_failures_in_one_line(tmp_path):
-    (tmp_path / "a.m4a").write_bytes(b"x")
-    program = fake(tmp_path / "ffmpeg", r"printf 'first\n[mov @ 0x5f00] \033[31mbad\a thing\n' >&2")
-    job = Job(tmp_path / "a.m4a", tmp_path / "out" / "a.wav")
-    assert failures(convert_files([job], ffmpeg=program)) == {"a.m4a": "ffmpeg: [31mbad thing"}
-    assert (
-        "exit status 3" in failures(convert_files([job], ffmpeg=fake(tmp_path / "ffmpeg", "exit 3")))["a.m4a"]
-    )
-    assert "no samples" in failures(convert_files([job], ffmpeg=fake(tmp_path / "ffmpeg", "exit 0")))["a.m4a"]
-    assert names(tmp_path / "out") == []
-
-
-def test_ffmpeg_has_a_time_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(convert, "TIME_LIMIT_S", 0.3)
-    (tmp_path / "a.m4a").write_bytes(b"x")
-    jobs = [Job(tmp_path / "a.m4a", tmp_path / "a.wav")]
-    report = convert_files(jobs, ffmpeg=fake(tmp_path / "ffmpeg", "exec sleep 20"))
-    assert "stopped after 0.3 s" in failures(report)["a.m4a"]
-
-
 def test_absence_of_ffmpeg_is_explained(tmp_path, no_ffmpeg):
-    with pytest.raises(ValueError, match=r"^[^\n]*apt install ffmpeg, brew .* pip install imageio-ffmpeg$"):
-        find_ffmpeg()
     (tmp_path / "a.m4a").write_bytes(b"x")
     (tmp_path / "text.wav").write_text("this is no recording")
     good = tone(tmp_path / "good.wav")
@@ -229,12 +177,6 @@ def test_absence_of_ffmpeg_is_explained(tmp_path, no_ffmpeg):
     assert "apt install ffmpeg" in failures(report)["text.wav"]
     with pytest.raises(ValueError, match="nowhere: no such program"):
         convert_files([encoded], ffmpeg="nowhere")
-
-
-def test_ffmpeg_of_the_path_comes_first(tmp_path, monkeypatch):
-    program = fake(tmp_path / "ffmpeg", "exit 0")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_ffmpeg() == program
 
 
 def test_complete_outputs_are_skipped_and_bad_ones_converted_again(tmp_path):
@@ -254,7 +196,7 @@ def test_complete_outputs_are_skipped_and_bad_ones_converted_again(tmp_path):
 
 
 def test_ffmpeg_is_not_called_for_what_is_done(tmp_path):
-    program = fake(tmp_path / "ffmpeg", f"touch '{tmp_path}/called'")
+    program = fake_program(tmp_path / "ffmpeg", f"touch '{tmp_path}/called'")
     jobs = [Job(tmp_path / f"{k}.m4a", tone(tmp_path / "out" / f"{k}.wav")) for k in range(8)]
     for job in jobs:
         job.source.write_bytes(b"x")

@@ -17,19 +17,14 @@ import dataprep
 from audio.lists import read_train_list
 from audio.pack import Pack
 from audio.trials import read_trials
-from preparation.convert import find_ffmpeg
 
 STEPS = ["--download", "--concatenate", "--extract", "--convert", "--generate", "--check", "--pack"]
 KILLS = 10
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(tmp_path_factory, ffmpeg):
     """The miniature's files as a server has them."""
-    try:
-        ffmpeg = find_ffmpeg()
-    except ValueError as error:
-        pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("mini") / "served"
     mini_voxceleb.build(folder, ffmpeg, voice)
     key_file(folder).write_text(f"{mini_voxceleb.KEY}\n")

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 from conftest import assert_refused, run_here, voice
 
+from audio.errors import AudioError
 from audio.lists import Paths, Utterance, read_train_list
-from audio.recording import AudioError
 from audio.recordings import Recordings
 from metrics.score_files import read_score_file
 from preparation.kaldi import write_kaldi
@@ -183,10 +183,7 @@ def test_segments_are_scored_as_the_files_cut_out(meeting, trained, tmp_path):
     by_name = scores(model, tmp_path, tmp_path / "by_name.txt", meeting / "kaldi")
     assert by_name.files == ["spk0-0", "spk0-3", "spk1-1"]
     np.testing.assert_array_equal(by_name.scores, by_path.scores)
-    assert (
-        str(meeting / "all.wav").removeprefix("/tmp")
-        in (tmp_path / "result" / "eval" / "report.html").read_text()
-    )
+    assert "data:audio" in (tmp_path / "result" / "eval" / "report.html").read_text()
 
 
 def test_the_directory_that_generate_writes_can_be_evaluated(corpus, trained, tmp_path):

@@ -114,6 +114,8 @@ RESERVED = {
     r"^\s*(import|from) torchaudio": "features/_torchaudio.py",
     r"torch\.load\(": "storage/checkpoint.py",
     r"shell=True": "nowhere",
+    r"imageio_ffmpeg|_whitelist": "audio/ffmpeg.py",
+    r"import ffmpeg|audio\.ffmpeg": "preparation/convert.py",
 }
 
 
