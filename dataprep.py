@@ -148,7 +148,7 @@ def generate(args: argparse.Namespace, names: Names) -> Outcome:
     else:
         source = recordings(args)
         split = flags.split_settings(args, default_ratio=-1.0)
-        saved = [folder.prepare(args.save_path, source, split, args.root, args.kaldi)]
+        saved = [folder.prepare(args.save_path, source, split, args.root, args.kaldi, args.speaker_folder)]
     return [line for lists in saved for line in lists.messages], training_command(saved)
 
 

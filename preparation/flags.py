@@ -10,6 +10,7 @@ from preparation.convert import shard
 from preparation.generate import Split
 from preparation.keys import VARIABLE
 from preparation.source import is_list
+from preparation.speakers import parse_place
 
 REPLACED = {  # flags of voxceleb_trainer that would show a secret to every user of the machine
     "key": f"put the key into the environment variable {VARIABLE}, or into a file for --key_file",
@@ -128,6 +129,17 @@ FLAGS = (
     Flag("num_trials", "maximum number of trials", ("generate",), "--generate", default=10_000, type=int),
     Flag("kaldi", "also write Kaldi directories into this folder", ("generate",), "--generate", type=path),
     Flag(
+        "speaker_folder",
+        "number of the folder that names the speaker in the paths under --from (0: the first; -1: the file's "
+        "own), or a regular expression for whole paths, whose group `speaker`, or first group, is the name; "
+        "default: the first folder, unless it looks like a part of a corpus",
+        ("generate",),
+        "--generate",
+        type=parse_place,
+        metavar="NUMBER|REGEX",
+        only_own_recordings=True,
+    ),
+    Flag(
         "train_list",
         "a train list; default: the one under --save_path",
         ("check", "pack"),
@@ -235,5 +247,7 @@ def check_files(args: argparse.Namespace) -> None:
         path = flag.value(args)
         if flag.must_exist and path and not Path(path).exists():
             raise FileNotFoundError(f"--{flag.name} {path}: no such file or folder")
+    if args.speaker_folder is not None and args.source and is_list(args.source):
+        raise ValueError(f"--speaker_folder is for folders of recordings; {args.source} names its speakers")
     if args.root and args.source and not is_list(args.source) and args.root != args.source:
         raise ValueError(f"--root {args.root}: the paths of a folder's recordings start at it, {args.source}")

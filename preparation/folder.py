@@ -1,9 +1,10 @@
-"""--generate for the user's own recordings: a tree `speaker/.../file`, a train list or a Kaldi directory."""
+"""--generate for the user's own recordings: a folder of them, a train list or a Kaldi directory."""
 
 from pathlib import Path
 
 from preparation.generate import SavedLists, Split, make_lists, save_lists
 from preparation.source import read_source
+from preparation.speakers import Place
 
 
 def prepare(
@@ -12,19 +13,20 @@ def prepare(
     split: Split,
     start: Path | None = None,
     kaldi: Path | None = None,
+    speaker_folder: Place | None = None,
 ) -> SavedLists:
     """Write train_list.txt and test_list.txt under save_path; no held-out file is in the train list.
 
-    The paths of a list are relative to `start`, by default the working folder; those of a tree to the tree.
+    The paths of a list are relative to `start`, by default the working folder; those of a folder to it.
 
     Raises:
-        FileNotFoundError, ValueError: no tree, no audio in it, or too little for trials.
+        FileNotFoundError, ValueError: no audio, unclear speakers, or too little for trials.
     """
     split.check()
-    recordings = read_source(source, start)
+    recordings = read_source(source, start, speaker_folder)
     try:
         lists = make_lists(recordings.utterances, None, split)
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
+        raise ValueError("; ".join([f"{source}: {error}", *recordings.messages])) from None
     saved = save_lists(lists, save_path, "", recordings.start, kaldi)
     return saved._replace(messages=[*recordings.messages, *saved.messages])

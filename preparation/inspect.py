@@ -17,12 +17,11 @@ from corpora._corpus import Corpus
 from metrics.fields import text_of
 from preparation.check import Finding, Listed, check_recordings, write_report
 from preparation.pack import damaged, write_pack
+from preparation.speakers import listing, speaker_in
 from preparation.steps import Corpora, list_name
 from preparation.suspects import label_errors, same_speakers
 from preparation.tree import find_tree
 from storage.files import write_text
-
-MAX_NAMED = 5  # speakers that a finding names, of those that two lists share
 
 
 class UserLists(NamedTuple):
@@ -147,20 +146,25 @@ def _trial_paths(path: Path, root: Path) -> list[str]:
     return list(paths)
 
 
-def _place_of_speakers(train: dict[str, str]) -> int:
-    """Paths and speakers -> index of the folder that most often is the speaker's; 0 if none is."""
-    places = Counter(
-        folders.index(speaker)
-        for path, speaker in train.items()
-        if speaker in (folders := path.split("/")[:-1])
-    )
-    return places.most_common(1)[0][0] if places else 0
+def _place_of_speakers(train: dict[str, str]) -> int | None:
+    """Paths and speakers -> number of the folder that most often is the speaker's; None if none ever is.
+
+    It is counted as for --speaker_folder: from the first folder, or from the file's own, whichever fits more.
+    """
+    places: Counter[int] = Counter()
+    for path, speaker in train.items():
+        folders = path.split("/")[:-1]
+        if speaker in folders:
+            part = folders.index(speaker)
+            places.update((part, part - len(folders)))
+    return places.most_common(1)[0][0] if places else None
 
 
-def _speakers(paths: Iterable[str], place: int) -> Iterator[tuple[str, str]]:
-    """Paths, index of the speaker's folder -> (path, speaker) of the paths that are deep enough."""
-    folders = ((path, path.split("/")[:-1]) for path in paths)
-    return ((path, each[place]) for path, each in folders if len(each) > place)
+def _speakers(paths: Iterable[str], place: int | None) -> Iterator[tuple[str, str]]:
+    """Paths, number of the speaker's folder -> (path, speaker) of the paths that have this folder."""
+    if place is not None:
+        named = ((path, speaker_in(path, place)) for path in paths)
+        yield from ((path, each.speaker) for path, each in named if each)
 
 
 def overlaps(trials: dict[str, list[str]], trained: dict[str, dict[str, str]]) -> Iterator[Finding]:
@@ -176,9 +180,8 @@ def overlaps(trials: dict[str, list[str]], trained: dict[str, dict[str, str]]) -
                 leaks.setdefault(path, []).append(test_list)
             speakers = {speaker for _, speaker in _speakers(paths, place)}
             if shared := sorted(speakers & known):
-                names = ", ".join(shared[:MAX_NAMED]) + (", ..." if len(shared) > MAX_NAMED else "")
-                detail = f"{len(shared):,} of {len(speakers):,} in {test_list} are in {train_list}: {names}"
-                yield Finding("shared speakers", "", detail)
+                counts = f"{len(shared):,} of {len(speakers):,} in {test_list} are in {train_list}"
+                yield Finding("shared speakers", "", f"{counts}: {listing(shared)}")
         for path, tests in leaks.items():
             yield Finding("leak", path, f"this file is in {train_list} and in {', '.join(tests)}")
 
@@ -195,6 +198,11 @@ def check(targets: list[Target], save_path: Path, workers: int) -> list[str]:
         listed = lists.listed()
         findings = check_recordings(target.root, listed, known=target.known, workers=workers)
         findings += overlaps(lists.trials, trained)
+        if lists.train and lists.trials and _place_of_speakers(lists.train) is None:
+            messages.append(
+                f"{target.name}: the speakers of the trials are unknown, because no folder in the paths of "
+                f"{target.train_list} is called like its speaker"
+            )
         report = write_report(findings, save_path / "check" / target.name, listed)
         messages += [f"{target.name}: {line}" for line in report]
     return messages

@@ -1,8 +1,8 @@
-"""The user's own recordings, --from: a tree `speaker/.../file`, a train list or a Kaldi directory."""
+"""The user's own recordings, --from: a folder of them, a train list or a Kaldi directory."""
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from audio.lists import read_utterances
 from audio.recording import FORMATS
 from preparation.convert import Job
 from preparation.lists import Utterances
+from preparation.speakers import Place, name_speakers
 from preparation.tree import OTHER, unreadable
 from storage.files import walk
 
@@ -46,34 +47,52 @@ def is_list(source: Path) -> bool:
     return source.is_file() or (source / "wav.scp").exists()
 
 
-def read_source(source: Path, start: Path | None = None) -> Source:
-    """--from: a tree `speaker/.../file`, a Kaldi directory or a train list -> its utterances, by path.
+def read_source(source: Path, start: Path | None = None, speaker_folder: Place | None = None) -> Source:
+    """--from: a folder of recordings, a Kaldi directory or a train list -> its utterances, by path.
+
+    speaker_folder: what names the speaker in the paths of a folder; None = its first folder.
 
     Raises:
-        FileNotFoundError, ValueError: no such source, no recordings, or a recording of two speakers.
+        FileNotFoundError, ValueError: no such source, no recordings, unclear speakers, or one file of two.
     """
     if is_list(source):
         return Source(start or Path(), _with_sessions(_listed(source)), [])
+    paths, messages = _recordings(source)
+    try:
+        named, doubts = name_speakers(paths, speaker_folder)
+    except ValueError as error:
+        raise ValueError("; ".join([f"{source}: {error}", *messages])) from None
+    _check_formats(source, named)
+    return Source(source, _with_sessions((path, *where) for path, where in named.items()), doubts + messages)
+
+
+def _recordings(source: Path) -> tuple[list[str], list[str]]:
+    """Folder -> paths of the recordings that training reads, messages about others.
+
+    Raises:
+        ValueError: no such recording.
+    """
     paths: list[str] = []
     others: Counter[str] = Counter()
     locked: list[str] = []
     for path in walk(source, locked):
-        if "/" in path and FORMATS.fullmatch(path):
+        if FORMATS.fullmatch(path):
             paths.append(path)
-        elif "/" in path and OTHER.fullmatch(path):
+        elif OTHER.fullmatch(path):
             others[path.rpartition(".")[2].lower()] += 1
     messages = [f"skipped: {n} {suffix} files; --convert takes them" for suffix, n in sorted(others.items())]
     if locked:
         messages.append(f"skipped: {unreadable(locked)}")
     if not paths:
-        formats = "no wav, flac, ogg, opus or mp3 files in folders of speakers (speaker/.../file)"
-        raise ValueError("; ".join([f"{source}: {formats}", *messages]))
-    _check_formats(source, paths)
-    return Source(source, _with_sessions((path, path.partition("/")[0]) for path in paths), messages)
+        raise ValueError("; ".join([f"{source}: no wav, flac, ogg, opus or mp3 files", *messages]))
+    return paths, messages
 
 
-def _listed(source: Path) -> Iterable[tuple[str, str]]:
-    """List -> path and speaker of each recording, without repetitions."""
+def _listed(source: Path) -> Iterator[tuple[str, str, int]]:
+    """List -> path, speaker and part of the path that is the speaker's, of each recording once.
+
+    Where no folder is called like the speaker, the part is the file's.
+    """
     known: dict[str, tuple[str, str]] = {}
     for place, speaker, utterance in read_utterances(str(source), "--from"):
         if not utterance.is_whole:
@@ -87,10 +106,12 @@ def _listed(source: Path) -> Iterable[tuple[str, str]]:
             raise ValueError(
                 f"{place}: {path} is listed under {speaker}, and under {other} in an earlier line"
             )
-    return known.values()
+    for path, speaker in known.values():
+        *folders, _ = path.split("/")
+        yield path, speaker, folders.index(speaker) if speaker in folders else len(folders)
 
 
-def _check_formats(source: Path, paths: list[str]) -> None:
+def _check_formats(source: Path, paths: Iterable[str]) -> None:
     """Raises ValueError for a recording in two formats."""
     stems: dict[str, str] = {}
     for path in paths:
@@ -98,14 +119,14 @@ def _check_formats(source: Path, paths: list[str]) -> None:
             raise ValueError(f"{source}: {other} and {path} look like one recording twice; keep one of them")
 
 
-def _with_sessions(pairs: Iterable[tuple[str, str]]) -> Utterances:
-    """Path and speaker of each -> utterances, by path."""
-    rows = sorted((path, speaker, _session(path, speaker)) for path, speaker in pairs)
+def _with_sessions(recordings: Iterable[tuple[str, str, int]]) -> Utterances:
+    """Path, speaker and part of the path that is the speaker's, of each -> utterances, by path."""
+    rows = sorted((path, speaker, _session(path, part)) for path, speaker, part in recordings)
     return Utterances(*([row[i] for row in rows] for i in range(3)))
 
 
-def _session(path: str, speaker: str) -> str:
+def _session(path: str, part: int) -> str:
     """Name of the folder below the speaker's folder; without a speaker's folder, the file's; "" = none."""
     *folders, _ = path.split("/")
-    below = folders[folders.index(speaker) + 1 :] if speaker in folders else folders[-1:]
+    below = folders[part + 1 :] if part < len(folders) else folders[-1:]
     return below[0] if below else ""

@@ -16,7 +16,7 @@ from audio.pack import Pack
 from audio.recording import AudioFile
 from preparation import check, suspects
 from preparation.check import KINDS, Finding, Listed, check_recordings, write_report
-from preparation.inspect import overlaps
+from preparation.inspect import ListedPaths, overlaps
 from preparation.suspects import Suspect, label_errors, same_speakers
 
 SUFFIXES = ("wav", "flac", "ogg", "opus")
@@ -317,6 +317,32 @@ def test_files_and_speakers_of_two_lists():
         ("shared speakers", "", "1 of 1 in all.txt are in train.txt: a"),
         ("leak", "a/v/0.wav", "this file is in train.txt and in hard.txt, all.txt"),
     ]
+
+
+def test_speakers_of_trials_that_only_the_file_folder_or_no_folder_names():
+    """The folder is counted from the last where that fits more paths; other speakers stay unknown."""
+    train = {"x/a/1.wav": "a", "y/z/b/1.wav": "b", "y/z/c/1.wav": "c"}
+    assert ListedPaths(train, {"t": ["x/d/1.wav", "y/z/a/1.wav"]}).listed().trial_speakers == {
+        "x/d/1.wav": "d", "y/z/a/1.wav": "a",
+    }  # fmt: skip
+    flat = {"wav/a_1.wav": "a", "wav/b_1.wav": "b"}
+    assert ListedPaths(flat, {"t": ["wav/a_2.wav"]}).listed().trial_speakers == {}
+    assert list(overlaps({"t": ["wav/a_2.wav"]}, {"train.txt": flat})) == []
+
+
+def test_check_says_where_speakers_of_trials_are_unknown(tmp_path):
+    """A held-out copy of a training file isn't called another speaker's."""
+    for name in ("a_1", "a_2", "b_1"):
+        write(tmp_path / f"wav/{name}.wav", voice(ord(name[0]), 1, 0.6))
+    (tmp_path / "train.txt").write_text("a wav/a_1.wav\nb wav/b_1.wav\n")
+    (tmp_path / "test.txt").write_text("0 wav/a_2.wav wav/b_1.wav\n")
+    lists = ("--train_list", tmp_path / "train.txt", "--test_list", tmp_path / "test.txt", "--root", tmp_path)
+    result = run_here("dataprep.py", "--check", *lists, "--save_path", tmp_path / "out", "--workers", 1)
+    assert result.returncode == 0 and "own: the speakers of the trials are unknown" in result.stdout
+    report = (tmp_path / "out" / "check" / "own" / "check.txt").read_text()
+    assert (
+        "another speaker" not in report.lower() and "wav/a_2.wav: the same samples as wav/a_1.wav" in report
+    )
 
 
 @pytest.fixture

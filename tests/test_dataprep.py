@@ -1,5 +1,6 @@
 """The demo corpus and lists for any tree of recordings."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -14,6 +15,7 @@ from preparation import demo, folder, kaldi, keys, synthesiser
 from preparation.generate import Split, hold_out
 from preparation.lists import Utterances, draw_trials
 from preparation.source import read_source
+from preparation.speakers import PARTS_OF_CORPORA, parse_place
 
 
 @pytest.fixture
@@ -334,6 +336,144 @@ def test_a_list_and_a_tree_have_the_same_sessions(path, session, tmp_path):
 def _parent(path):
     path.parent.mkdir(parents=True)
     return path
+
+
+def files(root, *paths):
+    """Write empty files, which --generate lists, because it reads no samples."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+def test_names_of_parts_of_corpora_and_of_people():
+    parts = "train dev TEST val wav wav48 FLAC clean noisy other data audio recordings speech part1 test2 "
+    parts += "train-clean-100 wav48_silence_trimmed dev_other Train.v2 dr3 male"
+    people = "spk0 p225 id10001 19 speaker1 anna Devika valerie testa Partha dr_no wavell otherwise malena"
+    assert [name for name in parts.split() if not PARTS_OF_CORPORA.fullmatch(name)] == []
+    assert [name for name in people.split() if PARTS_OF_CORPORA.fullmatch(name)] == []
+
+
+def test_parts_of_a_corpus_are_no_speakers(tmp_path):
+    speakers = ("train/spk0", "train/spk1", "test/spk2", "test/spk3")
+    source = files(tmp_path / "d", *(f"{speaker}/{k}.wav" for speaker in speakers for k in range(5)))
+    words = ("dataprep.py", "--generate", "--from", source, "--save_path")
+    refused = run_here(*words, tmp_path / "a")
+    assert_refused(
+        refused, "2 names (test, train)", "folder 1 of the paths has 4 names (spk0, spk1, spk2, spk3)"
+    )
+    assert_refused(refused, "give --speaker_folder 1;", "give --speaker_folder 0")
+    assert not (tmp_path / "a").exists()
+    for number in (1, -1):
+        out = tmp_path / f"folder {number}"
+        result = run_here(*words, out, "--speaker_folder", number)
+        assert result.returncode == 0 and "warning" not in result.stdout
+        trials = trials_of((out / "test_list.txt").read_text())
+        assert len(trials) == 24  # 4 speakers, 3 pairs of each
+        assert all(label == (a.split("/")[1] == b.split("/")[1]) for label, a, b in trials)
+    assert run_here(*words, tmp_path / "b", "--speaker_folder", 0).returncode == 0
+    assert read_train_list(str(tmp_path / "b" / "train_list.txt")).speakers == ["test", "train"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (
+            ["V/wav48/p1", "V/wav48/p2"],
+            "1 name (V), are taken for speakers; folder 2 of the paths has 2 names",
+        ),
+        (["anna/s1", "anna/s2", "bob/s1"], "2 names (anna, bob), are taken for speakers; folder 1"),
+        (["anna", "bob"], "2 names (anna, bob), are taken for speakers; where the names of the files"),
+        (["data/clean", "data/noisy"], "1 name (data), are taken for speakers; folder 1 of the paths has 2"),
+        (["dev", "test", "train"], "3 names (dev, test, train), are taken for speakers; where the names"),
+        (["anna", "bob/s1", "carl/s2"], None),
+        (["train", "bob", "carl"], None),
+    ],
+)
+def test_doubts_about_the_first_folders(folders, expected, tmp_path):
+    warnings = read_source(files(tmp_path, *(f"{folder}/a_1.wav" for folder in folders))).messages
+    assert len(warnings) == (expected is not None)
+    assert all(line.startswith("warning: the first folders of the paths, " + expected) for line in warnings)
+
+
+@pytest.mark.parametrize(
+    ("folders", "number"),
+    [
+        (["train/anna", "dev/anna"], 1),  # else a trial of anna with herself would be nontarget
+        (["data/VCTK/wav48/p1", "data/VCTK/wav48/p2"], 3),
+        (["TEST/DR1/FAKS0", "TRAIN/DR1/FCJF0", "TRAIN/DR2/FAEM0"], 2),
+    ],
+)
+def test_the_likely_level_below_parts_of_a_corpus_is_named(folders, number, tmp_path):
+    with pytest.raises(ValueError, match=f"if these are the speakers, give --speaker_folder {number};"):
+        read_source(files(tmp_path, *(f"{folder}/1.wav" for folder in folders)))
+
+
+def test_an_error_about_speakers_keeps_the_advice(tmp_path):
+    source = files(tmp_path / "d", *(f"VCTK/wav48/{s}/{k}.wav" for s in ("p1", "p2") for k in range(5)))
+    result = run_here("dataprep.py", "--generate", "--from", source, "--save_path", tmp_path / "out")
+    assert_refused(result, "all 10 files are of one speaker, VCTK", "give --speaker_folder 2")
+
+
+@pytest.mark.parametrize(
+    ("path", "place", "speaker", "session"),
+    [
+        ("part/a/s1/1.wav", "1", "a", "s1"),
+        ("a/a/1.wav", "1", "a", ""),
+        ("a/s1/s2/1.wav", "0", "a", "s1"),
+        ("part/x/a/1.wav", "-1", "a", ""),
+        ("part/a/s1/1.wav", "-2", "a", "s1"),
+        ("anna_01.wav", "(?P<speaker>[^_]+)_.*", "anna", ""),
+        ("monday/anna_01.wav", ".*/([^_]+)_.*", "anna", "monday"),
+        ("x/spk-a/s1/1.wav", "(x|y)/spk-(?P<speaker>[^/]+)/.*", "a", "s1"),
+    ],
+)
+def test_a_folder_or_an_expression_names_the_speaker(path, place, speaker, session, tmp_path):
+    found = read_source(files(tmp_path, path), speaker_folder=parse_place(place)).utterances
+    assert found == ([path], [speaker], [session])
+
+
+def test_what_no_speaker_is_found_for_is_said(tmp_path):
+    flat = files(tmp_path / "flat", "anna_1.wav", "bob_1.wav", "notes.wav", "b.m4a")
+    mixed = files(tmp_path / "mixed", "a/1.wav", "b/1.wav", "c/1.wav", "loose.wav", "wav/d_1.wav")
+    for source, place, expected in (
+        (flat, None, "flat: 3 of 3 recordings, such as anna_1.wav, are not in folders of speakers"),
+        (flat, None, "--speaker_folder '(.*/)?(?P<speaker>[^/_]+)_[^/]*'; skipped: 1 m4a files"),
+        (flat, "0", "anna_1.wav has no folder 0"),
+        (mixed, "-1", "loose.wav has no folder -1"),
+        (mixed, "1", "loose.wav has no folder 1"),
+        (flat, "(x.*)", "matches no recording; anna_1.wav is one of 3 paths"),
+        (flat, "(x?).*", "matches no recording"),  # a name is never empty
+        (mixed, "([^_]+)_.*", "the speaker of wav/d_1.wav would be wav/d; a name can't hold a slash"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            read_source(source, speaker_folder=place and parse_place(place))
+    [message, _] = read_source(flat, speaker_folder=parse_place("([^_]+)_.*")).messages
+    assert message == "warning: skipped: 1 of 3 recordings, such as notes.wav, don't match --speaker_folder"
+    [message] = read_source(mixed).messages
+    assert message.startswith(
+        "warning: skipped: 1 of 5 recordings, such as loose.wav, are in no folder; where"
+    )
+
+
+def test_speaker_folder_is_for_folders_of_recordings(tmp_path):
+    source = files(tmp_path / "d", "a/1.wav")
+    (tmp_path / "list.txt").write_text("a a/1.wav\n")
+    generate = ("--generate", "--save_path", tmp_path / "out")
+    for words, expected in (
+        (("--from", source, "--speaker_folder", "(a"), "missing ), unterminated subpattern"),
+        (
+            ("--from", source, "--speaker_folder", "a.*"),
+            "expected the number of a folder or a regular expression",
+        ),
+        (("--from", source, "--speaker_folder", "(a{99999999999})"), "repetition number is too large"),
+        (("--from", tmp_path / "list.txt", "--speaker_folder", 0), "list.txt names its speakers"),
+        (("--corpus", "cnceleb", "--speaker_folder", 0), "--speaker_folder is for your own recordings"),
+        (("--speaker_folder", 0), "give --corpus NAME or --from DIR"),
+    ):
+        assert_refused(run_here("dataprep.py", *generate, *words), expected)
+    assert_refused(run_here("dataprep.py", "--check", "--speaker_folder", 0), "it is for --generate")
+    assert not (tmp_path / "out").exists()
 
 
 def test_all_formats_that_training_reads_are_listed_and_others_reported(tmp_path):

@@ -1,0 +1,158 @@
+"""Which part of a path names the speaker: a folder, by its number, or what a regular expression matches."""
+
+import argparse
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+Place = int | re.Pattern[str]  # folder (0 = the first, -1 = the file's own), or expression for a whole path
+
+MAX_NAMED = 5  # names in a message
+PARTS_OF_CORPORA = re.compile(  # names of folders that hold several speakers, with any number or suffix
+    r"(train(ing)?|dev(el|elopment)?|test(ing|s)?|val(id|idation)?|eval(uation)?|enrol(l|ment|lment)?"
+    r"|wavs?|waves?|flac|mp3|ogg|opus|m4a|aac|pcm|raw|clean|noisy|noise|other|converted|original|processed"
+    r"|data(set)?s?|corpus|corpora|audios?|recordings?|speech|sounds?|speakers|voices|clips|files|folder"
+    r"|part|set|split|subset|batch|disc|cd|dr(?=\d)|male|female|men|women)(?![^\W\d_]).*",
+    re.IGNORECASE | re.DOTALL,
+)
+PATTERN_ADVICE = (
+    "where the names of the files begin with the speaker's, as in anna_01.wav, give a regular expression for "
+    "whole paths, --speaker_folder '(.*/)?(?P<speaker>[^/_]+)_[^/]*'"
+)
+
+
+class Named(NamedTuple):
+    """A speaker's name in a path, and the index of the part between slashes that holds it."""
+
+    speaker: str
+    part: int
+
+
+def parse_place(text: str) -> Place:
+    """--speaker_folder: an integer or a regular expression -> the place; for argparse."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    expected = "expected the number of a folder or a regular expression"
+    try:
+        pattern = re.compile(text, re.DOTALL)
+    except (re.error, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{expected}, got {text!r}: {error}") from None
+    if not pattern.groups:
+        raise argparse.ArgumentTypeError(f"{expected} with a group, (?P<speaker>...), got {text!r}")
+    return pattern
+
+
+def speaker_in(path: str, place: Place) -> Named | None:
+    """Path -> its speaker; None if it has no such folder, or the expression does not match it.
+
+    Of an expression, the group `speaker` is the name, or the first group if none is called so.
+
+    Raises:
+        ValueError: the group matches more than one part of the path.
+    """
+    if isinstance(place, int):
+        folders = path.split("/")[:-1]
+        part = place if place >= 0 else place + len(folders)
+        return Named(folders[part], part) if 0 <= part < len(folders) else None
+    match = place.fullmatch(path)
+    group = "speaker" if "speaker" in place.groupindex else 1
+    if match is None or not match[group]:
+        return None
+    if "/" in match[group]:
+        raise ValueError(
+            f"--speaker_folder {place.pattern}: the speaker of {path} would be {match[group]}; a name can't "
+            "hold a slash: let the group match [^/] only"
+        )
+    return Named(match[group], path.count("/", 0, match.start(group)))
+
+
+def listing(names: Iterable[str]) -> str:
+    """Names -> the first of them in their order, separated by commas."""
+    first = sorted(names)
+    return ", ".join(first[:MAX_NAMED]) + (", ..." if len(first) > MAX_NAMED else "")
+
+
+def name_speakers(paths: list[str], place: Place | None) -> tuple[dict[str, Named], list[str]]:
+    """Paths of recordings, --speaker_folder -> the speaker of each path, messages about doubts.
+
+    Without --speaker_folder the first folder is the speaker's, unless its names look like parts of a corpus.
+
+    Raises:
+        ValueError: a path without the folder, an expression that matches no path, no path with a folder, or
+            first folders that look like parts of a corpus.
+    """
+    found = {path: named for path in paths if (named := speaker_in(path, place or 0))}
+    others = [path for path in paths if path not in found]
+    count = f"{len(others)} of {len(paths)} recordings, such as {others[0]}," if others else ""
+    if place is None:
+        if not found:
+            raise ValueError(f"{count} are not in folders of speakers (speaker/.../file); {PATTERN_ADVICE}")
+        messages = _doubts(found)
+        if others:
+            messages.append(f"warning: skipped: {count} are in no folder; {PATTERN_ADVICE}")
+        return found, messages
+    if isinstance(place, int):
+        if others:
+            raise ValueError(
+                f"{others[0]} has no folder {place}, which --speaker_folder names; move the file, or give a "
+                "regular expression instead, which leaves out the paths that it does not match"
+            )
+        return found, []
+    if not found:
+        raise ValueError(
+            f"--speaker_folder {place.pattern} matches no recording; {others[0]} is one of {len(others)} "
+            "paths, which it must match from the first to the last character"
+        )
+    return found, [f"warning: skipped: {count} don't match --speaker_folder"] if others else []
+
+
+def _doubts(paths: Iterable[str]) -> list[str]:
+    """Paths whose first folders are taken for speakers -> a warning if they may be something else.
+
+    Raises:
+        ValueError: all of these folders are called like parts of a corpus, and there are others below them.
+    """
+    levels = _folders(paths)
+    are_parts = all(map(PARTS_OF_CORPORA.fullmatch, levels[0]))
+    if len(levels[0]) > 2 and not are_parts:
+        return []
+    below, is_likely = _next_level(levels)
+    advice = PATTERN_ADVICE
+    if below:
+        names = f"folder {below} of the paths has {_counted(levels[below])}"
+        advice = f"{names}; if these are the speakers, give --speaker_folder {below}"
+    first = f"the first folders of the paths, {_counted(levels[0])},"
+    confirmed = "if the first folders are, give --speaker_folder 0"
+    if are_parts and is_likely:
+        raise ValueError(f"{first} look like parts of a corpus, not like speakers; {advice}; {confirmed}")
+    return [f"warning: {first} are taken for speakers; {advice}; {confirmed}"]
+
+
+def _counted(names: set[str]) -> str:
+    return f"{len(names)} name{'s' if len(names) > 1 else ''} ({listing(names)})"
+
+
+def _folders(paths: Iterable[str]) -> list[set[str]]:
+    """Paths -> the names of their folders on each level, the first level first."""
+    levels: list[set[str]] = []
+    for path in paths:
+        for level, name in enumerate(path.split("/")[:-1]):
+            if level == len(levels):
+                levels.append(set())
+            levels[level].add(name)
+    return levels
+
+
+def _next_level(levels: list[set[str]]) -> tuple[int, bool]:
+    """Names of folders on each level -> a level below the first that may be the speakers', and is it likely.
+
+    Likely are levels whose names aren't all parts of a corpus; the first with several names comes before
+    those with one. Without a likely one it is level 1, or 0 if no folder is so deep.
+    """
+    likely = [
+        level for level in range(1, len(levels)) if not all(map(PARTS_OF_CORPORA.fullmatch, levels[level]))
+    ]
+    best = [level for level in likely if len(levels[level]) > 1] or likely
+    return (best[0], True) if best else (min(1, len(levels) - 1), False)
