@@ -18,7 +18,7 @@ from distributed import launch
 from distributed.exit import abort, report_error, user_message
 from distributed.signals import Stopped, StopSignal
 from evaluation.cohort import Cohort, CohortList, save_cohort
-from evaluation.decisions import decided_options
+from evaluation.decisions import decided_options, require_current
 from evaluation.results import Origin, Results
 from evaluation.store import EmbeddingStore
 from evaluation.trial_test import TrialTest
@@ -154,6 +154,8 @@ def _trial_test(
         raise ValueError("--eval and --test need --test_list")
     if values.test and not model_file.decision:
         raise ValueError(f"{values.initial_model} has no threshold; tuneThreshold.py --store saves one in it")
+    if values.test and model_file.decision:
+        require_current(model_file.decision["options"], values.initial_model)
     cohort = None
     if checks.needs_cohort(values):
         if values.cohort:

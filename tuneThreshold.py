@@ -237,7 +237,7 @@ def short_names(paths: list[str]) -> list[str]:
 
 def store(args: argparse.Namespace, system: Measured) -> list[str]:
     """Save the threshold of --rule, a calibration and the scores' origin in a model file -> lines."""
-    from evaluation.decisions import IN_MODEL, read_origin
+    from evaluation.decisions import IN_MODEL, read_origin, require_current
     from metrics.calibration import fit
     from storage import checkpoint
 
@@ -256,6 +256,7 @@ def store(args: argparse.Namespace, system: Measured) -> list[str]:
         raise ValueError(
             f"--store {args.store}: {args.scores[0]} was computed with other weights ({origin['model']})"
         )
+    require_current(origin["options"], args.scores[0])
     decision = {
         "threshold": system.figures[rules[rule]],
         "rule": rule,

@@ -15,6 +15,7 @@ from metrics.calibration import Calibration, probability
 from metrics.rates import Floats
 from storage.files import digest, write_text
 
+VERSION = "scoring_version"  # among the options of a decision; decisions without it are for version 1
 IN_MODEL = "model"  # in the place of a cohort's absolute path: it is in the model file
 
 
@@ -50,7 +51,7 @@ def read_origin(scores: str) -> dict[str, Any]:
         origin = None
     texts = ("model", "weights", "scores", "cohort", "cohort_digest")
     is_whole = isinstance(origin, dict) and all(isinstance(origin.get(name), str) for name in texts)
-    if not is_whole or not isinstance(origin.get("options"), dict):
+    if not is_whole or not isinstance(origin.get("options"), dict) or "scoring" not in origin["options"]:
         raise ValueError(f"{path}: damaged; run --eval again")
     if origin["scores"] != digest(Path(scores)):
         raise ValueError(f"{scores}: changed since --eval wrote it; run --eval again")
@@ -75,6 +76,7 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
     if values.keys() != kinds.keys() or not all(isinstance(values[k], kind) for k, kind in kinds.items()):
         raise damaged
     known = {"eval_frames": int, "num_eval": int, "scoring": str, "subtract_mean": bool, "score_norm": str}
+    known[VERSION] = int
     for kind in options.TESTING_KINDS:
         chosen = values["options"].get(options.KINDS[kind].flag)
         if chosen not in options.available(kind):
@@ -84,7 +86,17 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
     for name, value in values["options"].items():
         if name not in known or type(value) is not known[name]:
             raise ValueError(f"{source}: its decision has an unknown option, {name} {value}; store it again")
-    return dict(values["options"])
+    return {name: value for name, value in values["options"].items() if name != VERSION}
+
+
+def require_current(deciding: Mapping[str, Any], source: str) -> None:
+    """Raises ValueError if scores that were computed with these options are now computed otherwise."""
+    scoring = deciding["scoring"]
+    if deciding.get(VERSION, 1) != options.plugin("scoring", scoring).version:
+        raise ValueError(
+            f"{source}: its scores were computed by another version of --scoring {scoring}; run --eval and "
+            "tuneThreshold.py --store again"
+        )
 
 
 def write_decisions(

@@ -19,6 +19,7 @@ from distributed.signals import StopSignal
 from evaluation.store import EmbeddingFile, Embeddings, EmbeddingStore
 from normalization._cohort import subtract_mean
 from options import Options
+from scoring._crops import Windows
 from SpeakerNet import SpeakerNet
 
 FILES_PER_BATCH = 8  # of the loader, each with --num_eval crops
@@ -162,6 +163,8 @@ class Embedder:
         """Recordings -> those that go through the network together."""
         if not self.shares_batches:
             return [[item] for item in items]
+        if self.scoring.windows is not None:  # they all have one length
+            return [items] if items else []
         if network.embeds_unequal:
             longest = max((crops.numel() for item in items for crops in item.crops), default=0)
             if longest * len(items) > MAX_PADDED_SAMPLES:
@@ -173,7 +176,13 @@ class Embedder:
         return list(batches.values())
 
     def _embed(self, network: SpeakerNet, crops: Sequence[Tensor]) -> Tensor:
-        """Crops of n recordings [(k, T), ...], or n whole ones [(1, T_i), ...] -> embeddings (n, k, D)."""
+        """Crops of n recordings [(k, T), ...], or n whole ones [(1, T_i), ...] -> embeddings (n, k, D).
+
+        Of the windows of whole recordings, if the scoring asks for windows.
+        """
+        if self.scoring.windows is not None:
+            waveforms = [each[0].to(self.device) for each in crops]
+            return embed_windows(network, waveforms, self.scoring.windows).float()
         if len({each.shape[1] for each in crops}) > 1:
             waveforms = [each[0].to(self.device) for each in crops]
             return network.embed_unequal(waveforms).float()[:, None]
@@ -186,6 +195,17 @@ class Embedder:
             raise item.error
         log_remark(SKIPPED, str(item.error))
         return False
+
+
+def embed_windows(network: SpeakerNet, waveforms: Sequence[Tensor], windows: Windows) -> Tensor:
+    """Waveforms (T_i,) of any lengths, none shorter than a window -> embeddings of K windows each (B, K, D).
+
+    The front end, and its normalisation, get each waveform as a whole; windows are cut out of its features.
+    """
+    front_end: Any = network.features
+    num_frames = front_end.num_frames(windows.length)
+    cut = [windows.cut(front_end(each[None] * network.input_scale), num_frames) for each in waveforms]
+    return network.model(torch.cat(cut)).unflatten(0, (len(waveforms), -1))
 
 
 def build_embedder(

@@ -9,7 +9,7 @@ import numpy as np
 import distributed
 from distributed.signals import StopSignal
 from evaluation.cohort import save_cohort
-from evaluation.decisions import IN_MODEL, write_decisions, write_origin
+from evaluation.decisions import IN_MODEL, VERSION, write_decisions, write_origin
 from evaluation.trial_test import Outcome, ScoredList, TrialTest
 from evaluation.trials import write_scores
 from metrics import fusion
@@ -159,6 +159,7 @@ class Results:
             cohort = str(Path(self.values.cohort).absolute()) if self.values.cohort else IN_MODEL
         deciding = {name: self.values[name] for name in (*names_of(Role.SCORING), "subtract_mean")}
         deciding |= chosen_options(self.values, TESTING_KINDS)
+        deciding[VERSION] = self.test.embedder.scoring.version
         write_origin(scores, origin.model, origin.weights_digest, cohort, deciding)
 
     def _calibrate(self, system: System) -> System | None:

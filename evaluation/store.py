@@ -21,7 +21,6 @@ from SpeakerNet import SpeakerNet
 from storage.files import written_whole
 
 Floats = NDArray[np.float64]
-FORMAT = "embeddings-1"  # changes with the way of embedding
 
 
 class Embeddings:
@@ -52,10 +51,12 @@ def embedding_options(values: Options) -> dict[str, Any]:
 def fingerprint(network: SpeakerNet, deciding: Mapping[str, Any], *more: bytes) -> str:
     """A hash of the network's weights and of the options that decide an embedding.
 
-    Neither PyTorch's version nor the code takes part, so that it lasts; `more` is hashed too.
+    Neither PyTorch's version nor the code takes part, so that it lasts, but the scoring's own version does.
+    `more` is hashed too.
     """
     settings = dict(deciding) | {"normalize": network.normalize}
-    digest = hashlib.sha256(json.dumps([FORMAT, settings], sort_keys=True, default=str).encode())
+    way = f"embeddings-{options.plugin('scoring', deciding['scoring']).version}"
+    digest = hashlib.sha256(json.dumps([way, settings], sort_keys=True, default=str).encode())
     for part in more:
         digest.update(part)
     for name, tensor in network.state_dict().items():

@@ -412,14 +412,14 @@ EVALUATION = [
     ),
     Flag(
         "--eval_frames",
-        "length of a crop, in frames of 10 ms; 0: the whole recording",
+        "length of a crop, with --scoring mean of a window, in frames of 10 ms; 0: the whole recording",
         300,
         int,
         roles=Role.EVALUATION | Role.SCORING,
     ),
     Flag(
         "--num_eval",
-        "crops of each recording, evenly spaced",
+        "crops or windows of each recording, evenly spaced",
         10,
         at_least(1),
         roles=Role.EVALUATION | Role.SCORING,

@@ -1,6 +1,9 @@
 """The parts of a recording that are embedded for scoring, and the base classes of the choices."""
 
+from typing import NamedTuple
+
 import numpy as np
+import torch
 from torch import Tensor
 
 from audio.recording import SHORTEST, Audio
@@ -11,18 +14,39 @@ def evaluation_crops(audio: Audio, length: int, count: int) -> Audio:
 
     Audio that is shorter than a crop, or than 0.3 s, is repeated.
     """
-    least = length or SHORTEST
-    if len(audio) < least:
-        audio = np.resize(audio, least)
+    audio = repeated(audio, length or SHORTEST)
     if length == 0:
         return audio[None]
-    starts = np.linspace(0, len(audio) - length, num=count).astype(int)
-    return np.stack([audio[start : start + length] for start in starts])
+    return np.stack([audio[start : start + length] for start in evenly_spread(len(audio), length, count)])
+
+
+def repeated(audio: Audio, shortest: int) -> Audio:
+    """Audio (T,) -> the same, or repeated to the shortest length, in samples, if it is shorter."""
+    return audio if len(audio) >= shortest else np.resize(audio, shortest)
+
+
+def evenly_spread(total: int, length: int, count: int) -> list[int]:
+    """Starts of pieces of one length; the first begins at 0, the last one ends at the end."""
+    return [int(start) for start in np.linspace(0, total - length, num=count)]
+
+
+class Windows(NamedTuple):
+    """Windows of the features of a recording, evenly spread over it."""
+
+    length: int  # in samples: a window has as many frames as a waveform of this length
+    num_windows: int
+
+    def cut(self, features: Tensor, num_frames: int) -> Tensor:
+        """Features of a recording (1, F, L), frames of a window -> its windows (K, F, num_frames)."""
+        starts = evenly_spread(features.shape[2], num_frames, self.num_windows)
+        return torch.cat([features[:, :, start : start + num_frames] for start in starts])
 
 
 class CropScoring:
     """Embeds evenly spread crops of one length, or the whole recording."""
 
+    version = 1
+    windows: Windows | None = None
     is_vector = False
 
     def __init__(self, length: int, num_crops: int) -> None:

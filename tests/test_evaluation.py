@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT, assert_refused, run_here, voice
 from torch.nn import functional as F
 
+import options
 import report
 import runtime
 import trainSpeakerNet
@@ -24,7 +25,7 @@ from audio.recordings import Recordings
 from distributed import signals
 from evaluation.cohort import CohortList
 from evaluation.embedder import Embedder, build_scoring
-from evaluation.store import EmbeddingFile, EmbeddingStore
+from evaluation.store import EmbeddingFile, EmbeddingStore, fingerprint
 from metrics import fusion
 from metrics.calibration import Calibration
 from metrics.figures import eer
@@ -137,6 +138,73 @@ def test_whole_recordings_share_padded_batches_where_that_pays(corpus, tmp_path)
     together = embedder.embed(network, signals.StopSignal()).vectors
     assert batches == [[8000, 11200, 17600, 25600, 32000]]
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_windows_of_unequal_recordings_share_batches(corpus, tmp_path):
+    durations_s = (0.9, 0.5, 1.1, 0.2)  # windows have 0.415 s
+    for number, seconds in enumerate(durations_s):
+        soundfile.write(tmp_path / f"{number}.wav", voice(number, 0, seconds), 16_000)
+    words = corpus.options(tmp_path, nDataLoaderThread=0, scoring="mean", num_eval=3)
+    args = trainSpeakerNet.parse(words)[0]
+    recordings = Recordings(str(tmp_path), [f"{number}.wav" for number in range(4)])
+    embedder = Embedder(
+        recordings, scoring=build_scoring(args), device=runtime.CPU, num_workers=0, skip_bad=False
+    )
+    network = SpeakerNet.build(args).eval()
+    windows = []
+    for number in range(4):
+        audio = recordings[number].whole()
+        features = network.features(torch.from_numpy(np.resize(audio, max(len(audio), 6640)))[None])
+        room = features.shape[2] - 42  # 1 + 6640 // 160 frames
+        windows.append(torch.cat([features[:, :, s : s + 42] for s in (0, room // 2, room)]))
+    embeddings = torch.stack([network.model(each) for each in windows])  # (4, 3, D)
+    mean = embeddings.mean(dim=(0, 1))
+    for shares in (False, True):
+        embedder.shares_batches = shares
+        found_mean = embedder.mean(network, signals.StopSignal())
+        torch.testing.assert_close(found_mean, mean, atol=1e-5, rtol=0)
+        for subtracted in (None, mean):
+            vectors = embedder.embed(network, signals.StopSignal(), mean=subtracted).vectors[:, 0]
+            centred = embeddings if subtracted is None else embeddings - mean
+            torch.testing.assert_close(vectors, F.normalize(centred.mean(dim=1)), atol=1e-5, rtol=0)
+
+
+def test_stored_embeddings_and_cohorts_are_bound_to_the_version_of_the_scoring(monkeypatch):
+    network = SpeakerNet(torch.nn.Identity(), torch.nn.Identity())
+    deciding = {"scoring": "mean", "eval_frames": 32}
+    now = fingerprint(network, deciding)
+    monkeypatch.setattr(options.plugin("scoring", "mean"), "version", 1)
+    assert fingerprint(network, deciding) != now
+    # as before scorings had versions, so that cohorts stay valid
+    before = "b25f9c92176839b0175ec3cc573fe80e2e36b8bad6245802d6ecf5a4e66af876"
+    assert fingerprint(network, {"scoring": "cosine", "eval_frames": 0}) == before
+
+
+def test_a_threshold_for_another_version_of_a_scoring_is_refused(model, corpus, tmp_path):
+    (tmp_path / "test.txt").write_text("1 spk0/0.wav spk0/1.wav\n0 spk0/0.wav spk1/0.wav\n")
+    test = ["--test_list", tmp_path / "test.txt"]
+    words = [*test, "--scoring=mean", "--num_eval=2", "--eval_frames=30"]
+    assert evaluate(model, corpus, tmp_path / "dev", *words).returncode == 0
+    scores = tmp_path / "dev" / "result" / "eval" / "test.scores.txt"
+    origin = json.loads(scores.with_suffix(".json").read_text())
+    assert origin["options"]["scoring_version"] == 2
+    calibration = Calibration(("score",), (2.0,), -1.0, 0.5, 3, 3, 0.0).to_dict()
+    decision = {"threshold": 0.5, "rule": "EER", "calibration": calibration, "options": origin["options"]}
+    model_file = checkpoint.load_model(str(model))._replace(decision=decision)
+    checkpoint.save_model(tmp_path / "m.model", model_file)
+    result = evaluate(tmp_path / "m.model", corpus, tmp_path / "exp", *test, mode="--test")
+    assert result.returncode == 0 and " of 2 trials accepted" in result.stdout, result.stderr
+    del decision["options"]["scoring_version"]  # as thresholds were stored before
+    checkpoint.save_model(tmp_path / "m.model", model_file)
+    refused = evaluate(tmp_path / "m.model", corpus, tmp_path / "exp", *test, mode="--test")
+    assert_refused(refused, "m.model: its scores were computed by another version of --scoring mean")
+    # --eval makes the scores for a new one
+    assert evaluate(tmp_path / "m.model", corpus, tmp_path / "again", *test).returncode == 0
+    np.testing.assert_array_equal(scores_of(tmp_path / "again"), scores_of(tmp_path / "dev"))
+    scores.with_suffix(".json").write_text(json.dumps(origin))  # now without the version, too
+    refused = run_here("tuneThreshold.py", scores, "--store", tmp_path / "m.model")
+    assert_refused(refused, "test.scores.txt: its scores were computed by another version of --scoring mean")
 
 
 def test_the_report_shows_what_was_found(trained, model, corpus, tmp_path):

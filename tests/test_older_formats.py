@@ -1,12 +1,16 @@
 """Model files of older systems: recognised, described in one line, loaded whole or rejected, trained on."""
 
+import numpy as np
 import pytest
+import soundfile
 import test_models
 import torch
-from conftest import ROOT, assert_refused, run_here
+from conftest import ROOT, assert_refused, run_here, voice
+from torch.nn import functional as F
 
 import inferSpeakerNet
 import trainSpeakerNet
+from features import psf
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
 
@@ -168,9 +172,10 @@ def test_taoruijies_files_need_no_option(tmp_path, corpus):
     assert result.returncode == 0 and "VEER" in result.stdout, result.stderr
 
 
-def test_kernels_of_deepspeaker_files_are_transposed(tmp_path):
-    words = ["--model", "DeepSpeaker", "--trainfunc", "softmaxtriplet"]
-    network = build(*words, speakers=6).eval()
+@pytest.fixture(scope="module")
+def deepspeaker(tmp_path_factory):
+    """A network in evaluation mode, and the checkpoint that DeepSpeaker-pytorch would write of it."""
+    network = build("--model", "DeepSpeaker", "--trainfunc", "softmaxtriplet", speakers=6).eval()
     state = {}
     for name, tensor in network.state_dict().items():
         if name.startswith("loss.fc."):
@@ -183,13 +188,47 @@ def test_kernels_of_deepspeaker_files_are_transposed(tmp_path):
         else:
             state[name] = tensor  # fc
     contents = {"epoch": 3, "state_dict": state, "optimizer": {"state": {}, "param_groups": []}}
-    torch.save(contents, tmp_path / "checkpoint_3.pth")
-    model_file = checkpoint.load_model(str(tmp_path / "checkpoint_3.pth"))
+    path = tmp_path_factory.mktemp("deepspeaker") / "checkpoint_3.pth"
+    torch.save(contents, path)
+    return network, path
+
+
+def test_kernels_of_deepspeaker_files_are_transposed(deepspeaker):
+    network, path = deepspeaker
+    model_file = checkpoint.load_model(str(path))
     assert "DeepSpeaker-pytorch" in model_file.origin and model_file.options["model"] == "DeepSpeaker"
-    twin = build(*words, speakers=6)
+    twin = build("--model", "DeepSpeaker", "--trainfunc", "softmaxtriplet", speakers=6)
     checkpoint.load_weights(twin, model_file.weights, "checkpoint_3.pth")
     waveforms = 0.1 * torch.randn(2, 16_000)
     assert torch.equal(twin.eval().embed(waveforms), network.embed(waveforms))
+
+
+@torch.inference_mode()
+def test_windows_of_deepspeaker_are_cut_out_of_normalised_recordings(deepspeaker, tmp_path):
+    network, path = deepspeaker
+    front_end = psf.Features(feature_norm="none")
+    takes = [voice(0, 0, 1.0), voice(1, 0, 0.71), voice(2, 0, 0.2)]
+    takes[0] *= np.linspace(0.0, 2.0, len(takes[0]), dtype=np.float32)  # the end is louder than the beginning
+    whole, alone = [], []
+    for number, take in enumerate(takes):
+        soundfile.write(tmp_path / f"{number}.wav", take, 16_000, "FLOAT")
+        waveform = torch.from_numpy(np.resize(take, max(len(take), 5360)))[None]  # 32 frames
+        features = front_end(waveform)  # (1, 64, L)
+        starts = [int(i * (features.shape[2] - 32) / 3) for i in range(4)]
+        windows = torch.cat([features[:, :, start : start + 32] for start in starts])
+        whole.append(network.model(windows - features.mean(dim=2)[:, :, None]).mean(dim=0))
+        alone.append(network.model(windows - windows.mean(dim=2, keepdim=True)).mean(dim=0))
+    (tmp_path / "test.txt").write_text("1 0.wav 1.wav\n0 0.wav 2.wav\n")
+    words = ["--initial_model", path, "--test_list", tmp_path / "test.txt"]
+    words += ["--test_path", tmp_path, "--save_path", tmp_path / "run", "--report=False"]
+    words += ["--scoring=mean", "--eval_frames=32", "--num_eval=4", "--nDataLoaderThread=0"]
+    result = run_here(SCRIPT, "--eval", *words)
+    assert result.returncode == 0, result.stderr
+    found = [float(line.split()[0]) for line in scores(tmp_path).splitlines()]
+    expected = [F.cosine_similarity(whole[0], whole[i], dim=0).item() for i in (1, 2)]
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert F.cosine_similarity(whole[0], alone[0], dim=0) < 0.99
+    assert (whole[2] - alone[2]).abs().max() < 1e-5  # all windows are the same repeated recording
 
 
 def test_tensors_that_do_not_fit_are_listed_and_rejected(corpus, tmp_path):

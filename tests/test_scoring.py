@@ -51,15 +51,27 @@ def test_scores_equal_a_loop_over_trials(name, normalize, block_values, monkeypa
         assert summaries.shape[1] == 1
 
 
-@pytest.mark.parametrize("name", options.available("scoring"))
+@pytest.mark.parametrize("name", [name for name in options.available("scoring") if name != "mean"])
 def test_the_crops_that_are_embedded(name):
     audio = np.arange(10_000, dtype=np.float32)
     groups = options.plugin("scoring", name)(4800, 3).crops(audio)
     assert groups[-1].shape == (3, 4800)
     assert groups[-1][:, 0].tolist() == [0, 2600, 5200]
+    assert options.plugin("scoring", name)(4800, 3).windows is None
     if name == "full_and_crops":
         np.testing.assert_array_equal(groups[0], audio[None])
         with pytest.raises(ValueError, match="--eval_frames"):
             options.plugin("scoring", name)(0, 3)
     else:
         assert options.plugin("scoring", name)(0, 3).crops(audio)[0].shape == (1, 10_000)
+
+
+def test_windows_are_cut_out_of_whole_recordings():
+    audio = np.arange(10_000, dtype=np.float32)
+    windows = options.plugin("scoring", "mean")(5360, 3)
+    assert windows.windows == (5360, 3)
+    np.testing.assert_array_equal(windows.crops(audio), [audio[None]])
+    np.testing.assert_array_equal(windows.crops(audio[:2000]), [np.resize(audio[:2000], (1, 5360))])
+    whole = options.plugin("scoring", "mean")(0, 3)
+    assert whole.windows is None
+    np.testing.assert_array_equal(whole.crops(audio[:2000]), [np.resize(audio[:2000], (1, 4800))])  # 0.3 s
