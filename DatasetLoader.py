@@ -27,7 +27,7 @@ from audio.recording import FULL_SCALE, SAMPLE_RATE, num_samples
 from audio.recordings import Recordings
 from audio.remarks import log_remark
 from options import Options
-from options.checks import check_batches
+from options.checks import check_batches, larger_batch_advice
 from runtime import CPU
 from sampler._batches import Key
 
@@ -198,7 +198,7 @@ class TrainData(NamedTuple):
         if sampler.batch_size < self.options.batch_size:
             yield (
                 f"note: batches of {sampler.batch_size} instead of {self.options.batch_size}: no more "
-                "speakers"
+                f"speakers{larger_batch_advice(self.options, sampler.batch_size, sampler.fewest_utterances)}"
             )
         if self.dataset.crops.augmenter:
             yield self.dataset.crops.augmenter.describe()

@@ -28,6 +28,7 @@ from training.pace import EpochFigures, Pace, progress_bar
 from training.profile import Profile
 from training.speaker_accuracy import SpeakerAccuracy
 from training.state import Sharding, TrainingState
+from training.trunk import Trunk
 from training.update import Update
 
 DISPLAY_INTERVAL_S = 1.0  # the device waits while figures are shown, so they are shown rarely
@@ -194,7 +195,8 @@ class ModelTrainer:
         self.syncs_batchnorm = values.sync_bn and distributed.world_size() > 1
         self.precision = runtime.Precision(values.precision, device)
         self.steps_per_epoch = -(-num_batches // values.accumulate)
-        self.optimizer = options.build("optimizer", values, network.parameters())
+        self.trunk = Trunk(network, values.trunk_lr, values.trainfunc)
+        self.optimizer = options.build("optimizer", values, self.trunk.parameter_groups(values.lr))
         self.scheduler = options.build(
             "scheduler", values, self.optimizer, self.steps_per_epoch, values.max_epoch
         )
@@ -219,8 +221,7 @@ class ModelTrainer:
         self.parallel = distributed.data_parallel(network, device, split)
         self.profile = profile
         if profile is not None:
-            profile.watch(network.features, "front end")
-            profile.watch(network.model, "trunk")
+            profile.watch(network)
 
     def tested(self) -> SpeakerNet:
         """The network to test and save, or its average if there is one; the same in every process."""
@@ -245,9 +246,9 @@ class ModelTrainer:
             BatchTooLargeError: the batch doesn't fit into memory.
             NonFiniteError: too many steps in a row were left out, or weights aren't finite any more.
         """
-        self.network.train()
+        self.trunk.begin_training()
         self._begin_lap()
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = self.optimizer.param_groups[0]["lr"]  # of the loss head
         pace, shown_s = Pace(), 0.0
         progress = progress_bar(loader, name, self.num_batches, self.state.step)
         for batch in progress:

@@ -188,7 +188,8 @@ class Run:
             trunks = [checkpoint.split_loss(checkpoint.load_model(path).weights)[0] for path in paths]
             checkpoint.load_weights(network, average(trunks), "the average")
             network.to(self.trainer.device)
-            update_batchnorm(network, self.data.loader, self.trainer.device, stop.check)
+            if self.options.trunk_lr:  # else all models have the same statistics
+                update_batchnorm(network, self.data.loader, self.trainer.device, stop.check)
         distributed.broadcast_buffers(network)
         metrics = self._test(network, stop, f"Average of {len(paths)}", -1)
         _save_model(self.folder.average, self._model_file(network, metrics))

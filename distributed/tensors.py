@@ -20,9 +20,13 @@ from distributed.errors import lost_process_errors
 def data_parallel(network: nn.Module, device: torch.device, local: Iterable[str] = ()) -> nn.Module:
     """Network -> network with the weights of rank 0 whose gradients are averaged over the processes.
 
+    If no gradients are averaged because all other parameters are frozen, it is returned as it is.
+
     local: names of parameters that differ between the processes and are left alone.
     """
-    if world_size() == 1:
+    local = set(local)
+    others = [parameter for name, parameter in network.named_parameters() if name not in local]
+    if world_size() == 1 or not any(parameter.requires_grad for parameter in others):
         return network
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, list(local))
     with warnings.catch_warnings():  # PyTorch 2.13 renames broadcast_buffers

@@ -15,6 +15,8 @@ D: embedding size.
         finite also where embeddings are equal or opposite.
     min_utterances: int
         Smallest M: 1, or 2 if utterances of the same speaker are compared.
+    max_utterances: int, optional, no limit if absent
+        Largest M that is of use: the loss ignores further utterances of a speaker.
     normalize: bool
         Whether `--scoring distance` length-normalises the embeddings.
     per_speaker: bool, optional, False if absent

@@ -29,6 +29,7 @@ class MinedPairs(nn.Module):
     """The positive pairs of a batch, and a mined negative pair for each; base of triplet and contrastive."""
 
     min_utterances = 2
+    max_utterances = 2
     normalize = True
     per_speaker = False
 

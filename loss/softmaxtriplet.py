@@ -24,6 +24,7 @@ class LossFunction(LinearClassifier):
     """
 
     min_utterances = 2
+    max_utterances = 2  # of the triplets; the softmax takes more, but only up to min_softmax_epoch
     normalize = True
     per_speaker = True
 

@@ -1,24 +1,25 @@
 """Stochastic gradient descent with momentum (Sutskever et al. 2013)."""
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import torch
-from torch import nn, optim
+from torch import optim
+from torch.optim.optimizer import ParamsT
 
 
 def Optimizer(
-    parameters: Iterable[nn.Parameter],
+    parameters: ParamsT,
     *,
     lr: Annotated[float, "learning rate"] = 0.001,
     weight_decay: Annotated[float, "L2 penalty on every parameter"] = 0.0,
     momentum: Annotated[float, "fraction of the last step that is added to the next"] = 0.9,
 ) -> optim.Optimizer:
-    """Parameters -> SGD over them."""
+    """Parameter groups -> SGD over them."""
     # fused: one pass over the weights instead of one for each operation, as in adam.py
     optimizer = optim.SGD(parameters, lr=lr, weight_decay=weight_decay, momentum=momentum, fused=True)
     if momentum:
         # PyTorch allocates them in the first step and leaves them uninitialised if fp16 overflows in it
-        for weight in optimizer.param_groups[0]["params"]:
-            optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
     return optimizer

@@ -179,7 +179,7 @@ def check_batches(options: Options, batch_size: int, num_speakers: int, world_si
     normalised = batch_size if options.sync_bn else of_process
     compared = batch_size if options.gather_negatives else of_process
     where = "a batch" if world_size == 1 else "the part of a process"
-    if normalised * options.nPerSpeaker < 2:
+    if options.trunk_lr and normalised * options.nPerSpeaker < 2:  # a frozen batch norm needs no batch
         raise ValueError(
             f"--batch_size {options.batch_size}: batch norm needs two utterances in {where}; raise it, or "
             "give --sync_bn where several processes have more together"
@@ -190,3 +190,20 @@ def check_batches(options: Options, batch_size: int, num_speakers: int, world_si
             f"needs two; {options.nPerSpeaker} utterances (--nPerSpeaker) are there of {num_speakers}; "
             "raise --batch_size, or leave --gather_negatives on"
         )
+
+
+def larger_batch_advice(options: Options, num_speakers: int, fewest_utterances: int) -> str:
+    """What makes batches larger where there are fewer speakers than --batch_size; "" if nothing does.
+
+    Args:
+        options: resolved options.
+        num_speakers: of a batch.
+        fewest_utterances: the most that each of these speakers can give in an epoch.
+    """
+    loss = plugin("loss", options.trainfunc)
+    # not times --nPerSpeaker: with the advised value there must be no further advice
+    requested = options.batch_size * loss.min_utterances // num_speakers
+    per_speaker = min(requested, fewest_utterances, getattr(loss, "max_utterances", requested))
+    if per_speaker <= options.nPerSpeaker:
+        return ""
+    return f"; --nPerSpeaker {per_speaker} gives batches of {num_speakers * per_speaker} utterances"

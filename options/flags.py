@@ -349,6 +349,15 @@ SCHEDULE = [
     Flag("--optimizer", choices("optimizer"), "adam"),
     Flag("--scheduler", choices("scheduler"), "steplr"),
     Flag(
+        "--trunk_lr",
+        "learning rate of front end and model, relative to that of the loss head, which is --lr; 0: they are "
+        "frozen, also batch norm's statistics",
+        1.0,
+        within(0.0, math.inf),
+        metavar="FACTOR",
+        roles=Role.FIXED,
+    ),
+    Flag(
         "--accumulate",
         "batches whose gradients are summed for one optimizer step",
         1,

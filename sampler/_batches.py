@@ -59,13 +59,13 @@ class SpeakerBatches(Sampler[Key]):
         self.per_speaker = per_speaker
         self.seed = seed
         self.max_tuples = max_per_speaker // per_speaker  # of a speaker in an epoch
-        self.tuples = (
-            np.minimum(np.bincount(labels), max_per_speaker) // per_speaker
-        )  # different ones of each
+        utterances = np.minimum(np.bincount(labels), max_per_speaker)  # of each speaker
+        self.tuples = utterances // per_speaker  # different ones of each
         self.num_speakers = int((self.tuples > 0).sum())
         if self.num_speakers == 0:
             cap = f" and --max_seg_per_spk {max_per_speaker}" if max_per_speaker < per_speaker else ""
             raise ValueError(f"no speaker can give {per_speaker} utterances: see --nPerSpeaker{cap}")
+        self.fewest_utterances = int(utterances[self.tuples > 0].min())  # of a speaker that can be drawn
         self.batch_size = min(batch_size, self.num_speakers)
         self.num_batches = self._count_batches()
         self.epoch = 0

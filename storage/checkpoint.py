@@ -14,7 +14,7 @@ from storage.files import written_whole
 from storage.legacy import from_older
 
 MODEL_FORMAT = "speakernet-model-1"
-STATE_FORMAT = "speakernet-state-3"
+STATE_FORMAT = "speakernet-state-4"
 COHORT_FORMAT = "speakernet-cohort-1"
 
 

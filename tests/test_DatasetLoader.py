@@ -99,6 +99,37 @@ def test_an_epoch_that_draws_little_of_the_list_says_so(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({}, "--nPerSpeaker 5 gives batches of 30 utterances"),  # all that they have; 32 / 6 is 5.3
+        ({"batch_size": 19}, "--nPerSpeaker 3 gives batches of 18 utterances"),  # 19 / 6 is 3.2
+        ({"batch_size": 11}, ""),
+        ({"max_seg_per_spk": 4}, "--nPerSpeaker 4 gives batches of 24 utterances"),
+        ({"sampler": "balanced"}, "--nPerSpeaker 5 gives batches of 30 utterances"),
+        ({"trainfunc": "angleproto", "sampler": "dynamic"}, "--nPerSpeaker 5 gives batches of 30 utterances"),
+        ({"trainfunc": "triplet"}, ""),  # of two utterances of each speaker
+        ({"nPerSpeaker": 5}, ""),
+    ],
+)
+def test_few_speakers_are_told_how_to_get_larger_batches(corpus, tmp_path, changes, advice):
+    """Six speakers with five utterances each, and one with a single one that pairs leave out."""
+    single = "spk7 spk0/../spk0/4.wav\n" if "trainfunc" in changes else ""
+    (tmp_path / "list.txt").write_text(corpus.train_list.read_text() + single)
+    changes = {"trainfunc": "softmax", "batch_size": 32, "train_list": tmp_path / "list.txt"} | changes
+    values = trainSpeakerNet.parse(corpus.options(tmp_path, test_list="", **changes)).options
+    size = changes["batch_size"]
+    lines = list(TrainData.read(values, runtime.CPU).describe())
+    [note] = [line for line in lines if "batches of 6 instead" in line]
+    end = f"; {advice}" if advice else ""
+    assert note == f"note: batches of 6 instead of {size}: no more speakers{end}"
+    if advice:
+        per_speaker, utterances = map(int, re.findall(r"\d+", advice))
+        data = TrainData.read(values.replaced(nPerSpeaker=per_speaker), runtime.CPU)
+        assert data.sampler.plan(1)[0].size == utterances
+        assert f"note: batches of 6 instead of {size}: no more speakers" in data.describe()  # no more advice
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("a a/1.wav\nb\n", r"list\.txt:2: expected \"speaker path\", got 1 field"),
@@ -292,6 +323,7 @@ def test_a_pack_without_its_shard_is_one_line_from_a_worker_too(corpus, tmp_path
         ({"trainfunc": "softmax"}, "batch norm needs two utterances in the part of a process"),
         ({"trainfunc": "softmax", "sync_bn": True}, ""),
         ({"trainfunc": "softmax", "nPerSpeaker": 2}, ""),
+        ({"trainfunc": "softmax", "trunk_lr": 0}, ""),  # a frozen batch norm
     ],
 )
 def test_a_process_that_gets_too_little_is_refused(corpus, tmp_path, monkeypatch, changes, message):

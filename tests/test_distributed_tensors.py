@@ -17,6 +17,8 @@ CASES = {
     "angleproto": ["--trainfunc=angleproto"],
     "aamsoftmax": ["--trainfunc=aamsoftmax"],
     "sharded": ["--trainfunc=aamsoftmax", "--shard_head"],
+    "frozen": ["--trainfunc=angleproto", "--trunk_lr=0"],
+    "frozen, sharded": ["--trainfunc=aamsoftmax", "--shard_head", "--trunk_lr=0", "--clip_norm=1"],
 }
 
 

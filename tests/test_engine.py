@@ -309,7 +309,9 @@ class Small(nn.Module):
 def test_the_largest_batch_that_fits(fits, speakers, monkeypatch):
     monkeypatch.setattr(runtime, "free_memory", lambda: None)  # there is none to free, and it takes a while
     precision = runtime.Precision("bf16", runtime.CPU)
-    assert largest_batch(Small(fits), precision, torch.zeros(32, 2, 4)) == speakers
+    for frozen in (False, True):
+        network = Small(fits).requires_grad_(not frozen)
+        assert largest_batch(network, precision, torch.zeros(32, 2, 4)) == speakers
 
 
 def test_a_batch_too_large_names_one_that_fits(corpus, tmp_path, monkeypatch):
@@ -391,7 +393,7 @@ def test_threads(monkeypatch):
 
 def test_what_a_step_is_made_of_stays_in_a_run(corpus, tmp_path):
     assert run_here(SCRIPT, *corpus.options(tmp_path, max_epoch=1, test_list="")).returncode == 0
-    for change in ("accumulate=2", "ema_decay=0.9", "clip_norm=1", "sync_bn", "gather_negatives=False"):
+    for change in ("accumulate=2", "ema_decay=0.9", "clip_norm=1", "sync_bn", "trunk_lr=0"):
         words = corpus.options(tmp_path, max_epoch=2, test_list="")
         name = change.partition("=")[0]
         assert_refused(run_here(SCRIPT, *words, f"--{change}"), f"belongs to a run with --{name}")

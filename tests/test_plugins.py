@@ -131,6 +131,18 @@ def test_losses(name, autocast):
 
 
 @pytest.mark.parametrize("name", options.available("loss"))
+def test_losses_use_more_utterances_of_a_speaker_or_say_that_they_do_not(name):
+    torch.manual_seed(2)
+    loss_fn = options.plugin("loss", name)(16, 5)
+    loss_fn.set_epoch(3) if hasattr(loss_fn, "set_epoch") else None  # when softmaxtriplet is a triplet loss
+    embeddings = torch.randn(4, 3, 16, requires_grad=True)
+    loss_fn(embeddings, torch.tensor([0, 1, 2, 4]))[0].backward()
+    assert embeddings.grad.isfinite().all() and embeddings.grad[:, :2].abs().sum() > 0
+    uses_third = bool(embeddings.grad[:, 2].abs().sum() > 0)
+    assert uses_third == (getattr(loss_fn, "max_utterances", 3) > 2)
+
+
+@pytest.mark.parametrize("name", options.available("loss"))
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_losses_have_finite_gradients_at_cosines_of_one(name, sign):
     loss_fn = options.plugin("loss", name)(4, 2)
@@ -162,6 +174,24 @@ def test_optimizers(name):
     step(optimizer, weight)
     step(twin, other)
     assert torch.equal(weight, other)
+
+
+@pytest.mark.parametrize("name", options.available("optimizer"))
+def test_optimizers_take_groups_with_rates_of_their_own(name):
+    """Of equal weights the one with 1/4 of the rate moves 1/4 as far; a group may be empty."""
+    weights = [nn.Parameter(torch.tensor([3.0, -2.0])) for _ in range(2)]
+    groups = [{"params": [], "lr": 0.5}, {"params": weights[:1], "lr": 0.1}]
+    groups.append({"params": weights[1:], "lr": 0.025})
+    optimizer = options.plugin("optimizer", name)(groups, lr=0.5, weight_decay=0.0)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.1, 0.025]
+    if name == "sgd":  # where fp16 overflows in the first step, nothing else would set them
+        assert [optimizer.state[w]["momentum_buffer"].tolist() for w in weights] == [[0.0, 0.0]] * 2
+    for weight in weights:
+        weight.square().sum().backward()
+    optimizer.step()
+    moves = [(w.detach() - torch.tensor([3.0, -2.0])) for w in weights]
+    assert (moves[0].abs() > 0.05).all()
+    torch.testing.assert_close(moves[1], 0.25 * moves[0], rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])

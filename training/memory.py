@@ -59,7 +59,8 @@ def _fits(network: nn.Module, precision: runtime.Precision, crops: Tensor) -> bo
     try:
         with precision.context():
             embeddings = network.embed(crops.flatten(0, 1))  # type: ignore[operator]
-        embeddings.float().sum().backward()
+        if embeddings.requires_grad:  # not that of a frozen network
+            embeddings.float().sum().backward()
     except (RuntimeError, MemoryError) as error:
         if runtime.is_out_of_memory(error):
             return False

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
 
 import runtime
 
@@ -33,9 +33,10 @@ class Profile:
         self.step = 0
         self.utterances = 0  # of the last step
 
-    def watch(self, module: nn.Module, part: str) -> None:
-        """Let the training forward passes of a module end a part."""
-        module.register_forward_hook(lambda *_: self.lap(part) if module.training else None)
+    def watch(self, network: Any) -> None:
+        """Let the front end and the model of a network each end a part in training; both may be frozen."""
+        for part, module in {"front end": network.features, "trunk": network.model}.items():
+            module.register_forward_hook(lambda *_, part=part: self.lap(part) if network.training else None)
 
     def begin(self) -> None:
         """Begin the first part now: what was done before isn't training."""

@@ -1,0 +1,133 @@
+"""--trunk_lr: the trunk moves by the factor, or not at all."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from conftest import assert_refused, run_here
+from random_batches import Batches
+from test_engine import SCRIPT, trainer
+
+from storage import checkpoint
+from training import profile
+
+
+def train(made, epoch=1, num_batches=2):
+    return made.train_epoch(Batches(num_batches), "", (1, epoch), lambda: None)
+
+
+def weights_of(made):
+    return {name: tensor.clone() for name, tensor in made.network.state_dict().items()}
+
+
+def is_trunk(name):
+    return name.startswith(("features.", "model."))
+
+
+def test_the_trunk_moves_by_the_factor():
+    """One step of plain SGD: a weight moves by rate x (gradient + decay x weight), so 1/4 as far at 1/4."""
+    moves = []
+    for factor in (1.0, 0.25):
+        made = trainer("--lr=1", "--weight_decay=0.1", f"--trunk_lr={factor}")
+        before = weights_of(made)
+        assert train(made, num_batches=1).lr == 1.0
+        moves.append({name: (p.detach() - before[name]) for name, p in made.network.named_parameters()})
+    full, quarter = moves
+    assert any(map(is_trunk, full)) and not all(map(is_trunk, full))
+    for name, move in full.items():
+        expected = 0.25 * move if is_trunk(name) else move
+        # the weights themselves, about 1, are rounded at 1e-7
+        torch.testing.assert_close(quarter[name], expected, rtol=1e-4, atol=3e-7)
+
+
+def test_a_frozen_trunk_stays_bit_for_bit():
+    words = ["--weight_decay=0.1", "--momentum=0.9", "--ema_decay=0.5", "--clip_norm=1"]
+    made = trainer("--lr=0.1", "--trunk_lr=0", *words)
+    crops = 0.1 * torch.randn(2, 5_000)
+    before, embeddings = weights_of(made), made.network.eval().embed(crops)
+    train(made)
+    for network in (made.network, made.tested()):
+        for name, tensor in network.state_dict().items():
+            assert torch.equal(tensor, before[name]) == is_trunk(name), name
+        assert torch.equal(network.eval().embed(crops), embeddings)
+    assert {"model.bn1.running_mean", "model.bn1.num_batches_tracked"} <= before.keys()
+
+
+def test_a_learned_front_end_belongs_to_the_trunk():
+    """It isn't trained here, which takes seconds."""
+    for factor in (0.0, 0.25):
+        made = trainer("--features=sinc", "--lr=1", f"--trunk_lr={factor}")
+        made.trunk.begin_training()
+        assert made.network.training and made.network.loss.training
+        learned = list(made.network.features.parameters())
+        rates = [
+            group["lr"] for group in made.optimizer.param_groups for p in group["params"] if p is learned[0]
+        ]
+        assert rates == ([factor] if factor else [])
+        for part in (made.network.features, made.network.model):
+            assert all(parameter.requires_grad == (factor > 0) for parameter in part.parameters())
+            assert all(module.training == (factor > 0) for module in part.modules())
+
+
+@pytest.mark.parametrize(
+    "schedule", [["steplr", "--lr_decay=0.5", "--test_interval=1"], ["cosine", "--warmup_epochs=1"]]
+)
+def test_the_rates_keep_their_ratio(schedule):
+    made = trainer("--lr=0.1", "--trunk_lr=0.25", "--max_epoch=3", "--scheduler", *schedule)
+    rates = []
+    for step in range(3 * made.steps_per_epoch - 1):
+        if step == made.steps_per_epoch:  # as after steps that weren't finite
+            made.state.lower_rate(0.5)
+        rates.append([group["lr"] for group in made.optimizer.param_groups])
+        made.scheduler.step()
+    assert len({head for head, _ in rates}) > 2
+    for head, trunk in rates:
+        assert trunk == pytest.approx(0.25 * head, rel=1e-12)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.25])
+def test_a_resumed_run_keeps_the_factor_bit_for_bit(factor):
+    words = ("--optimizer=adam", "--lr=0.01", f"--trunk_lr={factor}")
+    whole, parts = trainer(*words[1:], words[0]), trainer(*words[1:], words[0])
+    train(whole), whole.state.begin_epoch()
+    state = deepcopy(whole.state.state_dict())
+    parts.load_state_dict(state)
+    for made in (whole, parts):
+        train(made, epoch=2)
+    resumed = weights_of(parts)
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in weights_of(whole).items())
+    assert len(parts.optimizer.param_groups) == (2 if factor else 1)
+
+
+def test_a_frozen_trunk_and_a_loss_without_parameters(corpus, tmp_path):
+    for loss in ("proto", "triplet", "contrastive"):
+        with pytest.raises(ValueError, match=f"--trunk_lr 0 .* {loss} has no parameters"):
+            trainer(f"--trainfunc={loss}", "--trunk_lr=0")
+    result = run_here(SCRIPT, *corpus.options(tmp_path / "exp", trainfunc="proto", trunk_lr=0))
+    assert_refused(result, "--trunk_lr 0", "proto has no parameters", "another --trainfunc")
+    assert not (tmp_path / "exp").exists()
+    for wrong in ("-0.1", "nan", "inf"):
+        assert_refused(run_here(SCRIPT, f"--trunk_lr={wrong}"), "--trunk_lr: must be in [0, inf)")
+
+
+def test_a_loss_without_parameters_takes_a_factor():
+    made = trainer("--trainfunc=proto", "--lr=0.1", "--trunk_lr=0.25")
+    before = weights_of(made)
+    assert train(made, num_batches=1).lr == 0.1
+    assert not torch.equal(before["model.fc.weight"], made.network.model.fc.weight)
+
+
+def test_only_the_head_of_a_trained_model_is_tuned(trained, corpus, tmp_path, monkeypatch):
+    """Also its average, and the profile knows the frozen parts; a batch of one is no fault."""
+    monkeypatch.setattr(profile.Profile, "WARM_UP", 1)
+    source = trained[0] / "model" / "model000000004.model"
+    words = corpus.options(tmp_path, trainfunc="softmax", initial_model=source, batch_size=1, max_epoch=1)
+    result = run_here(SCRIPT, *words, "--trunk_lr=0", "--average_last=1", "--profile", "--sync_bn")
+    assert result.returncode == 0, result.stderr
+    assert "front end" in result.stdout and "trunk" in result.stdout
+    old = checkpoint.load_model(str(source))
+    for name in ("model000000001", "average"):
+        new = checkpoint.load_model(str(tmp_path / "model" / f"{name}.model"))
+        shared = [key for key in old.weights if is_trunk(key)]
+        assert shared and all(torch.equal(old.weights[key], new.weights[key]) for key in shared)
+        assert new.metrics["eer"] == old.metrics["eer"]
