@@ -1,11 +1,6 @@
 """From recordings to batches: data sets and loaders; the order of the utterances is made in sampler/."""
 
-import multiprocessing
-import os
-import re
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from logging import LogRecord
 from typing import Any, NamedTuple
 
@@ -17,15 +12,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 import distributed
 import options
-import runtime
 from audio.augment import Augmenter
 from audio.crops import BatchDraws, Crops
+from audio.data_workers import DataWorkers
 from audio.effects import apply_effects, gather
 from audio.lists import TrainList, names_files, read_train_list
 from audio.logging_loader import LoggingLoader, WithRecords, begin_worker
-from audio.recording import FULL_SCALE, SAMPLE_RATE, num_samples
+from audio.recording import FULL_SCALE, num_samples
 from audio.recordings import Recordings
 from audio.remarks import log_remark
+from audio.vad import hear
 from options import Options
 from options.checks import check_batches, larger_batch_advice
 from runtime import CPU
@@ -33,7 +29,6 @@ from sampler._batches import Key
 
 LOW_SHARE = 0.5  # of the list that an epoch draws, below which a note says why
 MAX_COUNTED = 200_000  # utterances of a list for which that is counted
-PREFETCHED = 2  # batches that PyTorch's loader keeps ready for each worker
 
 
 class TrainBatch(NamedTuple):
@@ -202,8 +197,8 @@ class TrainData(NamedTuple):
             )
         if self.dataset.crops.augmenter:
             yield self.dataset.crops.augmenter.describe()
-        if self.batches_mb() > runtime.free_shared_mb():
-            yield f"warning: {self.shared_memory_advice()}"
+        if warning := self.workers.memory_warning():
+            yield warning
         if self.num_classes > self.num_speakers:
             yield (
                 f"{self.num_classes} classes: each speaker at each speed; model files keep "
@@ -223,49 +218,15 @@ class TrainData(NamedTuple):
             reason = f"at most {most} of a speaker; a larger --max_seg_per_spk draws more"
         yield f"note: an epoch draws {drawn} of the {len(labels)} utterances: {reason}"
 
-    def batches_mb(self) -> float:
-        """Size of the batches that the workers may have in shared memory at a time, MB."""
+    @property
+    def workers(self) -> DataWorkers:
+        """The worker processes of the loader."""
         crops = self.dataset.crops
         sample_bytes = np.dtype(crops.dtype).itemsize
         if crops.augmenter is not None:  # float32; crops whose effects are applied later travel with noises
             sample_bytes = 4 if self.dataset.finish else 8
         batch_bytes = sample_bytes * crops.length * self.sampler.batch_size * self.options.nPerSpeaker
-        return batch_bytes / 1e6 * PREFETCHED * self.options.nDataLoaderThread
-
-    def shared_memory_advice(self) -> str:
-        """What to do where the batches don't fit into shared memory."""
-        return (
-            f"shared memory is small: {runtime.free_shared_mb():.0f} MB are free in "
-            f"{runtime.SHARED_MEMORY}, the workers' batches may take {self.batches_mb():.0f} MB; give a "
-            "container more (docker run --shm-size=8g), or lower --nDataLoaderThread or --batch_size"
-        )
-
-    def dead_worker_reason(self, error: Exception) -> str:
-        """PyTorch's error for a dead worker process -> what happened, in one line; "" for any other error."""
-        text = str(error)
-        if isinstance(error, ConnectionError | EOFError):  # it died while it handed over a batch
-            with suppress(RuntimeError):  # PyTorch reports its end a little later
-                time.sleep(1.0)
-            alive = {child.pid for child in multiprocessing.active_children()}
-            dead = self.dataset.crops.worker_pids() - alive
-            last_files = self.dataset.crops.last_files(dead)
-            return f"a data worker died; its last file was {last_files}" if dead else ""
-        if "Bus error" in text or "unable to write to file </torch" in text:
-            return f"a data worker ran out of memory; {self.shared_memory_advice()}"
-        message = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:exited|is killed)", text)
-        if message is None:
-            return ""
-        files = self.dataset.crops.last_files({int(pid) for pid in message[1].split(",")}) or "none yet"
-        return f"{text.splitlines()[0].rstrip('. ')}; its last file was {files}"
-
-    def waiting_advice(self) -> str:
-        """What to change where training waits for data."""
-        workers, cores = self.options.nDataLoaderThread, os.cpu_count() or 1
-        if workers < cores:
-            return f"raise --nDataLoaderThread: {workers} for {cores} cores"
-        if self.dataset.crops.recordings.pack is None:
-            return "read from a pack (dataprep.py --pack), or WAV files instead of compressed ones"
-        return "all of the processor's cores are busy; augment less"
+        return DataWorkers(self.options.nDataLoaderThread, crops, batch_bytes / 1e6)
 
 
 def _check_speakers(utterances: TrainList, recordings: Recordings, options: Options) -> int:
@@ -315,20 +276,23 @@ def _build_sampler(utterances: TrainList, durations: NDArray[np.int64] | None, v
 
 
 class EvaluationItem(NamedTuple):
-    """A recording: its number, groups of crops [(k, T)] and duration, or why it can't be used."""
+    """A recording: its number, groups of crops [(k, T)] and durations, or why it can't be used."""
 
     number: int
     crops: list[Tensor]
     duration_s: float
+    speech_s: float
     error: ValueError | OSError | None = None  # AudioError if the recording is the reason
 
 
 class EvaluationDataset(Dataset[EvaluationItem]):
     """Index into the numbers of some recordings -> what `scoring` embeds; each is read once and whole."""
 
-    def __init__(self, recordings: Recordings, scoring: Any, numbers: Sequence[int]) -> None:
+    def __init__(self, recordings: Recordings, scoring: Any, vad: str, numbers: Sequence[int]) -> None:
+        """Recordings, what is embedded of them, the voice activity detector, the numbers of some."""
         self.recordings = recordings
         self.scoring = scoring
+        self.vad = vad
         self.numbers = np.asarray(numbers)
 
     def __len__(self) -> int:
@@ -338,13 +302,13 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         number = int(self.numbers[index])
         try:
             recording = self.recordings[number]
-            audio = recording.whole()
+            heard = hear(recording.whole(), self.vad)
         except (ValueError, OSError) as error:  # as a value, because workers wrap what they raise
-            return EvaluationItem(number, [], 0.0, error)
-        for kind in recording.remarks:
-            log_remark(kind, recording.path)
-        crops = [torch.from_numpy(group) for group in self.scoring.crops(audio)]
-        return EvaluationItem(number, crops, len(audio) / SAMPLE_RATE)
+            return EvaluationItem(number, [], 0.0, 0.0, error)
+        for kind in (*recording.remarks, *heard.remarks):
+            log_remark(kind, self.recordings.paths[number])
+        crops = [torch.from_numpy(group) for group in self.scoring.crops(heard.audio)]
+        return EvaluationItem(number, crops, heard.duration_s, heard.speech_s)
 
 
 def _joined(batch: Sequence[tuple[Any, list[LogRecord]]]) -> tuple[list[Any], list[LogRecord]]:

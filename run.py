@@ -132,7 +132,7 @@ class Run:
             self.has_advised = True
             self.log.say(
                 f"warning: training waited for data for {100 * figures.data_wait:.0f} % of the time; "
-                f"{self.data.waiting_advice()}"
+                f"{self.data.workers.waiting_advice()}"
             )
         self._save(self.progress._replace(epoch=epoch, tested=False))
 
@@ -238,7 +238,7 @@ def build_run(
         num_classes=data.num_classes,
         report_nonfinite=partial(report_nonfinite, log, data),
         speaker_accuracy=accuracies,
-        profile=Profile(device, log.say, data.waiting_advice()) if options.profile else None,
+        profile=Profile(device, log.say, data.workers.waiting_advice()) if options.profile else None,
     )
     if options.compile:
         network.compile_for_training()

@@ -209,7 +209,7 @@ def train(
         )
         raise
     except (RuntimeError, ConnectionError, EOFError) as error:
-        if reason := run.data.dead_worker_reason(error):
+        if reason := run.data.workers.death_reason(error):
             raise OSError(reason) from None
         raise
 

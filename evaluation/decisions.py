@@ -5,14 +5,16 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import options
 from audio.trials import Trials
+from audio.vad import LEAST_SPEECH_S
 from metrics.calibration import Calibration, probability
 from metrics.rates import Floats
+from options.flags import DETECTORS
 from storage.files import digest, write_text
 
 VERSION = "scoring_version"  # among the options of a decision; decisions without it are for version 1
@@ -76,7 +78,7 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
     if values.keys() != kinds.keys() or not all(isinstance(values[k], kind) for k, kind in kinds.items()):
         raise damaged
     known = {"eval_frames": int, "num_eval": int, "scoring": str, "subtract_mean": bool, "score_norm": str}
-    known[VERSION] = int
+    known |= {VERSION: int, "vad": str}
     for kind in options.TESTING_KINDS:
         chosen = values["options"].get(options.KINDS[kind].flag)
         if chosen not in options.available(kind):
@@ -84,7 +86,8 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
         names = options.plugin_options(options.plugin(kind, chosen))
         known |= {name: type(parameter.default) for name, parameter in names.items()}
     for name, value in values["options"].items():
-        if name not in known or type(value) is not known[name]:
+        is_known = name in known and type(value) is known[name]
+        if not is_known or (name == "vad" and value not in DETECTORS):
             raise ValueError(f"{source}: its decision has an unknown option, {name} {value}; store it again")
     return {name: value for name, value in values["options"].items() if name != VERSION}
 
@@ -99,18 +102,46 @@ def require_current(deciding: Mapping[str, Any], source: str) -> None:
         )
 
 
+class Decided(NamedTuple):
+    """Numbers of trials: all, accepted, and without a decision."""
+
+    num_trials: int
+    num_accepted: int
+    num_undecided: int
+
+    def describe(self, rule: str) -> str:
+        """A line for the log, with the rule that the threshold was chosen by."""
+        undecided = f", {self.num_undecided} without a decision" if self.num_undecided else ""
+        return f"{self.num_accepted} of {self.num_trials} trials accepted ({rule}){undecided}"
+
+
 def write_decisions(
-    path: Path, trials: Trials, scores: Floats, decision: Mapping[str, Any], prior: float
-) -> int:
-    """Write a table of trials: score, LLR, probability at a prior, decision -> number accepted."""
+    path: Path,
+    trials: Trials,
+    scores: Floats,
+    decision: Mapping[str, Any],
+    prior: float,
+    speech_s: Floats,
+) -> Decided:
+    """Write a table of trials: score, LLR, probability at a prior, decision, reason for none -> counts.
+
+    Nothing is decided about a recording or a model (U,) with too little speech.
+    """
     llrs = Calibration.from_dict(decision["calibration"]).apply(scores)
-    columns = [[f"{value:.6g}" for value in each] for each in (scores, llrs, probability(llrs, prior))]
     accepted = scores >= decision["threshold"]
-    decisions = np.where(accepted, "accept", "reject").tolist()
-    sides = [[trials.names[i] for i in side] for side in (trials.enrol, trials.test)]
+    silent = speech_s < LEAST_SPEECH_S  # (U,)
+    undecided = silent[trials.enrol] | silent[trials.test]
+    values = np.stack([scores, llrs, probability(llrs, prior)], axis=1)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("enrol", "test", "score", "llr", "probability", "decision"))
-    writer.writerows(zip(*sides, *columns, decisions, strict=True))
+    writer.writerow(("enrol", "test", "score", "llr", "probability", "decision", "reason"))
+    for row, (enrol, test) in enumerate(zip(trials.enrol, trials.test, strict=True)):
+        sides = trials.names[enrol], trials.names[test]
+        if undecided[row]:
+            reason = f"no speech in {sides[0] if silent[enrol] else sides[1]}"
+            writer.writerow((*sides, "", "", "", "undecided", reason))
+        else:
+            verdict = "accept" if accepted[row] else "reject"
+            writer.writerow((*sides, *(f"{value:.6g}" for value in values[row]), verdict, ""))
     write_text(path, text.getvalue())
-    return int(accepted.sum())
+    return Decided(len(scores), int(accepted[~undecided].sum()), int(undecided.sum()))

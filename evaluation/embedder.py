@@ -43,6 +43,7 @@ class Embedder:
         device: torch.device,
         num_workers: int,
         skip_bad: bool,
+        vad: str = "none",
         store: EmbeddingStore | None = None,
     ) -> None:
         """How recordings are embedded.
@@ -53,6 +54,7 @@ class Embedder:
             scoring: cuts recordings into crops and summarises their embeddings; see scoring/__init__.py.
             num_workers: processes that read recordings.
             skip_bad: leave out recordings that can't be used.
+            vad: the voice activity detector whose speech is embedded, or none.
             store: where embeddings are kept for later runs.
         """
         self.recordings = recordings
@@ -60,6 +62,7 @@ class Embedder:
         self.device = device
         self.num_workers = num_workers
         self.skip_bad = skip_bad
+        self.vad = vad
         self.store = store
         # On a CPU each recording goes through the network alone: faster there, and then no last digit of an
         # embedding depends on the other recordings.
@@ -140,7 +143,8 @@ class Embedder:
             raise ValueError(f"{path}: the network's embedding is not finite; is the model damaged?")
         if mean is not None:
             groups = [subtract_mean(group, mean) for group in groups]
-        measures = np.stack([[item.duration_s for item in items], norms], axis=1)
+        durations, speech = zip(*((item.duration_s, item.speech_s) for item in items), strict=True)
+        measures = np.stack([durations, norms, speech], axis=1)
         vectors = self.scoring.summarise(groups, normalize).cpu()
         embeddings.put([item.number for item in items], vectors, measures)
 
@@ -149,7 +153,7 @@ class Embedder:
     ) -> Iterator[tuple[list[EvaluationItem], list[Tensor]]]:
         """Numbers of recordings -> some that can be used, the embeddings of their groups [(n, k, D), ...]."""
         network.eval()
-        dataset = EvaluationDataset(self.recordings, self.scoring, numbers)
+        dataset = EvaluationDataset(self.recordings, self.scoring, self.vad, numbers)
         loader = evaluation_loader(dataset, FILES_PER_BATCH, self.num_workers)
         with tqdm(total=len(numbers), desc=description, unit="file", disable=None, leave=False) as progress:
             for items in loader:
@@ -228,6 +232,7 @@ def build_embedder(
         device=device,
         num_workers=values.nDataLoaderThread,
         skip_bad=values.skip_bad_audio,
+        vad=values.vad,
         store=store,
     )
 

@@ -130,9 +130,16 @@ class Results:
         self._say_stored(outcome)
         for scored in outcome.lists:
             path = self.folder.evaluation / f"{scored.name}.decisions.csv"
-            accepted = write_decisions(path, scored.trials, scored.scores, decision, self.values.prior)
+            decided = write_decisions(
+                path,
+                scored.trials,
+                scored.scores,
+                decision,
+                prior=self.values.prior,
+                speech_s=outcome.sides.measures["speech_s"],
+            )
             self._say_left_out(scored)
-            self.log.say(f"{accepted} of {len(scored.scores)} trials accepted ({decision['rule']}): {path}")
+            self.log.say(f"{decided.describe(decision['rule'])}: {path}")
 
     def _say_stored(self, outcome: Outcome) -> None:
         if outcome.num_stored:

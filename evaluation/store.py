@@ -21,20 +21,21 @@ from SpeakerNet import SpeakerNet
 from storage.files import written_whole
 
 Floats = NDArray[np.float64]
+MEASURES = ("duration_s", "norm", "speech_s")  # of a recording and what it was embedded from
 
 
 class Embeddings:
-    """Vectors (U, V, D) of U recordings, durations in s and norms (U, 2), and which are present (U,)."""
+    """Vectors (U, V, D) of U recordings, their MEASURES (U, 3), and which are present (U,)."""
 
     def __init__(self, count: int) -> None:
         """No embedding is present; the values of those that aren't are zeros."""
         self.vectors = torch.zeros(count, 0, 0)
-        self.measures = np.zeros((count, 2))
+        self.measures = np.zeros((count, len(MEASURES)))
         self.present = np.zeros(count, dtype=bool)
         self.num_stored = 0  # how many come from earlier runs
 
     def put(self, numbers: Sequence[int], vectors: Tensor, measures: Floats) -> None:
-        """Numbers of n recordings, their vectors (n, V, D), measures (n, 2)."""
+        """Numbers of n recordings, their vectors (n, V, D), measures (n, 3)."""
         if not self.present.any():
             self.vectors = torch.zeros(len(self.present), *vectors.shape[1:])
         self.vectors[torch.as_tensor(numbers)] = vectors
@@ -45,7 +46,10 @@ class Embeddings:
 def embedding_options(values: Options) -> dict[str, Any]:
     """Resolved options -> those that decide the embedding of a recording, given the network's weights."""
     deciding = options.network_options(values, (*options.NETWORK_KINDS, "scoring"))
-    return deciding | {name: values[name] for name in names_of(Role.SCORING)}
+    settings = {name: values[name] for name in names_of(Role.SCORING)}
+    if settings["vad"] == "none":  # an option that fingerprints of earlier versions lack
+        del settings["vad"]
+    return deciding | settings
 
 
 def fingerprint(network: SpeakerNet, deciding: Mapping[str, Any], *more: bytes) -> str:
@@ -96,12 +100,16 @@ class EmbeddingFile:
     def _read(self) -> None:
         self.rows = dict[str, int]()
         self.vectors = torch.empty(0)
-        self.measures = np.empty((0, 2))
+        self.measures = np.empty((0, len(MEASURES)))
         try:
             with np.load(self.path, allow_pickle=False) as content:
                 names = list(Paths(content["text"], content["ends"]))
                 vectors, measures = torch.from_numpy(content["vectors"]), content["measures"]
-            if vectors.ndim != 3 or measures.shape != (len(names), 2) or len(vectors) != len(names):
+            if (
+                vectors.ndim != 3
+                or measures.shape != (len(names), len(MEASURES))
+                or len(vectors) != len(names)
+            ):
                 return
             if not (vectors.isfinite().all() and np.isfinite(measures).all()):
                 return

@@ -10,9 +10,7 @@ from torch import Tensor, from_numpy
 from torch.nn import functional as F
 
 from audio.trials import read_enrolments, read_trials
-from evaluation.store import Embeddings
-
-MEASURES = ("duration_s", "norm")  # of what a trial compares
+from evaluation.store import MEASURES, Embeddings
 
 
 class Sides(NamedTuple):
@@ -72,8 +70,8 @@ class TrialLists:
         for number, rows in enumerate(present):
             if self.is_model[number] and rows:  # a model of one file too, so that one threshold suits all
                 vectors[number] = F.normalize(embeddings.vectors[rows].mean(dim=0), dim=-1)
-                durations, norms = embeddings.measures[rows].T
-                measures[number] = durations.sum(), norms.mean()
+                durations, norms, speech = embeddings.measures[rows].T
+                measures[number] = durations.sum(), norms.mean(), speech.sum()
         missing = np.flatnonzero([not rows for rows in present])
         return Sides(vectors, dict(zip(MEASURES, measures.T, strict=True)), missing)
 

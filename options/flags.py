@@ -16,6 +16,7 @@ from options.plugins import choices
 
 AUGMENTATIONS = ("noise", "music", "babble", "reverb", "speed", "band", "mulaw", "gain")  # of --augment_chain
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+DETECTORS = ("none", "energy")  # of audio/vad.py, which would slow down --help
 
 
 class Role(enum.Flag):
@@ -431,6 +432,13 @@ EVALUATION = [
         "crops or windows of each recording, evenly spaced",
         10,
         at_least(1),
+        roles=Role.EVALUATION | Role.SCORING,
+    ),
+    Flag(
+        "--vad",
+        "voice activity detector: only the speech that it finds is embedded; none: the whole recording",
+        "none",
+        choices=DETECTORS,
         roles=Role.EVALUATION | Role.SCORING,
     ),
     Flag("--scoring", choices("scoring"), "cosine", roles=Role.EVALUATION | Role.SCORING),

@@ -54,13 +54,14 @@ def real_data():
 
 
 def voice(speaker: int, take: int, duration_s: float = 1.0, rate: int = 16_000) -> np.ndarray:
-    """A buzz whose harmonics belong to the speaker, in noise that belongs to the take."""
+    """A buzz whose harmonics belong to the speaker, in noise that belongs to the take; in syllables."""
     generator = np.random.default_rng([speaker, take])
     time = np.arange(round(duration_s * rate)) / rate
     pitch = 100.0 + 17.0 * speaker + generator.uniform(-1.0, 1.0)
     weights = np.random.default_rng(speaker).uniform(0.0, 1.0, 12)
     buzz = sum(w * np.sin(2 * np.pi * pitch * (k + 1) * time) for k, w in enumerate(weights))
-    return (0.05 * buzz + 0.01 * generator.normal(size=len(time))).astype(np.float32)
+    syllables = 0.05 + np.abs(np.sin(3 * np.pi * time))  # a steady sound isn't speech
+    return (syllables * (0.05 * buzz + 0.01 * generator.normal(size=len(time)))).astype(np.float32)
 
 
 class Corpus:

@@ -250,19 +250,21 @@ def test_too_little_shared_memory_is_explained(corpus, tmp_path, monkeypatch):
     )
     args = trainSpeakerNet.parse(corpus.options(tmp_path / "exp", nDataLoaderThread=1))[0]
     data = DatasetLoader.TrainData.read(args, runtime.CPU)
-    assert data.batches_mb() == pytest.approx(0.24192)
+    assert data.workers.batches_mb() == pytest.approx(0.24192)
     for text in (
         "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that ...",
         "Caught RuntimeError in DataLoader worker process 0.\nunable to write to file </torch_1>",
     ):
-        assert "docker run --shm-size=8g" in data.dead_worker_reason(RuntimeError(text))
+        assert "docker run --shm-size=8g" in data.workers.death_reason(RuntimeError(text))
     data.dataset.crops.reading[:2] = torch.tensor([[41, 1], [4110, 3]])
     killed = "DataLoader worker (pid(s) 4110) exited unexpectedly"
-    assert data.dead_worker_reason(RuntimeError(killed)) == f"{killed}; its last file was spk0/2.wav"
+    assert data.workers.death_reason(RuntimeError(killed)) == f"{killed}; its last file was spk0/2.wav"
     other = RuntimeError(killed.replace("4110", "7"))
-    assert data.dead_worker_reason(other).endswith("its last file was none yet")
-    assert data.dead_worker_reason(RuntimeError("Caught RuntimeError in DataLoader worker process 0.")) == ""
-    assert data.dead_worker_reason(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
+    assert data.workers.death_reason(other).endswith("its last file was none yet")
+    assert (
+        data.workers.death_reason(RuntimeError("Caught RuntimeError in DataLoader worker process 0.")) == ""
+    )
+    assert data.workers.death_reason(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == ""
 
 
 def test_the_profile_says_where_the_time_goes(corpus, tmp_path, monkeypatch):

@@ -1,0 +1,184 @@
+"""Voice activity: silence, steady sounds and padding; what evaluation and decisions do about them."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import assert_refused, run_here, voice
+from scipy.signal import lfilter
+
+import trainSpeakerNet
+from audio.recording import AudioFile
+from audio.vad import DETECTORS, LEAST_SPEECH_S, energy, hear, without_padding
+from evaluation.store import embedding_options
+from metrics.score_files import read_score_file
+from options import flags
+
+RATE = 16_000
+
+
+def noise(seconds, level, seed=0):
+    return (level * np.random.default_rng(seed).normal(size=round(seconds * RATE))).astype(np.float32)
+
+
+NO_SPEECH = {
+    "zeros": np.zeros(48_000, np.float32),
+    "one sample": np.ones(1, np.float32) / 10,
+    "hiss": noise(3.0, 0.1),
+    "short hiss": noise(0.5, 0.01),
+    "faint hiss": noise(60.0, 1e-3),
+    "hiss after zeros": np.concatenate([np.zeros(RATE, np.float32), noise(2.0, 0.05)]),
+    "rumble": lfilter([1.0], [1.0, -0.95], noise(3.0, 1e-2)).astype(np.float32),
+    "hum": (0.3 * np.sin(2 * np.pi * 50 * np.arange(48_000) / RATE) + noise(3.0, 1e-4)).astype(np.float32),
+    "click": np.eye(1, 48_000, 20_000, dtype=np.float32)[0],
+    "offset": np.full(48_000, 0.2, np.float32),
+    "too quiet": voice(0, 0, 2.0) * np.float32(1e-5),
+}
+
+
+@pytest.mark.parametrize("name", NO_SPEECH)
+def test_no_speech(name):
+    audio = NO_SPEECH[name]
+    assert energy(audio).duration_s < LEAST_SPEECH_S
+    heard = hear(audio, "energy")
+    assert heard.remarks[-1] == "no speech found" and np.array_equal(heard.audio, audio)
+
+
+@pytest.mark.parametrize("level", [1.0, 0.1])
+@pytest.mark.parametrize("background", [0.0, 1e-2])
+def test_speech_is_found_where_it_is(level, background):
+    """One second of silence, two of syllables, one of silence; 0.1 s are kept before and after."""
+    audio = np.concatenate([np.zeros(RATE), voice(1, 0, 2.0), np.zeros(RATE)]) + noise(4.0, background * 0.1)
+    speech = energy((level * audio).astype(np.float32))
+    kept = np.flatnonzero(speech.hops) / 100  # s
+    assert 0.88 <= kept[0] <= 1.0 and 3.0 <= kept[-1] <= 3.12
+    assert 1.5 < speech.duration_s < 2.1
+    assert len(speech.of(audio)) == 160 * speech.hops.sum()
+
+
+def test_real_speech_is_speech(real_data):
+    """Of 60 recordings of telephones, phones and studios none is steady, and pauses are left out."""
+    shares = []
+    for path in sorted(real_data.glob("test/*/*/*"))[::120][:60]:
+        audio = AudioFile(str(path)).whole()
+        speech = energy(audio)
+        assert speech.duration_s > 0.3, path
+        shares.append(len(speech.of(audio)) / len(audio))
+    assert 0.5 < np.mean(shares) < 0.95
+
+
+def test_long_zeros_at_an_end_are_no_part_of_a_recording():
+    speech = voice(0, 0)
+    for before, after in ((0, 90_000), (90_000, 0), (80_000, 80_000)):
+        padded = np.pad(speech, (before, after))
+        np.testing.assert_array_equal(without_padding(padded), speech)
+    for audio in (np.pad(speech, (79_999, 79_999)), np.zeros(200_000, np.float32)):
+        np.testing.assert_array_equal(without_padding(audio), audio)
+    heard = hear(np.pad(speech, (0, 90_000)), "none")
+    assert heard.remarks == ["at least 5 s of zeros at an end left out"]
+    assert heard.duration_s == (len(speech) + 90_000) / RATE and len(heard.audio) == len(speech)
+
+
+def test_much_silence_is_said():
+    audio = np.concatenate([noise(6.0, 1e-3), voice(0, 0)])
+    assert hear(audio, "none").remarks == ["mostly without speech, which --vad energy would leave out"]
+    assert hear(audio, "energy").remarks == [] and len(hear(audio, "energy").audio) < 1.5 * RATE
+    assert hear(voice(0, 0, 3.0), "none").remarks == []
+
+
+def test_the_flag_offers_every_detector():
+    assert ("none", *DETECTORS) == flags.DETECTORS
+
+
+@pytest.fixture(scope="module")
+def padded(tmp_path_factory):
+    """Folder with a voice, the same with faint hiss around it, another voice, a dead microphone and hiss."""
+    root = tmp_path_factory.mktemp("padded")
+    hiss = noise(4.0, 3e-4)
+    voices = {"a": voice(0, 0, 2.0), "b": voice(3, 0, 2.0)}
+    voices |= {
+        "around": np.concatenate([hiss, voices["a"], hiss]),
+        "dead": np.zeros(30_000),
+        "hiss": noise(3.0, 0.05),
+    }
+    for name, audio in voices.items():
+        soundfile.write(root / f"{name}.wav", audio, RATE)
+    (root / "list.txt").write_text("1 a.wav around.wav\n0 a.wav b.wav\n")
+    (root / "pairs.txt").write_text("a.wav dead.wav\ndead.wav hiss.wav\na.wav a.wav\n")
+    return root
+
+
+def evaluate(model, padded, save_path, *more):
+    words = (
+        "--initial_model",
+        model,
+        "--nDataLoaderThread",
+        0,
+        "--report",
+        "False",
+        "--save_path",
+        save_path,
+    )
+    lists = ("--test_path", padded, "--num_eval", 4, "--eval_frames", 100)
+    done = run_here("trainSpeakerNet.py", *words, *lists, *more)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_silence_around_speech_is_left_out_on_request(padded, trained, tmp_path):
+    model, scores = trained[0] / "model" / "best.model", {}
+    for vad in ("none", "energy"):
+        printed = evaluate(
+            model, padded, tmp_path, "--eval", "--test_list", padded / "list.txt", "--vad", vad
+        )
+        scores[vad] = read_score_file(str(tmp_path / "result" / "eval" / "list.scores.txt"))
+        assert ("mostly without speech" in printed) == (vad == "none")
+    of_same = {vad: dict(zip(each.pairs(), each.scores, strict=True)) for vad, each in scores.items()}
+    pair = ("a.wav", "around.wav")
+    assert of_same["energy"][pair] > 0.99 > of_same["none"][pair]
+    table = (tmp_path / "result" / "eval" / "utterances.tsv").read_text().splitlines()
+    assert table[0].split("\t")[3] == "speech_s" and 1.5 < float(table[2].split("\t")[3]) < 2.2
+
+
+def test_nothing_is_decided_about_recordings_without_speech(padded, trained, tmp_path):
+    """The detector is stored with the threshold; other scores need another threshold."""
+    model = tmp_path / "m.model"
+    shutil.copy(trained[0] / "model" / "best.model", model)
+    evaluate(model, padded, tmp_path, "--eval", "--test_list", padded / "list.txt", "--vad", "energy")
+    done = run_here("tuneThreshold.py", tmp_path / "result" / "eval" / "list.scores.txt", "--store", model)
+    assert done.returncode == 0, done.stderr
+    printed = evaluate(model, padded, tmp_path, "--test", "--test_list", padded / "pairs.txt")
+    assert (
+        "1 of 3 trials accepted (EER), 2 without a decision" in printed
+        and "no speech found: 2 files" in printed
+    )
+    with (tmp_path / "result" / "eval" / "pairs.decisions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["decision"], row["reason"]) for row in rows] == [
+        ("undecided", "no speech in dead.wav"),
+        ("undecided", "no speech in dead.wav"),
+        ("accept", ""),
+    ]
+    assert [bool(row["probability"]) for row in rows] == [False, False, True]
+    words = ("--initial_model", model, "--test_list", padded / "pairs.txt", "--test_path", padded)
+    refused = run_here("trainSpeakerNet.py", "--test", *words, "--vad", "none", "--save_path", tmp_path)
+    assert_refused(refused, "--vad")
+
+
+def test_cohorts_know_the_detector(corpus, padded, trained, tmp_path):
+    model = trained[0] / "model" / "best.model"
+    words = ("--cohort_list", corpus.train_list, "--cohort_path", corpus.root)
+    evaluate(model, padded, tmp_path, "--prepare", *words, "--vad", "energy")
+    words = ("--test_list", padded / "list.txt", "--score_norm", "asnorm", "--top_n", 3)
+    words += ("--cohort", tmp_path / "result" / "cohort.pt")
+    evaluate(model, padded, tmp_path, "--eval", *words, "--vad", "energy")
+    with pytest.raises(AssertionError, match="made with another network or other options"):
+        evaluate(model, padded, tmp_path, "--eval", *words)
+
+
+def test_options_that_earlier_versions_lack_leave_fingerprints_as_they_were(corpus, tmp_path):
+    values = trainSpeakerNet.parse(corpus.options(tmp_path)).options
+    assert "vad" not in embedding_options(values)
+    assert embedding_options(values.replaced(vad="energy"))["vad"] == "energy"
