@@ -142,10 +142,12 @@ class TrainData(NamedTuple):
         utterances = read_train_list(options.train_list, options.exclude, root=options.train_path)
         recordings = Recordings(options.train_path, utterances.paths, spans=utterances.spans)
         has_found = utterances.num_excluded or recordings.pack or not utterances.num_to_exclude
-        if not has_found and not names_files(options.exclude, options.train_path):
+        may_miss = has_found or options.exclude_may_miss
+        if not may_miss and not names_files(options.exclude, options.train_path):
             raise ValueError(
                 f"--exclude {options.exclude}: none of its {utterances.num_to_exclude} paths is in "
-                f"{options.train_list}; write them as the list does, such as {utterances.paths[0]}"
+                f"{options.train_list}; write them as the list does, such as {utterances.paths[0]}, or give "
+                "--exclude_may_miss"
             )
         num_speakers = _check_speakers(utterances, recordings, options)
         augmenter = _build_augmenter(options) if options.augment else None

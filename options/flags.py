@@ -199,6 +199,7 @@ DATA = [
         roles=Role.EVALUATION,
         type=path,
     ),
+    Flag("--exclude_may_miss", "accept a file of --exclude with no path of --train_list in it", False, bool),
     Flag(
         "--train_path",
         "folder or pack of the recordings of --train_list",

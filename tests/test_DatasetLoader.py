@@ -70,6 +70,7 @@ def test_an_exclude_list_of_other_recordings_is_an_error(corpus, tmp_path):
     values = trainSpeakerNet.parse(corpus.options(tmp_path, **changes)).options
     with pytest.raises(ValueError, match=r"x\.txt: none of its 2 paths is in .*, such as spk0/0\.wav"):
         TrainData.read(values, runtime.CPU)
+    assert TrainData.read(values.replaced(exclude_may_miss=True), runtime.CPU)
     # recordings of the trial list, as dataprep.py --check excludes them
     (tmp_path / "list.txt").write_text("a spk0/0.wav\nb spk1/0.wav\n")
     (tmp_path / "x.txt").write_text("spk2/0.wav\n")
