@@ -13,6 +13,7 @@ import options
 from audio.trials import Trials
 from metrics.calibration import Calibration, probability
 from metrics.rates import Floats
+from options.flags import ADDED_SCORING
 from storage.files import digest, write_text
 
 VERSION = "scoring_version"  # among the options of a decision; decisions without it are for version 1
@@ -77,6 +78,7 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
         raise damaged
     known = {"eval_frames": int, "num_eval": int, "scoring": str, "subtract_mean": bool, "score_norm": str}
     known[VERSION] = int
+    known |= {name: type(default) for name, default in ADDED_SCORING.items()}
     for kind in options.TESTING_KINDS:
         chosen = values["options"].get(options.KINDS[kind].flag)
         if chosen not in options.available(kind):
@@ -86,7 +88,7 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
     for name, value in values["options"].items():
         if name not in known or type(value) is not known[name]:
             raise ValueError(f"{source}: its decision has an unknown option, {name} {value}; store it again")
-    return {name: value for name, value in values["options"].items() if name != VERSION}
+    return ADDED_SCORING | {name: value for name, value in values["options"].items() if name != VERSION}
 
 
 def require_current(deciding: Mapping[str, Any], source: str) -> None:
