@@ -140,7 +140,7 @@ class TrainData(NamedTuple):
             ValueError, FileNotFoundError: the list, an option or a recording can't be used.
         """
         utterances = read_train_list(options.train_list, options.exclude, root=options.train_path)
-        recordings = Recordings(options.train_path, utterances.paths, spans=utterances.spans)
+        recordings = Recordings(options.train_path, utterances.paths, options.channel, utterances.spans)
         has_found = utterances.num_excluded or recordings.pack or not utterances.num_to_exclude
         may_miss = has_found or options.exclude_may_miss
         if not may_miss and not names_files(options.exclude, options.train_path):

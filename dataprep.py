@@ -133,7 +133,7 @@ def convert(args: argparse.Namespace, names: Names) -> Outcome:
     else:
         jobs = to_convert(args.save_path, args.source, args.format)
     if jobs:
-        messages = steps.convert(jobs, args.save_path, args.shard, args.workers)
+        messages = steps.convert(jobs, args.save_path, args.shard, args.workers, args.channel)
     else:
         messages = ["nothing to convert: no recording has a format that needs conversion"]
     following = command(args, "--generate", args.source if names else recordings(args))

@@ -1,6 +1,7 @@
 """ffmpeg: recordings of other formats -> samples. Only dataprep.py --convert starts it."""
 
 import importlib
+import os
 import re
 import shutil
 import subprocess
@@ -8,16 +9,28 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import soundfile
 
-from audio.recording import SAMPLE_RATE, Samples
+from audio.recording import (
+    ALL_CHANNELS,
+    SAMPLE_RATE,
+    Audio,
+    Samples,
+    mix_down,
+    require_channel,
+    to_int16,
+)
 
 # Formats that ffmpeg may open. Playlists (hls, concat, dash) are not among them: they name other files.
 CONTAINERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,flv,matroska,mov,mp3,mpegts,nistsphere,ogg,tta,wav,wv"
 READ = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-i"]
 # The times of samples are counted: they begin anew where one stream follows another, which is an error.
-AS_SAMPLES = ["-af", "asetpts=N/SR/TB", "-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le"]
+# All channels are written, as WAV because its header says how many: ffmpeg would mix them down to silence
+# where they are in opposite phase.
+AS_SAMPLES = ["-af", "asetpts=N/SR/TB", "-c:a", "pcm_s16le", "-ar", str(SAMPLE_RATE), "-f", "wav"]
 TIME_LIMIT_S = 600  # for one call
 COMPONENT = re.compile(
     r"(\[[^]]* @ 0x[0-9a-f]+\] )+"
@@ -38,11 +51,13 @@ def find_ffmpeg() -> str:
         ) from None
 
 
-def decode(sources: Sequence[Path], ffmpeg: str = "") -> list[Samples]:
-    """Files, path of ffmpeg ("" = search for it) -> samples (T,) of each at 16 kHz, channels mixed down.
+def decode(sources: Sequence[Path], ffmpeg: str = "", channel: int = ALL_CHANNELS) -> list[Samples]:
+    """Files, path of ffmpeg ("" = search for it) -> samples (T,) of each at 16 kHz.
+
+    channel: the one that is taken of several, 0 the first; ALL_CHANNELS: they are mixed down.
 
     Raises:
-        ValueError: ffmpeg isn't installed, takes too long, or prints any error.
+        ValueError: ffmpeg isn't installed, takes too long, or prints any error; or a file lacks the channel.
     """
     with ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in sources]
@@ -61,6 +76,15 @@ def decode(sources: Sequence[Path], ffmpeg: str = "") -> list[Samples]:
         if errors or done.returncode:
             last = COMPONENT.sub("", errors.rpartition("\n")[2])[:MAX_ERROR_LENGTH]
             raise ValueError(f"ffmpeg: {last or f'exit status {done.returncode}'}")
-        for output in outputs:
-            output.seek(0)
-        return [np.frombuffer(output.read(), "<i2") for output in outputs]
+        return [_read(output, source, channel) for output, source in zip(outputs, sources, strict=True)]
+
+
+def _read(output: BinaryIO, source: Path, channel: int) -> Samples:
+    """WAV file that ffmpeg wrote of a source -> one channel (T,)."""
+    if not output.seek(0, os.SEEK_END):  # without samples ffmpeg writes no header either
+        return np.zeros(0, np.int16)
+    output.seek(0)
+    samples: Audio = soundfile.read(output, dtype="float32", always_2d=True)[0]
+    require_channel(str(source), channel, samples.shape[1])
+    mono = mix_down(samples)[0] if channel == ALL_CHANNELS else samples[:, channel]
+    return to_int16(mono)  # those of one channel stay as they were

@@ -21,6 +21,9 @@ FORMATS = re.compile(r".+\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE | re.DOTALL) 
 Audio = NDArray[np.float32]
 Samples = NDArray[np.int16]
 FULL_SCALE = 32768.0
+ALL_CHANNELS = -1  # in the place of a channel's number: they are mixed down
+CANCELLED = 0.01  # share of the channels' mean power, below which their mean, or one of them, is silence
+OPPOSITE_PHASE = "channels in opposite phase: the first that is not silent is taken"
 
 
 def num_samples(frames: int) -> int:
@@ -115,14 +118,37 @@ def _resample(audio: Audio, up: int, down: int) -> Audio:
     return resample_poly(audio, up, down).astype(np.float32, copy=False)
 
 
+def mix_down(samples: Audio) -> tuple[Audio, bool]:
+    """Samples (T, C) -> the mean of the channels (T,), False; one channel, True if the mean cancels them.
+
+    Each piece that is read is decided on alone, because a crop must not depend on the rest of the recording,
+    which isn't read for it, nor on what was read before. The mean of silence is silence.
+    """
+    mean = samples.mean(axis=1)
+    powers = np.einsum("tc,tc->c", samples, samples, dtype=np.float64)  # times T, as is the next one
+    silence = CANCELLED * powers.mean()
+    if not np.einsum("t,t->", mean, mean, dtype=np.float64) < silence:
+        return mean, False
+    # of three channels the first may be silent, and the others cancel each other
+    return samples[:, int(np.argmax(powers >= silence))], True
+
+
+def require_channel(path: str, channel: int, num_channels: int) -> None:
+    """Raises AudioError for a recording without a channel of that number."""
+    if channel >= num_channels:
+        raise AudioError(
+            f"{path}: has no channel {channel}: it has {num_channels}, and --channel counts from 0"
+        )
+
+
 class AudioFile(Recording):
     """A file of any format that libsndfile reads, open."""
 
-    def __init__(self, path: str, channel: int | None = None) -> None:
-        """Open and check a file; of several channels one is taken, or their mean.
+    def __init__(self, path: str, channel: int = ALL_CHANNELS) -> None:
+        """Open and check a file; of several channels one is taken, or they are mixed down.
 
         Raises:
-            AudioError: missing, unreadable, truncated or empty.
+            AudioError: missing, unreadable, truncated, empty or without this channel.
             UnsupportedAudioError: in a format that only --convert reads.
         """
         self.file, num_frames, self.is_sequential = open_file(path)
@@ -130,11 +156,12 @@ class AudioFile(Recording):
         self.place = 0  # sample that is decoded next, if it is sequential
         if self.num_frames == 0:
             raise AudioError(f"{path}: holds no samples")
+        require_channel(path, channel, self.file.channels)
         self.is_int16 = self.file.subtype == "PCM_16" and self.file.channels == 1
         if self.rate != SAMPLE_RATE:
             self.remarks.append(f"resampled from {self.rate} to {SAMPLE_RATE} Hz")
         self.channel = channel
-        if self.file.channels > 1 and channel is None:
+        if self.file.channels > 1 and channel == ALL_CHANNELS:
             self.remarks.append(f"{self.file.channels} channels mixed down to one")
 
     def _go_to(self, start: int) -> None:
@@ -162,11 +189,18 @@ class AudioFile(Recording):
         if self.is_int16:
             np.multiply(read, np.float32(1 / FULL_SCALE), out=out)
             return
-        if read.ndim == 2:  # (T, channels) -> (T,)
-            read = read.mean(axis=1) if self.channel is None else read[:, self.channel]
-        out[:] = read
+        out[:] = self._one_channel(read) if read.ndim == 2 else read
         if not np.isfinite(out.sum(dtype=np.float64)):
             raise AudioError(f"{self.path}: holds samples that are not finite numbers")
+
+    def _one_channel(self, samples: Audio) -> Audio:
+        """Samples (T, C) -> the chosen channel, or all mixed down (T,)."""
+        if self.channel != ALL_CHANNELS:
+            return samples[:, self.channel]
+        mixed, has_cancelled = mix_down(samples)
+        if has_cancelled and OPPOSITE_PHASE not in self.remarks:
+            self.remarks.append(OPPOSITE_PHASE)
+        return mixed
 
 
 class WaveFile(Recording):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from audio.kaldi import read_directory
 from audio.lists import Utterance, spans_of
 from audio.pack import Pack, PackedRecording
-from audio.recording import SAMPLE_RATE, AudioFile, Recording, WaveFile
+from audio.recording import ALL_CHANNELS, SAMPLE_RATE, AudioFile, Recording, WaveFile
 from storage.files import require_files
 
 
@@ -21,7 +21,7 @@ class Recordings:
         self,
         root: str,
         names: Sequence[str],
-        channel: int | None = None,
+        channel: int = ALL_CHANNELS,
         spans: NDArray[np.float64] | None = None,
     ) -> None:
         """Where the recordings are; files are only looked at when they are opened.
@@ -29,11 +29,11 @@ class Recordings:
         Args:
             root: a folder or a pack that the names are paths in, or a Kaldi directory that they are in.
             names: of the recordings.
-            channel: the one that is taken of several; None for their mean.
+            channel: the one that is taken of several, 0 the first; ALL_CHANNELS: they are mixed down.
             spans: segments of the recordings, start and end in seconds (N, 2); None for whole recordings.
 
         Raises:
-            ValueError: a pack or a Kaldi directory lacks one of them.
+            ValueError: a pack or a Kaldi directory lacks one of them, or a channel of a pack is asked for.
         """
         self.root = root
         self.paths = names
@@ -44,6 +44,11 @@ class Recordings:
             self.paths = [utterance.path for utterance in utterances]
             self.spans = spans_of(utterances)
         self.pack = Pack(Path(root)) if Path(root, Pack.INDEX).exists() else None
+        if self.pack and channel > 0:
+            raise ValueError(
+                f"--channel {channel}: the recordings of the pack {root} have one channel; leave the flag "
+                "out, or give the folder of the files that were packed"
+            )
         self.rows = self.pack.rows(names) if self.pack else None
 
     def __len__(self) -> int:
@@ -60,7 +65,9 @@ class Recordings:
         if self.pack is not None and self.rows is not None:
             return PackedRecording(self.pack.samples(self.rows[number]))
         path = self.file(number)
-        return (path.endswith(".wav") and WaveFile.open(path)) or AudioFile(path, self.channel)
+        if self.channel <= 0 and path.endswith(".wav") and (mono := WaveFile.open(path)):
+            return mono
+        return AudioFile(path, self.channel)
 
     def file(self, number: int) -> str:
         """Place in the list -> path of the recording's file."""

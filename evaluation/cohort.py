@@ -111,7 +111,7 @@ class CohortList:
         self.speakers = listed.speakers
         self.values = values
         spans = None if listed.spans is None else listed.spans[kept]
-        recordings = Recordings(root, self.paths, spans=spans)
+        recordings = Recordings(root, self.paths, values.channel, spans)
         self.embedder = build_embedder(recordings, values, device, path_flag, store)
 
     def mean(self, network: SpeakerNet, stop: StopSignal) -> Tensor | None:

@@ -14,7 +14,7 @@ from audio.trials import Trials
 from audio.vad import LEAST_SPEECH_S
 from metrics.calibration import Calibration, probability
 from metrics.rates import Floats
-from options.flags import DETECTORS
+from options.flags import ADDED_SCORING, DETECTORS
 from storage.files import digest, write_text
 
 VERSION = "scoring_version"  # among the options of a decision; decisions without it are for version 1
@@ -78,7 +78,8 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
     if values.keys() != kinds.keys() or not all(isinstance(values[k], kind) for k, kind in kinds.items()):
         raise damaged
     known = {"eval_frames": int, "num_eval": int, "scoring": str, "subtract_mean": bool, "score_norm": str}
-    known |= {VERSION: int, "vad": str}
+    known[VERSION] = int
+    known |= {name: type(default) for name, default in ADDED_SCORING.items()}
     for kind in options.TESTING_KINDS:
         chosen = values["options"].get(options.KINDS[kind].flag)
         if chosen not in options.available(kind):
@@ -89,7 +90,7 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
         is_known = name in known and type(value) is known[name]
         if not is_known or (name == "vad" and value not in DETECTORS):
             raise ValueError(f"{source}: its decision has an unknown option, {name} {value}; store it again")
-    return {name: value for name, value in values["options"].items() if name != VERSION}
+    return ADDED_SCORING | {name: value for name, value in values["options"].items() if name != VERSION}
 
 
 def require_current(deciding: Mapping[str, Any], source: str) -> None:

@@ -20,7 +20,7 @@ from metrics.score_files import score_text
 from metrics.summary import FigureOptions, measure_with_default_intervals
 from metrics.trials import ScoredTrials
 from options import TESTING_KINDS, chosen_options
-from options.flags import TEST, Role, names_of
+from options.flags import TEST, names_of, scoring_options
 from SpeakerNet import SpeakerNet
 from storage.files import write_text
 from storage.run_folder import RunFolder
@@ -164,8 +164,8 @@ class Results:
             cohort = str(self.folder.cohort.absolute())
         elif self.test.cohort is not None:
             cohort = str(Path(self.values.cohort).absolute()) if self.values.cohort else IN_MODEL
-        deciding = {name: self.values[name] for name in (*names_of(Role.SCORING), "subtract_mean")}
-        deciding |= chosen_options(self.values, TESTING_KINDS)
+        deciding = scoring_options(self.values) | chosen_options(self.values, TESTING_KINDS)
+        deciding["subtract_mean"] = self.values.subtract_mean
         deciding[VERSION] = self.test.embedder.scoring.version
         write_origin(scores, origin.model, origin.weights_digest, cohort, deciding)
 

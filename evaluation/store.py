@@ -16,7 +16,7 @@ import options
 import runtime
 from audio.lists import Paths
 from options import Options
-from options.flags import Role, names_of
+from options.flags import scoring_options
 from SpeakerNet import SpeakerNet
 from storage.files import written_whole
 
@@ -46,10 +46,7 @@ class Embeddings:
 def embedding_options(values: Options) -> dict[str, Any]:
     """Resolved options -> those that decide the embedding of a recording, given the network's weights."""
     deciding = options.network_options(values, (*options.NETWORK_KINDS, "scoring"))
-    settings = {name: values[name] for name in names_of(Role.SCORING)}
-    if settings["vad"] == "none":  # an option that fingerprints of earlier versions lack
-        del settings["vad"]
-    return deciding | settings
+    return deciding | scoring_options(values)
 
 
 def fingerprint(network: SpeakerNet, deciding: Mapping[str, Any], *more: bytes) -> str:

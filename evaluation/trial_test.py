@@ -71,7 +71,7 @@ class TrialTest:
         """
         self.values = values
         self.lists = TrialLists(values.test_list, values.test_path, values.enrol_list)
-        recordings = Recordings(values.test_path, self.lists.files)
+        recordings = Recordings(values.test_path, self.lists.files, values.channel)
         self.embedder = build_embedder(recordings, values, device, "--test_path", store)
         self.cohort = cohort
         self.cohort_in_model = cohort_in_model

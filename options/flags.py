@@ -8,9 +8,10 @@ import argparse
 import enum
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from audio.recording import ALL_CHANNELS
 from options.parser import Parser
 from options.plugins import choices
 
@@ -442,6 +443,15 @@ EVALUATION = [
         choices=DETECTORS,
         roles=Role.EVALUATION | Role.SCORING,
     ),
+    Flag(
+        "--channel",
+        "channel of recordings that have several, in training and evaluation, 0: the first; -1: all are "
+        "mixed down, and where they cancel each other the first that is not silent is taken",
+        ALL_CHANNELS,
+        at_least(ALL_CHANNELS),
+        metavar="N",
+        roles=Role.EVALUATION | Role.SCORING | Role.FIXED,
+    ),
     Flag("--scoring", choices("scoring"), "cosine", roles=Role.EVALUATION | Role.SCORING),
     Flag("--score_norm", choices("normalization"), "none", roles=Role.EVALUATION | Role.COHORT),
     Flag(
@@ -599,9 +609,20 @@ SPELLINGS = {
 }
 
 
+# Scoring options that cohorts and thresholds of earlier versions lack, and the defaults that these were made
+# with. They are left out of what is hashed and stored while they have the default, so that those stay valid.
+ADDED_SCORING = {flag.option: flag.default for flag in FLAGS if flag.option in ("vad", "channel")}
+
+
 def names_of(roles: Role) -> list[str]:
     """Roles -> the options whose flags have one of them."""
     return [flag.option for flag in FLAGS if flag.roles & roles]
+
+
+def scoring_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Resolved options -> how recordings are embedded and compared, as it is hashed and stored."""
+    defaults = ADDED_SCORING.items()
+    return {name: values[name] for name in names_of(Role.SCORING) if (name, values[name]) not in defaults}
 
 
 def training_parser(description: str, add_help: bool) -> Parser:

@@ -1,6 +1,5 @@
 """--check: decode every listed file once and report the damaged, unusable, duplicate and leaking ones."""
 
-import hashlib
 import json
 import math
 import os
@@ -10,15 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-import numpy as np
-import soundfile
-from numpy.typing import NDArray
-
 from audio.containers import require_one_flac
 from audio.errors import AudioError
 from audio.lists import Utterance
-from audio.recording import FORMATS, MAX_OVERSHOOT_S, SAMPLE_RATE, AudioFile
+from audio.recording import FORMATS, MAX_OVERSHOOT_S, AudioFile
 from metrics.fields import shown, text_of
+from preparation.tally import Tally
 from preparation.workers import in_processes
 from storage.files import walk, write_text
 
@@ -37,20 +33,14 @@ MEANINGS = {  # kind -> meaning; first the kinds that training should exclude, i
     "counts": "not the published numbers of this corpus",
     "clipped": "1 % of its samples at full scale, or in flat tops at its own extremes",
     "wrong rate": "not 16 kHz; training resamples it",
-    "several channels": "training mixes them down",
+    "several channels": "training mixes them down, or takes one where they cancel each other",
     "shared speakers": "in the trials and in a train list; expected where files of each were held out",
     "unlisted": "under the folder, in no list; not read",
 }
 KINDS = tuple(MEANINGS)
 UNUSABLE = KINDS[: KINDS.index("silent")]
 EXCLUDED = KINDS[: KINDS.index("leak")]  # from training
-BLOCK = 1 << 17  # samples decoded at a time: most utterances whole, 0.5 MiB
 MAX_LINES = 1000  # of a kind in check.txt; check.json has all
-QUIET = 10.0 ** (-80 / 20)
-FULL_SCALE = 32_767 / 32_768  # the largest 16-bit sample
-LOUD = 0.1  # quieter extremes are flat because few levels remain, not because of clipping
-FLAT_TOP = 5  # equal samples in a row; the top of a 100 Hz wave at -20 dBFS has one
-CLIPPED_SHARE = 0.01
 
 
 class Listed(NamedTuple):
@@ -155,7 +145,7 @@ def _examine(root: Path, min_duration_s: float, listed: tuple[str, Sequence[Utte
         require_one_flac(file)
         audio = AudioFile(file)
         with audio.file:
-            tally = _Tally(audio)
+            tally = Tally(audio)
         if tally.num_frames < audio.num_frames:
             raise AudioError(f"{file}: truncated: {tally.num_frames} of {audio.num_frames} samples are there")
     except (AudioError, OSError) as error:  # the message contains the kind
@@ -179,75 +169,6 @@ def _bad_segments(
             yield Finding("segment", segment.path, f"{segment}: the recording lasts {duration_s:g} s")
         elif end_s - segment.start_s < min_duration_s:
             yield Finding("segment", segment.path, f"{segment}: less than {min_duration_s:g} s")
-
-
-class _Tally:
-    """Statistics of a recording, accumulated in one pass over its blocks."""
-
-    def __init__(self, audio: AudioFile) -> None:
-        self.path = audio.path
-        self.rate = audio.rate
-        self.channels = audio.file.channels
-        self.hash = hashlib.sha1(str(self.rate).encode(), usedforsecurity=False)
-        self.num_frames = 0
-        self.num_full = 0.0  # samples at full scale, averaged over channels
-        self.total = 0.0
-        self.squares = 0.0
-        self.peak = 0.0
-        self.tops = {1: (0.0, 0), -1: (0.0, 0)}  # sign -> extreme so far, samples in flat tops there
-        size = max(1, BLOCK // self.channels)
-        try:
-            while len(block := audio.file.read(size, dtype="float32", always_2d=True)):
-                self._add(block)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(f"{self.path}: damaged or truncated: {error.error_string}") from None
-
-    def _add(self, block: NDArray[np.float32]) -> None:
-        """Accumulate samples (T, channels)."""
-        if not np.isfinite(block).all():
-            place = self.num_frames + int(np.argmin(np.isfinite(block).all(axis=1)))
-            raise AudioError(f"{self.path}: not finite at {place / self.rate:.4f} s")
-        mono = block.mean(axis=1) if self.channels > 1 else block[:, 0]
-        mono = mono + np.float32(0.0)  # -0.0 becomes 0.0, so that both have one hash
-        self.hash.update(mono.data)
-        self.num_frames += len(mono)
-        size = np.abs(block)
-        self.num_full += np.count_nonzero(size >= FULL_SCALE) / self.channels
-        self.peak = max(self.peak, float(size.max()))
-        self.total += float(mono.sum(dtype=np.float64))
-        self.squares += float(np.einsum("t,t->", mono, mono, dtype=np.float64))
-        for sign, (extreme, count) in self.tops.items():
-            top = sign * float(mono.max() if sign > 0 else mono.min())
-            if top >= max(extreme, LOUD):
-                self.tops[sign] = top, _flat(mono == sign * top) + (count if top == extreme else 0)
-
-    def faults(self, min_duration_s: float) -> dict[str, str]:
-        """Kind -> detail of each fault of the recording."""
-        faults: dict[str, str] = {}
-        duration_s = self.num_frames / self.rate
-        mean = self.total / self.num_frames
-        power = self.squares / self.num_frames
-        clipped = max(self.num_full, sum(count for _, count in self.tops.values())) / self.num_frames
-        if duration_s < min_duration_s:
-            faults["too short"] = f"{duration_s:.3f} s, less than {min_duration_s:g} s"
-        if power < QUIET**2:
-            faults["silent"] = f"RMS {10.0 * math.log10(power):.0f} dBFS" if power else "all zero"
-        elif power - mean**2 < QUIET**2:
-            faults["constant"] = f"{mean:.4g} throughout"
-        elif clipped >= CLIPPED_SHARE:
-            faults["clipped"] = f"{clipped:.1%} of its samples, peak {self.peak:.3g}"
-        if self.rate != SAMPLE_RATE:
-            faults["wrong rate"] = f"{self.rate} Hz"
-        if self.channels > 1:
-            faults["several channels"] = f"{self.channels} channels"
-        return faults
-
-
-def _flat(at_top: NDArray[np.bool_]) -> int:
-    """Mask (T,) of samples at the extreme -> how many of them are in runs of at least FLAT_TOP."""
-    places = np.flatnonzero(at_top)
-    lengths = np.diff(np.flatnonzero(np.diff(places, prepend=-2, append=len(at_top) + 1) != 1))
-    return int(lengths[lengths >= FLAT_TOP].sum())
 
 
 def _duplicates(copies: dict[str, list[str]], listed: Listed) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ import soundfile
 from audio.containers import require_one_flac
 from audio.errors import UnsupportedAudioError
 from audio.ffmpeg import decode, find_ffmpeg
-from audio.recording import SAMPLE_RATE, AudioFile, Samples, to_int16
+from audio.recording import ALL_CHANNELS, SAMPLE_RATE, AudioFile, Samples, to_int16
 from preparation.workers import in_processes
 from storage.files import written_whole
 
@@ -49,8 +49,12 @@ class _Result(NamedTuple):
     reason: str = ""  # why it failed
 
 
-def convert_files(jobs: Sequence[Job], *, workers: int = 0, ffmpeg: str = "") -> Report:
+def convert_files(
+    jobs: Sequence[Job], *, workers: int = 0, ffmpeg: str = "", channel: int = ALL_CHANNELS
+) -> Report:
     """Jobs, processes (0 = one per core), path of ffmpeg ("" = search for it if needed) -> report.
+
+    channel: the one that is taken of several, 0 the first; ALL_CHANNELS: they are mixed down.
 
     Files that can't be converted are reported and the others converted. After an interruption,
     call it again.
@@ -60,7 +64,7 @@ def convert_files(jobs: Sequence[Job], *, workers: int = 0, ffmpeg: str = "") ->
         OSError: the disk is full, or a process was killed.
     """
     _check(jobs)
-    work = functools.partial(_convert, ffmpeg=_program(jobs, ffmpeg))
+    work = functools.partial(_convert, ffmpeg=_program(jobs, ffmpeg), channel=channel)
     _leftovers.cache_clear()
     results = in_processes(work, jobs, workers, "converting")
     failed = [(str(job.source), r.reason) for job, r in zip(jobs, results, strict=True) if r.reason]
@@ -103,19 +107,22 @@ def _program(jobs: Sequence[Job], ffmpeg: str) -> str:
     return ffmpeg
 
 
-def _convert(jobs: Sequence[Job], ffmpeg: str) -> Iterator[_Result]:
+def _convert(jobs: Sequence[Job], ffmpeg: str, channel: int) -> Iterator[_Result]:
     """Convert the files that aren't converted yet; raises OSError if the disk is full."""
-    decoded = _decode_together(jobs, ffmpeg)  # ffmpeg starts more slowly than it decodes a short file
+    decoded = _decode_together(
+        jobs, ffmpeg, channel
+    )  # ffmpeg starts more slowly than it decodes a short file
     for job in jobs:
-        yield _convert_one(job, ffmpeg, decoded.get(job.source))
+        yield _convert_one(job, ffmpeg, channel, decoded.get(job.source))
 
 
-def _convert_one(job: Job, ffmpeg: str, samples: Samples | None) -> _Result:
+def _convert_one(job: Job, ffmpeg: str, channel: int, samples: Samples | None) -> _Result:
     try:
         if _is_complete(job.target):
             return _Result(skipped=True)
         if samples is None:
-            samples = _decode(job.source.absolute(), ffmpeg)  # absolute, so that no path begins with `-`
+            source = job.source.absolute()  # so that no path begins with `-`
+            samples = _decode(source, ffmpeg, channel)
         if job.target.exists() and job.target.samefile(
             job.source
         ):  # through a link, or a name that differs in case only
@@ -140,7 +147,7 @@ def _is_complete(target: Path) -> bool:
     return audio.rate == SAMPLE_RATE and audio.file.channels == 1
 
 
-def _decode(source: Path, ffmpeg: str) -> Samples:
+def _decode(source: Path, ffmpeg: str, channel: int) -> Samples:
     """File of any format -> its samples (T,) at 16 kHz."""
     if not source.is_file():
         raise ValueError("not a file" if source.exists() else "no such file")
@@ -149,20 +156,21 @@ def _decode(source: Path, ffmpeg: str) -> Samples:
     try:
         if source.suffix.lower() not in ENCODED:
             require_one_flac(str(source))
-            return to_int16(AudioFile(str(source)).whole())
+            return to_int16(AudioFile(str(source), channel).whole())
     except UnsupportedAudioError:
         pass
-    return decode([source], ffmpeg)[0]
+    return decode([source], ffmpeg, channel)[0]
 
 
-def _decode_together(jobs: Sequence[Job], ffmpeg: str) -> dict[Path, Samples]:
+def _decode_together(jobs: Sequence[Job], ffmpeg: str, channel: int) -> dict[Path, Samples]:
     """Jobs -> samples (T,) of the short sources that only ffmpeg reads; {} if it reports any error."""
     wanted = [
         job.source for job in jobs if job.source.suffix.lower() in ENCODED and not _is_complete(job.target)
     ]
     try:
         short = [source for source in wanted if source.stat().st_size <= SHORT]
-        decoded = decode([source.absolute() for source in short], ffmpeg) if len(short) > 1 else []
+        absolute = [source.absolute() for source in short]
+        decoded = decode(absolute, ffmpeg, channel) if len(short) > 1 else []
     except (OSError, *UNREADABLE):  # decoding each alone shows which one is damaged
         return {}
     return dict(zip(short, decoded, strict=False))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from audio.recording import ALL_CHANNELS
+from options.flags import at_least
 from options.parser import BOOLEAN, Parser
 from preparation.convert import shard
 from preparation.generate import Split
@@ -110,6 +112,15 @@ FLAGS = (
         ("convert",),
         "--convert",
         default="1/1",
+    ),
+    Flag(
+        "channel",
+        "channel of recordings that have several, 0: the first; -1: they are mixed down",
+        ("convert",),
+        "--convert",
+        default=ALL_CHANNELS,
+        type=at_least(ALL_CHANNELS),
+        metavar="N",
     ),
     Flag(
         "split_ratio",

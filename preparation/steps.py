@@ -172,9 +172,9 @@ def converted_path(path: str) -> str:
     return path.replace("/aac/", "/wav/")
 
 
-def convert(jobs: Sequence[Job], save_path: Path, part: str, workers: int) -> list[str]:
+def convert(jobs: Sequence[Job], save_path: Path, part: str, workers: int, channel: int) -> list[str]:
     """--convert: the part i/n of the jobs; those that failed are listed in a file."""
-    report = convert_files(shard(jobs, part), workers=workers)
+    report = convert_files(shard(jobs, part), workers=workers, channel=channel)
     counts = f"{report.converted} files, {report.skipped} were there already, {len(report.failed)} failed"
     messages = [f"converted: {counts}"]
     suffix = "" if part == "1/1" else f".{part.replace('/', 'of')}"

@@ -22,6 +22,7 @@ from audio.noise import Material
 from audio.recording import AudioError, AudioFile
 from audio.recordings import Recordings
 from DatasetLoader import TrainData, TrainDataset, train_loader
+from options import fixed_options
 from preparation.pack import write_pack
 from sampler._batches import Key
 from sampler.random import Sampler
@@ -195,6 +196,22 @@ def test_an_epoch_is_the_same_for_any_number_of_workers_and_from_a_pack(tmp_path
     assert (alone[0].labels >= 6).any() == chain.startswith("speed")
     later = epoch_of(corpus.root, utterances, 0, epoch=4, **settings)
     assert not torch.equal(alone[0].crops, later[0].crops)
+
+
+def test_training_crops_are_of_the_chosen_channel(corpus, tmp_path):
+    for path in corpus.root.glob("spk*/*.wav"):
+        samples = soundfile.read(path, dtype="int16")[0]
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        both = np.stack([samples[::-1], samples], axis=1)
+        soundfile.write(tmp_path / path.parent.name / path.name, both, 16_000)
+    found = []
+    for changes in ({}, {"train_path": tmp_path, "channel": 1}, {"train_path": tmp_path, "channel": 0}):
+        values = trainSpeakerNet.parse(corpus.options(tmp_path / "exp", **changes))[0]
+        data = TrainData.read(values, runtime.CPU)
+        data.sampler.set_epoch(1)
+        found.append(next(iter(data.loader)).crops)
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+    assert fixed_options(values)["channel"] == 0  # a resumed run keeps it
 
 
 def test_effects_applied_on_the_device_are_those_of_the_worker(tmp_path):

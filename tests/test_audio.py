@@ -9,7 +9,7 @@ import soundfile
 from conftest import voice
 from scipy.signal import resample_poly
 
-from audio.recording import AudioError, AudioFile, WaveFile, num_samples
+from audio.recording import OPPOSITE_PHASE, AudioError, AudioFile, WaveFile, mix_down, num_samples
 from audio.recordings import Recordings
 from scoring._crops import evaluation_crops
 
@@ -98,6 +98,63 @@ def test_stereo_is_mixed_down_and_said(tmp_path):
     opened = AudioFile(path)
     np.testing.assert_allclose(opened.whole(), [0.3, -0.1], rtol=1e-6)
     assert opened.remarks == ["2 channels mixed down to one"]
+
+
+WAVE = np.array([0.5, -0.25, 0.125], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("channels", "mixed", "has_cancelled"),
+    [
+        ([WAVE, -WAVE], WAVE, True),
+        # power 0.1^2 of the mean, (1 + 0.8^2) / 2 of the channels: 1.2 %; then 0.05^2 and 0.905: 0.28 %
+        ([WAVE, -0.8 * WAVE], 0.1 * WAVE, False),
+        ([WAVE, -0.9 * WAVE], WAVE, True),
+        ([WAVE, -WAVE, 0 * WAVE], WAVE, True),
+        ([0 * WAVE, -WAVE, WAVE], -WAVE, True),  # the first one would be silence
+        ([WAVE, WAVE, -WAVE], WAVE / 3, False),
+        ([WAVE, 0 * WAVE], WAVE / 2, False),
+        ([0 * WAVE, 0 * WAVE], 0 * WAVE, False),
+        ([WAVE], WAVE, False),
+    ],
+)
+def test_channels_in_opposite_phase_are_not_mixed_to_silence(channels, mixed, has_cancelled):
+    found, cancelled = mix_down(np.stack(channels, axis=1).astype(np.float32))
+    np.testing.assert_allclose(found, mixed, rtol=1e-5, atol=1e-8)
+    assert cancelled == has_cancelled
+
+
+def test_each_piece_is_mixed_down_by_itself(tmp_path):
+    first, second = voice(0, 0), voice(0, 1)
+    turned = np.stack([np.append(first, second), np.append(-first, second)], axis=1)
+    path = write(tmp_path / "a.wav", turned, subtype="FLOAT")
+    opened = AudioFile(path)
+    # of the whole, half is left; 8000 samples that begin at 2000 are all in opposite phase, at 20000 none
+    np.testing.assert_array_equal(opened.whole(), np.append(0 * first, second))
+    np.testing.assert_array_equal(opened.crop(8000, At(20_000)), second[4000:12_000])
+    assert opened.remarks == ["2 channels mixed down to one"]
+    for _ in range(2):
+        np.testing.assert_array_equal(opened.crop(8000, At(2000)), first[2000:10_000])
+    assert opened.remarks == ["2 channels mixed down to one", OPPOSITE_PHASE]
+    write(tmp_path / "a.wav", np.stack([first, -first], axis=1), 8000, subtype="FLOAT")
+    np.testing.assert_array_equal(AudioFile(path).whole(), resample_poly(first, 2, 1))
+
+
+def test_a_channel_is_chosen(tmp_path):
+    for suffix in ("wav", "flac"):
+        write(tmp_path / f"two.{suffix}", np.stack([voice(0, 0), voice(1, 0)], axis=1))
+        write(tmp_path / f"one.{suffix}", voice(0, 0))
+        for channel in (0, 1):
+            expected = soundfile.read(tmp_path / f"two.{suffix}", dtype="float32")[0][:, channel]
+            [recording] = Recordings(str(tmp_path), [f"two.{suffix}"], channel)
+            np.testing.assert_array_equal(recording.whole(), expected)
+            assert not recording.remarks
+        [recording] = Recordings(str(tmp_path), [f"one.{suffix}"], 0)
+        assert len(recording.whole()) == 16_000
+        for name, there in {"one": 1, "two": 2}.items():
+            message = rf"{name}\.{suffix}: has no channel 2: it has {there}, and --channel counts from 0$"
+            with pytest.raises(AudioError, match=message):
+                Recordings(str(tmp_path), [f"{name}.{suffix}"], 2)[0]
 
 
 def damaged(folder):

@@ -104,6 +104,13 @@ def test_the_first_of_several_channels_is_the_room(tmp_path):
     assert len(AudioFile(str(tmp_path / "a.wav")).remarks) == 1
 
 
+def test_noises_in_opposite_phase_are_heard(tmp_path):
+    (tmp_path / "noise").mkdir()
+    soundfile.write(tmp_path / "noise" / "a.wav", np.stack([voice(0, 0), -voice(0, 0)], 1), 16_000, "FLOAT")
+    material = Material({"noise"}, str(tmp_path), "")
+    np.testing.assert_array_equal(material.noise("noise", np.random.default_rng(0), 16_000), voice(0, 0))
+
+
 def test_mu_law_has_256_levels_of_g711():
     crops = torch.linspace(-1.5, 1.5, 90_001)[None]
     coded = MuLaw(ALL(1), torch.empty(1, 0)).apply(crops)

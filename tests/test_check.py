@@ -12,9 +12,10 @@ import pytest
 import soundfile
 from conftest import ROOT, assert_refused, run_here, voice
 
+from audio.lists import Utterance
 from audio.pack import Pack
 from audio.recording import AudioFile
-from preparation import check, suspects
+from preparation import check, suspects, tally
 from preparation.check import KINDS, Finding, Listed, check_recordings, write_report
 from preparation.inspect import ListedPaths, overlaps
 from preparation.suspects import Suspect, label_errors, same_speakers
@@ -207,8 +208,13 @@ def test_channels_are_mixed_down_before_the_checks(tmp_path):
     for name, channels in {"dead.wav": [0.0 * SPEECH, SPEECH], "against.wav": [SPEECH, -SPEECH]}.items():
         write(tmp_path / name, np.stack(channels).T)
     listed = Listed({"dead.wav": "s", "against.wav": "s"}, [], {})
-    channels = [("several channels", "against.wav"), ("several channels", "dead.wav")]
-    assert findings_of(tmp_path, listed) == [("silent", "against.wav"), *channels]
+    findings = check_recordings(tmp_path, listed, workers=1)
+    assert findings == [
+        Finding("several channels", "against.wav", "2 channels in opposite phase"),
+        Finding("several channels", "dead.wav", "2 channels"),
+    ]
+    write_report(findings, tmp_path, listed)
+    assert (tmp_path / "excluded.txt").read_text() == ""
 
 
 def test_untidy_headers_of_whole_files(tmp_path):
@@ -321,12 +327,13 @@ def test_files_and_speakers_of_two_lists():
 
 def test_speakers_of_trials_that_only_the_file_folder_or_no_folder_names():
     """The folder is counted from the last where that fits more paths; other speakers stay unknown."""
-    train = {"x/a/1.wav": "a", "y/z/b/1.wav": "b", "y/z/c/1.wav": "c"}
+    train = {Utterance(f"{folder}/1.wav"): folder[-1] for folder in ("x/a", "y/z/b", "y/z/c")}
     assert ListedPaths(train, {"t": ["x/d/1.wav", "y/z/a/1.wav"]}).listed().trial_speakers == {
         "x/d/1.wav": "d", "y/z/a/1.wav": "a",
     }  # fmt: skip
     flat = {"wav/a_1.wav": "a", "wav/b_1.wav": "b"}
-    assert ListedPaths(flat, {"t": ["wav/a_2.wav"]}).listed().trial_speakers == {}
+    listed = {Utterance(path): speaker for path, speaker in flat.items()}
+    assert ListedPaths(listed, {"t": ["wav/a_2.wav"]}).listed().trial_speakers == {}
     assert list(overlaps({"t": ["wav/a_2.wav"]}, {"train.txt": flat})) == []
 
 
@@ -476,7 +483,7 @@ def die(root, min_duration_s, path):
 
 
 def test_not_finite_says_where(tmp_path, monkeypatch):
-    monkeypatch.setattr(check, "BLOCK", 1024)
+    monkeypatch.setattr(tally, "BLOCK", 1024)
     write(tmp_path / "a.wav", broken_by(np.nan), subtype="FLOAT")  # sample 5000
     (finding,) = check_recordings(tmp_path, Listed({"a.wav": "s"}, [], {}), workers=1)
     assert finding == ("not finite", "a.wav", "not finite at 0.3125 s")
@@ -517,23 +524,23 @@ def test_blocks_of_any_size_give_the_same(suffix, tmp_path, monkeypatch):
     whole = soundfile.read(path, dtype="float32")[0]
     tallies = []
     for size in (1 << 17, 1000, 7919):
-        monkeypatch.setattr(check, "BLOCK", size)
-        tallies.append(check._Tally(AudioFile(str(path))))
-    for tally in tallies:
-        assert tally.hash.digest() == tallies[0].hash.digest()
-        assert tally.num_frames == len(whole) == 32_000
-        assert tally.total == pytest.approx(whole.sum(dtype=float))
-        assert tally.squares == pytest.approx((whole.astype(float) ** 2).sum())
-        assert tally.peak == np.abs(whole).max()
-        assert tally.num_full == (np.abs(whole) >= 32_767 / 32_768).sum()
-        flat = [sum(count for _, count in t.tops.values()) for t in (tally, tallies[0])]
+        monkeypatch.setattr(tally, "BLOCK", size)
+        tallies.append(tally.Tally(AudioFile(str(path))))
+    for each in tallies:
+        assert each.hash.digest() == tallies[0].hash.digest()
+        assert each.num_frames == len(whole) == 32_000
+        assert each.total == pytest.approx(whole.sum(dtype=float))
+        assert each.squares == pytest.approx((whole.astype(float) ** 2).sum())
+        assert each.peak == np.abs(whole).max()
+        assert each.num_full == (np.abs(whole) >= 32_767 / 32_768).sum()
+        flat = [sum(count for _, count in t.tops.values()) for t in (each, tallies[0])]
         assert flat[0] == pytest.approx(flat[1], abs=8 * 2 * 32)  # a top that a border cuts may lose 4
 
 
 def test_flat_tops():
     top = np.array([1] * 4 + [0] + [1] * 5 + [0, 1, 0] + [1] * 6, dtype=bool)
-    assert check._flat(top) == 11 and check._flat(top[:10]) == 5 and check._flat(top[5:10]) == 5
-    assert check._flat(top[:4]) == 0 and check._flat(np.zeros(9, dtype=bool)) == 0
+    assert tally._flat(top) == 11 and tally._flat(top[:10]) == 5 and tally._flat(top[5:10]) == 5
+    assert tally._flat(top[:4]) == 0 and tally._flat(np.zeros(9, dtype=bool)) == 0
 
 
 def test_the_report(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, fake_program, heed_ctrl_c
+from conftest import ROOT, assert_refused, fake_program, heed_ctrl_c, run_here
 
 from preparation import convert
 from preparation import workers as worker_pool
@@ -119,8 +119,57 @@ def test_16_bit_samples_stay_as_they_are(suffix, tmp_path):
 
 
 def test_two_channels_become_their_mean(tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.array([[100, 300], [-32768, 32766]], np.int16), 16_000)
-    assert one(tmp_path / "a.wav", tmp_path / "b.wav").tolist() == [200, -1]
+    samples = np.array([[100, 300], [-32768, 32766], [32767, 32766]], np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16_000)
+    assert one(tmp_path / "a.wav", tmp_path / "b.wav").tolist() == [200, -1, 32766]  # halves: to even
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "m4a", "mkv"])
+def test_channels_in_opposite_phase_are_not_converted_to_silence(suffix, ffmpeg, tmp_path):
+    wave = soundfile.read(tone(tmp_path / "mono.wav"), dtype="int16")[0]
+    soundfile.write(tmp_path / "a.wav", np.stack([wave, -wave], axis=1), 16_000)
+    if suffix != "wav":  # without loss
+        codec = "alac" if suffix == "m4a" else "flac"
+        command = [ffmpeg, "-v", "error", "-i", tmp_path / "a.wav", "-c:a", codec, tmp_path / f"a.{suffix}"]
+        subprocess.run(command, check=True)
+    source = tmp_path / f"a.{suffix}"
+    np.testing.assert_array_equal(one(source, tmp_path / "out" / "mixed.wav"), wave)
+    for channel, expected in enumerate((wave, -wave)):
+        target = tmp_path / "out" / f"{channel}.wav"
+        np.testing.assert_array_equal(one(source, target, channel=channel), expected)
+    report = convert_files([Job(source, tmp_path / "out" / "2.wav")], channel=2)
+    assert failures(report) == {f"a.{suffix}": "has no channel 2: it has 2, and --channel counts from 0"}
+
+
+def test_webm_in_opposite_phase_is_converted(ffmpeg, tmp_path):
+    wave = soundfile.read(tone(tmp_path / "mono.wav", 48_000))[0]
+    soundfile.write(tmp_path / "a.wav", np.stack([wave, -wave], axis=1), 48_000)
+    command = [ffmpeg, "-v", "error", "-i", tmp_path / "a.wav", "-c:a", "libopus", tmp_path / "a.webm"]
+    subprocess.run(command, check=True)
+    assert_tone(one(tmp_path / "a.webm", tmp_path / "out.wav"), 440, 0.5)
+
+
+def test_what_ffmpeg_reads_of_one_channel_stays_bit_for_bit(ffmpeg, tmp_path):
+    source = encode(ffmpeg, tmp_path / "a.m4a", "-ac", "1")
+    command = [ffmpeg, "-v", "error", "-i", source, "-ac", "1", "-ar", "16000", "-f", "s16le", "-"]
+    expected = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, "<i2")
+    np.testing.assert_array_equal(one(source, tmp_path / "out.wav"), expected)
+    np.testing.assert_array_equal(one(source, tmp_path / "0.wav", channel=0), expected)
+
+
+def test_a_channel_is_chosen_on_the_command_line(tmp_path):
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "a.wav", np.array([[100, 300]] * 3, np.int16), 16_000)
+    soundfile.write(tmp_path / "in" / "b.wav", np.array([100] * 3, np.int16), 16_000)
+    words = ["--convert", "--from", tmp_path / "in", "--workers=1", "--save_path", tmp_path / "out"]
+    result = run_here("dataprep.py", *words, "--channel=1")
+    assert result.returncode == 0 and "1 files, 0 were there already, 1 failed" in result.stdout, (
+        result.stderr
+    )
+    assert soundfile.read(tmp_path / "out/converted/a.wav", dtype="int16")[0].tolist() == [300] * 3
+    reason = "has no channel 1: it has 1, and --channel counts from 0"
+    assert (tmp_path / "out" / "convert_failures.txt").read_text() == f"{tmp_path}/in/b.wav\t{reason}\n"
+    assert_refused(run_here("dataprep.py", *words, "--channel=-2"), "--channel", "at least -1")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -368,7 +368,7 @@ def test_parts_of_a_corpus_are_no_speakers(tmp_path):
         out = tmp_path / f"folder {number}"
         result = run_here(*words, out, "--speaker_folder", number)
         assert result.returncode == 0 and "warning" not in result.stdout
-        trials = trials_of((out / "test_list.txt").read_text())
+        trials = trials_of(line.split() for line in (out / "test_list.txt").read_text().splitlines())
         assert len(trials) == 24  # 4 speakers, 3 pairs of each
         assert all(label == (a.split("/")[1] == b.split("/")[1]) for label, a, b in trials)
     assert run_here(*words, tmp_path / "b", "--speaker_folder", 0).returncode == 0

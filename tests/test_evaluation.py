@@ -24,8 +24,9 @@ from audio.recording import AudioFile
 from audio.recordings import Recordings
 from distributed import signals
 from evaluation.cohort import CohortList
+from evaluation.decisions import decided_options
 from evaluation.embedder import Embedder, build_scoring
-from evaluation.store import EmbeddingFile, EmbeddingStore, fingerprint
+from evaluation.store import EmbeddingFile, EmbeddingStore, embedding_options, fingerprint
 from metrics import fusion
 from metrics.calibration import Calibration
 from metrics.figures import eer
@@ -179,6 +180,77 @@ def test_stored_embeddings_and_cohorts_are_bound_to_the_version_of_the_scoring(m
     # as before scorings had versions, so that cohorts stay valid
     before = "b25f9c92176839b0175ec3cc573fe80e2e36b8bad6245802d6ecf5a4e66af876"
     assert fingerprint(network, {"scoring": "cosine", "eval_frames": 0}) == before
+
+
+def test_cohorts_and_thresholds_from_before_channels_could_be_chosen_stay_valid():
+    words = ["--model=ResNetSE34L", "--trainfunc=angleproto"]
+    network = SpeakerNet(torch.nn.Identity(), torch.nn.Identity())
+    before = "de9b445d04ed33ebe3074f412d1d68fe9fbac042d433142f3c04f70a44be95a3"
+    assert fingerprint(network, embedding_options(trainSpeakerNet.parse(words)[0])) == before
+    chosen = trainSpeakerNet.parse([*words, "--channel=0"])[0]
+    assert fingerprint(network, embedding_options(chosen)) != before
+    stored = {"scoring": "cosine", "eval_frames": 300, "num_eval": 10, "score_norm": "none"}
+    decision = {"threshold": 0.5, "rule": "EER", "calibration": {}, "options": stored}
+    # the recordings were mixed down, whatever channel the network was trained on
+    assert decided_options(decision, "x.model") == stored | {"channel": -1}
+    stored["channel"] = 1
+    assert decided_options(decision, "x.model") == stored
+
+
+def write_channels(corpus, root, first):
+    """Trials, and their recordings with two channels: one computed from the corpus's own, which is the other.
+
+    Returns the words that evaluate them.
+    """
+    for name in ("spk0/0.wav", "spk0/1.wav", "spk1/0.wav", "spk1/1.wav"):
+        samples = soundfile.read(corpus.root / name, dtype="int16")[0]
+        (root / name).parent.mkdir(exist_ok=True)
+        soundfile.write(root / name, np.stack([first(samples), samples], axis=1), 16_000)
+    (root / "test.txt").write_text(
+        "0 spk0/0.wav spk1/0.wav\n1 spk0/0.wav spk0/1.wav\n1 spk1/0.wav spk1/1.wav\n"
+    )
+    return ["--test_list", root / "test.txt", f"--test_path={root}"]
+
+
+def test_a_channel_is_scored_as_a_file_of_its_own(model, corpus, tmp_path):
+    test = write_channels(corpus, tmp_path, lambda samples: -samples)
+    mono = evaluate(model, corpus, tmp_path / "mono", *test[:2])
+    assert mono.returncode == 0 and "note:" not in mono.stdout, mono.stderr
+    mixed = evaluate(model, corpus, tmp_path / "exp", *test)
+    assert mixed.returncode == 0, mixed.stderr
+    remark = "note: channels in opposite phase: the first that is not silent is taken: "
+    assert mixed.stdout.count(f"{remark}{tmp_path}") == 1 and f"{remark}4 files in all" in mixed.stdout
+    negative = scores_of(tmp_path / "exp")  # log-mel energies don't know the sign
+    np.testing.assert_allclose(negative, scores_of(tmp_path / "mono"), atol=1e-5)
+    write_channels(corpus, tmp_path, lambda samples: samples[::-1] // 2)
+    chosen = evaluate(model, corpus, tmp_path / "exp", *test, "--channel=1")
+    assert chosen.returncode == 0 and "note:" not in chosen.stdout, chosen.stderr
+    np.testing.assert_array_equal(scores_of(tmp_path / "exp"), scores_of(tmp_path / "mono"))
+    refused = evaluate(model, corpus, tmp_path / "x", *test[:2], "--channel=1")
+    assert_refused(refused, "0.wav: has no channel 1: it has 1, and --channel counts from 0")
+    assert_refused(evaluate(model, corpus, tmp_path / "x", *test, "--channel=-2"), "--channel", "at least -1")
+
+
+def test_cohorts_and_decisions_know_their_channel(model, corpus, tmp_path):
+    test = write_channels(corpus, tmp_path, lambda samples: samples[::-1])
+    (tmp_path / "cohort.txt").write_text("".join(f"spk{i} spk{i}/{j}.wav\n" for i in "01" for j in "01"))
+    norm = ["--score_norm=snorm", f"--cohort_list={tmp_path / 'cohort.txt'}", f"--cohort_path={tmp_path}"]
+    norm += ["--cohort_entries=utterances"]
+    scored = evaluate(model, corpus, tmp_path / "exp", *test, *norm, "--channel=1")
+    assert scored.returncode == 0, scored.stderr
+    made = [norm[0], f"--cohort={tmp_path / 'exp' / 'result' / 'cohort.pt'}"]
+    refused = evaluate(model, corpus, tmp_path / "x", *test, *made)
+    assert_refused(refused, "the cohort was made with another network or other options of evaluation")
+    shutil.copy(model, tmp_path / "m.model")
+    scores = tmp_path / "exp" / "result" / "eval" / "test.scores.txt"
+    assert run_here("tuneThreshold.py", scores, "--store", tmp_path / "m.model").returncode == 0
+    assert checkpoint.load_model(str(tmp_path / "m.model")).decision["options"]["channel"] == 1
+    decided = evaluate(tmp_path / "m.model", corpus, tmp_path / "exp", *test, mode="--test")
+    assert decided.returncode == 0, decided.stderr
+    rows = list(csv.DictReader((tmp_path / "exp/result/eval/test.decisions.csv").open()))
+    np.testing.assert_allclose([float(row["score"]) for row in rows], scores_of(tmp_path / "exp"), rtol=1e-5)
+    refused = evaluate(tmp_path / "m.model", corpus, tmp_path / "x", *test, "--channel=0", mode="--test")
+    assert_refused(refused, "--channel 0 contradicts", "m.model, which has channel 1; leave the flag out")
 
 
 def test_a_threshold_for_another_version_of_a_scoring_is_refused(model, corpus, tmp_path):

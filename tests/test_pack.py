@@ -185,6 +185,16 @@ def test_other_rates_and_channels_are_refused_before_writing(recordings, tmp_pat
     assert not (tmp_path / "pack").exists()
 
 
+def test_a_pack_has_one_channel(recordings, tmp_path):
+    root, paths = recordings
+    write_pack(root, paths, tmp_path / "pack", workers=1)
+    assert len(Recordings(str(tmp_path / "pack"), paths, 0)[0].whole())
+    with pytest.raises(
+        ValueError, match=r"^--channel 1: the recordings of the pack \S+ have one channel; leave"
+    ):
+        Recordings(str(tmp_path / "pack"), paths, 1)
+
+
 def test_checksums_are_those_of_the_samples(recordings, tmp_path):
     root, paths = recordings
     write_pack(root, paths, tmp_path / "pack", workers=1)
