@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.lists import Utterance, spans_of
+from audio.utterances import Utterance, spans_of
 from corpora._corpus import Corpus
 from metrics.fields import shown
 from options.parser import Parser
@@ -234,7 +234,7 @@ def run(args: argparse.Namespace) -> None:
     for step, work in STEPS.items():
         if getattr(args, step):
             messages, following = work(args, names)
-            print(*messages, sep="\n", flush=True)
+            print(*map(shown, messages), sep="\n", flush=True)
             next_command = following or next_command
     if args.status:
         known = with_augmentation(args, names or {name: corpora()[name] for name in DEFAULT_CORPORA})

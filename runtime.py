@@ -63,11 +63,11 @@ def use_threads(threads: int) -> None:
     """
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if not threads:
-        threads = _num_cores() // processes if processes > 1 else min(_num_cores(), torch.get_num_threads())
+        threads = num_cores() // processes if processes > 1 else min(num_cores(), torch.get_num_threads())
     torch.set_num_threads(max(threads, 1))
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
     """Number of cores by this process's affinity and its container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:

@@ -210,7 +210,7 @@ def report(args: argparse.Namespace) -> list[str]:
         for name, path in zip(names, args.scores, strict=True)
     ]
     paths = sorted({path for system in systems for path in system.trials.files})
-    recordings = Recordings(args.audio, paths)
+    recordings = Recordings.of_names(args.audio, paths, "--audio")
     rows = {path: row for row, path in enumerate(paths)}
 
     def listen(path: str) -> "Audio | None":

@@ -55,7 +55,7 @@ class DataWorkers(NamedTuple):
 
     def waiting_advice(self) -> str:
         """What to change where training waits for data."""
-        cores = os.cpu_count() or 1
+        cores = runtime.num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) or 1
         if self.num_workers != cores:
             change = "raise" if self.num_workers < cores else "lower"
             return f"{change} --nDataLoaderThread: {self.num_workers} for {cores} cores"

@@ -1,111 +1,29 @@
 """Train lists and lists of what to leave out."""
 
 import hashlib
-import math
 import os
 import os.path
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.fields import Line, lines_of
+from audio.kaldi import is_kaldi_directory, read_with_speakers
+from audio.pack import Pack
+from audio.utterances import Paths, Utterance, read_lines, spans_of
 
 
-class Paths(Sequence[str]):
-    """Many strings in two arrays: half the memory of a list, and worker processes share it.
-
-    Reading a Python object changes its count of references, which copies a forked process's memory page
-    by page; an array has one count for all of its elements.
-    """
-
-    def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
-        self.text = text  # UTF-8 of all strings, concatenated; names of files may have other bytes
-        self.ends = ends  # end of each string in `text`
-
-    @classmethod
-    def of(cls, strings: Iterable[str]) -> "Paths":
-        """Strings -> the same, stored compactly."""
-        encoded = [string.encode(errors="surrogateescape") for string in strings]
-        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths))
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[index]  # resolves negative indices and raises IndexError
-        begin = self.ends[index - 1] if index else 0
-        return self.text[begin : self.ends[index]].tobytes().decode(errors="surrogateescape")
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Paths):
-            return np.array_equal(self.ends, other.ends) and np.array_equal(self.text, other.text)
-        return NotImplemented if not isinstance(other, list) else list(self) == other
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-class Utterance(NamedTuple):
-    """A recording, or a segment of one, in seconds from its start."""
-
-    path: str
-    start_s: float = 0.0
-    end_s: float = math.inf
-
-    def __str__(self) -> str:
-        """The path, and the times of a segment."""
-        return self.path if self.is_whole else f"{self.path} from {self.start_s:g} to {self.end_s:g} s"
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is all of its recording."""
-        return self.start_s == 0.0 and self.end_s == math.inf
-
-
-def spans_of(utterances: Iterable[Utterance]) -> NDArray[np.float64] | None:
-    """Utterances -> start and end of each in seconds (N, 2); None if all are whole recordings."""
-    spans = np.array([utterance[1:] for utterance in utterances], np.float64).reshape(-1, 2)
-    return spans if (spans != (0.0, math.inf)).any() else None
-
-
-def read_lines(path: str, flag: str) -> Iterator[Line]:
-    """Text file that a flag names -> its lines that aren't blank.
-
-    Raises:
-        FileNotFoundError, ValueError: absent, not text, or empty.
-    """
-    empty = True
-    try:
-        with Path(path).open(encoding="utf-8-sig") as stream:
-            for line in lines_of(stream):
-                empty = False
-                yield line
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{flag} {path}: no such file") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{flag} {path}: not a text file in UTF-8") from None
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, f"{flag} {path}") from None
-    if empty:
-        raise ValueError(f"{flag} {path}: the list is empty")
-
-
-def read_utterances(path: str, flag: str) -> Iterator[tuple[str, str, Utterance]]:
-    """Train list, or Kaldi directory -> (file:line, speaker, utterance).
+def read_utterances(path: str, flag: str) -> Iterator[tuple[str, int, str, Utterance]]:
+    """Train list, or Kaldi directory -> (file, line number, speaker, utterance).
 
     Raises:
         FileNotFoundError, ValueError: as read_lines; a line of one field; a folder of another kind, or one
             that kaldi.read_with_speakers refuses.
     """
-    from audio import kaldi  # at run time, because it imports this module
-
-    if kaldi.is_kaldi_directory(path):
-        yield from kaldi.read_with_speakers(path, flag)
+    if is_kaldi_directory(path):
+        yield from read_with_speakers(path, flag)
         return
     if Path(path).is_dir():
         raise ValueError(f"{flag} {path}: {_kind_of_folder(Path(path), flag)}")
@@ -113,13 +31,11 @@ def read_utterances(path: str, flag: str) -> Iterator[tuple[str, str, Utterance]
         speaker, file = line.pair()
         if not file:
             raise ValueError(f'{path}:{line.number}: expected "speaker path", got 1 field')
-        yield f"{path}:{line.number}", speaker, Utterance(file)
+        yield path, line.number, speaker, Utterance(file)
 
 
 def _kind_of_folder(folder: Path, flag: str) -> str:
     """What a folder without Kaldi's files is, and what to give instead."""
-    from audio.pack import Pack  # at run time, because it imports this module
-
     if (folder / Pack.INDEX).exists():
         path_flag = flag.replace("_list", "_path") if flag in ("--train_list", "--cohort_list") else "--root"
         return (
@@ -171,11 +87,11 @@ def read_train_list(
     names: dict[Utterance, str] = {}  # utterance -> speaker
     known: dict[str, str] = {}  # one string object per speaker, however many lines name it
     num_lines = 0
-    for place, speaker, utterance in read_utterances(list_path, flag):
+    for file, number, speaker, utterance in read_utterances(list_path, flag):
         num_lines += 1
         speaker = known.setdefault(speaker, speaker)
         if names.setdefault(utterance, speaker) != speaker:
-            raise ValueError(f"{place}: {utterance} is listed under {names[utterance]} and {speaker}")
+            raise ValueError(f"{file}:{number}: {utterance} is listed under {names[utterance]} and {speaker}")
     listed = len(names)
     to_exclude = read_excluded(exclude) if exclude else set()
     if to_exclude:

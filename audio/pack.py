@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.lists import Paths
 from audio.recording import FULL_SCALE, SAMPLE_RATE, Audio, Recording, Samples
+from audio.utterances import Paths
 
 
 class PackedRecording(Recording):

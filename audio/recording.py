@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from audio.containers import BLOCK, open_file
 from audio.errors import AudioError
+from audio.utterances import Utterance
 
 SAMPLE_RATE = 16_000  # Hz
-MAX_OVERSHOOT_S = 0.5  # of a segment's end over the recording's
 SHORTEST = 4_800  # samples that every network can embed, 0.3 s
 FORMATS = re.compile(r".+\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE | re.DOTALL)  # what training reads
 Audio = NDArray[np.float32]
@@ -41,20 +41,13 @@ class Recording:
         self.rate = rate  # Hz
         self.remarks = list[str]()  # what its user should know, such as that it is resampled
 
-    def cut(self, start_s: float, end_s: float) -> None:
-        """Keep only a segment; it may end later than the recording by 0.5 s, as in Kaldi.
-
-        Raises:
-            AudioError: the segment isn't within the recording.
-        """
-        begin = round(start_s * self.rate)
-        duration_s = self.num_frames / self.rate
-        if begin >= self.num_frames or duration_s + MAX_OVERSHOOT_S < end_s < math.inf:
-            raise AudioError(
-                f"{self.path}: has no segment from {start_s:g} to {end_s:g} s: it lasts {duration_s:g} s"
-            )
-        end = self.num_frames if end_s >= duration_s else round(end_s * self.rate)
-        self.first, self.num_frames = begin, max(end - begin, 1)
+    def cut(self, segment: Utterance) -> None:
+        """Keep only a segment; raises AudioError if it isn't within the recording."""
+        samples = segment.samples(self.num_frames, self.rate)
+        if samples is None:
+            raise AudioError(f"{segment}: the recording lasts {self.num_frames / self.rate:g} s")
+        self.first = samples[0]
+        self.num_frames = samples[1] - samples[0]
 
     def whole(self) -> Audio:
         """Every sample (T,)."""

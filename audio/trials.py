@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.lists import is_file, read_lines
+from audio.lists import is_file
+from audio.utterances import read_lines
 
 Trial = tuple[int | None, str, str]  # label (None where the list has none), enrolment path, test path
 
@@ -91,7 +92,7 @@ def read_trial_lines(path: str, root: str, models: Collection[str] = ()) -> Iter
                 "nor 1"
             )
         trial = next(iter(possible or readings), None)
-        if trial is None and "\t" not in line.text:
+        if trial is None and not line.is_by_tabs:
             trial = _split_at_files(fields, root)
         if trial is None:
             raise ValueError(

@@ -25,8 +25,8 @@ LEAST_RANGE_DB = 15.0  # of speech, however loud the background is
 LEAST_SPEECH_S = 0.1
 LOUD_FRAMES = round(LEAST_SPEECH_S * SAMPLE_RATE / HOP)  # as many as are as loud as speech must last
 BACKGROUND_PERCENTILE = 10
-# Between background and loudest frames. A minute of white or pink noise has at most 4 dB; of 150 recordings of
-# speech in such noise as loud as the speech, or in recorded noise, the least is 6.5 dB, without noise 22 dB.
+# Between background and loudest frames. A minute of white or pink noise has at most 4 dB. Of 150 recordings
+# of speech in such noise or in recorded noise, as loud as the speech, the least is 6.5 dB; without, 22 dB.
 STEADY_DB = 5.5
 STEADY_FRAMES = 100  # of 10 ms, that it takes to know: a word without pauses is steady, too
 HANGOVER = 10  # hops kept before and after speech, which begins and ends softly
@@ -48,8 +48,8 @@ class Speech(NamedTuple):
 def energy(audio: Audio) -> Speech:
     """Samples (T,) at 16 kHz -> what is speech, by the level of frames of 30 ms.
 
-    A steady sound of a second or more, such as the hiss of a microphone that nobody speaks into, isn't speech; a
-    sound that comes and goes is taken for it.
+    A steady sound of a second or more, such as the hiss of a microphone that nobody speaks into, isn't
+    speech; a sound that comes and goes is taken for it.
     """
     levels = _levels_db(audio)
     audible = levels[levels > FLOOR_DB]

@@ -32,10 +32,10 @@ from lists import write_list
 import runtime
 import trainSpeakerNet
 from audio.augment import Augmenter, Ranges, kinds_of, read_chain
-from audio.lists import Paths
 from audio.noise import Material
 from audio.pack import Pack
 from audio.recordings import Recordings
+from audio.utterances import Paths
 from DatasetLoader import TrainData, TrainDataset
 from preparation.pack import write_pack
 from sampler._batches import Key

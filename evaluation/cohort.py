@@ -38,7 +38,7 @@ class Cohort(NamedTuple):
     entries: Tensor  # (K, D), of speakers or of utterances
     labels: Tensor  # (K,) speakers of the entries, as indices of `speakers`
     speakers: list[str]
-    paths: list[str]  # of the recordings
+    paths: list[str]  # of the recordings, with the times of segments
     path_labels: Tensor  # their speakers
     mean: Tensor | None  # (D,) of all embeddings, to be subtracted before scoring; None if it isn't
     way: str  # binds the cohort to a network, see cohort_binding
@@ -106,12 +106,13 @@ class CohortList:
         first = np.searchsorted(listed.labels[order], np.arange(len(listed.speakers)))
         place_in_speaker = np.arange(len(order)) - first[listed.labels[order]]
         kept = order[place_in_speaker < values.cohort_utterances]
-        self.paths = [listed.paths[i] for i in kept]
+        paths = [listed.paths[i] for i in kept]
         self.labels = listed.labels[kept]
         self.speakers = listed.speakers
         self.values = values
         spans = None if listed.spans is None else listed.spans[kept]
-        recordings = Recordings(root, self.paths, values.channel, spans)
+        recordings = Recordings(root, paths, values.channel, spans)
+        self.utterances = [recordings.description(number) for number in range(len(paths))]
         self.embedder = build_embedder(recordings, values, device, path_flag, store)
 
     def mean(self, network: SpeakerNet, stop: StopSignal) -> Tensor | None:
@@ -135,7 +136,7 @@ class CohortList:
             entries,
             torch.from_numpy(labels),
             self.speakers,
-            self.paths,
+            self.utterances,
             torch.from_numpy(self.labels),
             mean,
             cohort_binding(network, embedding_options(self.values), mean),

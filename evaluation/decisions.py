@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,6 @@ import numpy as np
 
 import options
 from audio.trials import Trials
-from audio.vad import LEAST_SPEECH_S
 from metrics.calibration import Calibration, probability
 from metrics.rates import Floats
 from options.flags import ADDED_SCORING, DETECTORS
@@ -122,16 +121,16 @@ def write_decisions(
     scores: Floats,
     decision: Mapping[str, Any],
     prior: float,
-    speech_s: Floats,
+    silent: Sequence[str],
 ) -> Decided:
     """Write a table of trials: score, LLR, probability at a prior, decision, reason for none -> counts.
 
-    Nothing is decided about a recording or a model (U,) with too little speech.
+    Nothing is decided about names (U,) for which `silent` holds a recording without speech; others have "".
     """
     llrs = Calibration.from_dict(decision["calibration"]).apply(scores)
     accepted = scores >= decision["threshold"]
-    silent = speech_s < LEAST_SPEECH_S  # (U,)
-    undecided = silent[trials.enrol] | silent[trials.test]
+    is_silent = np.array([bool(recording) for recording in silent])
+    undecided = is_silent[trials.enrol] | is_silent[trials.test]
     values = np.stack([scores, llrs, probability(llrs, prior)], axis=1)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -139,7 +138,7 @@ def write_decisions(
     for row, (enrol, test) in enumerate(zip(trials.enrol, trials.test, strict=True)):
         sides = trials.names[enrol], trials.names[test]
         if undecided[row]:
-            reason = f"no speech in {sides[0] if silent[enrol] else sides[1]}"
+            reason = f"no speech in {silent[enrol] or silent[test]}"
             writer.writerow((*sides, "", "", "", "undecided", reason))
         else:
             verdict = "accept" if accepted[row] else "reject"

@@ -136,7 +136,7 @@ class Results:
                 scored.scores,
                 decision,
                 prior=self.values.prior,
-                speech_s=outcome.sides.measures["speech_s"],
+                silent=outcome.sides.silent,
             )
             self._say_left_out(scored)
             self.log.say(f"{decided.describe(decision['rule'])}: {path}")

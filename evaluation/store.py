@@ -14,7 +14,7 @@ from torch import Tensor
 import distributed
 import options
 import runtime
-from audio.lists import Paths
+from audio.utterances import Paths
 from options import Options
 from options.flags import scoring_options
 from SpeakerNet import SpeakerNet

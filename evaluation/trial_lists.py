@@ -10,6 +10,7 @@ from torch import Tensor, from_numpy
 from torch.nn import functional as F
 
 from audio.trials import read_enrolments, read_trials
+from audio.vad import LEAST_SPEECH_S
 from evaluation.store import MEASURES, Embeddings
 
 
@@ -19,6 +20,7 @@ class Sides(NamedTuple):
     vectors: Tensor
     measures: dict[str, NDArray[np.float64]]
     missing: NDArray[np.int64]
+    silent: list[str]  # of each name a recording without speech, "" if there is none
 
 
 class TrialLists:
@@ -56,10 +58,6 @@ class TrialLists:
         """Whether the first list, which decides, has labels."""
         return next(iter(self.lists.values())).labels is not None
 
-    def first_files(self) -> list[str]:
-        """Of each name its first recording."""
-        return [self.files[rows[0]] for rows in self.recordings]
-
     def sides(self, embeddings: Embeddings) -> Sides:
         """Embeddings of the files -> what the names stand for; a model has the mean of its vectors."""
         present = [[row for row in rows if embeddings.present[row]] for rows in self.recordings]
@@ -73,7 +71,9 @@ class TrialLists:
                 durations, norms, speech = embeddings.measures[rows].T
                 measures[number] = durations.sum(), norms.mean(), speech.sum()
         missing = np.flatnonzero([not rows for rows in present])
-        return Sides(vectors, dict(zip(MEASURES, measures.T, strict=True)), missing)
+        has_speech = embeddings.measures[:, MEASURES.index("speech_s")] >= LEAST_SPEECH_S
+        silent = [next((self.files[row] for row in rows if not has_speech[row]), "") for rows in present]
+        return Sides(vectors, dict(zip(MEASURES, measures.T, strict=True)), missing, silent)
 
 
 def _stems(paths: Sequence[str]) -> list[str]:

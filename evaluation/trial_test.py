@@ -71,7 +71,7 @@ class TrialTest:
         """
         self.values = values
         self.lists = TrialLists(values.test_list, values.test_path, values.enrol_list)
-        recordings = Recordings(values.test_path, self.lists.files, values.channel)
+        recordings = Recordings.of_names(values.test_path, self.lists.files, "--test_path", values.channel)
         self.embedder = build_embedder(recordings, values, device, "--test_path", store)
         self.cohort = cohort
         self.cohort_in_model = cohort_in_model
@@ -123,7 +123,9 @@ class TrialTest:
         if cohort is None or self.values.score_norm == "none":
             return lambda scores, trials: scores
         normalization = options.build("normalization", self.values, cohort.entries, cohort.labels.numpy())
-        speakers = cohort.speakers_of(self.lists.first_files())
+        recordings = self.embedder.recordings
+        first = [recordings.description(self._first(name)) for name in self.lists.names]
+        speakers = cohort.speakers_of(first)
         statistics = normalization.statistics(sides.vectors[:, 0], speakers)
         sides.measures["cohort_mean"] = statistics.mean
         return lambda scores, trials: normalization.apply(scores, statistics, trials.enrol, trials.test)

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 ESCAPED = r"# In this list \xNN stands for a byte of a name."  # the first line of a list with such names
-BYTE = re.compile(rb"\\x([0-9a-fA-F]{2})")
+BYTE = re.compile(rb"\\x(?!00)([0-9a-fA-F]{2})")  # no name holds a zero byte
+TABS = re.compile(r"\t+")
+BLANKS = re.compile(r"[ \r\f\v]+")
 
 
 class Line(NamedTuple):
@@ -15,37 +17,46 @@ class Line(NamedTuple):
     text: str
     is_escaped: bool  # see ESCAPED
 
+    @property
+    def is_by_tabs(self) -> bool:
+        """Whether it is split at tabs alone."""
+        return "\t" in self.text
+
     def name(self) -> str:
         """The whole line as one name."""
-        return self._names([self.text.strip()])[0]
+        return self._names([self.text])[0]
 
     def fields(self) -> list[str]:
-        """Its fields: separated by tabs alone if it holds one, else by blanks."""
-        text = self.text.strip()
-        return self._names([field.strip() for field in text.split("\t")] if "\t" in text else text.split())
+        """Its fields, separated by tabs or by blanks."""
+        if self.is_by_tabs:
+            return self._names([field.strip() for field in TABS.split(self.text)])
+        # other blanks, such as no-break spaces, are a part of names
+        return self._names(self.text.split() if self.text.isascii() else BLANKS.split(self.text))
 
     def columns(self) -> list[str]:
-        """Its fields, separated by tabs, of which any may be empty."""
+        """The columns of a table, separated by tabs; any may be empty."""
         return self._names(self.text.split("\t"))
 
     def pair(self) -> list[str]:
         """Its first field and the rest, which may hold blanks; "" if there is no rest."""
-        text = self.text.strip()
-        first, _, rest = text.partition("\t" if "\t" in text else " ")
+        first, _, rest = self.text.partition("\t" if self.is_by_tabs else " ")
         return self._names([first.rstrip(), rest.lstrip()])
 
     def _names(self, fields: list[str]) -> list[str]:
         return [_unescaped(field) for field in fields] if self.is_escaped else fields
 
 
-def lines_of(texts: Iterable[str]) -> Iterator[Line]:
-    """Lines of a text file -> those that aren't blank; the first one may say that names are escaped."""
+def lines_of(texts: Iterable[str], around: str | None = None) -> Iterator[Line]:
+    """Lines of a text file -> those that aren't blank; the first one may say that names are escaped.
+
+    around: characters at the ends of a line that are no part of it; None = all blanks.
+    """
     is_escaped = False
     for number, text in enumerate(texts, 1):
         if number == 1 and text.strip() == ESCAPED:
             is_escaped = True
-        elif not text.isspace() and text:
-            yield Line(number, text.rstrip("\n"), is_escaped)
+        elif (text := text.strip(around)) and not text.isspace():
+            yield Line(number, text, is_escaped)
 
 
 def text_of(rows: Iterable[Sequence[str]], *, by_tabs: bool = False) -> str:

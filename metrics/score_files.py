@@ -129,7 +129,7 @@ def score_text(files: Sequence[str], sides: Integers, scores: Floats, labels: La
 
 def read_conditions(path: str, files: list[str]) -> dict[str, list[str]]:
     """Table with a header and paths in its first column -> each further column's values for these files."""
-    lines = list(lines_of(read_lines(path)))
+    lines = list(lines_of(read_lines(path), "\n"))
     header = lines[0].columns() if lines else []
     if len(header) < 2:
         raise ValueError(f"{path}:1: expected a header with the path and at least one attribute, by tabs")

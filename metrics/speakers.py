@@ -41,7 +41,7 @@ def _speakers_in(utt2spk: str, files: list[str]) -> list[str]:
 
 def _path_and_speaker(line: Line) -> list[str]:
     """A line -> its fields; without tabs the speaker is the last word, as paths may hold blanks."""
-    return line.fields() if "\t" in line.text else line.name().rsplit(maxsplit=1)
+    return line.fields() if line.is_by_tabs else line.name().rsplit(maxsplit=1)
 
 
 def units_of(

@@ -1,7 +1,6 @@
 """--check: decode every listed file once and report the damaged, unusable, duplicate and leaking ones."""
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -11,8 +10,8 @@ from typing import NamedTuple
 
 from audio.containers import require_one_flac
 from audio.errors import AudioError
-from audio.lists import Utterance
-from audio.recording import FORMATS, MAX_OVERSHOOT_S, AudioFile
+from audio.recording import FORMATS, AudioFile
+from audio.utterances import Utterance
 from metrics.fields import shown, text_of
 from preparation.tally import Tally
 from preparation.workers import in_processes
@@ -156,18 +155,19 @@ def _examine(root: Path, min_duration_s: float, listed: tuple[str, Sequence[Utte
     # two silent files are equal without being the same recording
     digest = b"" if "silent" in faults or "constant" in faults else tally.hash.digest()
     findings = [Finding(kind, path, detail) for kind, detail in faults.items()]
-    return digest, findings + list(_bad_segments(segments, tally.num_frames / tally.rate, min_duration_s))
+    findings += _bad_segments(segments, tally.num_frames, tally.rate, min_duration_s)
+    return digest, findings
 
 
 def _bad_segments(
-    segments: Sequence[Utterance], duration_s: float, min_duration_s: float
+    segments: Sequence[Utterance], num_frames: int, rate: int, min_duration_s: float
 ) -> Iterator[Finding]:
-    """Segments of a recording, its duration -> findings on those that end after it or are too short."""
+    """Segments of a recording, its samples and their rate -> findings on those outside it or too short."""
     for segment in segments:
-        end_s = min(segment.end_s, duration_s)
-        if duration_s + MAX_OVERSHOOT_S < segment.end_s < math.inf or segment.start_s >= duration_s:
-            yield Finding("segment", segment.path, f"{segment}: the recording lasts {duration_s:g} s")
-        elif end_s - segment.start_s < min_duration_s:
+        samples = segment.samples(num_frames, rate)
+        if samples is None:
+            yield Finding("segment", segment.path, f"{segment}: the recording lasts {num_frames / rate:g} s")
+        elif samples[1] - samples[0] < min_duration_s * rate:
             yield Finding("segment", segment.path, f"{segment}: less than {min_duration_s:g} s")
 
 
@@ -198,8 +198,10 @@ def _leaks(copies: dict[str, list[str]], listed: Listed) -> Iterator[Finding]:
 
 
 def _unlisted(root: Path, paths: list[str]) -> Iterator[Finding]:
-    """Findings for audio files under root that are in no list; none if no listed path starts at root."""
-    if all(map(os.path.isabs, paths)):
+    """Findings for audio files under root that are in no list; none if root isn't a folder of recordings."""
+    if root == Path() or all(
+        map(os.path.isabs, paths)
+    ):  # the working folder, or another one, of a Kaldi list
         return
     listed = {os.path.normpath(path) for path in paths}
     for path in walk(root):

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.kaldi import is_kaldi_directory
-from audio.lists import Utterance, find_excluded, read_excluded, read_utterances
+from audio.lists import find_excluded, read_excluded, read_utterances
 from audio.pack import Pack
 from audio.trials import read_trial_lines
+from audio.utterances import Utterance
 from corpora._corpus import Corpus
 from metrics.fields import text_of
 from preparation.check import Finding, Listed, check_recordings, write_report
@@ -47,13 +50,14 @@ class Target(NamedTuple):
         return [f"{self.name}: {line}" for line in self.missing]
 
 
-class ListedPaths(NamedTuple):
+@dataclass(frozen=True)
+class ListedPaths:
     """Contents of a target's lists; paths are relative to its folder."""
 
     utterances: dict[Utterance, str]  # of the train list -> speaker
     trials: dict[str, list[str]]  # name of a trial list -> distinct paths
 
-    @property
+    @cached_property
     def train(self) -> dict[str, str]:
         """Paths of the train list -> speaker, of several the first."""
         speakers: dict[str, str] = {}
@@ -96,8 +100,9 @@ def _user_target(save_path: Path, source: Path | None, user: UserLists) -> Targe
     if train is None and test is None:
         raise ValueError(f"no list in {save_path}; give --train_list or --test_list, or use --generate")
     root = user.root or source
-    if root is None and is_kaldi_directory(str(train)):
-        root = Path()  # Kaldi's paths start at the working folder
+    if root is None and train is not None and is_kaldi_directory(str(train)) and not user.test_list:
+        notes = (f"{test} is checked with --root",) if test else ()
+        return Target("own", Path(), train, missing=notes)  # Kaldi's paths start at the working folder
     if root is None:
         raise ValueError("give --root DIR, the folder that the paths of the lists are relative to")
     return Target("own", root, train, (test,) if test else ())
@@ -132,7 +137,7 @@ def read_lists(target: Target) -> ListedPaths:
     utterances: dict[Utterance, str] = {}
     if target.train_list is not None:
         listed = read_utterances(str(target.train_list), "--train_list")
-        utterances = {utterance: speaker for _, speaker, utterance in listed}
+        utterances = {utterance: speaker for _, _, speaker, utterance in listed}
     trials = {path.name: _trial_paths(path, target.root) for path in target.test_lists}
     return ListedPaths(utterances, trials)
 
@@ -167,13 +172,14 @@ def _speakers(paths: Iterable[str], place: int | None) -> Iterator[tuple[str, st
         yield from ((path, each.speaker) for path, each in named if each)
 
 
-def overlaps(trials: dict[str, list[str]], trained: dict[str, dict[str, str]]) -> Iterator[Finding]:
-    """Trial and train lists by name -> findings: shared files, shared speakers."""
+def overlaps(trials: dict[str, list[str]], trained: dict[str, ListedPaths]) -> Iterator[Finding]:
+    """Trial lists and contents of train lists, by name -> findings: shared files, shared speakers."""
     if not trials:
         return
-    for train_list, train in trained.items():
+    for train_list, lists in trained.items():
+        train = lists.train
         place = _place_of_speakers(train)
-        known = set(train.values())
+        known = set(lists.utterances.values())
         leaks: dict[str, list[str]] = {}  # path -> trial lists that name it
         for test_list, paths in trials.items():
             for path in filter(train.__contains__, paths):
@@ -189,7 +195,7 @@ def overlaps(trials: dict[str, list[str]], trained: dict[str, dict[str, str]]) -
 def check(targets: list[Target], save_path: Path, workers: int) -> list[str]:
     """--check: write a report for each target into save_path/check -> messages."""
     contents = [(target, read_lists(target)) for target in targets]
-    trained = {target.train_list.name: lists.train for target, lists in contents if target.train_list}
+    trained = {target.train_list.name: lists for target, lists in contents if target.train_list}
     messages: list[str] = []
     for target, lists in contents:
         messages += target.notes()

@@ -9,20 +9,27 @@ from preparation.lists import Trial, Utterances
 from storage.files import write_text
 
 LABELS = {"1": "target", "0": "nontarget"}
-NOT_IN_A_NAME = re.compile(r"[^\w.-]+")  # what a name that ends at a blank shouldn't hold
+# A hyphen stands between the names of speaker and utterance only: it sorts before all other characters, so
+# that utterances sorted by their names are also sorted by their speakers'.
+NOT_IN_A_NAME = re.compile(r"[^\w.]+")
 
 
 def write_kaldi(utterances: Utterances, root: Path, folder: Path, trials: Sequence[Trial] = ()) -> str:
     """Write utterances, whose paths start at root, as Kaldi's files, sorted as Kaldi expects -> a message.
 
-    Names are made of letters, digits and `_.-`; those of utterances begin with the speaker's.
+    Names are made of letters, digits and `_.`; those of utterances begin with the speaker's and a hyphen.
 
     Raises:
         ValueError: wav.scp can't hold a path.
     """
     pairs = list(zip(utterances.paths, utterances.speakers, strict=True))
     speakers = _distinct({speaker: speaker for speaker in utterances.speakers})
-    names = _distinct({path: f"{speakers[speaker]}-{_stem(path, speaker)}" for path, speaker in pairs})
+    stems: dict[str, dict[str, str]] = {}  # speaker -> path -> the rest of the path
+    for path, speaker in pairs:
+        stems.setdefault(speaker, {})[path] = path.rpartition(".")[0].removeprefix(f"{speaker}/")
+    names = dict[str, str]()  # path -> name of the utterance
+    for speaker, rests in stems.items():
+        names |= {path: f"{speakers[speaker]}-{rest}" for path, rest in _distinct(rests).items()}
     rows = sorted((names[path], speakers[speaker], path) for path, speaker in pairs)
     by_speaker: dict[str, list[str]] = {}
     for name, speaker, _ in rows:
@@ -40,19 +47,15 @@ def write_kaldi(utterances: Utterances, root: Path, folder: Path, trials: Sequen
     return f"{folder}: {', '.join(first)} and {last} of {len(rows)} utterances"
 
 
-def _stem(path: str, speaker: str) -> str:
-    return path.rpartition(".")[0].removeprefix(f"{speaker}/")
-
-
 def _distinct(texts: dict[str, str]) -> dict[str, str]:
     """Texts by key -> names made of them, by key; equal ones are numbered."""
     names = dict[str, str]()  # name -> key
     for key, text in texts.items():
-        wanted = NOT_IN_A_NAME.sub("-", text)
+        wanted = NOT_IN_A_NAME.sub("_", text)
         name, number = wanted, 1
         while name in names:
             number += 1
-            name = f"{wanted}-{number}"
+            name = f"{wanted}_{number}"
         names[name] = key
     return {key: name for name, key in names.items()}
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from audio.errors import AudioError
-from audio.lists import Paths
 from audio.pack import Pack
 from audio.recording import SAMPLE_RATE, AudioFile, Samples, to_int16
+from audio.utterances import Paths
 from preparation.workers import in_processes
 from storage.files import written_whole
 

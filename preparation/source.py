@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from audio.kaldi import is_kaldi_directory
 from audio.lists import read_utterances
 from audio.recording import FORMATS
 from preparation.convert import Job
@@ -44,7 +45,7 @@ def to_convert(save_path: Path, source: Path, suffix: str) -> list[Job]:
 
 def is_list(source: Path) -> bool:
     """Whether --from is a list or a Kaldi directory, whose paths may start anywhere."""
-    return source.is_file() or (source / "wav.scp").exists()
+    return source.is_file() or is_kaldi_directory(str(source))
 
 
 def read_source(source: Path, start: Path | None = None, speaker_folder: Place | None = None) -> Source:
@@ -94,17 +95,17 @@ def _listed(source: Path) -> Iterator[tuple[str, str, int]]:
     Where no folder is called like the speaker, the part is the file's.
     """
     known: dict[str, tuple[str, str]] = {}
-    for place, speaker, utterance in read_utterances(str(source), "--from"):
+    for file, number, speaker, utterance in read_utterances(str(source), "--from"):
         if not utterance.is_whole:
             raise ValueError(
-                f"{place}: lists of paths can't hold segments of recordings; give the directory itself to "
-                f"trainSpeakerNet.py --train_list {source}"
+                f"{file}:{number}: lists of paths can't hold segments of recordings; give the directory "
+                f"itself to trainSpeakerNet.py --train_list {source}"
             )
         path = utterance.path
         _, other = known.setdefault(os.path.normpath(path), (path, speaker))
         if other != speaker:
             raise ValueError(
-                f"{place}: {path} is listed under {speaker}, and under {other} in an earlier line"
+                f"{file}:{number}: {path} is listed under {speaker}, and under {other} in an earlier line"
             )
     for path, speaker in known.values():
         *folders, _ = path.split("/")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 import distributed
+from metrics.fields import shown
 from storage.files import write_text
 from storage.run_folder import RunFolder
 
@@ -37,7 +38,7 @@ class Remarks(logging.Handler):
         """Take a remark of some kind on a recording."""
         known = self.recordings.setdefault(kind, set())
         if distributed.is_first() and recording not in known and (kind == SKIPPED or not known):
-            print(f"note: {kind}: {recording}", flush=True)
+            print(f"note: {kind}: {shown(recording)}", flush=True)
         known.add(recording)
 
     def gather(self) -> None:
@@ -74,7 +75,7 @@ class RunLog:
             if kind == SKIPPED:
                 path = self.folder.result / "skipped.txt"
                 if distributed.is_first():
-                    write_text(path, "".join(f"{recording}\n" for recording in sorted(recordings)))
+                    write_text(path, "".join(f"{shown(recording)}\n" for recording in sorted(recordings)))
                 location = f", listed in {path}"
             self.say(f"note: {kind}: {len(recordings)} files in all{location}")
 

@@ -12,9 +12,9 @@ import pytest
 import soundfile
 from conftest import ROOT, assert_refused, run_here, voice
 
-from audio.lists import Utterance
 from audio.pack import Pack
 from audio.recording import AudioFile
+from audio.utterances import Utterance
 from preparation import check, suspects, tally
 from preparation.check import KINDS, Finding, Listed, check_recordings, write_report
 from preparation.inspect import ListedPaths, overlaps
@@ -310,14 +310,13 @@ def test_samples_that_are_trained_on_leak(copy):
 
 
 def test_files_and_speakers_of_two_lists():
-    train = {f"{s}/v/{take}.wav": s for s in "abcdefg" for take in range(2)}
+    train = {Utterance(f"{s}/v/{take}.wav"): s for s in "abcdefg" for take in range(2)}
     held_out = [f"{speaker}/v/2.wav" for speaker in "abcdefgh"]
     trials = {"own.txt": held_out, "hard.txt": ["a/v/0.wav", "x/v/0.wav"], "all.txt": ["a/v/0.wav"]}
-    others = {
-        "part/h/v/0.wav": "h",
-        "part/i/v/0.wav": "i",
-    }  # another h: the lists' speakers are first folders
-    assert list(overlaps(trials, {"train.txt": train, "others.txt": others})) == [
+    # another h: the lists' speakers are first folders
+    others = {Utterance("part/h/v/0.wav"): "h", Utterance("part/i/v/0.wav"): "i"}
+    trained = {"train.txt": ListedPaths(train, {}), "others.txt": ListedPaths(others, {})}
+    assert list(overlaps(trials, trained)) == [
         ("shared speakers", "", "7 of 8 in own.txt are in train.txt: a, b, c, d, e, ..."),
         ("shared speakers", "", "1 of 2 in hard.txt are in train.txt: a"),
         ("shared speakers", "", "1 of 1 in all.txt are in train.txt: a"),
@@ -334,7 +333,7 @@ def test_speakers_of_trials_that_only_the_file_folder_or_no_folder_names():
     flat = {"wav/a_1.wav": "a", "wav/b_1.wav": "b"}
     listed = {Utterance(path): speaker for path, speaker in flat.items()}
     assert ListedPaths(listed, {"t": ["wav/a_2.wav"]}).listed().trial_speakers == {}
-    assert list(overlaps({"t": ["wav/a_2.wav"]}, {"train.txt": flat})) == []
+    assert list(overlaps({"t": ["wav/a_2.wav"]}, {"train.txt": ListedPaths(listed, {})})) == []
 
 
 def test_check_says_where_speakers_of_trials_are_unknown(tmp_path):

@@ -379,7 +379,7 @@ def test_threads(monkeypatch):
     try:
         runtime.use_threads(2)
         assert torch.get_num_threads() == 2
-        monkeypatch.setattr(runtime, "_num_cores", lambda: 8)
+        monkeypatch.setattr(runtime, "num_cores", lambda: 8)
         monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
         runtime.use_threads(0)
         assert torch.get_num_threads() == 2

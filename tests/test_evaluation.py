@@ -192,8 +192,8 @@ def test_cohorts_and_thresholds_from_before_channels_could_be_chosen_stay_valid(
     stored = {"scoring": "cosine", "eval_frames": 300, "num_eval": 10, "score_norm": "none"}
     decision = {"threshold": 0.5, "rule": "EER", "calibration": {}, "options": stored}
     # the recordings were mixed down, whatever channel the network was trained on
-    assert decided_options(decision, "x.model") == stored | {"channel": -1}
-    stored["channel"] = 1
+    assert decided_options(decision, "x.model") == stored | {"vad": "none", "channel": -1}
+    stored |= {"vad": "energy", "channel": 1}
     assert decided_options(decision, "x.model") == stored
 
 

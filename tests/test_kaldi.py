@@ -8,12 +8,15 @@ import soundfile
 from conftest import assert_refused, run_here, voice
 
 from audio.errors import AudioError
-from audio.lists import Paths, Utterance, read_train_list
+from audio.lists import read_train_list
 from audio.recordings import Recordings
+from audio.utterances import Paths, Utterance
+from evaluation.cohort import Cohort
 from metrics.score_files import read_score_file
 from preparation.kaldi import write_kaldi
 from preparation.lists import Utterances
 from preparation.pack import write_pack
+from storage import checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +96,7 @@ def test_a_segment_is_read_as_a_recording_of_its_own(rate, tmp_path):
     assert len(late.whole()) == 8_000  # to the end
     for span in ((2.0, 3.0), (1.0, 2.6)):
         with pytest.raises(
-            AudioError, match=rf"a\.wav: has no segment from {span[0]:g} to {span[1]:g} s: it lasts 2 s"
+            AudioError, match=rf"a\.wav from {span[0]:g} to {span[1]:g} s: the recording lasts 2 s"
         ):
             Recordings(str(tmp_path), ["a.wav"], spans=np.array([span]))[0]
 
@@ -196,17 +199,62 @@ def test_the_directory_that_generate_writes_can_be_evaluated(corpus, trained, tm
 
 
 def test_names_in_a_directory_have_no_blanks_and_are_distinct(tmp_path):
-    paths = ["John S/a b.wav", "John S/a-b.wav", "John-S/a b.wav"]
-    utterances = Utterances(paths, ["John S", "John S", "John-S"], [""] * 3)
+    paths = ["John S/a b.wav", "John S/a_b.wav", "John-S/a b.wav", "John/v.wav"]
+    speakers = [path.split("/")[0] for path in paths]
     trials = [("1", paths[0], paths[1]), ("0", paths[0], paths[2])]
-    write_kaldi(utterances, tmp_path, tmp_path / "kaldi", trials)
-    read = {
-        name: (tmp_path / "kaldi" / name).read_text().splitlines()
-        for name in ("wav.scp", "utt2spk", "trials")
-    }
-    assert read["utt2spk"] == ["John-S-2-a-b John-S-2", "John-S-a-b John-S", "John-S-a-b-2 John-S"]
-    assert read["wav.scp"][1] == f"John-S-a-b {tmp_path}/John S/a b.wav"
-    assert read["trials"] == ["John-S-a-b John-S-a-b-2 target", "John-S-a-b John-S-2-a-b nontarget"]
+    write_kaldi(Utterances(paths, speakers, [""] * 4), tmp_path, tmp_path / "kaldi", trials)
+    names = ("wav.scp", "utt2spk", "trials")
+    read = {name: (tmp_path / "kaldi" / name).read_text().splitlines() for name in names}
+    assert read["utt2spk"] == [
+        "John-v John",
+        "John_S-a_b John_S",
+        "John_S-a_b_2 John_S",
+        "John_S_2-a_b John_S_2",
+    ]
+    assert sorted(read["utt2spk"], key=lambda line: line.split()[1]) == sorted(read["utt2spk"])
+    assert read["wav.scp"][1] == f"John_S-a_b {tmp_path}/John S/a b.wav"
+    assert read["trials"] == ["John_S-a_b John_S-a_b_2 target", "John_S-a_b John_S_2-a_b nontarget"]
     for name in ("a\n.wav", "a\tb.wav", "a.wav|", "\udcff.wav", "a.wav "):
         with pytest.raises(ValueError, match=r"--kaldi: wav\.scp can't hold the path"):
             write_kaldi(Utterances([name], ["s"], [""]), tmp_path, tmp_path / "k2")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"utt2spk": "a s\na t\n"}, r"utt2spk:2: a is also in line 1, otherwise"),
+        ({"wav.scp": "m /a.wav\nm /b.wav\n"}, r"wav\.scp:2: m is also in line 1, otherwise"),
+        ({"utt2spk": "a s\nz q\nz2 q\n"}, r"utt2spk:2: no recording or segment for z, one of 2 such"),
+        ({"wav.scp": "m sph2pipe x |\n"}, r"wav\.scp:1: m is a command"),
+    ],
+)
+def test_contradictions_and_gaps_are_refused(files, words, tmp_path):
+    content = {"wav.scp": "m\t/a.wav\n", "utt2spk": "a\ts\n", "segments": "a\tm 0 1\n"}
+    for name, text in (content | files).items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_train_list(str(tmp_path))
+    if "wav.scp" not in files:
+        (tmp_path / "utt2spk").write_text(content["utt2spk"])
+        assert read_train_list(str(tmp_path)).spans.tolist() == [[0.0, 1.0]]
+
+
+def test_paths_in_a_folder_that_is_also_a_directory_of_kaldi(tmp_path):
+    (tmp_path / "wav.scp").write_text("u1 sph2pipe x |\n")
+    soundfile.write(tmp_path / "a.wav", voice(0, 0), 16_000)
+    assert Recordings.of_names(str(tmp_path), ["a.wav"], "--test_path").paths == ["a.wav"]
+    (tmp_path / "wav.scp").write_text("u1 a.wav\n")
+    with pytest.raises(ValueError, match=r"--test_path .*: u2 is neither a file in it nor an utterance"):
+        Recordings.of_names(str(tmp_path), ["u2"], "--test_path")
+
+
+def test_the_own_segments_of_a_speaker_are_no_cohort(meeting, trained, tmp_path):
+    """Speakers of a cohort's segments are recognised by the segments of trials."""
+    model = trained[0] / "model" / "best.model"
+    words = ("--initial_model", model, "--nDataLoaderThread", 0, "--save_path", tmp_path)
+    cohort = ("--cohort_list", meeting / "kaldi", "--cohort_path", "/")
+    assert run_here("trainSpeakerNet.py", "--prepare", *words, *cohort).returncode == 0
+    content = checkpoint.load_cohort(str(tmp_path / "result" / "cohort.pt"))
+    recordings = Recordings.of_names(str(meeting / "kaldi"), ["spk1-4", "spk0-0"], "--test_path")
+    trial_sides = [recordings.description(number) for number in range(2)]
+    assert Cohort.from_dict(content, "").speakers_of(trial_sides).tolist() == [1, 0]

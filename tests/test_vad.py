@@ -60,7 +60,7 @@ def test_speech_is_found_where_it_is(level, background):
 
 
 def test_real_speech_is_speech(real_data):
-    """Telephones, phones and studios, also in noise as loud as the speech, and single words without pauses."""
+    """Telephones, phones, studios; also in noise as loud as the speech, and pieces without pauses."""
     shares = []
     for number, path in enumerate(sorted(real_data.glob("test/*/*/*"))[::120][:60]):
         audio = AudioFile(str(path)).whole()
@@ -172,6 +172,12 @@ def test_nothing_is_decided_about_recordings_without_speech(padded, trained, tmp
     words = ("--initial_model", model, "--test_list", padded / "pairs.txt", "--test_path", padded)
     refused = run_here("trainSpeakerNet.py", "--test", *words, "--vad", "none", "--save_path", tmp_path)
     assert_refused(refused, "--vad")
+    (tmp_path / "models.txt").write_text("m a.wav dead.wav\n")
+    (tmp_path / "trial.txt").write_text("m a.wav\n")
+    words = ("--test_list", tmp_path / "trial.txt", "--enrol_list", tmp_path / "models.txt")
+    evaluate(model, padded, tmp_path, "--test", *words)
+    table = (tmp_path / "result" / "eval" / "trial.decisions.csv").read_text()
+    assert table.splitlines()[1] == "m,a.wav,,,,undecided,no speech in dead.wav"
 
 
 def test_cohorts_know_the_detector(corpus, padded, trained, tmp_path):

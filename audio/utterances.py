@@ -1,0 +1,106 @@
+"""Utterances, their paths in compact form, and the lines of the files that list them."""
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.fields import Line, lines_of
+
+MAX_OVERSHOOT_S = 0.5  # of a segment's end over the recording's
+
+
+class Paths(Sequence[str]):
+    """Many strings in two arrays: half the memory of a list, and worker processes share it.
+
+    Reading a Python object changes its count of references, which copies a forked process's memory page
+    by page; an array has one count for all of its elements.
+    """
+
+    def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
+        self.text = text  # UTF-8 of all strings, concatenated; names of files may have other bytes
+        self.ends = ends  # end of each string in `text`
+
+    @classmethod
+    def of(cls, strings: Iterable[str]) -> "Paths":
+        """Strings -> the same, stored compactly."""
+        encoded = [string.encode(errors="surrogateescape") for string in strings]
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]  # resolves negative indices and raises IndexError
+        begin = self.ends[index - 1] if index else 0
+        return self.text[begin : self.ends[index]].tobytes().decode(errors="surrogateescape")
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Paths):
+            return np.array_equal(self.ends, other.ends) and np.array_equal(self.text, other.text)
+        return NotImplemented if not isinstance(other, list) else list(self) == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Utterance(NamedTuple):
+    """A recording, or a segment of one, in seconds from its start."""
+
+    path: str
+    start_s: float = 0.0
+    end_s: float = math.inf
+
+    def __str__(self) -> str:
+        """The path, and the times of a segment."""
+        return self.path if self.is_whole else f"{self.path} from {self.start_s:g} to {self.end_s:g} s"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of its recording."""
+        return self.start_s == 0.0 and self.end_s == math.inf
+
+    def samples(self, num_frames: int, rate: int) -> tuple[int, int] | None:
+        """Samples of the recording and their rate -> the first sample and the end; None if it isn't within.
+
+        As in Kaldi it may end up to 0.5 s later than the recording.
+        """
+        begin, duration_s = round(self.start_s * rate), num_frames / rate
+        if begin >= num_frames or duration_s + MAX_OVERSHOOT_S < self.end_s < math.inf:
+            return None
+        end = num_frames if self.end_s >= duration_s else round(self.end_s * rate)
+        return begin, max(end, begin + 1)
+
+
+def spans_of(utterances: Collection[Utterance]) -> NDArray[np.float64] | None:
+    """Utterances -> start and end of each in seconds (N, 2); None if all are whole recordings."""
+    if all(utterance.is_whole for utterance in utterances):
+        return None
+    return np.array([utterance[1:] for utterance in utterances], np.float64)
+
+
+def read_lines(path: str, flag: str) -> Iterator[Line]:
+    """Text file that a flag names -> its lines that aren't blank.
+
+    Raises:
+        FileNotFoundError, ValueError: absent, not text, or empty.
+    """
+    empty = True
+    try:
+        with Path(path).open(encoding="utf-8-sig") as stream:
+            for line in lines_of(stream):
+                empty = False
+                yield line
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{flag} {path}: no such file") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{flag} {path}: not a text file in UTF-8") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{flag} {path}") from None
+    if empty:
+        raise ValueError(f"{flag} {path}: the list is empty")
