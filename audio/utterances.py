@@ -79,7 +79,7 @@ class Utterance(NamedTuple):
 
 def spans_of(utterances: Collection[Utterance]) -> NDArray[np.float64] | None:
     """Utterances -> start and end of each in seconds (N, 2); None if all are whole recordings."""
-    if all(utterance.is_whole for utterance in utterances):
+    if all(end_s == math.inf and start_s == 0.0 for _, start_s, end_s in utterances):
         return None
     return np.array([utterance[1:] for utterance in utterances], np.float64)
 

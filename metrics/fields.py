@@ -39,8 +39,9 @@ class Line(NamedTuple):
 
     def pair(self) -> list[str]:
         """Its first field and the rest, which may hold blanks; "" if there is no rest."""
-        first, _, rest = self.text.partition("\t" if self.is_by_tabs else " ")
-        return self._names([first.rstrip(), rest.lstrip()])
+        first, _, rest = self.text.partition("\t" if "\t" in self.text else " ")
+        pair = [first.rstrip(), rest.lstrip()]
+        return self._names(pair) if self.is_escaped else pair
 
     def _names(self, fields: list[str]) -> list[str]:
         return [_unescaped(field) for field in fields] if self.is_escaped else fields
@@ -52,10 +53,11 @@ def lines_of(texts: Iterable[str], around: str | None = None) -> Iterator[Line]:
     around: characters at the ends of a line that are no part of it; None = all blanks.
     """
     is_escaped = False
-    for number, text in enumerate(texts, 1):
-        if number == 1 and text.strip() == ESCAPED:
+    for number, line in enumerate(texts, 1):
+        text = line.strip(around)
+        if number == 1 and text == ESCAPED:
             is_escaped = True
-        elif (text := text.strip(around)) and not text.isspace():
+        elif text and not (around and text.isspace()):
             yield Line(number, text, is_escaped)
 
 
