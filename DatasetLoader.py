@@ -308,7 +308,7 @@ class EvaluationDataset(Dataset[EvaluationItem]):
         except (ValueError, OSError) as error:  # as a value, because workers wrap what they raise
             return EvaluationItem(number, [], 0.0, 0.0, error)
         for kind in (*recording.remarks, *heard.remarks):
-            log_remark(kind, self.recordings.paths[number])
+            log_remark(kind, recording.path)
         crops = [torch.from_numpy(group) for group in self.scoring.crops(heard.audio)]
         return EvaluationItem(number, crops, heard.duration_s, heard.speech_s)
 
