@@ -20,13 +20,15 @@ from distributed.errors import lost_process_errors
 def data_parallel(network: nn.Module, device: torch.device, local: Iterable[str] = ()) -> nn.Module:
     """Network -> network with the weights of rank 0 whose gradients are averaged over the processes.
 
-    If no gradients are averaged because all other parameters are frozen, it is returned as it is.
-
     local: names of parameters that differ between the processes and are left alone.
     """
     local = set(local)
-    others = [parameter for name, parameter in network.named_parameters() if name not in local]
-    if world_size() == 1 or not any(parameter.requires_grad for parameter in others):
+    if world_size() == 1:
+        return network
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    others = [tensor for name, tensor in tensors if name not in local]
+    if not any(tensor.requires_grad for tensor in others):  # none to average
+        _broadcast(others)
         return network
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(network, list(local))
     with warnings.catch_warnings():  # PyTorch 2.13 renames broadcast_buffers
@@ -44,13 +46,20 @@ def no_sync(network: nn.Module) -> AbstractContextManager[None]:
     return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
 
 
-@torch.no_grad()
 def broadcast_buffers(network: nn.Module) -> None:
     """Give every process the buffers of rank 0, that is, batch norm's running statistics."""
     if world_size() > 1:
-        with lost_process_errors():
-            for buffer in network.buffers():
-                torch.distributed.broadcast(buffer, 0)
+        _broadcast(network.buffers())
+
+
+@torch.no_grad()
+def _broadcast(tensors: Iterable[Tensor]) -> None:
+    """Give every process the values of rank 0."""
+    with lost_process_errors():
+        for tensor in tensors:
+            sent = tensor.contiguous()  # channels_last weights aren't
+            torch.distributed.broadcast(sent, 0)
+            tensor.copy_(sent)
 
 
 def all_reduce_max(tensor: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from distributed.signals import StopSignal
 from evaluation.embedder import build_embedder
 from evaluation.store import EmbeddingStore, embedding_options, fingerprint
 from normalization._cohort import Ids, speaker_means
-from options import Options
+from options import Options, plugin
+from options.flags import ADDED_SCORING, scoring_options
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
 from storage.run_folder import RunFolder
@@ -71,17 +72,18 @@ def cohort_binding(network: SpeakerNet, deciding: Mapping[str, Any], mean: Tenso
 def check_cohort(cohort: Cohort, network: SpeakerNet, values: Options, from_model_file: bool) -> None:
     """Raises ValueError unless a cohort belongs to this network and these options of evaluation.
 
-    A cohort of an earlier version is trusted where it comes from the model file itself.
+    A cohort of an earlier version is trusted where it comes from the model file itself, unless embeddings
+    were computed otherwise then.
     """
-    if not cohort.way.startswith(BINDING) and not from_model_file:
+    is_bound = cohort.way.startswith(BINDING)
+    if not is_bound and (not from_model_file or _is_newer(values)):
+        source = values.cohort or f"the cohort in {values.initial_model}"
         raise ValueError(
-            f"{values.cohort} was made by an earlier version; make it again: python trainSpeakerNet.py "
-            f"--prepare --initial_model {values.initial_model} --cohort_list LIST --cohort_path FOLDER "
-            "--save_path FOLDER"
+            f"{source} was made by an earlier version; make it again: python trainSpeakerNet.py --prepare "
+            f"--initial_model {values.initial_model} --cohort_list LIST --cohort_path FOLDER --save_path "
+            "FOLDER, and give the file to --cohort"
         )
-    if cohort.way.startswith(BINDING) and cohort.way != cohort_binding(
-        network, embedding_options(values), cohort.mean
-    ):
+    if is_bound and cohort.way != cohort_binding(network, embedding_options(values), cohort.mean):
         raise ValueError(
             "the cohort was made with another network or other options of evaluation; make it again with "
             "--prepare"
@@ -91,6 +93,12 @@ def check_cohort(cohort: Cohort, network: SpeakerNet, values: Options, from_mode
         raise ValueError(f"the cohort {wrong} --prepare --subtract_mean; give the flag to both or to none")
     if values.score_norm != "none" and not len(cohort.entries):
         raise ValueError(f"the cohort has no entries for --score_norm {values.score_norm}, only a mean")
+
+
+def _is_newer(values: Options) -> bool:
+    """Whether embeddings are computed in a way that came after cohorts were bound to it."""
+    added = ADDED_SCORING.keys() & scoring_options(values).keys()
+    return bool(added) or plugin("scoring", values.scoring).version > 1
 
 
 class CohortList:

@@ -165,15 +165,14 @@ class Embedder:
 
     def _in_batches(self, network: SpeakerNet, items: list[EvaluationItem]) -> list[list[EvaluationItem]]:
         """Recordings -> those that go through the network together."""
-        if not self.shares_batches:
-            return [[item] for item in items]
+        alone = [[item] for item in items]
+        if not items or not self.shares_batches:
+            return alone
         if self.scoring.windows is not None:  # they all have one length
-            return [items] if items else []
+            return [items]
         if network.embeds_unequal:
-            longest = max((crops.numel() for item in items for crops in item.crops), default=0)
-            if longest * len(items) > MAX_PADDED_SAMPLES:
-                return [[item] for item in items]
-            return [items] if items else []
+            longest = max(crops.numel() for item in items for crops in item.crops)
+            return [items] if longest * len(items) <= MAX_PADDED_SAMPLES else alone
         batches: dict[tuple[int, ...], list[EvaluationItem]] = {}
         for item in items:
             batches.setdefault(tuple(crops.shape[1] for crops in item.crops), []).append(item)

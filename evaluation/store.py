@@ -21,6 +21,7 @@ from SpeakerNet import SpeakerNet
 from storage.files import written_whole
 
 Floats = NDArray[np.float64]
+CODE = ("audio/*.py", "DatasetLoader.py", "SpeakerNet.py", "evaluation/embedder.py")  # besides plug-ins
 MEASURES = ("duration_s", "norm", "speech_s")  # of a recording and what it was embedded from
 
 
@@ -74,7 +75,7 @@ class EmbeddingStore:
         self.folder = folder
         self.deciding = embedding_options(values)
         # a cache: other code or another PyTorch may round differently
-        code = options.sources(values, (*options.NETWORK_KINDS, "scoring"))
+        code = options.sources(values, (*options.NETWORK_KINDS, "scoring"), CODE)
         self.version = f"{torch.__version__} {device.type}".encode() + code
 
     def open(self, network: SpeakerNet, mean: Tensor | None) -> "EmbeddingFile":

@@ -354,7 +354,7 @@ SCHEDULE = [
     Flag(
         "--trunk_lr",
         "learning rate of front end and model, relative to that of the loss head, which is --lr; 0: they are "
-        "frozen, also batch norm's statistics",
+        "frozen, also batch norm's statistics, for which --initial_model is needed",
         1.0,
         within(0.0, math.inf),
         metavar="FACTOR",

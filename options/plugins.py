@@ -91,11 +91,13 @@ def network_options(options: Mapping[str, Any], kinds: Iterable[str] = NETWORK_K
     return sizes | chosen_options(options, kinds)
 
 
-def sources(options: Mapping[str, Any], kinds: Iterable[str]) -> bytes:
-    """The code of the chosen plug-ins of some kinds, and of what their folders share."""
-    code = bytearray()
+def sources(options: Mapping[str, Any], kinds: Iterable[str], others: Iterable[str] = ()) -> bytes:
+    """The code of the chosen plug-ins of some kinds, of what their folders share, and of other files.
+
+    others: patterns of their paths, such as audio/*.py.
+    """
+    patterns = list[str]()
     for kind in kinds:
-        folder = ROOT / kind
-        for path in sorted([*folder.glob("_*.py"), folder / f"{options[KINDS[kind].flag]}.py"]):
-            code += path.read_bytes()
-    return bytes(code)
+        patterns += [f"{kind}/_*.py", f"{kind}/{options[KINDS[kind].flag]}.py"]
+    paths = [path for pattern in (*patterns, *others) for path in sorted(ROOT.glob(pattern))]
+    return b"".join(path.read_bytes() for path in paths)

@@ -8,13 +8,13 @@ from typing import NamedTuple
 Place = int | re.Pattern[str]  # folder (0 = the first, -1 = the file's own), or expression for a whole path
 
 MAX_NAMED = 5  # names in a message
-PARTS_OF_CORPORA = re.compile(  # names of folders that hold several speakers, with any number or suffix
-    r"(train(ing)?|dev(el|elopment)?|test(ing|s)?|val(id|idation)?|eval(uation)?|enrol(l|ment|lment)?"
+PART_WORDS = re.compile(  # folders with several speakers are called so
+    r"train(ing)?|dev(el|elopment)?|test(ing|s)?|val(id|idation)?|eval(uation)?|enrol(l|ment|lment)?"
     r"|wavs?|waves?|flac|mp3|ogg|opus|m4a|aac|pcm|raw|clean|noisy|noise|other|converted|original|processed"
-    r"|data(set)?s?|corpus|corpora|audios?|recordings?|speech|sounds?|speakers|voices|clips|files|folder"
-    r"|part|set|split|subset|batch|disc|cd|dr(?=\d)|male|female|men|women)(?![^\W\d_]).*",
-    re.IGNORECASE | re.DOTALL,
+    r"|data(set)?s?|corpus|corpora|audios?|recordings?|speech|sounds?|speakers|voices|clips|files|folder|dr"
 )
+UNCLEAR_WORDS = re.compile("part|set|split|subset|batch|disc|cd|male|female|men|women")  # speakers are, too
+FURTHER_WORDS = re.compile(r"silence|trimmed|v|k|khz|\d+")  # may follow a part's
 PATTERN_ADVICE = (
     "where the names of the files begin with the speaker's, as in anna_01.wav, give a regular expression for "
     "whole paths, --speaker_folder '(.*/)?(?P<speaker>[^/_]+)_[^/]*'"
@@ -68,6 +68,26 @@ def speaker_in(path: str, place: Place) -> Named | None:
     return Named(match[group], path.count("/", 0, match.start(group)))
 
 
+def is_part_of_corpus(name: str) -> bool:
+    """Whether a folder of this name holds several speakers: train-clean-100, wav48_silence_trimmed, DR1."""
+    first, *others = _words(name)
+    known = (PART_WORDS, UNCLEAR_WORDS, FURTHER_WORDS)
+    return bool(PART_WORDS.fullmatch(first)) and all(
+        any(words.fullmatch(word) for words in known) for word in others
+    )
+
+
+def may_be_part_of_corpus(name: str) -> bool:
+    """Whether it may hold several speakers, but may also be one: set1, male_00, test_anna."""
+    first = _words(name)[0]
+    return bool(PART_WORDS.fullmatch(first) or UNCLEAR_WORDS.fullmatch(first))
+
+
+def _words(name: str) -> list[str]:
+    """Name -> its words and numbers, in lower case; at least one, which may be empty."""
+    return re.findall(r"mp3|m4a|[^\W\d_]+|\d+", name.casefold()) or [""]
+
+
 def listing(names: Iterable[str]) -> str:
     """Names -> the first of them in their order, separated by commas."""
     first = sorted(names)
@@ -115,8 +135,7 @@ def _doubts(paths: Iterable[str]) -> list[str]:
         ValueError: all of these folders are called like parts of a corpus, and there are others below them.
     """
     levels = _folders(paths)
-    are_parts = all(map(PARTS_OF_CORPORA.fullmatch, levels[0]))
-    if len(levels[0]) > 2 and not are_parts:
+    if len(levels[0]) > 2 and not all(map(may_be_part_of_corpus, levels[0])):
         return []
     below, is_likely = _next_level(levels)
     advice = PATTERN_ADVICE
@@ -125,7 +144,7 @@ def _doubts(paths: Iterable[str]) -> list[str]:
         advice = f"{names}; if these are the speakers, give --speaker_folder {below}"
     first = f"the first folders of the paths, {_counted(levels[0])},"
     confirmed = "if the first folders are, give --speaker_folder 0"
-    if are_parts and is_likely:
+    if is_likely and all(map(is_part_of_corpus, levels[0])):
         raise ValueError(f"{first} look like parts of a corpus, not like speakers; {advice}; {confirmed}")
     return [f"warning: {first} are taken for speakers; {advice}; {confirmed}"]
 
@@ -148,11 +167,10 @@ def _folders(paths: Iterable[str]) -> list[set[str]]:
 def _next_level(levels: list[set[str]]) -> tuple[int, bool]:
     """Names of folders on each level -> a level below the first that may be the speakers', and is it likely.
 
-    Likely are levels whose names aren't all parts of a corpus; the first with several names comes before
+    Likely are levels whose names can't all be parts of a corpus; the first with several names comes before
     those with one. Without a likely one it is level 1, or 0 if no folder is so deep.
     """
-    likely = [
-        level for level in range(1, len(levels)) if not all(map(PARTS_OF_CORPORA.fullmatch, levels[level]))
-    ]
+    below = range(1, len(levels))
+    likely = [level for level in below if not all(map(may_be_part_of_corpus, levels[level]))]
     best = [level for level in likely if len(levels[level]) > 1] or likely
     return (best[0], True) if best else (min(1, len(levels) - 1), False)

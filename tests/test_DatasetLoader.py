@@ -347,8 +347,9 @@ def test_a_pack_without_its_shard_is_one_line_from_a_worker_too(corpus, tmp_path
 def test_a_process_that_gets_too_little_is_refused(corpus, tmp_path, monkeypatch, changes, message):
     """Two speakers in a batch of two processes."""
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    words = corpus.options(tmp_path, batch_size=2, test_list="", **changes)
-    values = trainSpeakerNet.parse(words).options
+    words = corpus.options(tmp_path, batch_size=2, test_list="", **changes | {"trunk_lr": 1})
+    # 0 on the command line would need a model
+    values = trainSpeakerNet.parse(words).options.replaced(trunk_lr=changes.get("trunk_lr", 1))
     with pytest.raises(ValueError, match=message) if message else nullcontext():
         TrainData.read(values, runtime.CPU)
 

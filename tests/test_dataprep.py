@@ -15,7 +15,7 @@ from preparation import demo, folder, kaldi, keys, synthesiser
 from preparation.generate import Split, hold_out
 from preparation.lists import Utterances, draw_trials
 from preparation.source import read_source
-from preparation.speakers import PARTS_OF_CORPORA, parse_place
+from preparation.speakers import is_part_of_corpus, may_be_part_of_corpus, parse_place
 
 
 @pytest.fixture
@@ -347,11 +347,17 @@ def files(root, *paths):
 
 
 def test_names_of_parts_of_corpora_and_of_people():
-    parts = "train dev TEST val wav wav48 FLAC clean noisy other data audio recordings speech part1 test2 "
-    parts += "train-clean-100 wav48_silence_trimmed dev_other Train.v2 dr3 male"
-    people = "spk0 p225 id10001 19 speaker1 anna Devika valerie testa Partha dr_no wavell otherwise malena"
-    assert [name for name in parts.split() if not PARTS_OF_CORPORA.fullmatch(name)] == []
-    assert [name for name in people.split() if PARTS_OF_CORPORA.fullmatch(name)] == []
+    parts = (
+        "train dev TEST val wav wav48 FLAC mp3 m4a_16k clean noisy other data audio recordings test2 dr3 DR1 "
+    )
+    parts += "train-clean-100 train-other-500 wav48_silence_trimmed dev_other test-other Train.v2 test_set"
+    unclear = "male_00 women Women1 set1 part1 data_anna test_carl clean_bob test2_x train-anna-100"
+    people = "spk0 p225 id10001 19 19-198 _ speaker1 anna Devika valerie testa Partha wavell otherwise malena"
+    assert [name for name in parts.split() if not is_part_of_corpus(name)] == []
+    assert [name for name in parts.split() if not may_be_part_of_corpus(name)] == []
+    assert [name for name in f"{unclear} {people}".split() if is_part_of_corpus(name)] == []
+    assert [name for name in unclear.split() if not may_be_part_of_corpus(name)] == []
+    assert [name for name in people.split() if may_be_part_of_corpus(name)] == []
 
 
 def test_parts_of_a_corpus_are_no_speakers(tmp_path):
@@ -386,6 +392,12 @@ def test_parts_of_a_corpus_are_no_speakers(tmp_path):
         (["anna", "bob"], "2 names (anna, bob), are taken for speakers; where the names of the files"),
         (["data/clean", "data/noisy"], "1 name (data), are taken for speakers; folder 1 of the paths has 2"),
         (["dev", "test", "train"], "3 names (dev, test, train), are taken for speakers; where the names"),
+        (
+            ["male_00/s1", "male_01/s1", "Women1/s2"],
+            "3 names (Women1, male_00, male_01), are taken for speakers; folder 1 of the paths has 2 names",
+        ),
+        (["data_anna/s1", "test_carl/s1", "set1/s1"], "3 names (data_anna, set1, test_carl), are taken for"),
+        (["data_anna/s1", "test_carl/s1", "bob/s1"], None),
         (["anna", "bob/s1", "carl/s2"], None),
         (["train", "bob", "carl"], None),
     ],

@@ -17,7 +17,7 @@ CASES = {
     "angleproto": ["--trainfunc=angleproto"],
     "aamsoftmax": ["--trainfunc=aamsoftmax"],
     "sharded": ["--trainfunc=aamsoftmax", "--shard_head"],
-    "frozen": ["--trainfunc=angleproto", "--trunk_lr=0"],
+    "frozen": ["--trainfunc=aamsoftmax", "--trunk_lr=0"],
     "frozen, sharded": ["--trainfunc=aamsoftmax", "--shard_head", "--trunk_lr=0", "--clip_norm=1"],
 }
 
@@ -61,8 +61,19 @@ def curve(*words):
     return sums.diff(dim=0)[:, 0] / distributed.world_size(), trainer.state.whole_weights(network)
 
 
+def ranks_after_data_parallel():
+    """The tensors of a network that hold the rank; only weight and bias of its second layer are local."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3), torch.nn.BatchNorm2d(2))
+    network = network.to(memory_format=torch.channels_last)
+    for tensor in network.state_dict().values():
+        tensor.fill_(distributed.rank())
+    network[0].requires_grad_(False)
+    assert distributed.data_parallel(network, runtime.CPU, ["1.weight", "1.bias"]) is network
+    return {name: tensor.unique().tolist() for name, tensor in network.state_dict().items()}
+
+
 def curves():
-    return {name: curve(*words) for name, words in CASES.items()}
+    return {name: curve(*words) for name, words in CASES.items()} | {"ranks": ranks_after_data_parallel()}
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +90,10 @@ def test_two_processes_train_as_one(trained_curves, case):
     torch.testing.assert_close(first, alone, rtol=0, atol=1e-6)
     for name, tensor in weights.items():
         torch.testing.assert_close(first_weights[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_with_nothing_to_average_has_the_weights_of_rank_0(trained_curves):
+    _, first, second = (each["ranks"] for each in trained_curves)
+    assert {name for name, ranks in second.items() if ranks != [0]} == {"1.weight", "1.bias"}
+    assert second["1.weight"] == second["1.bias"] == [1]
+    assert len(first) == 7 and all(ranks == [0] for ranks in first.values())

@@ -393,7 +393,7 @@ def test_threads(monkeypatch):
 
 def test_what_a_step_is_made_of_stays_in_a_run(corpus, tmp_path):
     assert run_here(SCRIPT, *corpus.options(tmp_path, max_epoch=1, test_list="")).returncode == 0
-    for change in ("accumulate=2", "ema_decay=0.9", "clip_norm=1", "sync_bn", "trunk_lr=0"):
+    for change in ("accumulate=2", "ema_decay=0.9", "clip_norm=1", "sync_bn", "trunk_lr=0.5"):
         words = corpus.options(tmp_path, max_epoch=2, test_list="")
         name = change.partition("=")[0]
         assert_refused(run_here(SCRIPT, *words, f"--{change}"), f"belongs to a run with --{name}")

@@ -23,7 +23,7 @@ import tuneThreshold
 from audio.recording import AudioFile
 from audio.recordings import Recordings
 from distributed import signals
-from evaluation.cohort import CohortList
+from evaluation.cohort import Cohort, CohortList, check_cohort
 from evaluation.decisions import decided_options
 from evaluation.embedder import Embedder, build_scoring
 from evaluation.store import EmbeddingFile, EmbeddingStore, embedding_options, fingerprint
@@ -32,6 +32,7 @@ from metrics.calibration import Calibration
 from metrics.figures import eer
 from metrics.rates import error_rates
 from metrics.score_files import read_score_file
+from options import plugins
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
 
@@ -191,10 +192,67 @@ def test_cohorts_and_thresholds_from_before_channels_could_be_chosen_stay_valid(
     assert fingerprint(network, embedding_options(chosen)) != before
     stored = {"scoring": "cosine", "eval_frames": 300, "num_eval": 10, "score_norm": "none"}
     decision = {"threshold": 0.5, "rule": "EER", "calibration": {}, "options": stored}
-    # the recordings were mixed down, whatever channel the network was trained on
-    assert decided_options(decision, "x.model") == stored | {"vad": "none", "channel": -1}
-    stored |= {"vad": "energy", "channel": 1}
+    # the recordings were mixed down, whatever channel the network was trained on, and embedded whole
+    assert decided_options(decision, "x.model") == stored | {"channel": -1, "vad": "none"}
+    stored |= {"channel": 1, "vad": "energy"}
     assert decided_options(decision, "x.model") == stored
+    stored["vad"] = "silero"
+    with pytest.raises(ValueError, match=r"x\.model: its decision has an unknown option, vad silero;"):
+        decided_options(decision, "x.model")
+
+
+def test_a_threshold_of_scores_from_before_detectors_and_channels_decides(model, corpus, tmp_path):
+    (tmp_path / "test.txt").write_text("1 spk0/0.wav spk0/1.wav\n0 spk0/0.wav spk1/0.wav\n")
+    words = ["--test_list", tmp_path / "test.txt"]
+    assert evaluate(model, corpus, tmp_path, *words).returncode == 0
+    scores = tmp_path / "result" / "eval" / "test.scores.txt"
+    origin = json.loads(scores.with_suffix(".json").read_text())
+    assert origin["options"].pop("scoring_version") == 1
+    assert not {"vad", "channel"} & origin["options"].keys()
+    scores.with_suffix(".json").write_text(json.dumps(origin))
+    stored = shutil.copy(model, tmp_path / "m.model")
+    result = run_here("tuneThreshold.py", scores, "--store", stored)
+    assert result.returncode == 0 and "now decides at" in result.stdout, result.stderr
+    decided = evaluate(stored, corpus, tmp_path, *words, "--vad=none", "--channel=-1", mode="--test")
+    assert decided.returncode == 0 and " of 2 trials accepted (EER)" in decided.stdout, decided.stderr
+    for flag, has in (("--vad energy", "vad none"), ("--channel 0", "channel -1")):
+        refused = evaluate(stored, corpus, tmp_path / "x", *words, *flag.split(), mode="--test")
+        assert_refused(refused, f"{flag} contradicts", f"m.model, which has {has}; leave the flag out")
+
+
+def test_a_cohort_in_a_model_from_before_bindings_is_for_scores_of_then():
+    words = ["--model=ResNetSE34L", "--trainfunc=angleproto", "--initial_model=m.model"]
+    network = SpeakerNet(torch.nn.Identity(), torch.nn.Identity())
+    labels = torch.tensor([0])
+    cohort = Cohort(torch.ones(1, 2), labels, ["anna"], ["a.wav"], labels, None, "a hash of then")
+    values = options.resolve(trainSpeakerNet.make_parser, words).options
+    check_cohort(cohort, network, values, from_model_file=True)
+    for changes in ({"scoring": "mean"}, {"vad": "energy"}, {"channel": 0}):
+        with pytest.raises(ValueError, match=r"the cohort in m\.model was made by an earlier .* --prepare"):
+            check_cohort(cohort, network, values.replaced(**changes), from_model_file=True)
+    with pytest.raises(ValueError, match=r"^old\.pt was made by an earlier version"):
+        check_cohort(cohort, network, values.replaced(cohort="old.pt"), from_model_file=False)
+
+
+def test_stored_embeddings_are_bound_to_the_code_that_computes_them(tmp_path, monkeypatch):
+    for folder in ("audio", "evaluation", *options.KINDS):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("DatasetLoader.py", "SpeakerNet.py"):
+        shutil.copy(ROOT / name, tmp_path)
+    monkeypatch.setattr(plugins, "ROOT", tmp_path)
+    words = ["--model=ResNetSE34L", "--trainfunc=angleproto"]
+    values = options.resolve(trainSpeakerNet.make_parser, words).options
+    versions = [EmbeddingStore(tmp_path, values, runtime.CPU).version]
+    edited = ["audio/vad.py", "audio/recording.py", "audio/containers.py", "scoring/cosine.py"]
+    edited += ["models/ResNetSE34L.py", "models/_padded.py", "SpeakerNet.py", "evaluation/embedder.py"]
+    for path in edited:
+        with (tmp_path / path).open("a") as stream:
+            stream.write("# edited\n")
+        versions.append(EmbeddingStore(tmp_path, values, runtime.CPU).version)
+    assert len({*versions}) == 1 + len(edited)
+    for path in ("models/VGGVox.py", "scoring/mean.py", "loss/softmax.py"):  # not chosen, or only trains
+        (tmp_path / path).write_text((tmp_path / path).read_text() + "# edited\n")
+    assert EmbeddingStore(tmp_path, values, runtime.CPU).version == versions[-1]
 
 
 def write_channels(corpus, root, first):

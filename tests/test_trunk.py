@@ -99,12 +99,19 @@ def test_a_resumed_run_keeps_the_factor_bit_for_bit(factor):
     assert len(parts.optimizer.param_groups) == (2 if factor else 1)
 
 
-def test_a_frozen_trunk_and_a_loss_without_parameters(corpus, tmp_path):
-    for loss in ("proto", "triplet", "contrastive"):
-        with pytest.raises(ValueError, match=f"--trunk_lr 0 .* {loss} has no parameters"):
+def test_a_frozen_trunk_and_a_loss_without_weights(trained, corpus, tmp_path):
+    """Either no parameters, or a scale and an offset."""
+    for loss in ("proto", "triplet", "contrastive", "angleproto", "ge2e"):
+        with pytest.raises(ValueError, match=f"--trunk_lr 0 .* {loss} has no weights"):
             trainer(f"--trainfunc={loss}", "--trunk_lr=0")
-    result = run_here(SCRIPT, *corpus.options(tmp_path / "exp", trainfunc="proto", trunk_lr=0))
-    assert_refused(result, "--trunk_lr 0", "proto has no parameters", "another --trainfunc")
+    words = corpus.options(tmp_path / "exp", trainfunc="ge2e", trunk_lr=0, initial_model=trained[0])
+    assert_refused(run_here(SCRIPT, *words), "--trunk_lr 0", "ge2e has no weights", "another --trainfunc")
+    assert not (tmp_path / "exp").exists()
+
+
+def test_a_network_that_is_frozen_was_trained(corpus, tmp_path):
+    result = run_here(SCRIPT, *corpus.options(tmp_path / "exp", trainfunc="softmax", trunk_lr=0))
+    assert_refused(result, "--trunk_lr 0 freezes a network that isn't trained; give --initial_model")
     assert not (tmp_path / "exp").exists()
     for wrong in ("-0.1", "nan", "inf"):
         assert_refused(run_here(SCRIPT, f"--trunk_lr={wrong}"), "--trunk_lr: must be in [0, inf)")

@@ -15,17 +15,17 @@ class Trunk:
             trainfunc: name of the loss, for errors.
 
         Raises:
-            ValueError: the trunk is frozen and the loss has no parameters, so that nothing is trained.
+            ValueError: the trunk is frozen and the loss has no weights, but at most a scale and an offset.
         """
         self.network = network
         self.factor = factor
         self.parts = (network.features, network.model)
         if factor > 0.0:
             return
-        if not list(network.loss.parameters()):
+        if all(parameter.numel() == 1 for parameter in network.loss.parameters()):
             raise ValueError(
-                f"--trunk_lr 0 trains nothing but the loss, and {trainfunc} has no parameters; give a "
-                "--trunk_lr above 0, or another --trainfunc"
+                f"--trunk_lr 0 trains nothing but the loss, and {trainfunc} has no weights, at most a scale "
+                "and an offset; give a --trunk_lr above 0, or another --trainfunc"
             )
         for part in self.parts:
             part.requires_grad_(False)
