@@ -173,7 +173,7 @@ def _decode(source: Path, ffmpeg: str, channel: int) -> Samples:
     try:
         samples = decode([source], ffmpeg, channel)[0]
     except ValueError as error:
-        raise ValueError(f"{reason}; {error}") from None
+        raise ValueError(f"{reason}; {str(error).removeprefix(f'{source}: ')}") from None
     if len(samples) == 0:
         raise ValueError(f"{reason}; ffmpeg finds none either")
     return samples

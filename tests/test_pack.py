@@ -87,6 +87,21 @@ def test_loud_floats_are_clipped_and_not_wrapped(tmp_path):
     assert AudioFile(str(tmp_path / "a.wav")).whole_int16().tolist() == [32767, 32767, -32768, -32768, 0]
 
 
+def test_flac_files_that_are_cut_off_or_joined_are_refused(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, voice(0, 0), 16_000)
+    content = path.read_bytes()
+    path.write_bytes(content + content)
+    with pytest.raises(
+        AudioError, match=r"a\.flac: holds several FLAC streams, one after another; convert it"
+    ):
+        write_pack(tmp_path, ["a.flac"], tmp_path / "pack", workers=1)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match=r"a\.flac: damaged or truncated: Error : flac decoder lost sync$"):
+        write_pack(tmp_path, ["a.flac"], tmp_path / "pack", workers=1)
+    assert list((tmp_path / "pack").iterdir()) == []
+
+
 def test_more_recordings_add_a_shard(recordings, tmp_path):
     root, paths = recordings
     assert write_pack(root, paths[:1], tmp_path / "pack") == 1
