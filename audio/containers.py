@@ -30,9 +30,9 @@ NUM_FRAMES = {
     "NIST": re.compile(r"^sample_count -i (\d+)", re.MULTILINE),
 }
 NIST_HEADER = 1024  # bytes
-SEEMS_TRUNCATED = re.compile(
-    r"seems to be (?:a )?truncated", re.IGNORECASE
-)  # what libsndfile finds of VOC and MAT4
+# what libsndfile says of truncated files of these formats; of GSM in WAV it also says so of whole ones
+FOUND_TRUNCATED = ("VOC", "MAT4")
+SEEMS_TRUNCATED = re.compile(r"seems to be (?:a )?truncated", re.IGNORECASE)
 # Written in place of a size by programs that can't return to the header, less the header's length: half of
 # the sizes that 32 bits hold and all of them, in sox 0x7ffff000 and for AIFF 0x7f000000.
 PLACEHOLDERS = (0x7F000008, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -67,13 +67,22 @@ class Decoder(soundfile.SoundFile):
         """False: read continues where the last read ended; seek still works."""
         return False
 
+    def is_exact(self) -> bool:
+        """Whether seek goes to the very sample.
+
+        libmpg123 guesses, libvorbis is up to 0.02 s late in the last page, and GSM can't be sought.
+        """
+        return super().seekable() and self.subtype != "VORBIS" and not self.subtype.startswith("MPEG")
+
 
 class OpenFile(NamedTuple):
     """A decoder at the file's start, and what it doesn't know."""
 
     decoder: Decoder
     num_frames: int  # samples of each channel
-    is_sequential: bool  # whether seeking is inexact, so that every piece is read on from the start
+    is_sequential: (
+        bool  # whether seeking is inexact or impossible, so that every piece is read on from the start
+    )
     has_end: bool  # whether it is marked as whole; always True for formats without such a mark
 
 
@@ -141,15 +150,12 @@ def open_file(path: str) -> OpenFile:
     _require_promised(path, decoder)
     if decoder.frames == 0 and stamp[0] > LARGEST_HEADER:
         raise _unsupported(path, f"its header says that its {stamp[0]} bytes hold no samples")
-    is_mpeg = decoder.subtype.startswith("MPEG")
-    if is_mpeg and decoder.format != "MP3":
+    if decoder.subtype.startswith("MPEG") and decoder.format != "MP3":
         raise _unsupported(path, f"{decoder.format} with {decoder.subtype} doesn't say how long it is")
     num_frames = decoder.frames
     if num_frames >= UNKNOWN_LENGTH or not stream.has_length:
         num_frames = _measured(path, stream, *stamp)
-    # libmpg123 finds a place by guessing, libvorbis is up to 0.02 s late in the last page
-    is_sequential = is_mpeg or decoder.subtype == "VORBIS"
-    return OpenFile(decoder, num_frames, is_sequential, has_end)
+    return OpenFile(decoder, num_frames, not decoder.is_exact(), has_end)
 
 
 def require_one_stream(path: str) -> None:
@@ -202,11 +208,13 @@ def _open(path: str, stream: _Stream) -> Decoder:
 
 def _require_promised(path: str, decoder: Decoder) -> None:
     """Raises AudioError for a file that is shorter than its header says, unless its size is a placeholder."""
-    is_truncated = SEEMS_TRUNCATED.search(decoder.extra_info) is not None
+    is_truncated = False
     if decoder.format in WITH_SIZES and (said := WRONG_SIZE.search(decoder.extra_info)):
         promised, there = int(said[1]), int(said[2])
         is_placeholder = any(0 <= size - promised <= LONGEST_PLACEHOLDER_HEADER for size in PLACEHOLDERS)
         is_truncated = promised > there and not is_placeholder
+    elif decoder.format in FOUND_TRUNCATED:
+        is_truncated = SEEMS_TRUNCATED.search(decoder.extra_info) is not None
     elif pattern := NUM_FRAMES.get(decoder.format):
         header = decoder.extra_info
         if decoder.format == "NIST":

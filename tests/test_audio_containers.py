@@ -333,6 +333,15 @@ def test_other_headers_that_promise_more_are_refused(kind, share, tmp_path):
     assert report.failed == [(str(path), words)]
 
 
+def test_gsm_in_wav_is_read_whole(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, SPEECH, 16_000, "GSM610")  # blocks of 65 bytes and 320 samples; the last is padding
+    audio = AudioFile(str(path))
+    assert audio.num_frames == len(audio.whole()) == len(converted(path)) == 126 * 320
+    np.testing.assert_array_equal(audio.whole(), soundfile.read(path, dtype="float32")[0])
+    assert_crops_are_pieces(path)
+
+
 def test_streamed_caf_is_left_to_convert(ffmpeg, tmp_path):
     path = tmp_path / "a.caf"
     soundfile.write(path, SPEECH, 16_000, "PCM_16", format="CAF")
