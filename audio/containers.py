@@ -5,31 +5,54 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import soundfile
 
+from audio.chunks import LAYOUTS, end_of_samples, only_chunks_follow
 from audio.errors import AudioError, UnsupportedAudioError
 
 UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
+TRUNCATED = "truncated: its header promises more samples than it holds"
 LARGEST_HEADER = 4096  # bytes before the samples in nearly every file
 BLOCK = 1 << 16  # samples decoded at a time
 CACHED = 1 << 16  # files that a process remembers, a few tens of MiB
 
 # sizes that libsndfile found to be wrong, by format: bytes that the header names, bytes that are there
-WRONG_SIZE = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)", re.MULTILINE)
-WITH_SIZES = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU")
+WRONG_SIZE = re.compile(
+    r"^ *(?:data|SSND|BODY|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)", re.MULTILINE
+)
+WITH_SIZES = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "SVX")
+# number of samples of each channel in the header, by format; libsndfile doesn't compare it with the file
+NUM_FRAMES = {
+    "AVR": re.compile(r"^ *Frames *: (\d+)", re.MULTILINE),
+    "MPC2K": re.compile(r"^ *Frames *: (\d+)", re.MULTILINE),
+    "NIST": re.compile(r"^sample_count -i (\d+)", re.MULTILINE),
+}
+NIST_HEADER = 1024  # bytes
+# what libsndfile says of truncated files of these formats; of GSM in WAV it also says so of whole ones
+FOUND_TRUNCATED = ("VOC", "MAT4")
+SEEMS_TRUNCATED = re.compile(r"seems to be (?:a )?truncated", re.IGNORECASE)
 # Written in place of a size by programs that can't return to the header, less the header's length: half of
 # the sizes that 32 bits hold and all of them, in sox 0x7ffff000 and for AIFF 0x7f000000.
 PLACEHOLDERS = (0x7F000008, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 LONGEST_PLACEHOLDER_HEADER = 256  # bytes
 
 FIRST_PAGE = re.compile(rb"OggS\0[\x02\x06]")  # of a logical stream of Ogg (RFC 3533, section 6)
+OGG_SERIAL = slice(14, 18)  # of a page: the number of its logical stream
+OGG_END = 4  # flag of a page
+SEVERAL_OGG = "holds several Ogg streams"
 FIRST_BLOCK = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # of FLAC: the marker, and the header of STREAMINFO
 # In the first frame of an MP3 file: which fields follow, number of frames, number of bytes
 XING = re.compile(rb"(?:Xing|Info)(.{4})(.{4})(.{4})", re.DOTALL)
 HAS_FRAMES_AND_BYTES = 3
 SIZE_TOLERANCE = 0.01  # of the bytes named in a Xing header; libmpg123's too
+ADVICE = "convert it: python dataprep.py --convert --from FOLDER --save_path NEW"
+REASONS = {  # what libsndfile says of libmpg123's errors, and what they are
+    "File does not exist or is not a regular file (possibly a pipe?)": "no MPEG audio frames found",
+    "Unspecified internal error": "no further MPEG audio frame found",
+}
+LAST_PAGES = 1 << 16  # bytes; a page of Ogg is at most 65,307 long
 TIMES_AS_LONG = 100  # frames of an MP3 file may be so many times as small as its first
 
 
@@ -44,13 +67,23 @@ class Decoder(soundfile.SoundFile):
         """False: read continues where the last read ended; seek still works."""
         return False
 
+    def is_exact(self) -> bool:
+        """Whether seek goes to the very sample.
+
+        libmpg123 guesses, libvorbis is up to 0.02 s late in the last page, and GSM can't be sought.
+        """
+        return super().seekable() and self.subtype != "VORBIS" and not self.subtype.startswith("MPEG")
+
 
 class OpenFile(NamedTuple):
     """A decoder at the file's start, and what it doesn't know."""
 
     decoder: Decoder
     num_frames: int  # samples of each channel
-    is_sequential: bool  # whether seeking is inexact, so that every piece is read on from the start
+    is_sequential: (
+        bool  # whether seeking is inexact or impossible, so that every piece is read on from the start
+    )
+    has_end: bool  # whether it is marked as whole; always True for formats without such a mark
 
 
 class _LongerFile(io.BytesIO):
@@ -106,39 +139,48 @@ def open_file(path: str) -> OpenFile:
     except OSError as error:
         raise AudioError(f"{path}: cannot be read: {error.strerror}") from None
     stream = _Stream()
+    has_end = True
     if head == b"OggS":
-        _require_one_whole_ogg(path, *stamp)
+        has_end = _ogg_has_end(path, *stamp)
     elif _begins_as_mpeg(head):
         stream = _mpeg_stream(path, *stamp)
+    elif head in LAYOUTS:
+        _require_nothing_behind_samples(path, head, stamp[0])
     decoder = _open(path, stream)
     _require_promised(path, decoder)
     if decoder.frames == 0 and stamp[0] > LARGEST_HEADER:
         raise _unsupported(path, f"its header says that its {stamp[0]} bytes hold no samples")
-    is_mpeg = decoder.subtype.startswith("MPEG")
-    if is_mpeg and decoder.format != "MP3":
+    if decoder.subtype.startswith("MPEG") and decoder.format != "MP3":
         raise _unsupported(path, f"{decoder.format} with {decoder.subtype} doesn't say how long it is")
     num_frames = decoder.frames
     if num_frames >= UNKNOWN_LENGTH or not stream.has_length:
         num_frames = _measured(path, stream, *stamp)
-    # libmpg123 finds a place by guessing, libvorbis is up to 0.02 s late in the last page
-    return OpenFile(decoder, num_frames, is_sequential=is_mpeg or decoder.subtype == "VORBIS")
+    return OpenFile(decoder, num_frames, not decoder.is_exact(), has_end)
 
 
-def require_one_flac(path: str) -> None:
-    """Raises UnsupportedAudioError if a file holds several FLAC files, of which libsndfile reads the first.
+def require_one_stream(path: str) -> None:
+    """Raises UnsupportedAudioError for several FLAC or Ogg streams, of which libsndfile reads the first.
 
     It searches the whole file, and so isn't part of open_file.
     """
     with Path(path).open("rb") as file:
+        file.seek(_after_tags(file))
         head = file.read(4)
         if head == b"fLaC" and len(FIRST_BLOCK.findall(head + file.read())) > 1:
             raise _unsupported(path, "holds several FLAC streams, one after another")
+        if head == b"OggS" and len(FIRST_PAGE.findall(head + file.read())) > 1:
+            raise _unsupported(path, SEVERAL_OGG)
+
+
+def reason_of(error: soundfile.LibsndfileError) -> str:
+    """Error of libsndfile -> what is wrong with the file."""
+    reason = error.error_string.rstrip(".")
+    return REASONS.get(reason, reason)
 
 
 def _unsupported(path: str, reason: str) -> UnsupportedAudioError:
     """The error that a file isn't read whole here, with the command that converts it."""
-    advice = "convert it: python dataprep.py --convert --from FOLDER --save_path NEW"
-    return UnsupportedAudioError(f"{path}: {reason}; {advice}")
+    return UnsupportedAudioError(f"{path}: {reason}; {ADVICE}")
 
 
 def _head(path: str) -> tuple[bytes, int, int]:
@@ -156,7 +198,7 @@ def _open(path: str, stream: _Stream) -> Decoder:
     try:
         return stream.open(path)
     except soundfile.LibsndfileError as error:
-        reason = f"cannot be read: {error.error_string.rstrip('.')}"
+        reason = f"cannot be read: {reason_of(error)}"
         if error.error_string.startswith("Format not recognised"):
             reason = "cannot be read: not wav, flac, ogg, opus or mp3"
         if os.path.getsize(path) == 0:  # noqa: PTH202
@@ -166,13 +208,37 @@ def _open(path: str, stream: _Stream) -> Decoder:
 
 def _require_promised(path: str, decoder: Decoder) -> None:
     """Raises AudioError for a file that is shorter than its header says, unless its size is a placeholder."""
-    said = WRONG_SIZE.search(decoder.extra_info) if decoder.format in WITH_SIZES else None
-    if said is None:
-        return
-    promised, there = int(said[1]), int(said[2])
-    is_placeholder = any(0 <= size - promised <= LONGEST_PLACEHOLDER_HEADER for size in PLACEHOLDERS)
-    if promised > there and not is_placeholder:
-        raise AudioError(f"{path}: truncated: its header promises more samples than it holds")
+    is_truncated = False
+    if decoder.format in WITH_SIZES and (said := WRONG_SIZE.search(decoder.extra_info)):
+        promised, there = int(said[1]), int(said[2])
+        is_placeholder = any(0 <= size - promised <= LONGEST_PLACEHOLDER_HEADER for size in PLACEHOLDERS)
+        is_truncated = promised > there and not is_placeholder
+    elif decoder.format in FOUND_TRUNCATED:
+        is_truncated = SEEMS_TRUNCATED.search(decoder.extra_info) is not None
+    elif pattern := NUM_FRAMES.get(decoder.format):
+        header = decoder.extra_info
+        if decoder.format == "NIST":
+            with Path(path).open("rb") as file:
+                header = file.read(NIST_HEADER).decode("latin1")
+        counted = pattern.search(header)
+        is_truncated = counted is not None and int(counted[1]) > decoder.frames
+    if is_truncated:
+        raise AudioError(f"{path}: {TRUNCATED}")
+
+
+def _require_nothing_behind_samples(path: str, head: bytes, size: int) -> None:
+    """Raises AudioError where the header names fewer bytes of samples than there are, or CAF's names more."""
+    layout = LAYOUTS[head]
+    with open(path, "rb", buffering=0) as stream:  # noqa: PTH123  (Path is slower)
+        end = end_of_samples(stream, layout)
+        # ffmpeg, which reads CAF where libsndfile does not, doesn't compare its size with the file
+        if head == b"caff" and end > size:
+            raise AudioError(f"{path}: {TRUNCATED}")
+        if end and not only_chunks_follow(stream, end, layout):
+            raise AudioError(
+                f"{path}: goes on for {size - end} bytes after the samples that its header names; "
+                "write the header anew, for WAV by ffmpeg -ignore_length 1 -i FILE -c copy -rf64 auto NEW.wav"
+            )
 
 
 @functools.lru_cache(maxsize=CACHED)
@@ -184,25 +250,45 @@ def _measured(path: str, stream: _Stream, size: int, mtime_ns: int) -> int:
             while count := len(decoder.read(BLOCK, dtype="float32")):
                 num_frames += count
         except soundfile.LibsndfileError as error:
-            reason = f"damaged or truncated: {error.error_string.rstrip('.')}"
-            raise _unsupported(path, reason) from None
+            raise _unsupported(path, f"damaged or truncated: {reason_of(error)}") from None
     return num_frames
 
 
 @functools.lru_cache(maxsize=CACHED)
-def _require_one_whole_ogg(path: str, size: int, mtime_ns: int) -> None:
-    """Raises for Ogg of which libsndfile reads a part: without its end, or several streams in succession."""
-    content = Path(path).read_bytes()
-    if len(FIRST_PAGE.findall(content)) > 1:
-        raise _unsupported(path, "holds several Ogg streams")
-    page = content[content.rfind(b"OggS") :]  # flags in byte 5, number of segments in byte 26, their sizes
-    if len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]) or not page[5] & 4:
-        raise AudioError(f"{path}: truncated: its last Ogg page is cut off, or lacks the end-of-stream flag")
+def _ogg_has_end(path: str, size: int, mtime_ns: int) -> bool:
+    """Ogg file -> whether its last page has the flag that the stream ends.
+
+    Without it, as where recording was stopped, libsndfile reads all pages.
+
+    Raises:
+        AudioError: the last page is cut off.
+        UnsupportedAudioError: first and last page are of different streams, of which libsndfile reads one;
+            require_one_stream also finds those that have the same number.
+    """
+    with Path(path).open("rb") as file:
+        first = file.read(27)
+        file.seek(max(0, size - LAST_PAGES))
+        end = file.read()
+    page = end[max(0, end.rfind(b"OggS")) :]  # number of segments in byte 26, then their sizes
+    if len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
+        raise AudioError(f"{path}: truncated: its last Ogg page is cut off")
+    if page[OGG_SERIAL] != first[OGG_SERIAL]:
+        raise _unsupported(path, SEVERAL_OGG)
+    return page[5] & OGG_END != 0
 
 
 def _begins_as_mpeg(content: bytes) -> bool:
     """Whether bytes begin with a tag as MP3 files do, or with a frame of MPEG audio."""
     return content[:3] == b"ID3" or (content[:1] == b"\xff" and content[1:2] >= b"\xe0")
+
+
+def _after_tags(file: BinaryIO) -> int:
+    """File at its start -> the place behind its ID3v2 tags."""
+    begin = 0
+    while (tag := file.read(10))[:3] == b"ID3" and len(tag) == 10:
+        begin += 10 + (tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9])  # 7 bits each
+        file.seek(begin)
+    return begin
 
 
 @functools.lru_cache(maxsize=CACHED)
@@ -213,10 +299,7 @@ def _mpeg_stream(path: str, size: int, mtime_ns: int) -> _Stream:
     hold if all frames were like the first. libmpg123 prints a warning if the header names another size.
     """
     with Path(path).open("rb") as file:
-        begin = 0
-        while (tag := file.read(10))[:3] == b"ID3" and len(tag) == 10:
-            begin += 10 + (tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9])  # 7 bits each
-            file.seek(begin)
+        begin = _after_tags(file)
         file.seek(begin)
         frame = file.read(64)
         if frame[:4] == b"fLaC":

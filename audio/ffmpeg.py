@@ -17,24 +17,70 @@ import soundfile
 from audio.recording import (
     ALL_CHANNELS,
     SAMPLE_RATE,
-    Audio,
     Samples,
     mix_down,
     require_channel,
     to_int16,
 )
 
+# Suffixes of recordings, and ffmpeg's name of their format: those that only ffmpeg reads, and those that
+# libsndfile reads too.
+ENCODED = {
+    "3g2": "mov",
+    "3gp": "mov",
+    "aac": "aac",
+    "ac3": "ac3",
+    "amr": "amr",
+    "ape": "ape",
+    "avi": "avi",
+    "eac3": "eac3",
+    "flv": "flv",
+    "m4a": "mov",
+    "m4b": "mov",
+    "m4v": "mov",
+    "mka": "matroska",
+    "mkv": "matroska",
+    "mov": "mov",
+    "mp4": "mov",
+    "spx": "ogg",
+    "ts": "mpegts",
+    "tta": "tta",
+    "weba": "matroska",
+    "webm": "matroska",
+    "wma": "asf",
+    "wmv": "asf",
+    "wv": "wv",
+}
+ALSO_BY_LIBSNDFILE = {
+    "aif": "aiff",
+    "aifc": "aiff",
+    "aiff": "aiff",
+    "au": "au",
+    "caf": "caf",
+    "flac": "flac",
+    "mp2": "mp3",
+    "mp3": "mp3",
+    "nist": "nistsphere",
+    "oga": "ogg",
+    "ogg": "ogg",
+    "opus": "ogg",
+    "snd": "au",
+    "sph": "nistsphere",
+    "w64": "w64",
+    "wav": "wav",
+    "wave": "wav",
+}
 # Formats that ffmpeg may open. Playlists (hls, concat, dash) are not among them: they name other files.
-CONTAINERS = "aac,ac3,aiff,amr,ape,asf,avi,caf,flac,flv,matroska,mov,mp3,mpegts,nistsphere,ogg,tta,wav,wv"
+CONTAINERS = ",".join(sorted({*ENCODED.values(), *ALSO_BY_LIBSNDFILE.values()}))
 READ = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-i"]
 # The times of samples are counted: they begin anew where one stream follows another, which is an error.
-# All channels are written, as WAV because its header says how many: ffmpeg would mix them down to silence
-# where they are in opposite phase.
-AS_SAMPLES = ["-af", "asetpts=N/SR/TB", "-c:a", "pcm_s16le", "-ar", str(SAMPLE_RATE), "-f", "wav"]
+# All channels are written, as AU because its header says how many, and may leave the size open, which is
+# then not limited to 4 GiB: ffmpeg would mix them down to silence where they are in opposite phase.
+AS_SAMPLES = ["-af", "asetpts=N/SR/TB", "-c:a", "pcm_s16be", "-ar", str(SAMPLE_RATE), "-f", "au"]
+SEVERAL_STREAMS = "does not support more than one stream"  # of AU: all audio streams of a file are mapped
 TIME_LIMIT_S = 600  # for one call
-COMPONENT = re.compile(
-    r"(\[[^]]* @ 0x[0-9a-f]+\] )+"
-)  # component of ffmpeg that an error comes from, and its address
+# component of ffmpeg that an error comes from, and its address
+COMPONENT = re.compile(r"(\[[^]]* @ 0x[0-9a-f]+\] )+")
 MAX_ERROR_LENGTH = 200  # characters
 
 
@@ -57,7 +103,8 @@ def decode(sources: Sequence[Path], ffmpeg: str = "", channel: int = ALL_CHANNEL
     channel: the one that is taken of several, 0 the first; ALL_CHANNELS: they are mixed down.
 
     Raises:
-        ValueError: ffmpeg isn't installed, takes too long, or prints any error; or a file lacks the channel.
+        ValueError: ffmpeg isn't installed, takes too long, or prints any error; or a file has several
+            audio streams, or lacks the channel.
     """
     with ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in sources]
@@ -66,13 +113,15 @@ def decode(sources: Sequence[Path], ffmpeg: str = "", channel: int = ALL_CHANNEL
         for source in sources:
             command += [*READ, f"file:{source}"]
         for i, place in enumerate(places):
-            command += ["-map", f"{i}:a:0", *AS_SAMPLES, f"pipe:{place}"]
+            command += ["-map", f"{i}:a", *AS_SAMPLES, f"pipe:{place}"]
         try:
             done = subprocess.run(command, capture_output=True, timeout=TIME_LIMIT_S, pass_fds=places)
         except subprocess.TimeoutExpired:
             raise ValueError(f"ffmpeg was stopped after {TIME_LIMIT_S} s") from None
         # For a damaged file it decodes a part, and may still exit with 0.
         errors = done.stderr.decode(errors="replace").strip()
+        if SEVERAL_STREAMS in errors:
+            raise ValueError("holds several audio streams; extract one: ffmpeg -i FILE -map 0:a:0 NEW.wav")
         if errors or done.returncode:
             last = COMPONENT.sub("", errors.rpartition("\n")[2])[:MAX_ERROR_LENGTH]
             raise ValueError(f"ffmpeg: {last or f'exit status {done.returncode}'}")
@@ -80,11 +129,13 @@ def decode(sources: Sequence[Path], ffmpeg: str = "", channel: int = ALL_CHANNEL
 
 
 def _read(output: BinaryIO, source: Path, channel: int) -> Samples:
-    """WAV file that ffmpeg wrote of a source -> one channel (T,)."""
+    """AU file that ffmpeg wrote of a source -> one channel (T,)."""
     if not output.seek(0, os.SEEK_END):  # without samples ffmpeg writes no header either
         return np.zeros(0, np.int16)
     output.seek(0)
-    samples: Audio = soundfile.read(output, dtype="float32", always_2d=True)[0]
-    require_channel(str(source), channel, samples.shape[1])
-    mono = mix_down(samples)[0] if channel == ALL_CHANNELS else samples[:, channel]
-    return to_int16(mono)  # those of one channel stay as they were
+    with soundfile.SoundFile(output) as file:
+        require_channel(str(source), channel, file.channels)
+        if file.channels > 1 and channel == ALL_CHANNELS:
+            return to_int16(mix_down(file.read(dtype="float32"))[0])
+        samples: Samples = file.read(dtype="int16", always_2d=True)
+    return samples[:, max(channel, 0)]

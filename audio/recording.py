@@ -5,13 +5,14 @@ import os
 import re
 import struct
 from io import FileIO
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audio.containers import BLOCK, open_file
+from audio.chunks import only_chunks_follow
+from audio.containers import BLOCK, open_file, reason_of
 from audio.errors import AudioError
 from audio.utterances import Utterance
 
@@ -23,6 +24,7 @@ Samples = NDArray[np.int16]
 FULL_SCALE = 32768.0
 ALL_CHANNELS = -1  # in the place of a channel's number: they are mixed down
 CANCELLED = 0.01  # share of the channels' mean power, below which their mean, or one of them, is silence
+NO_END = "Ogg without an end of stream: recording was stopped, or whole pages are missing at its end"
 OPPOSITE_PHASE = "channels in opposite phase: the first that is not silent is taken"
 
 
@@ -144,7 +146,7 @@ class AudioFile(Recording):
             AudioError: missing, unreadable, truncated, empty or without this channel.
             UnsupportedAudioError: in a format that only --convert reads.
         """
-        self.file, num_frames, self.is_sequential = open_file(path)
+        self.file, num_frames, self.is_sequential, has_end = open_file(path)
         super().__init__(path, num_frames, self.file.samplerate)
         self.place = 0  # sample that is decoded next, if it is sequential
         if self.num_frames == 0:
@@ -156,6 +158,8 @@ class AudioFile(Recording):
         self.channel = channel
         if self.file.channels > 1 and channel == ALL_CHANNELS:
             self.remarks.append(f"{self.file.channels} channels mixed down to one")
+        if not has_end:
+            self.remarks.append(NO_END)
 
     def _go_to(self, start: int) -> None:
         """Have the sample at start read next."""
@@ -168,23 +172,33 @@ class AudioFile(Recording):
         while count := len(self.file.read(min(BLOCK, start - self.place), dtype="float32")):
             self.place += count
 
+    def whole_int16(self) -> Samples:
+        """Every sample (T,); exact for 16-bit mono files at 16 kHz, rounded and clipped for others."""
+        if self.is_int16 and self.rate == SAMPLE_RATE:
+            return self._decoded(self.num_frames, self.first)
+        return to_int16(self.whole())
+
     def _read_into(self, out: Audio | Samples, start: int) -> None:
-        try:
-            self._go_to(start)
-            # 16-bit samples are read as they are: libsndfile takes longer to scale them than NumPy
-            read = self.file.read(len(out), dtype="int16" if self.is_int16 else "float32")
-        except soundfile.LibsndfileError as error:
-            reason = error.error_string.rstrip(".")
-            raise AudioError(f"{self.path}: damaged or truncated: {reason}") from None
-        self.place += len(read)
-        if len(read) < len(out):
-            raise AudioError(f"{self.path}: truncated: {len(read)} of {len(out)} samples could be read")
+        read = self._decoded(len(out), start)
         if self.is_int16:
             np.multiply(read, np.float32(1 / FULL_SCALE), out=out)
             return
         out[:] = self._one_channel(read) if read.ndim == 2 else read
         if not np.isfinite(out.sum(dtype=np.float64)):
             raise AudioError(f"{self.path}: holds samples that are not finite numbers")
+
+    def _decoded(self, count: int, start: int) -> NDArray[Any]:
+        """So many samples (T,) or (T, C) from start on, as they are stored or in [-1, 1]."""
+        try:
+            self._go_to(start)
+            # 16-bit samples are read as they are: libsndfile takes longer to scale them than NumPy
+            read = self.file.read(count, dtype="int16" if self.is_int16 else "float32")
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{self.path}: damaged or truncated: {reason_of(error)}") from None
+        self.place += len(read)
+        if len(read) < count:
+            raise AudioError(f"{self.path}: truncated: {len(read)} of {count} samples could be read")
+        return read
 
     def _one_channel(self, samples: Audio) -> Audio:
         """Samples (T, C) -> the chosen channel, or all mixed down (T,)."""
@@ -209,7 +223,7 @@ class WaveFile(Recording):
 
     @classmethod
     def open(cls, path: str) -> Self | None:
-        """Path -> the file; None for other formats and truncated files, which are for AudioFile."""
+        """Path -> the file; None for other formats and wrong sizes, which are for AudioFile."""
         try:
             stream = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115  (Path is slower; __del__ closes)
         except OSError:
@@ -228,8 +242,11 @@ class WaveFile(Recording):
             name, size = cls.CHUNK.unpack_from(head, place)
             place += cls.CHUNK.size
             if name == b"data":
-                is_whole = place + size <= os.fstat(stream.fileno()).st_size
-                return size // 2 if is_whole else 0, place
+                end = place + size
+                file_size = os.fstat(stream.fileno()).st_size
+                if end > file_size or (end < file_size and not only_chunks_follow(stream, end + size % 2)):
+                    return 0, place
+                return size // 2, place
             place += size + size % 2
         return 0, 0
 

@@ -5,12 +5,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
-from audio.containers import require_one_flac
+from audio.containers import require_one_stream
 from audio.errors import AudioError
-from audio.recording import FORMATS, AudioFile
+from audio.recording import FORMATS, NO_END, AudioFile
 from audio.utterances import Utterance
 from metrics.fields import shown, text_of
 from preparation.tally import Tally
@@ -19,7 +18,7 @@ from storage.files import walk, write_text
 
 MEANINGS = {  # kind -> meaning; first the kinds that training should exclude, in each part the worst first
     "unreadable": "cannot be opened, or is empty",
-    "truncated": "shorter than its header says, without an end of stream, or decoding fails",
+    "truncated": "shorter than its header says, cut off, or decoding fails",
     "not finite": "contains NaN or infinite samples",
     "missing": "in a list, not on the disk",
     "silent": "its RMS is below -80 dBFS",
@@ -31,6 +30,7 @@ MEANINGS = {  # kind -> meaning; first the kinds that training should exclude, i
     "segment": "a segment ends after its recording, or is too short; mend it in the file of segments",
     "counts": "not the published numbers of this corpus",
     "clipped": "1 % of its samples at full scale, or in flat tops at its own extremes",
+    "no end": "Ogg that may lack its end; read as far as it goes",
     "wrong rate": "not 16 kHz; training resamples it",
     "several channels": "training mixes them down, or takes one where they cancel each other",
     "shared speakers": "in the trials and in a train list; expected where files of each were held out",
@@ -48,9 +48,7 @@ class Listed(NamedTuple):
     train: dict[str, str]  # path -> speaker
     trials: list[str]  # distinct paths
     trial_speakers: dict[str, str]  # path -> speaker, where known
-    segments: Mapping[str, Sequence[Utterance]] = MappingProxyType(
-        {}
-    )  # path -> segments of it that are listed
+    segments: Mapping[str, Sequence[Utterance]] = {}  # path -> segments of it that are listed
 
 
 class Finding(NamedTuple):
@@ -141,8 +139,8 @@ def _examine(root: Path, min_duration_s: float, listed: tuple[str, Sequence[Utte
     if not os.path.isfile(file):  # noqa: PTH113  (Path is 4 times as slow)
         return b"", [Finding("missing", path, "no such file")]
     try:
-        require_one_flac(file)
         audio = AudioFile(file)
+        require_one_stream(file)
         with audio.file:
             tally = Tally(audio)
         if tally.num_frames < audio.num_frames:
@@ -155,6 +153,8 @@ def _examine(root: Path, min_duration_s: float, listed: tuple[str, Sequence[Utte
     # two silent files are equal without being the same recording
     digest = b"" if "silent" in faults or "constant" in faults else tally.hash.digest()
     findings = [Finding(kind, path, detail) for kind, detail in faults.items()]
+    if NO_END in audio.remarks:
+        findings.append(Finding("no end", path, NO_END))
     findings += _bad_segments(segments, tally.num_frames, tally.rate, min_duration_s)
     return digest, findings
 

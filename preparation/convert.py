@@ -12,15 +12,17 @@ from typing import NamedTuple
 
 import soundfile
 
-from audio.containers import require_one_flac
+from audio.containers import ADVICE, require_one_stream
 from audio.errors import UnsupportedAudioError
-from audio.ffmpeg import decode, find_ffmpeg
-from audio.recording import ALL_CHANNELS, SAMPLE_RATE, AudioFile, Samples, to_int16
+from audio.ffmpeg import ALSO_BY_LIBSNDFILE, ENCODED, decode, find_ffmpeg
+from audio.recording import ALL_CHANNELS, SAMPLE_RATE, AudioFile, Samples
 from preparation.workers import in_processes
 from storage.files import written_whole
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # of the converted files
-ENCODED = (".m4a", ".mp4", ".aac", ".amr", ".wma", ".webm", ".mkv", ".mov", ".3gp")  # left to ffmpeg
+# names of recordings that are converted, many of which training doesn't read
+OTHER = re.compile(rf".+\.({'|'.join([*ENCODED, *ALSO_BY_LIBSNDFILE])})", re.IGNORECASE | re.DOTALL)
+LONGEST_WAV = (1 << 31) - 64  # samples of 16 bits; the sizes in its header have 32 bits
 SHORT = 1 << 19  # bytes; up to this size, several sources share one call of ffmpeg
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # would fail for every other file too
 UNREADABLE = (ValueError, TypeError, RuntimeError, MemoryError)  # raised by the decoders for malformed files
@@ -72,6 +74,16 @@ def convert_files(
     return Report(len(jobs) - skipped - len(failed), skipped, failed)
 
 
+def channel_warnings(report: Report, channel: int) -> list[str]:
+    """Report, --channel -> a warning if earlier files, of which channel isn't known, are among its own."""
+    if channel == ALL_CHANNELS or not report.skipped:
+        return []
+    return [
+        f"warning: {report.skipped} files were converted earlier, perhaps not with --channel {channel}; "
+        "delete them, or give another --save_path"
+    ]
+
+
 def shard(jobs: Sequence[Job], text: str) -> list[Job]:
     """Jobs, "i/n" -> every n-th of them from the i-th; raises ValueError for another text."""
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
@@ -101,7 +113,7 @@ def _program(jobs: Sequence[Job], ffmpeg: str) -> str:
     """Path of ffmpeg if it was given or a job certainly needs it, else ""."""
     if ffmpeg and shutil.which(ffmpeg) is None:
         raise ValueError(f"{_one_line(ffmpeg)}: no such program; expected the path of ffmpeg")
-    encoded = (job for job in jobs if job.source.suffix.lower() in ENCODED)
+    encoded = (job for job in jobs if _is_encoded(job.source))
     if not ffmpeg and any(not os.path.exists(job.target) for job in encoded):  # noqa: PTH110  (Path may raise)
         return find_ffmpeg()
     return ffmpeg
@@ -109,9 +121,8 @@ def _program(jobs: Sequence[Job], ffmpeg: str) -> str:
 
 def _convert(jobs: Sequence[Job], ffmpeg: str, channel: int) -> Iterator[_Result]:
     """Convert the files that aren't converted yet; raises OSError if the disk is full."""
-    decoded = _decode_together(
-        jobs, ffmpeg, channel
-    )  # ffmpeg starts more slowly than it decodes a short file
+    # ffmpeg starts more slowly than it decodes a short file
+    decoded = _decode_together(jobs, ffmpeg, channel)
     for job in jobs:
         yield _convert_one(job, ffmpeg, channel, decoded.get(job.source))
 
@@ -123,9 +134,8 @@ def _convert_one(job: Job, ffmpeg: str, channel: int, samples: Samples | None) -
         if samples is None:
             source = job.source.absolute()  # so that no path begins with `-`
             samples = _decode(source, ffmpeg, channel)
-        if job.target.exists() and job.target.samefile(
-            job.source
-        ):  # through a link, or a name that differs in case only
+        # through a link, or a name that differs in case only
+        if job.target.exists() and job.target.samefile(job.source):
             raise ValueError(f"{job.target} is the same file")
         _write(job.target, samples)
     except OSError as error:
@@ -153,20 +163,30 @@ def _decode(source: Path, ffmpeg: str, channel: int) -> Samples:
         raise ValueError("not a file" if source.exists() else "no such file")
     if source.stat().st_size == 0:
         raise ValueError("empty, 0 bytes")
+    if _is_encoded(source):
+        return decode([source], ffmpeg, channel)[0]
     try:
-        if source.suffix.lower() not in ENCODED:
-            require_one_flac(str(source))
-            return to_int16(AudioFile(str(source), channel).whole())
-    except UnsupportedAudioError:
-        pass
-    return decode([source], ffmpeg, channel)[0]
+        require_one_stream(str(source))
+        return AudioFile(str(source), channel).whole_int16()
+    except UnsupportedAudioError as error:
+        reason = str(error).removesuffix(f"; {ADVICE}")
+    try:
+        samples = decode([source], ffmpeg, channel)[0]
+    except ValueError as error:
+        raise ValueError(f"{reason}; {str(error).removeprefix(f'{source}: ')}") from None
+    if len(samples) == 0:
+        raise ValueError(f"{reason}; ffmpeg finds none either")
+    return samples
+
+
+def _is_encoded(source: Path) -> bool:
+    """Whether a file has the name of a format that only ffmpeg reads."""
+    return source.suffix.lower().removeprefix(".") in ENCODED
 
 
 def _decode_together(jobs: Sequence[Job], ffmpeg: str, channel: int) -> dict[Path, Samples]:
     """Jobs -> samples (T,) of the short sources that only ffmpeg reads; {} if it reports any error."""
-    wanted = [
-        job.source for job in jobs if job.source.suffix.lower() in ENCODED and not _is_complete(job.target)
-    ]
+    wanted = [job.source for job in jobs if _is_encoded(job.source) and not _is_complete(job.target)]
     try:
         short = [source for source in wanted if source.stat().st_size <= SHORT]
         absolute = [source.absolute() for source in short]
@@ -180,6 +200,8 @@ def _write(target: Path, samples: Samples) -> None:
     """Write a 16 kHz mono file whole or not at all."""
     if len(samples) == 0:
         raise ValueError("holds no samples")
+    if target.suffix.lower() == ".wav" and len(samples) > LONGEST_WAV:
+        raise ValueError(f"{len(samples)} samples are more than a WAV file holds; use --format flac")
     for leftover in _leftovers(target.parent).get(target.name, ()):
         leftover.unlink(missing_ok=True)
     encoded = io.BytesIO()  # encoded in memory, so that the write below reports a full disk

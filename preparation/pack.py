@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from audio.containers import require_one_stream
 from audio.errors import AudioError
 from audio.pack import Pack
-from audio.recording import SAMPLE_RATE, AudioFile, Samples, to_int16
+from audio.recording import SAMPLE_RATE, AudioFile, Samples
 from audio.utterances import Paths
 from preparation.workers import in_processes
 from storage.files import written_whole
@@ -107,6 +108,7 @@ def _source(root: Path, path: str) -> list[int]:
 def _measure(root: Path, path: str) -> list[int]:
     """16 kHz mono recording -> number of samples, size and time of its file; AudioError for others."""
     audio = AudioFile(str(root / path))
+    require_one_stream(audio.path)
     if audio.rate != SAMPLE_RATE or audio.file.channels != 1:
         raise AudioError(
             f"{root / path}: {audio.rate} Hz, {audio.file.channels} channels; a pack holds {SAMPLE_RATE} Hz "
@@ -118,7 +120,7 @@ def _measure(root: Path, path: str) -> list[int]:
 def _store(root: Path, shard: Path, place: tuple[str, int, int]) -> int:
     """Decode a recording (path, start, length) into its part of the shard -> CRC-32 of its samples."""
     path, start, length = place
-    samples = read_int16(str(root / path))
+    samples = AudioFile(str(root / path)).whole_int16()
     if len(samples) != length:
         raise AudioError(f"{root / path}: truncated: {len(samples)} of {length} samples could be read")
     content = samples.tobytes()
@@ -126,11 +128,3 @@ def _store(root: Path, shard: Path, place: tuple[str, int, int]) -> int:
         stream.seek(np.load(shard, mmap_mode="r").offset + samples.itemsize * start)
         stream.write(content)
     return zlib.crc32(content)
-
-
-def read_int16(path: str) -> Samples:
-    """16 kHz mono file -> its samples (T,); exact for 16-bit files, rounded and clipped for others."""
-    audio = AudioFile(path)
-    if audio.is_int16:
-        return audio.file.read(audio.num_frames, dtype="int16")
-    return to_int16(audio.whole())

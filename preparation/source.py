@@ -9,10 +9,10 @@ from typing import NamedTuple
 from audio.kaldi import is_kaldi_directory
 from audio.lists import read_utterances
 from audio.recording import FORMATS
-from preparation.convert import Job
+from preparation.convert import OTHER, Job
 from preparation.lists import Utterances
 from preparation.speakers import Place, name_speakers
-from preparation.tree import OTHER, unreadable
+from preparation.tree import unreadable
 from storage.files import walk
 
 CONVERTED = "converted"  # folder under --save_path that --convert writes to

@@ -7,6 +7,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audio.containers import reason_of
 from audio.errors import AudioError
 from audio.recording import SAMPLE_RATE, AudioFile, mix_down
 
@@ -38,7 +39,7 @@ class Tally:
             while len(block := audio.file.read(size, dtype="float32", always_2d=True)):
                 self._add(block)
         except soundfile.LibsndfileError as error:
-            raise AudioError(f"{self.path}: damaged or truncated: {error.error_string}") from None
+            raise AudioError(f"{self.path}: damaged or truncated: {reason_of(error)}") from None
 
     def _add(self, block: NDArray[np.float32]) -> None:
         """Accumulate samples (T, channels)."""

@@ -7,10 +7,6 @@ from corpora._corpus import Tree
 from preparation.lists import Utterances
 from storage.files import walk
 
-OTHER = re.compile(  # other formats that --convert accepts
-    r".+\.(m4a|mp4|aac|aiff?|au|caf|sph|w64|amr|wma|webm|mkv|mov|3gp|oga|mp2)", re.IGNORECASE | re.DOTALL
-)
-
 
 def unreadable(folders: list[str]) -> str:
     """Folders that `walk` could not read -> a remark on them, "" if there are none."""

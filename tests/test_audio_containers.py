@@ -1,5 +1,6 @@
 """Compressed and streamed files: read whole, or refused by name with what to do; libmpg123 prints nothing."""
 
+import os
 import struct
 import subprocess
 from unittest import mock
@@ -9,9 +10,9 @@ import pytest
 import soundfile
 from conftest import voice
 
-from audio import containers
+from audio.containers import require_one_stream
 from audio.errors import AudioError, UnsupportedAudioError
-from audio.recording import AudioFile
+from audio.recording import NO_END, AudioFile, WaveFile
 from preparation.convert import Job, Report, convert_files
 
 COMMAND = "python dataprep.py --convert --from FOLDER --save_path NEW"
@@ -29,10 +30,11 @@ KILLED = {"zero": (0, 0), "header only": (36, 0)}
 
 def with_sizes(path, riff, data):
     """Write the sizes into a WAV file."""
-    content = path.read_bytes()
-    place = content.index(b"data") + 4
-    sizes = (struct.pack("<I", size) for size in (riff, data))
-    path.write_bytes(content[:4] + next(sizes) + content[8:place] + next(sizes) + content[place + 4 :])
+    with path.open("r+b") as file:
+        place = file.read(4096).index(b"data") + 4
+        for where, size in ((4, riff), (place, data)):
+            file.seek(where)
+            file.write(struct.pack("<I", size))
 
 
 def converted(path):
@@ -107,12 +109,13 @@ def streamed_flac(path):
 
 def test_the_length_of_streamed_flac_is_measured_once(tmp_path):
     path = streamed_flac(tmp_path / "a.flac")
-    before = containers._measured.cache_info()
-    np.testing.assert_array_equal(AudioFile(str(path)).whole(), SPEECH / np.float32(32768))
+    with mock.patch.object(os, "open", wraps=os.open) as opened:
+        np.testing.assert_array_equal(AudioFile(str(path)).whole(), SPEECH / np.float32(32768))
+        assert opened.call_count == 3  # for its head, for its length, for its samples
+        AudioFile(str(path))
+        assert opened.call_count == 5
     np.testing.assert_array_equal(converted(path), SPEECH)
     assert_crops_are_pieces(path)
-    after = containers._measured.cache_info()
-    assert (after.misses - before.misses, after.hits - before.hits) == (1, 3)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert refusal(path).startswith("damaged or truncated: ")
 
@@ -170,7 +173,8 @@ def test_mp3_files_that_say_their_length(mode, rate, tmp_path, capfd):
     mp3(path, mode, rate)
     content = path.read_bytes()
     assert AudioFile(str(path)).num_frames == 40_000 == soundfile.info(path).frames
-    assert_crops_are_pieces(path) if rate == 16_000 else None
+    if rate == 16_000:
+        assert_crops_are_pieces(path)
     path.write_bytes(content + b"APETAGEX" + bytes(len(content)))  # a cover picture
     assert AudioFile(str(path)).num_frames == 40_000
     path.write_bytes(content[: len(content) // 2])
@@ -206,26 +210,146 @@ def test_other_formats_are_answered_by_the_command_that_converts_them(ffmpeg, tm
     assert capfd.readouterr().err == ""
 
 
+def with_serial(ogg, number):
+    """Ogg, number -> the same with this number of its logical stream; the checksums are not computed anew."""
+    pages = ogg.split(b"OggS")[1:]
+    return b"".join(b"OggS" + page[:10] + struct.pack("<I", number) + page[14:] for page in pages)
+
+
 @pytest.mark.parametrize(("suffix", "subtype"), [("ogg", "VORBIS"), ("opus", "OPUS")])
 def test_ogg_streams_in_succession_are_left_to_convert(suffix, subtype, ffmpeg, tmp_path):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, SPEECH, 16_000, subtype, format="OGG")
     content = path.read_bytes()
     path.write_bytes(content + content)
+    words = f"holds several Ogg streams; convert it: {COMMAND}"
     assert soundfile.info(path).frames == 40_000  # libsndfile's silence about the second
-    assert refusal(path) == f"holds several Ogg streams; convert it: {COMMAND}"
+    with pytest.raises(UnsupportedAudioError, match=words):
+        require_one_stream(str(path))
     assert 80_000 <= len(converted(path)) <= 80_512  # the last block of the first isn't cut
+    path.write_bytes(content + with_serial(content, 1))
+    assert refusal(path) == words
     path.write_bytes(content[:-100])
-    assert refusal(path, AudioError).startswith("truncated: its last Ogg page is cut off")
+    assert refusal(path, AudioError) == "truncated: its last Ogg page is cut off"
 
 
-def test_flac_files_in_succession_are_converted_whole(ffmpeg, tmp_path):
+@pytest.mark.parametrize(("suffix", "subtype"), [("ogg", "VORBIS"), ("opus", "OPUS")])
+def test_ogg_without_an_end_is_read_as_far_as_it_goes(suffix, subtype, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, np.tile(SPEECH, 2), 16_000, subtype, format="OGG")
+    content = path.read_bytes()
+    assert NO_END not in AudioFile(str(path)).remarks
+    path.write_bytes(content[: content.rindex(b"OggS")])
+    page = path.read_bytes().rindex(b"OggS")
+    (granule,) = struct.unpack_from("<q", content, page + 6)  # the time at which this page ends
+    # Opus counts at 48 kHz, from a start that is cut off, 312 samples here
+    expected = granule if suffix == "ogg" else (granule - 312) // 3
+    audio = AudioFile(str(path))
+    assert audio.remarks == [NO_END] and 20_000 < expected < 80_000
+    assert len(audio.whole()) == expected == len(converted(path))
+    assert_crops_are_pieces(path, 1e-6)
+
+
+@pytest.mark.parametrize("tag", [b"", b"ID3\4\0\0\0\0\0\x10" + bytes(16)])
+def test_flac_files_in_succession_are_converted_whole(tag, ffmpeg, tmp_path):
     path = tmp_path / "a.flac"
     soundfile.write(path, SPEECH, 16_000)
-    path.write_bytes(path.read_bytes() * 2)
+    path.write_bytes(tag + path.read_bytes() * 2)
     np.testing.assert_array_equal(converted(path), np.concatenate([SPEECH, SPEECH]))
     with pytest.raises(UnsupportedAudioError, match="holds several FLAC streams, one after another; convert"):
-        containers.require_one_flac(str(path))
+        require_one_stream(str(path))
+
+
+@pytest.mark.parametrize(
+    ("size", "named"),
+    [
+        (3_000_000_000, 0x7FFFF000),  # sox in a pipe
+        (5_000_000_000, 0xFFFFFFFF),  # ffmpeg in a pipe
+        (5_000_000_000, 5_000_000_000 - (1 << 32)),  # counted in 32 bits
+        (80_000, 40_000),  # a recorder that was killed between two updates
+    ],
+)
+def test_samples_behind_those_that_a_wav_header_names_are_an_error(size, named, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, SPEECH, 16_000)
+    with_sizes(path, min(named + 36, 0xFFFFFFFF), named)
+    with path.open("r+b") as file:
+        file.truncate(44 + size)  # zeros that take no space on the disk
+    assert WaveFile.open(str(path)) is None
+    words = f"goes on for {size - named - named % 2} bytes after the samples that its header names; write the"
+    assert refusal(path, AudioError).startswith(words)
+    report = convert_files([Job(path, tmp_path / "out" / "a.wav")], workers=1)
+    assert len(report.failed) == 1 and report.failed[0][1].startswith(words)
+    with_sizes(path, min(size + 36, 0xFFFFFFFF), min(size, 0xFFFFFFFF))
+    assert (
+        size > 0xFFFFFFFF
+        or WaveFile.open(str(path)).num_frames == AudioFile(str(path)).num_frames == size // 2
+    )
+
+
+@pytest.mark.parametrize(("kind", "chunk"), [("AIFF", b"SSND"), ("CAF", b"data"), ("AU", b"")])
+def test_samples_behind_those_that_other_headers_name_are_an_error(kind, chunk, tmp_path):
+    path = tmp_path / "a"
+    soundfile.write(path, SPEECH, 16_000, "PCM_16", format=kind)
+    content = path.read_bytes()
+    place = content.index(chunk) + 4 if chunk else 8
+    form = ">q" if kind == "CAF" else ">I"
+    (size,) = struct.unpack_from(form, content, place)
+    assert len(AudioFile(str(path)).whole()) == 40_000 and size in (80_000, 80_004, 80_008)
+    path.write_bytes(
+        content[:place] + struct.pack(form, size - 40_000) + content[place + struct.calcsize(form) :]
+    )
+    assert refusal(path, AudioError).startswith("goes on for 40000 bytes after the samples that its header")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"LIST" + struct.pack("<I", 1000) + bytes(1000),
+        b"LIST" + struct.pack("<I", 999) + bytes(999),  # without its byte of padding
+        b"bext" + struct.pack("<I", 602) + bytes(602) + b"id3 " + struct.pack("<I", 9000) + bytes(9000),
+        bytes(512),  # to the end of a sector
+    ],
+)
+def test_chunks_behind_the_samples_are_not_samples(rest, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, SPEECH, 16_000)
+    path.write_bytes(path.read_bytes() + rest)
+    for audio in (WaveFile.open(str(path)), AudioFile(str(path))):
+        np.testing.assert_array_equal(audio.whole(), SPEECH / np.float32(32768))
+
+
+@pytest.mark.parametrize("kind", ["NIST", "CAF", "VOC", "AVR", "SVX", "MPC2K", "MAT4"])
+@pytest.mark.parametrize("share", [0.5, 0.999])
+def test_other_headers_that_promise_more_are_refused(kind, share, tmp_path):
+    path = tmp_path / "a.sph"
+    soundfile.write(path, SPEECH, 16_000, "PCM_16", format=kind)
+    assert len(AudioFile(str(path)).whole()) == 40_000
+    content = path.read_bytes()
+    path.write_bytes(content[: round(share * len(content))])
+    words = "truncated: its header promises more samples than it holds"
+    assert refusal(path, AudioError) == words
+    report = convert_files([Job(path, tmp_path / "out" / "a.wav")], workers=1)
+    assert report.failed == [(str(path), words)]
+
+
+def test_gsm_in_wav_is_read_whole(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, SPEECH, 16_000, "GSM610")  # blocks of 65 bytes and 320 samples; the last is padding
+    audio = AudioFile(str(path))
+    assert audio.num_frames == len(audio.whole()) == len(converted(path)) == 126 * 320
+    np.testing.assert_array_equal(audio.whole(), soundfile.read(path, dtype="float32")[0])
+    assert_crops_are_pieces(path)
+
+
+def test_streamed_caf_is_left_to_convert(ffmpeg, tmp_path):
+    path = tmp_path / "a.caf"
+    soundfile.write(path, SPEECH, 16_000, "PCM_16", format="CAF")
+    content = path.read_bytes()
+    place = content.index(b"data") + 4
+    path.write_bytes(content[:place] + b"\xff" * 8 + content[place + 8 :])
+    assert "convert it" in refusal(path)
+    np.testing.assert_array_equal(converted(path), SPEECH)
 
 
 def test_files_that_cannot_be_opened(tmp_path):
@@ -235,3 +359,17 @@ def test_files_that_cannot_be_opened(tmp_path):
     assert refusal(tmp_path, AudioError) == "cannot be read: Is a directory"
     assert refusal(tmp_path / "absent.mp3", AudioError) == "cannot be read: no such file"
     assert "not wav, flac, ogg, opus or mp3" in refusal(tmp_path / "byte.mp3")
+    (tmp_path / "zeros.mp3").write_bytes(b"\xff\xfb" + bytes(3000))
+    assert (
+        refusal(tmp_path / "zeros.mp3")
+        == f"cannot be read: no MPEG audio frames found; convert it: {COMMAND}"
+    )
+
+
+def test_damage_in_mp3_is_named(tmp_path):
+    path = tmp_path / "a.mp3"
+    first = mp3(path, "CONSTANT")
+    content = path.read_bytes()[first:]
+    path.write_bytes(content[:2000] + bytes(4000) + content[6000:])
+    words = f"damaged or truncated: no further MPEG audio frame found; convert it: {COMMAND}"
+    assert refusal(path) == words

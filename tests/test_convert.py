@@ -157,6 +157,58 @@ def test_what_ffmpeg_reads_of_one_channel_stays_bit_for_bit(ffmpeg, tmp_path):
     np.testing.assert_array_equal(one(source, tmp_path / "0.wav", channel=0), expected)
 
 
+def test_names_that_are_listed_for_convert_are_of_formats_that_it_reads(ffmpeg, tmp_path):
+    wav = tone(tmp_path / "a.wav", 48_000)
+    suffixes = ["tta", "wv", "mka", "avi", "flv", "ts", "m4b", "m4v", "ac3", "eac3", "wmv", "aifc"]
+    command = [ffmpeg, "-v", "error", "-i", wav]
+    for suffix in suffixes:
+        command += ["-c:a", "adpcm_ima_qt"] if suffix == "aifc" else []
+        command.append(tmp_path / f"a.{suffix}")
+    command += ["-c:a", "adpcm_g722", "-ar", "16000", tmp_path / "a.au"]
+    subprocess.run(command, check=True)
+    sources = [tmp_path / f"a.{suffix}" for suffix in [*suffixes, "au"]]
+    assert all(convert.OTHER.fullmatch(source.name) for source in sources)
+    jobs = [Job(source, tmp_path / "out" / f"{source.name}.wav") for source in sources]
+    assert convert_files(jobs, workers=1) == Report(13, 0, [])
+    for job in jobs:
+        samples, rate = soundfile.read(job.target)
+        assert rate == 16_000 and len(samples) == pytest.approx(DURATION_S * rate, abs=2500)  # padded
+        spectrum = np.abs(np.fft.rfft(samples[4000:20_000]))  # 1 s, so that a bin is 1 Hz
+        assert np.argmax(spectrum) == 440
+
+
+def test_files_with_several_audio_streams_fail(ffmpeg, tmp_path):
+    wav, source = tone(tmp_path / "a.wav"), tmp_path / "a.mka"
+    command = [ffmpeg, "-v", "error", "-i", wav, "-i", wav, "-map", "0:a", "-map", "1:a", source]
+    subprocess.run(command, check=True)
+    report = convert_files([Job(source, tmp_path / "out.wav")], workers=1)
+    words = "holds several audio streams; extract one: ffmpeg -i FILE -map 0:a:0 NEW.wav"
+    assert failures(report) == {"a.mka": words}
+
+
+def test_both_reasons_of_a_failure_are_given(ffmpeg, tmp_path, monkeypatch):
+    content = bytearray(tone(tmp_path / "a.aiff").read_bytes())
+    frames, size = content.index(b"COMM") + 10, content.index(b"SSND") + 4
+    content[frames : frames + 4] = bytes(4)
+    content[size : size + 4] = b"\0\0\0\x08"
+    (tmp_path / "a.aiff").write_bytes(content)
+    reason = f"its header says that its {len(content)} bytes hold no samples"
+    jobs = [Job(tmp_path / "a.aiff", tmp_path / "out.wav")]
+    assert failures(convert_files(jobs, workers=1)) == {"a.aiff": f"{reason}; ffmpeg finds none either"}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    (failure,) = failures(convert_files(jobs, workers=1)).values()
+    assert failure.startswith(f"{reason}; ffmpeg is needed to read m4a")
+
+
+def test_more_samples_than_a_wav_header_counts_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(convert, "LONGEST_WAV", 23_999)
+    source = tone(tmp_path / "a.flac")
+    words = "24000 samples are more than a WAV file holds; use --format flac"
+    assert failures(convert_files([Job(source, tmp_path / "out.wav")], workers=1)) == {"a.flac": words}
+    assert len(one(source, tmp_path / "out.flac", workers=1)) == 24_000
+
+
 def test_a_channel_is_chosen_on_the_command_line(tmp_path):
     (tmp_path / "in").mkdir()
     soundfile.write(tmp_path / "in" / "a.wav", np.array([[100, 300]] * 3, np.int16), 16_000)
@@ -170,6 +222,11 @@ def test_a_channel_is_chosen_on_the_command_line(tmp_path):
     reason = "has no channel 1: it has 1, and --channel counts from 0"
     assert (tmp_path / "out" / "convert_failures.txt").read_text() == f"{tmp_path}/in/b.wav\t{reason}\n"
     assert_refused(run_here("dataprep.py", *words, "--channel=-2"), "--channel", "at least -1")
+    warning = "1 files were converted earlier, perhaps not with --channel 0; delete them, or give another"
+    result = run_here("dataprep.py", *words, "--channel=0")
+    assert warning in result.stdout + result.stderr
+    result = run_here("dataprep.py", *words)
+    assert "earlier" not in result.stdout + result.stderr and "2 were there already" in result.stdout
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -16,17 +16,17 @@ from conftest import ROOT, assert_refused, heed_ctrl_c, run_here, voice
 
 from audio.lists import read_train_list
 from audio.pack import Pack
-from audio.recording import AudioError
+from audio.recording import AudioError, AudioFile
 from audio.recordings import Recordings
-from preparation import pack
-from preparation.pack import damaged, read_int16, write_pack
+from preparation.pack import damaged, write_pack
 
 SCRIPT = """
 import sys, time
 from pathlib import Path
+from audio.recording import AudioFile
 from preparation import pack
-read = pack.read_int16
-pack.read_int16 = lambda path: time.sleep(0.2) or read(path)
+read = AudioFile.whole_int16
+AudioFile.whole_int16 = lambda audio: time.sleep(0.2) or read(audio)
 root = Path(sys.argv[1])
 try:
     pack.write_pack(root, [f"{k}.wav" for k in range(64)], root / "pack", workers=2)
@@ -84,7 +84,22 @@ def test_loud_floats_are_clipped_and_not_wrapped(tmp_path):
     soundfile.write(
         tmp_path / "a.wav", np.array([1.0, 1.5, -1.0, -2.0, 0.5 / 32768]), 16_000, subtype="FLOAT"
     )
-    assert read_int16(str(tmp_path / "a.wav")).tolist() == [32767, 32767, -32768, -32768, 0]
+    assert AudioFile(str(tmp_path / "a.wav")).whole_int16().tolist() == [32767, 32767, -32768, -32768, 0]
+
+
+def test_flac_files_that_are_cut_off_or_joined_are_refused(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, voice(0, 0), 16_000)
+    content = path.read_bytes()
+    path.write_bytes(content + content)
+    with pytest.raises(
+        AudioError, match=r"a\.flac: holds several FLAC streams, one after another; convert it"
+    ):
+        write_pack(tmp_path, ["a.flac"], tmp_path / "pack", workers=1)
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match=r"a\.flac: damaged or truncated: Error : flac decoder lost sync$"):
+        write_pack(tmp_path, ["a.flac"], tmp_path / "pack", workers=1)
+    assert list((tmp_path / "pack").iterdir()) == []
 
 
 def test_more_recordings_add_a_shard(recordings, tmp_path):
@@ -198,12 +213,14 @@ def test_a_pack_has_one_channel(recordings, tmp_path):
 def test_checksums_are_those_of_the_samples(recordings, tmp_path):
     root, paths = recordings
     write_pack(root, paths, tmp_path / "pack", workers=1)
-    assert Pack(tmp_path / "pack").places[0, 3] == zlib.crc32(read_int16(str(root / paths[0])).tobytes())
+    assert Pack(tmp_path / "pack").places[0, 3] == zlib.crc32(
+        AudioFile(str(root / paths[0])).whole_int16().tobytes()
+    )
 
 
 @inherits_patches
 def test_a_killed_process_is_one_line_and_leaves_nothing(recordings, tmp_path, monkeypatch):
-    monkeypatch.setattr(pack, "read_int16", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(AudioFile, "whole_int16", lambda _: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(OSError, match=r"^packing: a process was killed[^\n]*with fewer --workers$"):
         write_pack(*recordings, tmp_path / "pack", workers=2)
     assert list((tmp_path / "pack").iterdir()) == []

@@ -89,7 +89,8 @@ def test_the_rates_keep_their_ratio(schedule):
 def test_a_resumed_run_keeps_the_factor_bit_for_bit(factor):
     words = ("--optimizer=adam", "--lr=0.01", f"--trunk_lr={factor}")
     whole, parts = trainer(*words[1:], words[0]), trainer(*words[1:], words[0])
-    train(whole), whole.state.begin_epoch()
+    train(whole)
+    whole.state.begin_epoch()
     state = deepcopy(whole.state.state_dict())
     parts.load_state_dict(state)
     for made in (whole, parts):
