@@ -55,6 +55,7 @@ def test_the_exit_code_is_that_of_the_first_cause(launch_program, capsys, progra
     assert capsys.readouterr().err == (killed if expected == 128 + signal.SIGKILL else "")
 
 
+@pytest.mark.slow
 def test_a_signal_before_the_processes_are_started_is_forwarded(launch_program):
     stop = StopSignal()
     stop.signum = signal.SIGTERM

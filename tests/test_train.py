@@ -646,6 +646,7 @@ def test_curves_for_tensorboard(corpus, tmp_path, monkeypatch):
     assert_refused(run_here(SCRIPT, *words, "--tensorboard"), "pip install tensorboard")
 
 
+@pytest.mark.slow
 def test_early_stopping_waits_for_its_patience_and_resumes_to_the_same_end(corpus, tmp_path):
     words = corpus.options(tmp_path, max_epoch=50, lr=1e-9, es_patience=2)  # so slow that the EER stays
     result = run_here(SCRIPT, *words, "--early_stopping")
@@ -676,6 +677,7 @@ def test_eval_takes_the_best_model_of_the_run_folder(trained, corpus, tmp_path):
     assert_refused(run_here(SCRIPT, *words), "--eval needs --initial_model FILE", "has no model")
 
 
+@pytest.mark.slow
 def test_the_dynamic_sampler_learns_and_resumes_bit_for_bit(corpus, tmp_path):
     settings = {"trainfunc": "softmax", "sampler": "dynamic", "max_epoch": 2, "test_list": ""}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
