@@ -148,7 +148,15 @@ def generate(args: argparse.Namespace, names: Names) -> Outcome:
     else:
         source = recordings(args)
         split = flags.split_settings(args, default_ratio=-1.0)
-        saved = [folder.prepare(args.save_path, source, split, args.root, args.kaldi, args.speaker_folder)]
+        lists = folder.prepare(
+            args.save_path,
+            source,
+            split,
+            start=args.root,
+            kaldi=args.kaldi,
+            speaker_folder=args.speaker_folder,
+        )
+        saved = [lists]
     return [line for lists in saved for line in lists.messages], training_command(saved)
 
 

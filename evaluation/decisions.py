@@ -120,6 +120,7 @@ def write_decisions(
     trials: Trials,
     scores: Floats,
     decision: Mapping[str, Any],
+    *,
     prior: float,
     silent: Sequence[str],
 ) -> Decided:

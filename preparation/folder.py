@@ -11,6 +11,7 @@ def prepare(
     save_path: Path,
     source: Path,
     split: Split,
+    *,
     start: Path | None = None,
     kaldi: Path | None = None,
     speaker_folder: Place | None = None,

@@ -103,29 +103,29 @@ def name_speakers(paths: list[str], place: Place | None) -> tuple[dict[str, Name
         ValueError: a path without the folder, an expression that matches no path, no path with a folder, or
             first folders that look like parts of a corpus.
     """
-    found = {path: named for path in paths if (named := speaker_in(path, place or 0))}
-    others = [path for path in paths if path not in found]
+    speakers = {path: named for path in paths if (named := speaker_in(path, place or 0))}
+    others = [path for path in paths if path not in speakers]
     count = f"{len(others)} of {len(paths)} recordings, such as {others[0]}," if others else ""
     if place is None:
-        if not found:
+        if not speakers:
             raise ValueError(f"{count} are not in folders of speakers (speaker/.../file); {PATTERN_ADVICE}")
-        messages = _doubts(found)
+        messages = _doubts(speakers)
         if others:
             messages.append(f"warning: skipped: {count} are in no folder; {PATTERN_ADVICE}")
-        return found, messages
+        return speakers, messages
     if isinstance(place, int):
         if others:
             raise ValueError(
                 f"{others[0]} has no folder {place}, which --speaker_folder names; move the file, or give a "
                 "regular expression instead, which leaves out the paths that it does not match"
             )
-        return found, []
-    if not found:
+        return speakers, []
+    if not speakers:
         raise ValueError(
             f"--speaker_folder {place.pattern} matches no recording; {others[0]} is one of {len(others)} "
             "paths, which it must match from the first to the last character"
         )
-    return found, [f"warning: skipped: {count} don't match --speaker_folder"] if others else []
+    return speakers, [f"warning: skipped: {count} don't match --speaker_folder"] if others else []
 
 
 def _doubts(paths: Iterable[str]) -> list[str]:
