@@ -4,12 +4,15 @@ import functools
 import io
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import soundfile
+from numpy.typing import NDArray
 
 from audio.chunks import LAYOUTS, end_of_samples, only_chunks_follow
+from audio.decoder_messages import hidden
 from audio.errors import AudioError, UnsupportedAudioError
 
 UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
@@ -63,6 +66,16 @@ class Decoder(soundfile.SoundFile):
     file, and fails at the end of a FLAC file that doesn't say how long it is.
     """
 
+    def __init__(self, file: int | io.BytesIO) -> None:
+        """A file descriptor, which is closed with the decoder, or a file in memory."""
+        super().__init__(file)
+        self.is_mpeg = self.subtype.startswith("MPEG")
+
+    def read(self, frames: int = -1, dtype: str = "float64", always_2d: bool = False) -> NDArray[Any]:
+        """The next samples (T,) or (T, channels), as SoundFile reads them."""
+        with hidden() if self.is_mpeg else nullcontext():
+            return super().read(frames, dtype, always_2d)
+
     def seekable(self) -> bool:
         """False: read continues where the last read ended; seek still works."""
         return False
@@ -72,7 +85,7 @@ class Decoder(soundfile.SoundFile):
 
         libmpg123 guesses, libvorbis is up to 0.02 s late in the last page, and GSM can't be sought.
         """
-        return super().seekable() and self.subtype != "VORBIS" and not self.subtype.startswith("MPEG")
+        return super().seekable() and self.subtype != "VORBIS" and not self.is_mpeg
 
 
 class OpenFile(NamedTuple):
@@ -110,6 +123,7 @@ class _LongerFile(io.BytesIO):
 class _Stream(NamedTuple):
     """How libsndfile is given a file."""
 
+    is_mpeg: bool = False
     has_length: bool = True  # whether it knows how many samples it holds
     end: int | None = None  # bytes after which there are none; None: the file's end
 
@@ -118,11 +132,12 @@ class _Stream(NamedTuple):
 
         It gets no name, because libsndfile takes any file called .mp3 for one, and finds frames even in AAC.
         """
-        if self == _Stream():
-            return Decoder(os.open(path, os.O_RDONLY))
-        with Path(path).open("rb") as file:
-            content = file.read(self.end)
-        return Decoder(io.BytesIO(content) if self.has_length else _LongerFile(content))
+        with hidden() if self.is_mpeg else nullcontext():
+            if self.has_length and self.end is None:
+                return Decoder(os.open(path, os.O_RDONLY))
+            with Path(path).open("rb") as file:
+                content = file.read(self.end)
+            return Decoder(io.BytesIO(content) if self.has_length else _LongerFile(content))
 
 
 def open_file(path: str) -> OpenFile:
@@ -150,7 +165,7 @@ def open_file(path: str) -> OpenFile:
     _require_promised(path, decoder)
     if decoder.frames == 0 and stamp[0] > LARGEST_HEADER:
         raise _unsupported(path, f"its header says that its {stamp[0]} bytes hold no samples")
-    if decoder.subtype.startswith("MPEG") and decoder.format != "MP3":
+    if decoder.is_mpeg and decoder.format != "MP3":
         raise _unsupported(path, f"{decoder.format} with {decoder.subtype} doesn't say how long it is")
     num_frames = decoder.frames
     if num_frames >= UNKNOWN_LENGTH or not stream.has_length:
@@ -306,7 +321,7 @@ def _mpeg_stream(path: str, size: int, mtime_ns: int) -> _Stream:
             return _Stream()
         said = XING.search(frame)
         if said is None or said[1][3] & HAS_FRAMES_AND_BYTES != HAS_FRAMES_AND_BYTES:
-            return _Stream(has_length=False)
+            return _Stream(is_mpeg=True, has_length=False)
         end = begin + int.from_bytes(said[3])
         file.seek(end)
         following = file.read(3)
@@ -314,7 +329,7 @@ def _mpeg_stream(path: str, size: int, mtime_ns: int) -> _Stream:
     if size < end - tolerance:
         raise AudioError(f"{path}: truncated: {size} of {end} bytes are there")
     if size <= end + tolerance:
-        return _Stream()
+        return _Stream(is_mpeg=True)
     if _begins_as_mpeg(following):
         raise _unsupported(path, f"goes on after the {end} bytes that its header names")
-    return _Stream(end=end)
+    return _Stream(is_mpeg=True, end=end)

@@ -3,6 +3,8 @@
 import os
 import struct
 import subprocess
+import threading
+from contextlib import suppress
 from unittest import mock
 
 import numpy as np
@@ -11,6 +13,7 @@ import soundfile
 from conftest import voice
 
 from audio.containers import require_one_stream
+from audio.decoder_messages import hidden
 from audio.errors import AudioError, UnsupportedAudioError
 from audio.recording import NO_END, AudioFile, WaveFile
 from preparation.convert import Job, Report, convert_files
@@ -373,3 +376,40 @@ def test_damage_in_mp3_is_named(tmp_path):
     path.write_bytes(content[:2000] + bytes(4000) + content[6000:])
     words = f"damaged or truncated: no further MPEG audio frame found; convert it: {COMMAND}"
     assert refusal(path) == words
+
+
+def test_what_the_decoder_prints_about_damage_is_hidden(tmp_path, capfd, monkeypatch):
+    """All but the error: libmpg123 has several lines for this file, which one of several ranks shows."""
+    path = tmp_path / "a.mp3"
+    first = mp3(path, "CONSTANT")
+    content = path.read_bytes()
+    noise = np.random.default_rng(0).bytes(3000)
+    for begin in (0, first):
+        path.write_bytes(content[begin:4000] + noise + content[7000:])
+        with suppress(AudioError):
+            AudioFile(str(path)).whole()
+        os.write(2, b"after it\n")
+        assert capfd.readouterr().err == "after it\n"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with suppress(AudioError):
+        AudioFile(str(path)).whole()
+    assert "mpg123" in capfd.readouterr().err
+
+
+def test_messages_of_threads_that_decode_at_once_come_back(capfd):
+    """The second thread would restore what the first has hidden."""
+    entered = threading.Barrier(2)
+
+    def decode():
+        entered.wait()
+        for _ in range(200):
+            with hidden():
+                os.write(2, b"noise\n")
+
+    threads = [threading.Thread(target=decode) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.write(2, b"shown\n")
+    assert capfd.readouterr().err == "shown\n"

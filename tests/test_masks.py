@@ -14,7 +14,7 @@ MODELS = [
     *(name for name in options.available("models") if name not in ("ECAPA", "RawNet3")),
     "ECAPA --channels 64",  # the width changes nothing here
     "RawNet3 --channels 64",
-    "DeepSpeaker --variant GRU",
+    pytest.param("DeepSpeaker --variant GRU", marks=pytest.mark.slow),
     "SEResNet34 --stages all",
 ]
 POOLINGS = [

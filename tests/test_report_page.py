@@ -152,6 +152,7 @@ def test_files_are_written_whole_or_not_at_all(synthetic, tmp_path):
         synthetic.write_report(tmp_path / "r", [])
 
 
+@pytest.mark.slow
 def test_extremes_are_drawn(tmp_path):
     # no error at all; only errors; one score; two trials
     for i, (scores, labels) in enumerate(

@@ -209,6 +209,7 @@ def test_a_stop_between_any_two_steps_goes_on_with_the_next_batch(corpus, tmp_pa
         assert figures[0]["loss"] == figures[1]["loss"] and figures[0]["accuracy"] == figures[1]["accuracy"]
 
 
+@pytest.mark.slow
 def test_a_pack_trains_and_scores_as_its_files_do(corpus, tmp_path):
     paths = [f"spk{speaker}/{take}.wav" for speaker in range(6) for take in range(5)]
     write_pack(corpus.root, paths, tmp_path / "pack")
@@ -519,6 +520,7 @@ def test_real_speech_trains_and_scores(real_data, tmp_path):
     assert re.search(r"Epoch 1, VEER \d+\.\d{4}, MinDCF", result.stdout)
 
 
+@pytest.mark.slow
 def test_a_damaged_state_falls_back_to_the_one_before(corpus, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run_here(SCRIPT, *corpus.options(whole, max_epoch=2)).returncode == 0
@@ -574,9 +576,8 @@ def losses(save_path):
     return [line["loss"] for line in map(json.loads, lines) if line["event"] == "train"]
 
 
-@pytest.mark.parametrize(
-    "precision", ["bf16", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fp16", "tf32"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "tf32"])
 def test_mixed_precision_trains_nearly_the_same_and_resumes_bit_for_bit(corpus, tmp_path, precision):
     settings = {
         "test_list": "",
