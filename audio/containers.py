@@ -74,7 +74,7 @@ class Decoder(soundfile.SoundFile):
     def read(self, frames: int = -1, dtype: str = "float64", always_2d: bool = False) -> NDArray[Any]:
         """The next samples (T,) or (T, channels), as SoundFile reads them."""
         with hidden() if self.is_mpeg else nullcontext():
-            return super().read(frames, dtype, always_2d)
+            return super().read(frames, dtype=dtype, always_2d=always_2d)
 
     def seekable(self) -> bool:
         """False: read continues where the last read ended; seek still works."""

@@ -119,7 +119,13 @@ def mix_down(samples: Audio) -> tuple[Audio, bool]:
     Each piece that is read is decided on alone, because a crop must not depend on the rest of the recording,
     which isn't read for it, nor on what was read before. The mean of silence is silence.
     """
-    mean = samples.mean(axis=1)
+    mean = samples[:, 0].copy()
+    for channel in samples.T[1:]:  # samples.mean(axis=1) takes 7 times as long
+        mean += channel
+    mean /= samples.shape[1]
+    flat = samples.ravel()
+    if np.vdot(mean, mean) > 2.0 * CANCELLED * np.vdot(flat, flat) / samples.shape[1]:
+        return mean, False  # in nearly every recording; what is near the limit is computed exactly
     powers = np.einsum("tc,tc->c", samples, samples, dtype=np.float64)  # times T, as is the next one
     silence = CANCELLED * powers.mean()
     if not np.einsum("t,t->", mean, mean, dtype=np.float64) < silence:
