@@ -15,15 +15,16 @@ from audio.pack import Pack
 from audio.utterances import Paths, Utterance, read_lines, spans_of
 
 
-def read_utterances(path: str, flag: str) -> Iterator[tuple[str, int, str, Utterance]]:
-    """Train list, or Kaldi directory -> (file, line number, speaker, utterance).
+def read_utterances(path: str, flag: str) -> Iterator[tuple[str, int, str, str, Utterance | None]]:
+    """Train list, or Kaldi directory -> (file, line number, speaker, path, segment or None if it is whole).
 
     Raises:
         FileNotFoundError, ValueError: as read_lines; a line of one field; a folder of another kind, or one
             that kaldi.read_with_speakers refuses.
     """
     if is_kaldi_directory(path):
-        yield from read_with_speakers(path, flag)
+        for source, number, speaker, utterance in read_with_speakers(path, flag):
+            yield source, number, speaker, utterance.path, None if utterance.is_whole else utterance
         return
     if Path(path).is_dir():
         raise ValueError(f"{flag} {path}: {_kind_of_folder(Path(path), flag)}")
@@ -31,7 +32,7 @@ def read_utterances(path: str, flag: str) -> Iterator[tuple[str, int, str, Utter
         speaker, file = line.pair()
         if not file:
             raise ValueError(f'{path}:{line.number}: expected "speaker path", got 1 field')
-        yield path, line.number, speaker, Utterance(file)
+        yield path, line.number, speaker, file, None
 
 
 def _kind_of_folder(folder: Path, flag: str) -> str:
@@ -84,29 +85,36 @@ def read_train_list(
     Raises:
         ValueError: a line of another form, an utterance of two speakers, or no line at all.
     """
-    names: dict[Utterance, str] = {}  # utterance -> speaker
+    names: dict[str, str] = {}  # description of the utterance -> speaker
+    segments: dict[str, Utterance] = {}  # by their descriptions; one of a whole recording is its path
     known: dict[str, str] = {}  # one string object per speaker, however many lines name it
     num_lines = 0
-    for file, number, speaker, utterance in read_utterances(list_path, flag):
+    for file, number, speaker, text, segment in read_utterances(list_path, flag):
         num_lines += 1
         speaker = known.setdefault(speaker, speaker)
-        if names.setdefault(utterance, speaker) != speaker:
-            raise ValueError(f"{file}:{number}: {utterance} is listed under {names[utterance]} and {speaker}")
+        if segment is not None:
+            text = str(segment)
+            segments[text] = segment
+        if names.setdefault(text, speaker) != speaker:
+            raise ValueError(f"{file}:{number}: {text} is listed under {names[text]} and {speaker}")
     listed = len(names)
     to_exclude = read_excluded(exclude) if exclude else set()
     if to_exclude:
-        excluded = find_excluded((utterance.path for utterance in names), to_exclude, root)
-        names = {utterance: name for utterance, name in names.items() if utterance.path not in excluded}
+        paths = {text: segments[text].path if text in segments else text for text in names}
+        excluded = find_excluded(paths.values(), to_exclude, root)
+        names = {text: name for text, name in names.items() if paths[text] not in excluded}
     if not names:
         raise ValueError(f"{list_path}: --exclude {exclude} leaves nothing of it")
     speakers = sorted(set(names.values()))
     index = {speaker: label for label, speaker in enumerate(speakers)}
     labels = np.fromiter((index[speaker] for speaker in names.values()), np.int64, len(names))
+    # a tuple for each of a million whole recordings would take seconds
+    utterances = [segments.get(text) or Utterance(text) for text in names] if segments else []
     return TrainList(
         speakers,
         labels,
-        Paths.of(utterance.path for utterance in names),
-        spans_of(names),
+        Paths.of([utterance.path for utterance in utterances] if segments else names),
+        spans_of(utterances),
         num_repeated=num_lines - listed,
         num_excluded=listed - len(names),
         num_to_exclude=len(to_exclude),

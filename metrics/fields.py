@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 ESCAPED = r"# In this list \xNN stands for a byte of a name."  # the first line of a list with such names
@@ -37,11 +38,12 @@ class Line(NamedTuple):
         """The columns of a table, separated by tabs; any may be empty."""
         return self._names(self.text.split("\t"))
 
-    def pair(self) -> list[str]:
+    def pair(self) -> tuple[str, str]:
         """Its first field and the rest, which may hold blanks; "" if there is no rest."""
         first, _, rest = self.text.partition("\t" if "\t" in self.text else " ")
-        pair = [first.rstrip(), rest.lstrip()]
-        return self._names(pair) if self.is_escaped else pair
+        if self.is_escaped:
+            return _unescaped(first.rstrip()), _unescaped(rest.lstrip())
+        return first.rstrip(), rest.lstrip()
 
     def _names(self, fields: list[str]) -> list[str]:
         return [_unescaped(field) for field in fields] if self.is_escaped else fields
@@ -52,12 +54,12 @@ def lines_of(texts: Iterable[str], around: str | None = None) -> Iterator[Line]:
 
     around: characters at the ends of a line that are no part of it; None = all blanks.
     """
-    is_escaped = False
-    for number, line in enumerate(texts, 1):
+    lines = iter(texts)
+    first = next(lines, "")
+    is_escaped = first.strip() == ESCAPED
+    for number, line in enumerate(chain(() if is_escaped else (first,), lines), 1 + is_escaped):
         text = line.strip(around)
-        if number == 1 and text == ESCAPED:
-            is_escaped = True
-        elif text and not (around and text.isspace()):
+        if text and not (around and text.isspace()):
             yield Line(number, text, is_escaped)
 
 

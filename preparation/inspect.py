@@ -137,7 +137,7 @@ def read_lists(target: Target) -> ListedPaths:
     utterances: dict[Utterance, str] = {}
     if target.train_list is not None:
         listed = read_utterances(str(target.train_list), "--train_list")
-        utterances = {utterance: speaker for _, _, speaker, utterance in listed}
+        utterances = {segment or Utterance(path): speaker for _, _, speaker, path, segment in listed}
     trials = {path.name: _trial_paths(path, target.root) for path in target.test_lists}
     return ListedPaths(utterances, trials)
 

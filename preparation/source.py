@@ -95,13 +95,12 @@ def _listed(source: Path) -> Iterator[tuple[str, str, int]]:
     Where no folder is called like the speaker, the part is the file's.
     """
     known: dict[str, tuple[str, str]] = {}
-    for file, number, speaker, utterance in read_utterances(str(source), "--from"):
-        if not utterance.is_whole:
+    for file, number, speaker, path, segment in read_utterances(str(source), "--from"):
+        if segment is not None:
             raise ValueError(
                 f"{file}:{number}: lists of paths can't hold segments of recordings; give the directory "
                 f"itself to trainSpeakerNet.py --train_list {source}"
             )
-        path = utterance.path
         _, other = known.setdefault(os.path.normpath(path), (path, speaker))
         if other != speaker:
             raise ValueError(

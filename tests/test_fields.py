@@ -81,14 +81,14 @@ def test_lists_are_written_as_plainly_as_their_names_allow():
 
 def test_lines_of_other_programs_are_read_as_before():
     pairs = [line.pair() for line in lines_of(["spk a b.wav\n", "\n", "spk\t\ta b.wav\n", " spk  x\\x41 \n"])]
-    assert pairs == [["spk", "a b.wav"], ["spk", "a b.wav"], ["spk", "x\\x41"]]
+    assert pairs == [("spk", "a b.wav"), ("spk", "a b.wav"), ("spk", "x\\x41")]
     (line,) = lines_of(["1 a\u00a0b.wav c\u202fd.wav\t\n"])  # no-break spaces are parts of names
     assert line.fields() == ["1", "a\u00a0b.wav", "c\u202fd.wav"] and not line.is_by_tabs
     (line,) = lines_of(["0.5\t\ta b.wav\tc.wav\n"])
     assert line.fields() == ["0.5", "a b.wav", "c.wav"]
     assert [line.fields() for line in lines_of([ESCAPED, "a\\x00b \\x41"])] == [["a\\x00b", "A"]]
     (line,) = lines_of(["a b\tc d\n"])
-    assert line.pair() == ["a b", "c d"] and line.fields() == ["a b", "c d"]
+    assert line.pair() == ("a b", "c d") and line.fields() == ["a b", "c d"]
 
 
 def test_errors_show_names_in_one_line():
