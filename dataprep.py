@@ -148,7 +148,7 @@ def generate(args: argparse.Namespace, names: Names) -> Outcome:
     else:
         source = recordings(args)
         split = flags.split_settings(args, default_ratio=-1.0)
-        lists = folder.prepare(
+        own_lists = folder.prepare(
             args.save_path,
             source,
             split,
@@ -156,7 +156,7 @@ def generate(args: argparse.Namespace, names: Names) -> Outcome:
             kaldi=args.kaldi,
             speaker_folder=args.speaker_folder,
         )
-        saved = [lists]
+        saved = [own_lists]
     return [line for lists in saved for line in lists.messages], training_command(saved)
 
 

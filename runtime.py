@@ -61,10 +61,20 @@ def use_threads(threads: int) -> None:
 
     Several processes of a machine share the cores. A single one respects OMP_NUM_THREADS.
     """
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if not threads:
-        threads = num_cores() // processes if processes > 1 else min(num_cores(), torch.get_num_threads())
-    torch.set_num_threads(max(threads, 1))
+        threads = cores_of_rank()
+        if _ranks_of_machine() == 1:
+            threads = min(threads, torch.get_num_threads())
+    torch.set_num_threads(threads)
+
+
+def cores_of_rank() -> int:
+    """Number of cores for this rank, with which the other ranks of the machine share them."""
+    return max(1, num_cores() // _ranks_of_machine())
+
+
+def _ranks_of_machine() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def num_cores() -> int:

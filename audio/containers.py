@@ -93,9 +93,7 @@ class OpenFile(NamedTuple):
 
     decoder: Decoder
     num_frames: int  # samples of each channel
-    is_sequential: (
-        bool  # whether seeking is inexact or impossible, so that every piece is read on from the start
-    )
+    is_sequential: bool  # whether every piece is read on from the start, as seeking isn't exact
     has_end: bool  # whether it is marked as whole; always True for formats without such a mark
 
 

@@ -1,7 +1,6 @@
 """The worker processes that read training data: what to do where they are slow, short of memory or dead."""
 
 import multiprocessing
-import os
 import re
 import time
 from contextlib import suppress
@@ -55,7 +54,7 @@ class DataWorkers(NamedTuple):
 
     def waiting_advice(self) -> str:
         """What to change where training waits for data."""
-        cores = runtime.num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) or 1
+        cores = runtime.cores_of_rank()
         if self.num_workers != cores:
             change = "raise" if self.num_workers < cores else "lower"
             return f"{change} --nDataLoaderThread: {self.num_workers} for {cores} cores"

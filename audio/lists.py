@@ -153,7 +153,7 @@ def names_files(exclude: str, root: str) -> bool:
 
 def _readings(line: str) -> tuple[str, str]:
     """A line -> as a path, and as `speaker path`."""
-    return line, line.replace("\t", " ").partition(" ")[2].strip() or line
+    return line, line.partition("\t" if "\t" in line else " ")[2].strip() or line
 
 
 def is_file(root: str, path: str) -> bool:

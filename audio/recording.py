@@ -38,8 +38,8 @@ class Recording:
 
     def __init__(self, path: str, num_frames: int, rate: int) -> None:
         self.path = path
-        self.first = 0  # sample that is used
-        self.num_frames = num_frames  # samples at its sample rate that are used
+        self.first = 0  # the first of the file's samples that is used
+        self.num_frames = num_frames  # how many are used, at its sample rate
         self.rate = rate  # Hz
         self.remarks = list[str]()  # what its user should know, such as that it is resampled
 
@@ -97,7 +97,7 @@ class Recording:
         return piece
 
     def _read_into(self, out: Audio | Samples, start: int) -> None:
-        """Fill out (T,) with the samples from start on, counted from the recording's first."""
+        """Fill out (T,) with the file's samples from start on."""
         raise NotImplementedError
 
 

@@ -53,12 +53,13 @@ def energy(audio: Audio) -> Speech:
     """
     levels = _levels_db(audio)
     audible = levels[levels > FLOOR_DB]
+    nothing = Speech(np.zeros(len(levels) + HOPS_OF_FRAME - 1, bool), 0.0)
     if len(audible) < LOUD_FRAMES:
-        return Speech(np.zeros(len(levels) + HOPS_OF_FRAME - 1, bool), 0.0)
+        return nothing
     loud = np.partition(levels, -LOUD_FRAMES)[-LOUD_FRAMES]
     background = np.percentile(audible, BACKGROUND_PERCENTILE)
     if len(audible) >= STEADY_FRAMES and loud - background < STEADY_DB:
-        return Speech(np.zeros(len(levels) + HOPS_OF_FRAME - 1, bool), 0.0)
+        return nothing
     above_background = min(background + ABOVE_BACKGROUND_DB, loud - LEAST_RANGE_DB)
     is_speech = levels > max(FLOOR_DB, loud - RANGE_DB, above_background)
     reach = np.ones(2 * HANGOVER + HOPS_OF_FRAME)

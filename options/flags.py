@@ -11,13 +11,14 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from audio.recording import ALL_CHANNELS
 from options.parser import Parser
 from options.plugins import choices
 
 AUGMENTATIONS = ("noise", "music", "babble", "reverb", "speed", "band", "mulaw", "gain")  # of --augment_chain
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-DETECTORS = ("none", "energy")  # of audio/vad.py, which would slow down --help
+# as in audio/vad.py and audio/recording.py, which would slow down --help
+DETECTORS = ("none", "energy")
+ALL_CHANNELS = -1
 
 
 class Role(enum.Flag):

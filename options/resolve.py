@@ -28,11 +28,7 @@ class PlainLoader(yaml.SafeLoader):
     """Leaves plain values as they are written: YAML would read 010 as 8, 1:30 as 90 and a date as a date."""
 
     yaml_implicit_resolvers: typing.ClassVar = {
-        first: [
-            (tag, pattern)
-            for tag, pattern in resolvers
-            if tag in ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
-        ]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in YAML_RULES]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 

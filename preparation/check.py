@@ -199,9 +199,8 @@ def _leaks(copies: dict[str, list[str]], listed: Listed) -> Iterator[Finding]:
 
 def _unlisted(root: Path, paths: list[str]) -> Iterator[Finding]:
     """Findings for audio files under root that are in no list; none if root isn't a folder of recordings."""
-    if root == Path() or all(
-        map(os.path.isabs, paths)
-    ):  # the working folder, or another one, of a Kaldi list
+    # paths of a Kaldi list start at the working folder, or are absolute
+    if root == Path() or all(map(os.path.isabs, paths)):
         return
     listed = {os.path.normpath(path) for path in paths}
     for path in walk(root):

@@ -101,7 +101,7 @@ def _user_target(save_path: Path, source: Path | None, user: UserLists) -> Targe
         raise ValueError(f"no list in {save_path}; give --train_list or --test_list, or use --generate")
     root = user.root or source
     if root is None and train is not None and is_kaldi_directory(str(train)) and not user.test_list:
-        notes = (f"{test} is checked with --root",) if test else ()
+        notes = (f"{test} isn't checked without --root, the folder that its paths start at",) if test else ()
         return Target("own", Path(), train, missing=notes)  # Kaldi's paths start at the working folder
     if root is None:
         raise ValueError("give --root DIR, the folder that the paths of the lists are relative to")

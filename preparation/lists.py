@@ -12,6 +12,7 @@ from metrics.fields import text_of
 from storage.files import write_text
 
 Speakers = dict[str, list[str]]  # speaker -> paths of the utterances
+Trial = tuple[str, str, str]  # label "1" or "0", paths of enrolment and test
 MAX_PAIRS = 50_000  # candidate target pairs of one speaker; no list needs more
 DRAWS_AT_ONCE = 4  # times the number of nontarget trials that are still needed
 
@@ -26,9 +27,6 @@ class Utterances(NamedTuple):
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> "Utterances":
         """Utterances at these indices."""
         return Utterances(*([column[i] for i in indices] for column in self))
-
-
-Trial = tuple[str, str, str]  # label "1" or "0", paths of enrolment and test
 
 
 def train_list(utterances: Utterances) -> str:

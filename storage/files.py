@@ -52,11 +52,10 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 def require_files(root: str, paths: Iterable[str], flag: str) -> None:
     """Raises FileNotFoundError for the first of the paths under root that isn't a file."""
+    given = f"{flag} {root}".rstrip()
     for path in paths:
         if not os.path.isfile(os.path.join(root, path)):  # noqa: PTH113, PTH118  (Path is 4 times as slow)
-            raise FileNotFoundError(
-                f"{Path(root) / path}: no such file; is {f'{flag} {root}'.strip()} right?"
-            )
+            raise FileNotFoundError(f"{Path(root) / path}: no such file; is {given} right?")
 
 
 def lock(path: Path) -> TextIO:

@@ -50,7 +50,8 @@ def test_excluded_paths_are_left_out_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spelling", ["{root}/b/2 x.wav", "./b/2 x.wav", "b//2 x.wav", "b b/2 x.wav", "b/../b/2 x.wav"]
+    "spelling",
+    ["{root}/b/2 x.wav", "./b/2 x.wav", "b//2 x.wav", "b b/2 x.wav", "b/../b/2 x.wav", "b c\tb/2 x.wav"],
 )
 def test_an_excluded_path_may_be_spelled_otherwise(tmp_path, spelling):
     (tmp_path / "list.txt").write_text("a a/1.wav\nb b/1.wav\nb b/2 x.wav\n")

@@ -10,7 +10,7 @@ from conftest import assert_refused, run_here, voice
 from scipy.signal import lfilter
 
 import trainSpeakerNet
-from audio.recording import AudioFile
+from audio.recording import ALL_CHANNELS, AudioFile
 from audio.vad import DETECTORS, LEAST_SPEECH_S, energy, hear, without_padding
 from evaluation.store import embedding_options
 from metrics.score_files import read_score_file
@@ -95,8 +95,9 @@ def test_much_silence_is_said():
     assert hear(voice(0, 0, 3.0), "none").remarks == []
 
 
-def test_the_flag_offers_every_detector():
+def test_the_flags_mean_what_the_code_means():
     assert ("none", *DETECTORS) == flags.DETECTORS
+    assert flags.ALL_CHANNELS == ALL_CHANNELS
 
 
 @pytest.fixture(scope="module")
