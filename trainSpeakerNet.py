@@ -29,6 +29,7 @@ from SpeakerNet import SpeakerNet
 from storage import checkpoint
 from storage.checkpoint import ModelFile
 from storage.console import print_any_name
+from storage.model_folder import model_in_folder
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 from storage.run_record import earlier_option, write_run
@@ -60,7 +61,7 @@ def parse(argv: list[str]) -> Command:
     source = _model_path(values)
     model_file, stored = None, dict[str, Any]()
     if source:
-        model_file = checkpoint.load_model(source)
+        model_file = checkpoint.load_model(source, values.origin, _head_speakers(values.head_speakers))
         network = dict(checks.stored_network_options(model_file.options, model_file.origin))
         scoring = {
             name: model_file.options[name] for name in names_of(Role.SCORING) if name in model_file.options
@@ -91,12 +92,24 @@ def _model_path(values: Options) -> str:
     if source and not Path(source).is_dir():
         return source
     folder = RunFolder(source or values.save_path)
+    if source and not folder.models.is_dir():
+        return str(model_in_folder(Path(source)))
     model = folder.latest_model()
     if not model and source:
         raise ValueError(f"--initial_model {source}: {folder.models} has no model")
     if not model:
         raise ValueError(f"--eval needs --initial_model FILE; {folder.models} has no model either")
     return model
+
+
+def _head_speakers(path: str) -> list[str]:
+    """--head_speakers -> the speakers in it."""
+    if not path:
+        return []
+    try:
+        return Path(path).read_text(encoding="utf-8").split()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"--head_speakers {path}: no such file") from None
 
 
 def _resolve(argv: list[str], stored: dict[str, Any]) -> Resolved:
