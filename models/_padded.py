@@ -2,15 +2,16 @@
 
 Only layers that mix frames can see the padding. While a padded batch is computed, hooks on these layers hide
 it: a convolution gets zeros there, as its zero padding gives it at the end of a single utterance; max-pooling
-gets values that are never the maximum; a mean over all frames is taken over the utterance's frames; a pooling
-gets a mask. All other layers may compute anything finite from the padding. The hooks are removed after the
-batch, so training never runs them.
+gets values that are never the maximum; a mean over all frames is taken over the utterance's frames; a layer
+that takes a mask gets one. All other layers may compute anything finite from the padding. The hooks are
+removed after the batch, so training never runs them.
 """
 
 import inspect
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ MEANS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 def fewest_frames(model: nn.Module) -> float:
     """Fewest frames of an utterance in a padded batch; infinite if the model or a pooling supports none."""
     for layer in model.modules():
-        if _is_pooling(layer) and "mask" not in inspect.signature(layer.forward).parameters:
+        if _is_pooling(layer) and not _takes_mask(type(layer)):
             return math.inf
     return getattr(model, "unequal_from", math.inf)
 
@@ -56,7 +57,7 @@ def embed_padded(model: nn.Module, features: Tensor, lengths: Tensor) -> Tensor:
             elif isinstance(layer, MEANS):
                 hooks.enter_context(layer.register_forward_pre_hook(padding.hide_from_mean))
                 hooks.enter_context(layer.register_forward_hook(padding.rescale_mean))
-            elif _is_pooling(layer):
+            elif _takes_mask(type(layer)):
                 hooks.enter_context(layer.register_forward_pre_hook(padding.pass_mask))
         return model(features)
 
@@ -102,7 +103,7 @@ class Padding:
         return output * (mask.shape[-1] / mask.sum(dim=-1, keepdim=True))
 
     def pass_mask(self, _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor, Tensor]:
-        """Pre-hook: gives a pooling its second argument."""
+        """Pre-hook: gives a layer its second argument, the mask of as many frames as its input has."""
         return inputs[0], self.masks[inputs[0].shape[-1]]
 
     def _broadcast_mask(self, maps: Tensor) -> Tensor:
@@ -117,6 +118,12 @@ def _mask(lengths: Tensor, num_frames: int) -> Tensor:
 
 def _is_pooling(layer: nn.Module) -> bool:
     return type(layer).__name__ == "Pooling"
+
+
+@cache
+def _takes_mask(layer_class: type[nn.Module]) -> bool:
+    """Whether `forward` is written as forward(self, frames, mask)."""
+    return list(inspect.signature(layer_class.forward).parameters)[2:3] == ["mask"]
 
 
 def _along_time(size: int | tuple[int, ...]) -> int:

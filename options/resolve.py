@@ -184,7 +184,8 @@ def _add_plugin_options(parser: Parser, kind: str, name: str) -> None:
         if base is bool:
             settings = BOOLEAN
         elif typing.get_origin(base) is Literal:
-            settings = {"choices": typing.get_args(base)}
+            values = typing.get_args(base)
+            settings = {"type": type(values[0]), "choices": values}
         help_text = str(notes[0] if notes else option).replace("%", "%%")
         group.add_argument(f"--{option}", default=parameter.default, help=help_text, **settings)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pooling._statistics import VARIANCE_FLOOR, Bounds, moments_over_time, softmax_over_time
+from pooling._statistics import VARIANCE_FLOOR, Bounds, moments_over_time, softmax_over_time, unbiased
 
 
 class ScalarAttention(nn.Module):
@@ -73,9 +73,7 @@ class BottleneckAttention(nn.Module):
         Mean and deviation are the same for all frames, so their part of the convolution is computed once.
         """
         mean, variance = moments_over_time(frames, mask)
-        count = frames.shape[2] if mask is None else mask.sum(dim=1)[:, None, None]
-        unbiased = variance * (1.0 + 1.0 / torch.as_tensor(count - 1).clamp(min=1))  # n / (n - 1)
-        deviation = unbiased.clamp(*self.variances).sqrt()
+        deviation = unbiased(variance, frames, mask).clamp(*self.variances).sqrt()
         channels = frames.shape[1]
         frame_weight, context_weight = first.weight.split([channels, 2 * channels], dim=1)
         context = F.conv1d(torch.cat([mean, deviation], dim=1), context_weight, first.bias)  # (B, hidden, 1)

@@ -113,6 +113,15 @@ def test_padded_utterances_are_pooled_as_each_alone(name, attention):
     assert (together - pooling(frames))[:3].abs().max() > 1e-2  # without the mask they differ
 
 
+def test_tstp_gives_the_unbiased_deviation():
+    """Of 1, 2, 6: mean 3, squares of the differences 4 + 1 + 9 = 14, over n - 1 = 2."""
+    pooling = options.plugin("pooling", "TSTP")(1)
+    frames = torch.tensor([[[1.0, 2.0, 6.0, 50.0]]])
+    torch.testing.assert_close(pooling(frames[..., :3]), torch.tensor([[3.0, 7.0**0.5]]))
+    torch.testing.assert_close(pooling(frames, frames[:, 0] < 50.0), torch.tensor([[3.0, 7.0**0.5]]))
+    torch.testing.assert_close(pooling(frames[..., :1]), torch.tensor([[1.0, 1e-7**0.5]]))
+
+
 @pytest.mark.parametrize("name", options.available("loss"))
 @pytest.mark.parametrize("autocast", [False, True])
 def test_losses(name, autocast):
