@@ -53,7 +53,12 @@ def mean_pooling(channels, attention="scalar"):
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [*((name, {}) for name in options.available("models")), ("DeepSpeaker", {"variant": "GRU"})],
+    [
+        *((name, {}) for name in options.available("models")),
+        ("DeepSpeaker", {"variant": "GRU"}),
+        ("ECAPA", {"variant": "wespeaker", "channels": 64}),
+        ("ECAPA", {"variant": "speechbrain", "channels": 64}),
+    ],
 )
 def test_models(name, settings):
     trained = set()
