@@ -7,9 +7,10 @@ was published with (see pooling/). The model maps features (B, F, L), L from 0.3
 
 Optional attribute `unequal_from`: the fewest frames of an utterance that may be embedded in one padded batch
 with utterances of other lengths. A model with this attribute promises that in evaluation mode only these
-layers mix frames, and that they see maps (B, C, L) or (B, C, H, L): zero-padded Conv1d and Conv2d, MaxPool1d
-and MaxPool2d, AdaptiveAvgPool1d and AdaptiveAvgPool2d to one value, poolings created with `pooling`,
-unidirectional recurrent layers, and layers of the model's own with `forward(self, frames, mask=None)`, which
-are given the mask (B, L), True on the frames of an utterance. _padded.py masks the padding in these layers.
+layers mix frames, and that they see maps (B, C, L) or (B, C, H, L): zero-padded Conv1d and Conv2d,
+ReflectionPad1d, MaxPool1d and MaxPool2d, AdaptiveAvgPool1d and AdaptiveAvgPool2d to one value, poolings
+created with `pooling`, unidirectional recurrent layers, and layers of the model's own with
+`forward(self, frames, mask=None)`, which are given the mask (B, L), True on the frames of an utterance.
+_padded.py masks the padding in these layers.
 Without the attribute, each utterance is embedded alone.
 """

@@ -1,10 +1,11 @@
 """Embeds utterances of unequal lengths in one padded batch, each exactly as it would be embedded alone.
 
 Only layers that mix frames can see the padding. While a padded batch is computed, hooks on these layers hide
-it: a convolution gets zeros there, as its zero padding gives it at the end of a single utterance; max-pooling
-gets values that are never the maximum; a mean over all frames is taken over the utterance's frames; a layer
-that takes a mask gets one. All other layers may compute anything finite from the padding. The hooks are
-removed after the batch, so training never runs them.
+it: a convolution gets zeros there, as its zero padding gives it at the end of a single utterance; a
+reflection starts from the last frame of each utterance; max-pooling gets values that are never the maximum;
+a mean over all frames is taken over the utterance's frames; a layer that takes a mask gets one. All other
+layers may compute anything finite from the padding. The hooks are removed after the batch, so training never
+runs them.
 """
 
 import inspect
@@ -54,6 +55,8 @@ def embed_padded(model: nn.Module, features: Tensor, lengths: Tensor) -> Tensor:
             if isinstance(layer, WINDOWS):
                 hooks.enter_context(layer.register_forward_pre_hook(padding.hide_from_window))
                 hooks.enter_context(layer.register_forward_hook(padding.derive_lengths))
+            elif isinstance(layer, nn.ReflectionPad1d):
+                hooks.enter_context(layer.register_forward_hook(padding.reflect))
             elif isinstance(layer, MEANS):
                 hooks.enter_context(layer.register_forward_pre_hook(padding.hide_from_mean))
                 hooks.enter_context(layer.register_forward_hook(padding.rescale_mean))
@@ -92,6 +95,16 @@ class Padding:
         reach = _along_time(layer.dilation) * (_along_time(layer.kernel_size) - 1) + 1
         covered = mask.sum(dim=1) + 2 * _along_time(layer.padding) - reach
         self.masks[num_frames] = _mask(covered // _along_time(layer.stride) + 1, num_frames)
+
+    def reflect(self, layer: nn.ReflectionPad1d, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        """Hook: reflects the frames before the end of each utterance, not those before the end of L."""
+        frames = inputs[0]
+        before, after = layer.padding
+        lengths = self.masks[frames.shape[2]].sum(dim=1)
+        self.masks[output.shape[2]] = _mask(lengths + before + after, output.shape[2])
+        distances = torch.arange(1, after + 1, device=frames.device)  # from the last frame
+        last = (lengths - 1)[:, None, None].expand(-1, frames.shape[1], 1)  # (B, C, 1)
+        return output.scatter(2, before + last + distances, frames.gather(2, last - distances))
 
     def hide_from_mean(self, _: nn.Module, inputs: tuple[Tensor]) -> Tensor:
         """Pre-hook: sets the padding to zero, so that it adds nothing to the sum."""

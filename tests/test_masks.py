@@ -13,6 +13,8 @@ DURATIONS_S = (0.77, 0.3, 2.0, 1.31)
 MODELS = [
     *(name for name in options.available("models") if name not in ("ECAPA", "RawNet3", "ResNet")),
     "ECAPA --channels 64",  # the width changes nothing here
+    "ECAPA --channels 64 --variant wespeaker",
+    "ECAPA --channels 64 --variant speechbrain",
     "RawNet3 --channels 64",
     "ResNet --depth 18",
     pytest.param("DeepSpeaker --variant GRU", marks=pytest.mark.slow),

@@ -114,7 +114,7 @@ def gru(inputs, units):
 @pytest.mark.parametrize(
     ("words", "parameters"),
     [
-        # counted in voxceleb_trainer's and TaoRuijie's code
+        # counted in voxceleb_trainer's, TaoRuijie's, wespeaker's and SpeechBrain's code
         ("ResNetSE34", 1_437_078),
         ("ResNetSE34L", 1_437_078),
         ("ResNetSE34L --nOut 256", 1_404_054),
@@ -129,6 +129,9 @@ def gru(inputs, units):
         ("VGGVox --encoder_type MAX", 3_769_280),
         ("ECAPA --channels 512", 6_978_176),
         ("ECAPA_TDNN", 15_444_544),
+        ("ECAPA --variant wespeaker --channels 512", 6_190_720),
+        ("ECAPA --variant wespeaker", 14_657_088),
+        ("ECAPA --variant speechbrain", 20_767_552),
         ("RawNet3", 16_280_322 - 1024),  # without the two batch norms that the original doesn't use
         ("RawNet3 --encoder_type ASP", 16_082_307 - 1024),
         ("DeepSpeaker", 11_624_128),

@@ -25,6 +25,8 @@ MOST_STEPS = 100
 MODELS = [
     *(f"{name} {words}" for name, words in SMALL.items()),
     f"SEResNet34 --stages all {SMALL['SEResNet34']}",
+    f"ECAPA --variant wespeaker {SMALL['ECAPA']}",
+    f"ECAPA --variant speechbrain {SMALL['ECAPA']}",
 ]
 
 
