@@ -29,7 +29,7 @@ def convert(old: str, new: str, argv: list[str]) -> list[str]:
 
     model_file = checkpoint.load_model(old)
     stored = checks.stored_network_options(model_file.options, model_file.origin)
-    resolved = options.resolve(make_parser, argv, model_file.options)
+    resolved = options.resolve(make_parser, argv, model_file.options | dict(stored))
     options.refuse_contradictions(resolved, stored, old)
     values = resolved.options
     if not values.model:

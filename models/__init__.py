@@ -5,6 +5,10 @@ options)` and a constant `DEFAULTS` with the option values that the model was pu
 `pooling(channels, attention)` creates a pooling layer; `attention` names the form of attention that the model
 was published with (see pooling/). The model maps features (B, F, L), L from 0.3 s up, to embeddings (B, D).
 
+Optional constant `ADDED`: names of options that were added after model files had been written, such as
+`ADDED = ("width",)`. With its default such an option changes nothing: files without it are read as if they
+had the default, and cohorts and thresholds made before stay valid. All other plug-ins may have it, too.
+
 Optional attribute `unequal_from`: the fewest frames of an utterance that may be embedded in one padded batch
 with utterances of other lengths. A model with this attribute promises that in evaluation mode only these
 layers mix frames, and that they see maps (B, C, L) or (B, C, H, L): zero-padded Conv1d and Conv2d,

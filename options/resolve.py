@@ -16,7 +16,7 @@ import yaml
 
 from options.flags import Role, names_of, numbers
 from options.parser import BOOLEAN, Parser
-from options.plugins import KINDS, TESTING_KINDS, available, network_options, plugin, plugin_options
+from options.plugins import KINDS, TRAINING_KINDS, available, network_options, plugin, plugin_options
 
 UNSET = object()
 
@@ -78,8 +78,7 @@ class Resolved(NamedTuple):
 
 def fixed_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The resolved options that a resumed run can't change."""
-    kinds = [kind for kind in KINDS if kind not in TESTING_KINDS]
-    return network_options(options, kinds) | {name: options[name] for name in names_of(Role.FIXED)}
+    return network_options(options, TRAINING_KINDS) | {name: options[name] for name in names_of(Role.FIXED)}
 
 
 def config_tokens(path: str) -> list[str]:
