@@ -9,6 +9,7 @@ Optional attribute `unequal_from`: the fewest frames of an utterance that may be
 with utterances of other lengths. A model with this attribute promises that in evaluation mode only these
 layers mix frames, and that they see maps (B, C, L) or (B, C, H, L): zero-padded Conv1d and Conv2d, MaxPool1d
 and MaxPool2d, AdaptiveAvgPool1d and AdaptiveAvgPool2d to one value, poolings created with `pooling`, and
-unidirectional recurrent layers. _padded.py masks the padding in these layers. Without the attribute, each
-utterance is embedded alone.
+unidirectional recurrent layers. _padded.py masks the padding in these layers. A model whose forward takes a
+mask (B, L), True on the frames of each utterance, promises nothing about layers: it gets the mask instead.
+Without the attribute, each utterance is embedded alone.
 """

@@ -4,7 +4,7 @@ Only layers that mix frames can see the padding. While a padded batch is compute
 it: a convolution gets zeros there, as its zero padding gives it at the end of a single utterance; max-pooling
 gets values that are never the maximum; a mean over all frames is taken over the utterance's frames; a pooling
 gets a mask. All other layers may compute anything finite from the padding. The hooks are removed after the
-batch, so training never runs them.
+batch, so training never runs them. A model whose own forward takes a mask hides the padding itself.
 """
 
 import inspect
@@ -24,7 +24,7 @@ MEANS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 def fewest_frames(model: nn.Module) -> float:
     """Fewest frames of an utterance in a padded batch; infinite if the model or a pooling supports none."""
     for layer in model.modules():
-        if _is_pooling(layer) and "mask" not in inspect.signature(layer.forward).parameters:
+        if _is_pooling(layer) and not _takes_mask(layer):
             return math.inf
     return getattr(model, "unequal_from", math.inf)
 
@@ -48,6 +48,8 @@ def embed_unequal(model: nn.Module, features: Sequence[Tensor]) -> Tensor:
 def embed_padded(model: nn.Module, features: Tensor, lengths: Tensor) -> Tensor:
     """Features (B, F, L), padded with anything finite, and lengths (B,) in frames -> embeddings (B, D)."""
     padding = Padding(lengths, features.shape[2])
+    if _takes_mask(model):
+        return model(*padding.pass_mask(model, (features,)))
     with ExitStack() as hooks:
         for layer in model.modules():
             if isinstance(layer, WINDOWS):
@@ -102,7 +104,7 @@ class Padding:
         return output * (mask.shape[-1] / mask.sum(dim=-1, keepdim=True))
 
     def pass_mask(self, _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor, Tensor]:
-        """Pre-hook: gives a pooling its second argument."""
+        """Pre-hook: gives a layer that takes a mask its second argument."""
         return inputs[0], self.masks[inputs[0].shape[-1]]
 
     def _broadcast_mask(self, maps: Tensor) -> Tensor:
@@ -117,6 +119,10 @@ def _mask(lengths: Tensor, num_frames: int) -> Tensor:
 
 def _is_pooling(layer: nn.Module) -> bool:
     return type(layer).__name__ == "Pooling"
+
+
+def _takes_mask(layer: nn.Module) -> bool:
+    return "mask" in inspect.signature(layer.forward).parameters
 
 
 def _along_time(size: int | tuple[int, ...]) -> int:
