@@ -204,6 +204,11 @@ def float32(forward: Callable[..., Any]) -> Callable[..., Any]:
     return full_precision
 
 
+def float32_on_cpu() -> torch.autocast:
+    """Context for recurrent layers: PyTorch fails in them on processors whose oneDNN has none in bf16."""
+    return torch.autocast("cpu", enabled=False)
+
+
 def free_memory() -> None:
     """Release memory that no tensor uses."""
     gc.collect()

@@ -15,6 +15,7 @@ layers mix frames, and that they see maps (B, C, L) or (B, C, H, L): zero-padded
 ReflectionPad1d, MaxPool1d and MaxPool2d, AdaptiveAvgPool1d and AdaptiveAvgPool2d to one value, poolings
 created with `pooling`, unidirectional recurrent layers, and layers of the model's own with
 `forward(self, frames, mask=None)`, which are given the mask (B, L), True on the frames of an utterance.
-_padded.py masks the padding in these layers.
+_padded.py masks the padding in these layers. A model whose own forward takes a mask promises nothing about
+layers: only it is given the mask.
 Without the attribute, each utterance is embedded alone.
 """

@@ -5,7 +5,7 @@ it: a convolution gets zeros there, as its zero padding gives it at the end of a
 reflection starts from the last frame of each utterance; max-pooling gets values that are never the maximum;
 a mean over all frames is taken over the utterance's frames; a layer that takes a mask gets one. All other
 layers may compute anything finite from the padding. The hooks are removed after the batch, so training never
-runs them.
+runs them. A model whose own forward takes a mask hides the padding itself.
 """
 
 import inspect
@@ -50,6 +50,8 @@ def embed_unequal(model: nn.Module, features: Sequence[Tensor]) -> Tensor:
 def embed_padded(model: nn.Module, features: Tensor, lengths: Tensor) -> Tensor:
     """Features (B, F, L), padded with anything finite, and lengths (B,) in frames -> embeddings (B, D)."""
     padding = Padding(lengths, features.shape[2])
+    if _takes_mask(type(model)):
+        return model(*padding.pass_mask(model, (features,)))
     with ExitStack() as hooks:
         for layer in model.modules():
             if isinstance(layer, WINDOWS):

@@ -1,4 +1,4 @@
-"""Models against embeddings that wespeaker computed with weights given by a formula, see test_reference.py."""
+"""Models against embeddings that wespeaker computed with weights given by a formula."""
 
 import json
 import re
