@@ -62,12 +62,12 @@ def renamed(name, rules):
 def with_formula_weights(variant, channels, tensors, rules):
     """Tensors {name in a checkpoint: shape} -> network in evaluation mode with their formula weights."""
     network = build_shapes("--model", "ECAPA", "--variant", variant, "--channels", channels).model.eval()
-    weights = {}
-    for name, shape in tensors.items():
-        weight = formula_weight(name, torch.zeros(shape))
-        # a 1x1 convolution of one frame is a linear layer: their shapes differ by a last dimension of 1
-        weights[renamed(name, rules)] = weight.reshape(network.state_dict()[renamed(name, rules)].shape)
-    network.load_state_dict(weights, assign=True)
+    weights = {
+        renamed(name, rules): formula_weight(name, torch.zeros(shape)) for name, shape in tensors.items()
+    }
+    # a 1x1 convolution of one frame is a linear layer: their shapes differ by a last dimension of 1
+    shaped = {name: weights[name].reshape(own.shape) for name, own in network.state_dict().items()}
+    network.load_state_dict(shaped, assign=True)
     return network
 
 
