@@ -54,29 +54,29 @@ def parse(argv: list[str]) -> Command:
     Raises:
         ValueError, FileNotFoundError: a mistake in the options, or --initial_model can't be read.
     """
-    resolved = _resolve(argv, {})
-    values = resolved.options
+    values = _with_tests(options.command_options(make_parser, argv))
     if values.prepare and values.test:
         raise ValueError("--prepare and --test cannot be combined; give one of them")
     source = _model_path(values)
-    model_file, stored = None, dict[str, Any]()
-    if source:
-        model_file = checkpoint.load_model(source, values.origin, _head_speakers(values.head_speakers))
-        network = dict(checks.stored_network_options(model_file.options, model_file.origin))
-        scoring = {
-            name: model_file.options[name] for name in names_of(Role.SCORING) if name in model_file.options
-        }
-        decided = decided_options(model_file.decision, source) if values.eval else {}
-        stored = network | scoring | decided
-        resolved = _resolve(argv, stored)
-        if values.eval:  # a resumed training compares what was given
-            resolved = resolved._replace(options=resolved.options.replaced(initial_model=source))
-        fixed = {name: value for name, value in stored.items() if name not in scoring | decided}
-        options.refuse_contradictions(resolved, fixed | decided if values.test else fixed, source)
-        if values.test and decided and resolved.given & {"cohort", "cohort_list"}:
-            raise ValueError(f"--test uses the cohort in {source}; leave out --cohort and --cohort_list")
+    if not source:
+        resolved = checks.for_training(_resolve(argv, {}))  # --eval has a source
+        checks.check_values(resolved.options)
+        return Command(resolved.options, None, resolved.warnings)
+    model_file = checkpoint.load_model(source, values.origin, _head_speakers(values.head_speakers))
+    network = dict(checks.stored_network_options(model_file.options, model_file.origin))
+    scoring = {
+        name: model_file.options[name] for name in names_of(Role.SCORING) if name in model_file.options
+    }
+    decided = decided_options(model_file.decision, source) if values.eval else {}
+    stored = network | scoring | decided
+    resolved = _resolve(argv, stored)
+    if values.eval:  # a resumed training compares what was given
+        resolved = resolved._replace(options=resolved.options.replaced(initial_model=source))
+    fixed = {name: value for name, value in stored.items() if name not in scoring | decided}
+    options.refuse_contradictions(resolved, fixed | decided if values.test else fixed, source)
+    if values.test and decided and resolved.given & {"cohort", "cohort_list"}:
+        raise ValueError(f"--test uses the cohort in {source}; leave out --cohort and --cohort_list")
     if values.eval:
-        assert model_file is not None  # _model_path raises where there is none
         resolved = checks.for_evaluation(resolved, stored, bool(model_file.origin))
     else:
         resolved = checks.for_training(resolved)
@@ -113,14 +113,15 @@ def _head_speakers(path: str) -> list[str]:
 
 
 def _resolve(argv: list[str], stored: dict[str, Any]) -> Resolved:
-    """Resolve the command line; --prepare and --test are kinds of --eval, and an empty list is none."""
     resolved = options.resolve(make_parser, argv, stored)
-    values = resolved.options
-    return resolved._replace(
-        options=values.replaced(
-            eval=values.eval or values.prepare or values.test,
-            test_list=[path for path in values.test_list if path],
-        )
+    return resolved._replace(options=_with_tests(resolved.options))
+
+
+def _with_tests(values: Options) -> Options:
+    """Options in which --prepare and --test are kinds of --eval, and an empty list is none."""
+    return values.replaced(
+        eval=values.eval or values.prepare or values.test,
+        test_list=[path for path in values.test_list if path],
     )
 
 

@@ -21,7 +21,14 @@ from options.plugins import (
     plugin_options,
     sources,
 )
-from options.resolve import Options, Resolved, fixed_options, refuse_contradictions, resolve
+from options.resolve import (
+    Options,
+    Resolved,
+    command_options,
+    fixed_options,
+    refuse_contradictions,
+    resolve,
+)
 
 __all__ = [
     "KINDS",
@@ -37,6 +44,7 @@ __all__ = [
     "build",
     "choices",
     "chosen_options",
+    "command_options",
     "fixed_options",
     "network_options",
     "plugin",

@@ -122,8 +122,7 @@ def resolve(
         argv: the tokens after the command's name.
         stored: options from a model file; the config file and the command line have priority over them.
     """
-    path = make_parser(False).parse_known_args(argv)[0].config
-    sources = ({f"--config {path}: ": config_tokens(path)} if path else {}) | {"": argv}
+    sources = _sources(make_parser, argv)
     defaults = dict(stored or {})
     model = _parse(make_parser(False), sources, defaults)[0].model
     if model:
@@ -142,6 +141,19 @@ def resolve(
     values = {name: value for name, value in vars(parsed).items() if value is not UNSET}
     all_values = {name: values.get(name, parser.get_default(name)) for name in known}
     return Resolved(Options(all_values), frozenset(values)).warn(*_unused_tokens(rest, parser, chosen))
+
+
+def command_options(make_parser: Callable[[bool], Parser], argv: list[str]) -> Options:
+    """Command line -> the options of the command itself, whatever else is given for plug-ins."""
+    if {"-h", "--help"} & set(argv):
+        resolve(make_parser, argv)  # prints the help, that of plug-ins too, and exits
+    return Options(vars(_parse(make_parser(False), _sources(make_parser, argv), {})[0]))
+
+
+def _sources(make_parser: Callable[[bool], Parser], argv: list[str]) -> dict[str, list[str]]:
+    """Command line -> what is said of a mistake's source, and the tokens of the config file and the line."""
+    path = make_parser(False).parse_known_args(argv)[0].config
+    return ({f"--config {path}: ": config_tokens(path)} if path else {}) | {"": argv}
 
 
 def model_defaults(name: str) -> dict[str, Any]:
