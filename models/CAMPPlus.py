@@ -95,7 +95,7 @@ def transition(in_channels: int, channels: int) -> nn.Sequential:
 
 
 class DenseBlock(nn.Sequential):
-    """Frames (B, C, L) -> (B, C + 32 n, L): each of n layers gets the block's input and all earlier outputs."""
+    """Frames (B, C, L) -> (B, C + 32 n, L): each of n layers gets the input and all earlier outputs."""
 
     def __init__(self, channels: int, count: int, dilation: int) -> None:
         layers = (DenseLayer(channels + i * GROWTH, dilation) for i in range(count))
