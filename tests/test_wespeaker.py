@@ -1,4 +1,4 @@
-"""Models against embeddings that wespeaker computed with weights given by a formula."""
+"""Models against embeddings that wespeaker computed with the weights of test_reference.py's formula."""
 
 import json
 import re
