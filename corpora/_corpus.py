@@ -12,6 +12,9 @@ class Checksum(NamedTuple):
     algorithm: str  # as hashlib calls it
     value: str  # hex, lower case
 
+    def __str__(self) -> str:
+        return f"{self.algorithm} {self.value}"
+
 
 class Part(NamedTuple):
     """One file to download."""

@@ -54,7 +54,7 @@ class PartialFile:
         if checksum := self.part.checksum:
             value = self.hash.hexdigest()
             expected = f"expected {checksum.algorithm} {checksum.value}"
-            return "" if value == checksum.value else f"{expected}, got {value}"
+            return "" if value == checksum.value else f"expected {checksum}, got {value}"
         size = self.part.size
         return "" if size in (None, self.length) else f"expected {size} bytes, got {self.length}"
 

@@ -85,8 +85,7 @@ def concatenate(corpora: Corpora, save_path: Path, source: Path | None) -> list[
             for part, path in available.items():
                 checksum = part.checksum
                 if checksum and not has_checksum(path, checksum, index.folder):
-                    expected = f"{checksum.algorithm} {checksum.value}"
-                    raise ValueError(f"{path}: expected {expected}, got another; download it again")
+                    raise ValueError(f"{path}: expected {checksum}, got another; download it again")
         if files:
             messages.append(f"{archive.name}: {len(files)} files, whole; --extract reads them as they are")
         elif available:
