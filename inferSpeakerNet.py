@@ -48,9 +48,9 @@ def convert(words: list[str]) -> int:
     from storage import checkpoint
 
     old, new, *argv = words
-    result = converted(model_path(old), argv)
     if Path(new).exists():
         raise ValueError(f"{new} exists already")
+    result = converted(model_path(old), argv)
     checkpoint.save_model(Path(new), result.model_file)
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -53,7 +53,6 @@ class PartialFile:
         """How the complete file differs from what is expected of it, "" if it doesn't."""
         if checksum := self.part.checksum:
             value = self.hash.hexdigest()
-            expected = f"expected {checksum.algorithm} {checksum.value}"
             return "" if value == checksum.value else f"expected {checksum}, got {value}"
         size = self.part.size
         return "" if size in (None, self.length) else f"expected {size} bytes, got {self.length}"
