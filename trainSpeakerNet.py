@@ -22,6 +22,7 @@ from evaluation.decisions import decided_options, require_current
 from evaluation.results import Origin, Results
 from evaluation.store import EmbeddingStore
 from evaluation.trial_test import TrialTest
+from inference.model_source import model_path
 from options import Options, Parser, Resolved, checks
 from options.flags import Role, names_of, training_parser
 from run import build_run, describe
@@ -29,7 +30,6 @@ from SpeakerNet import SpeakerNet
 from storage import checkpoint
 from storage.checkpoint import ModelFile
 from storage.console import print_any_name
-from storage.model_folder import model_in_folder
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 from storage.run_record import earlier_option, write_run
@@ -85,21 +85,15 @@ def parse(argv: list[str]) -> Command:
 
 
 def _model_path(values: Options) -> str:
-    """--initial_model, a file or the run folder of its best model; by default --eval takes --save_path."""
-    source = str(values.initial_model)
-    if not source and not values.eval:
+    """Path of the file of --initial_model; by default --eval takes the best model of --save_path."""
+    if values.initial_model:
+        return model_path(values.initial_model)
+    if not values.eval:
         return ""
-    if source and not Path(source).is_dir():
-        return source
-    folder = RunFolder(source or values.save_path)
-    if source and not folder.models.is_dir():
-        return str(model_in_folder(Path(source)))
-    model = folder.latest_model()
-    if not model and source:
-        raise ValueError(f"--initial_model {source}: {folder.models} has no model")
-    if not model:
-        raise ValueError(f"--eval needs --initial_model FILE; {folder.models} has no model either")
-    return model
+    folder = RunFolder(values.save_path)
+    if model := folder.latest_model():
+        return model
+    raise ValueError(f"--eval needs --initial_model FILE; {folder.models} has no model either")
 
 
 def _head_speakers(path: str) -> list[str]:

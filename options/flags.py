@@ -659,7 +659,7 @@ def training_parser(description: str, add_help: bool) -> Parser:
 def network_parser(description: str, add_help: bool) -> Parser:
     """The flags that decide what a network computes and how it is evaluated."""
     parser = Parser(description, add_help, SPELLINGS)
-    parser.add_flags("command", [CONFIG])
+    parser.add_flags("command", [CONFIG, ORIGIN])
     parser.add_flags("network", NETWORK)
     parser.add_flags("evaluation", EVALUATION)
     return parser
