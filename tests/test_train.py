@@ -130,7 +130,7 @@ def test_model_files_from_before_an_option_was_added_have_its_default(trained, t
     checkpoint.save_model(path, model_file._replace(options=earlier))
     words = ["--eval", f"--initial_model={path}"]
     assert trainSpeakerNet.parse(words).options.hop_length == 160
-    with pytest.raises(ValueError, match="--hop_length 240 contradicts .*, which has hop_length 160"):
+    with pytest.raises(ValueError, match=r"--hop_length 240 contradicts .*, which has hop_length 160"):
         trainSpeakerNet.parse([*words, "--hop_length=240"])
     network = SpeakerNet.from_model_file(str(path))
     assert network.features.hop_length == 160
