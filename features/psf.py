@@ -1,6 +1,5 @@
 """Filterbank energies in dB as computed by python_speech_features and DeepSpeaker-pytorch."""
 
-import math
 from typing import Annotated
 
 import torch
@@ -41,7 +40,7 @@ class Features(FrontEnd):
     @staticmethod
     def num_frames(num_samples: int) -> int:
         """T samples -> L frames of 25 ms every 10 ms that cover all samples."""
-        return 1 + math.ceil((num_samples - WINDOW_LENGTH) / HOP_LENGTH)
+        return 1 - (WINDOW_LENGTH - num_samples) // HOP_LENGTH
 
     @runtime.float32
     @torch.no_grad()

@@ -32,6 +32,14 @@ def test_options_are_typed_explained_and_documented(kind, name):
     assert inspect.getdoc(factory) and inspect.getmodule(factory).__doc__
 
 
+@pytest.mark.parametrize(("kind", "name"), every(*KINDS))
+def test_added_options_are_options(kind, name):
+    added = getattr(importlib.import_module(f"{kind}.{name}"), "ADDED", ())
+    defaults = {option: p.default for option, p in options.plugin_options(options.plugin(kind, name)).items()}
+    chosen = options.added_options({KINDS[kind].flag: name}, (kind,))
+    assert chosen == {option: defaults[option] for option in added}
+
+
 @pytest.mark.parametrize("name", options.available("features"))
 @pytest.mark.parametrize("autocast", [False, True])
 def test_features(name, autocast):
