@@ -11,6 +11,7 @@ from SpeakerNet import SpeakerNet
 SMALL = {name: "--n_mels 16" for name in options.available("models")}
 SMALL["ResNetSE34"] = ""  # its spectrogram has no bands to choose
 SMALL["ECAPA"] += " --channels 64"
+SMALL["GE2E"] += " --channels 64"
 SMALL["RawNet3"] = "--sinc_stride 16 --channels 64"
 
 
@@ -113,6 +114,7 @@ def gru(inputs, units):
         ("RawNet3", 16_280_322 - 1024),  # without the two batch norms that the original doesn't use
         ("RawNet3 --encoder_type ASP", 16_082_307 - 1024),
         ("DeepSpeaker", 11_624_128),
+        ("GE2E", 1_423_618 - 2),  # Resemblyzer's weights, without the scale and offset of the loss
         # worked out in this file
         (
             "DeepSpeaker --variant GRU",  # 64 channels x 32 bands, three layers of 1024 units
