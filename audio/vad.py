@@ -2,11 +2,13 @@
 
 `energy` compares the level of frames with the loudest ones and with the background, as energy detectors have
 done since Rabiner and Sambur 1975 ("An algorithm for determining the endpoints of isolated utterances").
-Another detector is a function like it, under its name in DETECTORS.
+`webrtc` is WebRTC's detector with Resemblyzer's smoothing and gain, for networks trained on such speech.
+Another detector is a function like them, under its name in DETECTORS.
 """
 
+import importlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,17 +34,25 @@ STEADY_FRAMES = 100  # of 10 ms, that it takes to know: a word without pauses is
 HANGOVER = 10  # hops kept before and after speech, which begins and ends softly
 PADDING_S = 5.0  # zeros at an end, from which on they can't belong to a recording
 MOSTLY_SILENCE = 0.25  # share of speech, below which silence around it decides the embedding
+WEBRTC_FRAME = 480  # samples, 30 ms: the longest that the detector takes
+HOPS_OF_WEBRTC_FRAME = WEBRTC_FRAME // HOP
+AGGRESSIVENESS = 3  # of 0 to 3: keeps the least
+SMOOTHED_FRAMES = 8  # more than half of them are voiced where there is speech
+KEPT_AROUND = 3  # frames before and after speech
+LEAST_LEVEL = 10 ** (-30 / 20)  # root mean square to which quieter recordings are amplified, -30 dBFS
 
 
 class Speech(NamedTuple):
-    """What is speech in a recording: hops of 10 ms (H,), with the hangover, and its duration without."""
+    """What is speech in a recording: hops of 10 ms (H,), with the hangover, its duration without, its gain."""
 
     hops: NDArray[np.bool_]
     duration_s: float
+    gain: float = 1.0
 
     def of(self, audio: Audio) -> Audio:
-        """A recording (T,) -> its speech."""
-        return audio[np.repeat(self.hops, HOP)[: len(audio)]]
+        """A recording (T,) -> its speech, amplified."""
+        speech = audio[np.repeat(self.hops, HOP)[: len(audio)]]
+        return speech if self.gain == 1.0 else speech * np.float32(self.gain)
 
 
 def energy(audio: Audio) -> Speech:
@@ -79,6 +89,47 @@ def _levels_db(audio: Audio) -> NDArray[np.float64]:
     return 10.0 * np.log10(np.maximum(frames, 1e-12))
 
 
+def webrtc(audio: Audio) -> Speech:
+    """Samples (T,) at 16 kHz -> what is speech, by WebRTC's detector on frames of 30 ms, as Resemblyzer has it.
+
+    Quiet recordings are amplified first. A frame is speech if more than half of the 8 around it are voiced.
+    What is left of the recording after whole frames isn't speech.
+
+    Raises:
+        ValueError: its package isn't installed.
+    """
+    level = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
+    gain = LEAST_LEVEL / level if 0.0 < level < LEAST_LEVEL else 1.0
+    voiced = _voiced(audio * np.float32(gain))
+    smoothed = _sums_around(voiced, SMOOTHED_FRAMES, (SMOOTHED_FRAMES - 1) // 2) > SMOOTHED_FRAMES // 2
+    kept = _sums_around(smoothed, 2 * KEPT_AROUND + 1, KEPT_AROUND) > 0
+    hops = np.zeros(-(-len(audio) // HOP), bool)
+    hops[: len(kept) * HOPS_OF_WEBRTC_FRAME] = np.repeat(kept, HOPS_OF_WEBRTC_FRAME)
+    # voiced frames outside of what is kept are no speech; what is kept holds at least 4, which is 0.12 s
+    return Speech(hops, float((voiced & kept).sum()) * WEBRTC_FRAME / SAMPLE_RATE, gain)
+
+
+def _voiced(audio: Audio) -> NDArray[np.bool_]:
+    """Samples (T,) -> whether each whole frame is voiced (K,)."""
+    detector = _webrtcvad().Vad(AGGRESSIVENESS)  # it adapts to the recording, frame by frame
+    frames = audio[: len(audio) // WEBRTC_FRAME * WEBRTC_FRAME].reshape(-1, WEBRTC_FRAME)
+    pcm = np.round(frames * 32767.0).clip(-32768, 32767).astype("<i2")
+    return np.array([detector.is_speech(frame.tobytes(), SAMPLE_RATE) for frame in pcm], bool)
+
+
+def _sums_around(flags: NDArray[np.bool_], width: int, before: int) -> NDArray[np.int64]:
+    """Flags (K,) -> how many are set among `width` of them, the first `before` frames before each (K,)."""
+    counts = np.cumsum(np.pad(flags, (before + 1, width - before - 1)))
+    return counts[width:] - counts[:-width]
+
+
+def _webrtcvad() -> Any:
+    try:
+        return importlib.import_module("webrtcvad")
+    except ImportError:
+        raise ValueError("--vad webrtc needs a package: pip install webrtcvad-wheels") from None
+
+
 def without_padding(audio: Audio) -> Audio:
     """Samples (T,) -> the same without 5 s or more of zeros at an end."""
     sounds = audio != 0
@@ -89,8 +140,14 @@ def without_padding(audio: Audio) -> Audio:
     return audio[before if before >= least else 0 : len(audio) - (after if after >= least else 0)]
 
 
-DETECTORS: dict[str, Callable[[Audio], Speech]] = {"energy": energy}
+DETECTORS: dict[str, Callable[[Audio], Speech]] = {"energy": energy, "webrtc": webrtc}
 NONE = "none"
+
+
+def require_package(vad: str) -> None:
+    """Value of --vad; raises ValueError if a package that it needs isn't installed."""
+    if vad == "webrtc":
+        _webrtcvad()
 
 
 class Heard(NamedTuple):

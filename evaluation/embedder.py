@@ -14,6 +14,7 @@ from audio.errors import AudioError
 from audio.recording import num_samples
 from audio.recordings import Recordings
 from audio.remarks import SKIPPED, log_remark
+from audio.vad import require_package
 from DatasetLoader import EvaluationDataset, EvaluationItem, evaluation_loader
 from distributed.signals import StopSignal
 from evaluation.store import EmbeddingFile, Embeddings, EmbeddingStore
@@ -222,7 +223,9 @@ def build_embedder(
 
     Raises:
         FileNotFoundError: one doesn't; the error names the flag that says where they are.
+        ValueError: the package of the voice activity detector is missing.
     """
+    require_package(values.vad)
     if not values.skip_bad_audio:
         recordings.require(range(len(recordings)), flag)
     return Embedder(

@@ -12,6 +12,7 @@ SMALL = {name: "--n_mels 16" for name in options.available("models")}
 SMALL["ResNetSE34"] = ""  # its spectrogram has no bands to choose
 SMALL["ECAPA"] += " --channels 64"
 SMALL["ResNet"] += " --depth 18"
+SMALL["GE2E"] += " --channels 64"
 SMALL["RawNet3"] = "--sinc_stride 16 --channels 64"
 
 
@@ -142,6 +143,7 @@ def gru(inputs, units):
         ("ResNet --depth 293", 28_626_016),
         ("CAMPPlus", 7_176_224),
         ("CAMPPlus --nOut 192", 6_848_544),
+        ("GE2E", 1_423_618 - 2),  # Resemblyzer's weights, without the scale and offset of the loss
         # worked out in this file
         ("ResNet --depth 18", r_vector(18, (2, 2, 2, 2))),
         ("ResNet --depth 50", r_vector(50, (3, 4, 6, 3))),

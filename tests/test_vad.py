@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy.signal import lfilter
 
 import trainSpeakerNet
 from audio.recording import ALL_CHANNELS, AudioFile
-from audio.vad import DETECTORS, LEAST_SPEECH_S, energy, hear, without_padding
+from audio.vad import DETECTORS, LEAST_SPEECH_S, energy, hear, require_package, webrtc, without_padding
 from evaluation.store import embedding_options
 from metrics.score_files import read_score_file
 from options import flags
@@ -57,6 +58,47 @@ def test_speech_is_found_where_it_is(level, background):
     assert 0.88 <= kept[0] <= 1.0 and 3.0 <= kept[-1] <= 3.12
     assert 1.5 < speech.duration_s < 2.1
     assert len(speech.of(audio)) == 160 * speech.hops.sum()
+
+
+def resemblyzers_speech(audio):
+    """Samples (T,) -> the speech in them, in Resemblyzer's steps, frame by frame."""
+    webrtcvad = pytest.importorskip("webrtcvad", reason="pip install webrtcvad-wheels")
+    level_db = 20 * np.log10(np.sqrt(np.mean(audio.astype(float) ** 2)))
+    audio = (audio * 10 ** (max(0.0, -30.0 - level_db) / 20)).astype(np.float32)
+    frames = [audio[start : start + 480] for start in range(0, len(audio) - 479, 480)]
+    detector = webrtcvad.Vad(3)
+    pcm = [np.round(32_767 * frame).astype(np.int16).tobytes() for frame in frames]
+    voiced = [0, 0, 0, *(detector.is_speech(samples, RATE) for samples in pcm), 0, 0, 0, 0]
+    speech = [round(np.mean(voiced[k : k + 8])) for k in range(len(frames))]
+    return [frames[k] for k in range(len(frames)) if any(speech[max(0, k - 3) : k + 4])]
+
+
+@pytest.mark.parametrize("level", [1.0, 0.02])
+def test_webrtc_keeps_what_resemblyzer_keeps(level):
+    """Also where speech begins and ends with the recording, and pauses of several lengths."""
+    parts = [voice(1, 0, 1.01), 0.4, voice(3, 0, 0.3), 1.5, voice(2, 0, 0.5), 0.1, voice(2, 1, 0.22)]
+    pieces = [noise(part, 1e-4) if isinstance(part, float) else part for part in parts]
+    audio = np.float32(level) * np.concatenate(pieces)
+    heard, frames = hear(audio, "webrtc"), resemblyzers_speech(audio)
+    assert 40 < len(frames) < len(audio) // 480 - 20
+    np.testing.assert_allclose(heard.audio, np.concatenate(frames), rtol=1e-5)
+    assert heard.remarks == [] and LEAST_SPEECH_S < heard.speech_s <= 0.03 * len(frames)
+
+
+@pytest.mark.parametrize("name", ["zeros", "one sample", "faint hiss", "click"])
+def test_no_speech_for_webrtc(name):
+    pytest.importorskip("webrtcvad", reason="pip install webrtcvad-wheels")
+    audio = NO_SPEECH[name]
+    assert not webrtc(audio).hops.any()
+    heard = hear(audio, "webrtc")
+    assert heard.remarks[-1] == "no speech found" and np.array_equal(heard.audio, audio)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    require_package("energy")
+    monkeypatch.setitem(sys.modules, "webrtcvad", None)
+    with pytest.raises(ValueError, match=r"^--vad webrtc needs a package: pip install webrtcvad-wheels$"):
+        require_package("webrtc")
 
 
 def test_real_speech_is_speech(real_data):
