@@ -12,6 +12,11 @@ SMALL = {name: "--n_mels 16" for name in options.available("models")}
 SMALL["ResNetSE34"] = ""  # its spectrogram has no bands to choose
 SMALL["ECAPA"] += " --channels 64"
 SMALL["RawNet3"] = "--sinc_stride 16 --channels 64"
+NETWORKS = [  # every model and every variant that has other layers
+    *(f"{name} {words}" for name, words in SMALL.items()),
+    f"DeepSpeaker --variant GRU {SMALL['DeepSpeaker']}",
+    f"SEResNet34 --stages all {SMALL['SEResNet34']}",
+]
 
 
 def resolve(*words):
@@ -137,6 +142,14 @@ def gru(inputs, units):
 def test_parameters(words, parameters):
     network = build_shapes("--model", *words.split())
     assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+@pytest.mark.usefixtures("small_models")
+def test_networks_of_the_tests_over_all_models_are_small():
+    """Otherwise each new model costs those tests seconds: conftest.py's small_models sets such sizes."""
+    for words in NETWORKS:
+        size = sum(p.numel() for p in build_shapes("--model", *words.split()).parameters())
+        assert size < 4_000_000, f"{words} has {size} parameters"
 
 
 @pytest.mark.parametrize(
