@@ -12,20 +12,17 @@ import numpy as np
 import pytest
 import torch
 from conftest import voice
-from test_models import SMALL, build
+from test_models import NETWORKS, build
 from torch import nn
 
 import options
 
+pytestmark = pytest.mark.usefixtures("small_models")
 SPEAKERS = 4
 UTTERANCES = 2
 DURATION_S = 0.4
 LEARNING_RATE = 1e-3
 MOST_STEPS = 100
-MODELS = [
-    *(f"{name} {words}" for name, words in SMALL.items()),
-    f"SEResNet34 --stages all {SMALL['SEResNet34']}",
-]
 
 
 def steps_to_a_tenth(network):
@@ -64,7 +61,7 @@ def network_of(kind, words, seed=0):
     return network
 
 
-@pytest.mark.parametrize("words", MODELS)
+@pytest.mark.parametrize("words", NETWORKS)
 def test_models(words):
     assert steps_to_a_tenth(network_of("model", words))
 
