@@ -127,6 +127,20 @@ def no_ffmpeg(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
 
 
+@pytest.fixture
+def small_models(monkeypatch):
+    """Depths and widths that no option sets, for tests of what each kind of layer does at any size."""
+    sizes = {
+        "_resnet.BLOCKS": (1, 2, 1, 1),  # with a stride or more channels, and with neither
+        "DeepSpeaker.CHANNELS": (1, 8, 16, 32, 64),
+        "DeepSpeaker.GRU_UNITS": 64,
+        "ResSETDNN.CHANNELS": 64,
+        "ResSETDNN.POOLED_CHANNELS": 96,
+    }
+    for name, size in sizes.items():
+        monkeypatch.setattr(f"models.{name}", size)
+
+
 def fake_program(path, body):
     """A shell script, in ffmpeg's place -> its path."""
     path.write_text(f"#!/bin/sh\n{body}\n")

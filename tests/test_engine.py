@@ -33,7 +33,7 @@ SCRIPT = "trainSpeakerNet.py"
 CLASSES = 7
 
 
-def trainer(*words, reported=None, device=runtime.CPU):
+def trainer(*words, reported=None, device=runtime.CPU, num_batches=20):
     given = [
         "--model=ResNetSE34L",
         "--n_mels=16",
@@ -47,25 +47,25 @@ def trainer(*words, reported=None, device=runtime.CPU):
     network = SpeakerNet.build(args, CLASSES).to(device)
     report = (lambda *told: reported.append(told)) if reported is not None else (lambda *_: None)
     return ModelTrainer(
-        network, args, device, num_batches=len(Batches()), num_classes=CLASSES, report_nonfinite=report
+        network, args, device, num_batches=num_batches, num_classes=CLASSES, report_nonfinite=report
     )
 
 
-def train(made, pause=lambda: None):
-    return made.train_epoch(Batches(), "Epoch 1", (1, 1), pause)
+def train(made, pause=lambda: None, num_batches=20):
+    return made.train_epoch(Batches(num_batches), "Epoch 1", (1, 1), pause)
 
 
 def test_accumulated_gradients_are_the_mean_over_the_batches():
-    """20 batches by threes: six steps over three, one over the last two; each the mean of its losses."""
-    made, by_hand = trainer("--accumulate=3", "--lr=1e-4"), trainer("--lr=1e-4").network.train()
+    """8 batches by threes: two steps over three, one over the last two; each the mean of its losses."""
+    made, by_hand = trainer("--accumulate=3", "--lr=1e-4", num_batches=8), trainer().network.train()
     start = [parameter.detach().clone() for parameter in by_hand.parameters()]
     rates = []
-    train(made, lambda: rates.append(made.optimizer.param_groups[0]["lr"]))
-    assert len(rates) == made.steps_per_epoch == 7
+    train(made, lambda: rates.append(made.optimizer.param_groups[0]["lr"]), num_batches=8)
+    assert len(rates) == made.steps_per_epoch == 3
     waiting = []
-    for step, batch in enumerate(Batches()):
+    for step, batch in enumerate(Batches(8)):
         waiting.append(by_hand(batch.crops, batch.labels, batch.masks)[0])
-        if len(waiting) == 3 or step == 19:
+        if len(waiting) == 3 or step == 7:
             by_hand.zero_grad()
             torch.stack(waiting).mean().backward()
             with torch.no_grad():
@@ -231,9 +231,9 @@ def test_an_average_over_time_is_tested_and_kept(corpus, tmp_path):
 
 
 def test_the_moving_average_by_hand():
-    made = trainer("--ema_decay=0.5", "--lr=0.01")
+    made = trainer("--ema_decay=0.5", "--lr=0.01", num_batches=5)
     seen = []
-    train(made, lambda: seen.append(made.network.model.fc.weight.detach().clone()))
+    train(made, lambda: seen.append(made.network.model.fc.weight.detach().clone()), num_batches=5)
     expected = seen[1]  # after the first step the weights themselves
     for weight in [*seen[2:], made.network.model.fc.weight.detach()]:
         expected = 0.5 * expected + 0.5 * weight

@@ -168,9 +168,9 @@ def test_check_pack_and_generate_of_segments(meeting, tmp_path):
     )
 
 
-def scores(model, save_path, test_list, test_path):
+def scores(model, save_path, test_list, test_path, report=False):
     """Evaluation of a model -> scored trials."""
-    words = ("--initial_model", model, "--nDataLoaderThread", 0, "--save_path", save_path)
+    words = ("--initial_model", model, "--nDataLoaderThread", 0, "--save_path", save_path, "--report", report)
     done = run_here(
         "trainSpeakerNet.py", "--eval", *words, "--test_list", test_list, "--test_path", test_path
     )
@@ -183,7 +183,7 @@ def test_segments_are_scored_as_the_files_cut_out(meeting, trained, tmp_path):
     (tmp_path / "by_name.txt").write_text("spk0-0 spk0-3 target\nspk0-0 spk1-1 nontarget\n")
     (tmp_path / "by_path.txt").write_text("1 spk0/0.wav spk0/3.wav\n0 spk0/0.wav spk1/1.wav\n")
     by_path = scores(model, tmp_path, tmp_path / "by_path.txt", meeting)
-    by_name = scores(model, tmp_path, tmp_path / "by_name.txt", meeting / "kaldi")
+    by_name = scores(model, tmp_path, tmp_path / "by_name.txt", meeting / "kaldi", report=True)
     assert by_name.files == ["spk0-0", "spk0-3", "spk1-1"]
     np.testing.assert_array_equal(by_name.scores, by_path.scores)
     assert "data:audio" in (tmp_path / "result" / "eval" / "report.html").read_text()

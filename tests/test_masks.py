@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_models import build
+from test_models import NETWORKS, SMALL, build
 from torch import nn
 from torch.nn import functional as F
 
@@ -10,21 +10,11 @@ import options
 from models import GE2E
 from models._padded import embed_padded, fewest_frames
 
-DURATIONS_S = (0.77, 0.3, 2.0, 1.31)
-MODELS = [
-    *(name for name in options.available("models") if name not in ("ECAPA", "GE2E", "RawNet3", "ResNet")),
-    "ECAPA --channels 64",  # the width changes nothing here
-    "ECAPA --channels 64 --variant wespeaker",
-    "ECAPA --channels 64 --variant speechbrain",
-    "GE2E --channels 64",
-    "RawNet3 --channels 64",
-    "ResNet --depth 18",
-    pytest.param("DeepSpeaker --variant GRU", marks=pytest.mark.slow),
-    "SEResNet34 --stages all",
-]
+pytestmark = pytest.mark.usefixtures("small_models")
+DURATIONS_S = (0.77, 0.3, 1.0, 0.89)
 POOLINGS = [
-    f"{model} --encoder_type {pooling}"
-    for model in ("ResNetSE34L", "ECAPA --channels 64")
+    f"{model} {SMALL[model]} --encoder_type {pooling}"
+    for model in ("ResNetSE34L", "ECAPA")
     for pooling in options.available("pooling")
 ]
 
@@ -59,7 +49,7 @@ def distances(embeddings, expected):
     return (F.normalize(embeddings) - F.normalize(expected)).norm(dim=1)
 
 
-@pytest.mark.parametrize("words", MODELS + POOLINGS)
+@pytest.mark.parametrize("words", NETWORKS + POOLINGS)
 @torch.inference_mode()
 def test_a_batch_of_unequal_lengths_equals_single_utterances(words):
     network, waveforms = trained(*words.split()), utterances()
@@ -68,7 +58,7 @@ def test_a_batch_of_unequal_lengths_equals_single_utterances(words):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
 
 
-@pytest.mark.parametrize("words", MODELS)
+@pytest.mark.parametrize("words", NETWORKS)
 @torch.inference_mode()
 def test_lengths_that_no_stride_divides_and_any_padding(words):
     network = trained(*words.split())
@@ -81,7 +71,7 @@ def test_lengths_that_no_stride_divides_and_any_padding(words):
     zeros = noise * (torch.arange(fewest + 20) < lengths[:, None])[:, None]
     for padded in (zeros, noise):
         assert distances(embed_padded(model, padded, lengths), alone).max() < 1e-5
-        assert distances(model(padded), alone).max() > 1e-2  # without masks they differ
+    assert distances(model(noise), alone).max() > 1e-2  # without masks they differ
 
 
 class UserModel(nn.Sequential):
@@ -90,14 +80,14 @@ class UserModel(nn.Sequential):
     unequal_from = 2
 
     def __init__(self):
-        convolution = nn.Conv1d(40, 8, 4, stride=2, padding=2, dilation=2)
+        convolution = nn.Conv1d(16, 8, 4, stride=2, padding=2, dilation=2)
         nn.init.constant_(convolution.bias, -100.0)
         super().__init__(convolution, nn.MaxPool1d(3, 2, padding=1), options.plugin("pooling", "STATS")(8))
 
 
 @torch.inference_mode()
 def test_a_model_of_a_user_is_batched_by_one_attribute():
-    network = trained("ResNetSE34L")
+    network = trained("ResNetSE34L", "--n_mels", 16)
     network.model = UserModel()
     alone = one_by_one(network, utterances())
     assert network.embeds_unequal
@@ -121,7 +111,7 @@ class Pooling(nn.Module):
 @pytest.mark.parametrize("part", ["model", "pooling"])
 @torch.inference_mode()
 def test_without_support_for_masks_each_utterance_is_embedded_alone(part):
-    network, waveforms = trained("ResNetSE34L", "--encoder_type", "TAP"), utterances()
+    network, waveforms = trained("ResNetSE34L", "--n_mels", 16, "--encoder_type", "TAP"), utterances()
     if part == "model":
         network.model = MeanModel()
     else:

@@ -14,6 +14,13 @@ SMALL["ECAPA"] += " --channels 64"
 SMALL["ResNet"] += " --depth 18"
 SMALL["GE2E"] += " --channels 64"
 SMALL["RawNet3"] = "--sinc_stride 16 --channels 64"
+NETWORKS = [  # every model and every variant that has other layers
+    *(f"{name} {words}" for name, words in SMALL.items()),
+    f"DeepSpeaker --variant GRU {SMALL['DeepSpeaker']}",
+    f"SEResNet34 --stages all {SMALL['SEResNet34']}",
+    f"ECAPA --variant wespeaker {SMALL['ECAPA']}",
+    f"ECAPA --variant speechbrain {SMALL['ECAPA']}",
+]
 
 
 def resolve(*words):
@@ -171,6 +178,14 @@ def gru(inputs, units):
 def test_parameters(words, parameters):
     network = build_shapes("--model", *words.split())
     assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+@pytest.mark.usefixtures("small_models")
+def test_networks_of_the_tests_over_all_models_are_small():
+    """Otherwise each new model costs those tests seconds: conftest.py's small_models sets such sizes."""
+    for words in NETWORKS:
+        size = sum(p.numel() for p in build_shapes("--model", *words.split()).parameters())
+        assert size < 4_000_000, f"{words} has {size} parameters"
 
 
 @pytest.mark.parametrize(

@@ -94,10 +94,10 @@ def test_nothing_is_fetched_from_elsewhere(report):
             assert url.startswith(("#", "data:", "../")), (tag, url)
 
 
-def test_each_recording_is_held_once(synthetic, tmp_path):
-    path = synthetic.write_report(tmp_path, [synthetic.measure()])
+def test_each_recording_is_held_once(report, synthetic):
+    path, systems = report
     audio = [attrs for tag, attrs in Elements(path.read_text()).tags if tag == "audio"]
-    assert len(audio) == NUM_PLAYERS
+    assert len(audio) == len(systems) * NUM_PLAYERS
     held = [attrs for attrs in audio if attrs["src"].startswith("data:audio/mpeg")]
     assert sorted(attrs["aria-label"] for attrs in held) == sorted(synthetic.paths)
     labels = {attrs["id"]: attrs["aria-label"] for attrs in held}

@@ -26,15 +26,18 @@ def test_every_front_end_is_a_models_default():
 
 
 @pytest.mark.parametrize(("model", "loss", "pooling"), ROWS)
+@pytest.mark.usefixtures("small_models")
 def test_an_epoch_and_an_evaluation(model, loss, pooling, corpus, tmp_path, capsys):
+    trials = tmp_path / "test.txt"
+    trials.write_text("1 spk0/0.wav spk0/1.wav\n0 spk0/0.wav spk1/1.wav\n")
     settings = {"max_epoch": 1, "max_seg_per_spk": 2, "num_eval": 1, "optimizer": "sgd", "lr": 1e-3}
-    settings |= {"model": model, "trainfunc": loss, "encoder_type": pooling}
+    settings |= {"model": model, "trainfunc": loss, "encoder_type": pooling, "test_list": trials}
     words = corpus.options(tmp_path / "run", **settings) + SMALL[model].split()
     assert trainSpeakerNet.main(words) == 0, capsys.readouterr().err
     scores = (tmp_path / "run/result/eval/test.scores.txt").read_text()
 
     words = ["--eval", f"--initial_model={tmp_path / 'run/model/model000000001.model'}"]
-    words += [f"--test_list={corpus.test_list}", f"--test_path={corpus.root}"]
+    words += [f"--test_list={trials}", f"--test_path={corpus.root}"]
     words += [f"--save_path={tmp_path / 'eval'}", "--nDataLoaderThread=0", "--report=False"]
     assert trainSpeakerNet.main(words) == 0, capsys.readouterr().err
     assert (tmp_path / "eval/result/eval/test.scores.txt").read_text() == scores
