@@ -8,7 +8,11 @@ was published with (see pooling/). The model maps features (B, F, L), L from 0.3
 Optional attribute `unequal_from`: the fewest frames of an utterance that may be embedded in one padded batch
 with utterances of other lengths. A model with this attribute promises that in evaluation mode only these
 layers mix frames, and that they see maps (B, C, L) or (B, C, H, L): zero-padded Conv1d and Conv2d, MaxPool1d
-and MaxPool2d, AdaptiveAvgPool1d and AdaptiveAvgPool2d to one value, poolings created with `pooling`, and
-unidirectional recurrent layers. _padded.py masks the padding in these layers. Without the attribute, each
-utterance is embedded alone.
+and MaxPool2d, AdaptiveAvgPool1d and AdaptiveAvgPool2d to one value, unidirectional recurrent layers, and
+layers whose forward has a second parameter `mask`, such as the poolings: they get a mask (B, L), True on the
+frames of an utterance. _padded.py masks the padding in these layers. Without the attribute, each utterance is
+embedded alone.
+
+Optional attribute `frame_multiple`: the model leaves out the last frames of utterances whose L is no multiple
+of it.
 """

@@ -2,9 +2,9 @@
 
 Only layers that mix frames can see the padding. While a padded batch is computed, hooks on these layers hide
 it: a convolution gets zeros there, as its zero padding gives it at the end of a single utterance; max-pooling
-gets values that are never the maximum; a mean over all frames is taken over the utterance's frames; a pooling
-gets a mask. All other layers may compute anything finite from the padding. The hooks are removed after the
-batch, so training never runs them.
+gets values that are never the maximum; a mean over all frames is taken over the utterance's frames; a layer
+whose forward has a parameter `mask`, such as a pooling, gets it. All other layers may compute anything finite
+from the padding. The hooks are removed after the batch, so training never runs them.
 """
 
 import inspect
@@ -24,7 +24,7 @@ MEANS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 def fewest_frames(model: nn.Module) -> float:
     """Fewest frames of an utterance in a padded batch; infinite if the model or a pooling supports none."""
     for layer in model.modules():
-        if _is_pooling(layer) and "mask" not in inspect.signature(layer.forward).parameters:
+        if type(layer).__name__ == "Pooling" and not _takes_mask(layer):
             return math.inf
     return getattr(model, "unequal_from", math.inf)
 
@@ -47,7 +47,9 @@ def embed_unequal(model: nn.Module, features: Sequence[Tensor]) -> Tensor:
 
 def embed_padded(model: nn.Module, features: Tensor, lengths: Tensor) -> Tensor:
     """Features (B, F, L), padded with anything finite, and lengths (B,) in frames -> embeddings (B, D)."""
-    padding = Padding(lengths, features.shape[2])
+    multiple = getattr(model, "frame_multiple", 1)
+    features = features[:, :, : features.shape[2] - features.shape[2] % multiple]
+    padding = Padding(lengths - lengths % multiple, features.shape[2])
     with ExitStack() as hooks:
         for layer in model.modules():
             if isinstance(layer, WINDOWS):
@@ -56,7 +58,7 @@ def embed_padded(model: nn.Module, features: Tensor, lengths: Tensor) -> Tensor:
             elif isinstance(layer, MEANS):
                 hooks.enter_context(layer.register_forward_pre_hook(padding.hide_from_mean))
                 hooks.enter_context(layer.register_forward_hook(padding.rescale_mean))
-            elif _is_pooling(layer):
+            elif _takes_mask(layer):
                 hooks.enter_context(layer.register_forward_pre_hook(padding.pass_mask))
         return model(features)
 
@@ -102,7 +104,7 @@ class Padding:
         return output * (mask.shape[-1] / mask.sum(dim=-1, keepdim=True))
 
     def pass_mask(self, _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor, Tensor]:
-        """Pre-hook: gives a pooling its second argument."""
+        """Pre-hook: gives a layer the mask as its second argument."""
         return inputs[0], self.masks[inputs[0].shape[-1]]
 
     def _broadcast_mask(self, maps: Tensor) -> Tensor:
@@ -115,8 +117,8 @@ def _mask(lengths: Tensor, num_frames: int) -> Tensor:
     return torch.arange(num_frames, device=lengths.device) < lengths[:, None]  # (B, L)
 
 
-def _is_pooling(layer: nn.Module) -> bool:
-    return type(layer).__name__ == "Pooling"
+def _takes_mask(layer: nn.Module) -> bool:
+    return "mask" in inspect.signature(layer.forward).parameters
 
 
 def _along_time(size: int | tuple[int, ...]) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_models import build
+from test_models import REDIMNET2, SMALL, build, redimnet
 from torch import nn
 from torch.nn import functional as F
 
@@ -11,11 +11,20 @@ from models._padded import embed_padded, fewest_frames
 
 DURATIONS_S = (0.77, 0.3, 2.0, 1.31)
 MODELS = [
-    *(name for name in options.available("models") if name not in ("ECAPA", "RawNet3")),
+    *(name for name in options.available("models") if name not in ("ECAPA", "RawNet3", "ReDimNet")),
     "ECAPA --channels 64",  # the width changes nothing here
     "RawNet3 --channels 64",
     pytest.param("DeepSpeaker --variant GRU", marks=pytest.mark.slow),
     "SEResNet34 --stages all",
+    f"ReDimNet {SMALL['ReDimNet']}",
+    *(
+        pytest.param(f"ReDimNet {redimnet(**changes)}", id=f"ReDimNet {name}")
+        for name, changes in {
+            "version 2": REDIMNET2,
+            "att": {**REDIMNET2, "block_1d_type": "att", "block_2d_type": "convnext_like", "dual_agg": False},
+            "conv": {"block_1d_type": "conv"},
+        }.items()
+    ),
 ]
 POOLINGS = [
     f"{model} --encoder_type {pooling}"

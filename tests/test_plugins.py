@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_models import resolve
+from test_models import REDIMNET2, redimnet, resolve
 from torch import nn
 
 import options
@@ -45,6 +45,9 @@ def test_features(name, autocast):
     assert features(torch.zeros(1, 8000)).isfinite().all()  # digital silence
 
 
+SETTINGS = {"ReDimNet": {"architecture": redimnet(F=40).split()[-1]}}
+
+
 def mean_pooling(channels, attention="scalar"):
     pooling = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten())
     pooling.out_channels = channels
@@ -53,7 +56,11 @@ def mean_pooling(channels, attention="scalar"):
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [*((name, {}) for name in options.available("models")), ("DeepSpeaker", {"variant": "GRU"})],
+    [
+        *((name, SETTINGS.get(name, {})) for name in options.available("models")),
+        ("DeepSpeaker", {"variant": "GRU"}),
+        ("ReDimNet", {"architecture": redimnet(**REDIMNET2, F=40).split()[-1]}),
+    ],
 )
 def test_models(name, settings):
     trained = set()
