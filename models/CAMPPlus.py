@@ -9,7 +9,15 @@ from torch.nn import functional as F
 
 from models._residual import BasicBlock
 
-DEFAULTS = {"features": "fbank", "n_mels": 80, "use_energy": False, "encoder_type": "TSTP", "nOut": 512}
+DEFAULTS = {
+    "features": "fbank",
+    "n_mels": 80,
+    "use_energy": False,
+    "window": "povey",
+    "waveform_scale": 1.0,  # of 3D-Speaker's weights; with 32768, quiet recordings keep their faint bands
+    "encoder_type": "TSTP",
+    "nOut": 512,
+}
 HEAD_CHANNELS = 32
 CHANNELS = 128  # of the first time-delay layer
 GROWTH = 32  # channels that each dense layer adds

@@ -21,6 +21,7 @@ DEFAULTS = {
     "encoder_type": "ECA",
     "nOut": 192,
 }
+ADDED = ("variant",)
 BOTTLENECK_CHANNELS = 128  # of the squeeze-and-excitation
 DILATIONS = (2, 3, 4)  # of the three blocks
 

@@ -13,7 +13,14 @@ from torch.nn import functional as F
 from models._residual import BasicBlock, FlatResNet
 from models._resnet import shortcut
 
-DEFAULTS = {"features": "fbank", "n_mels": 80, "use_energy": False, "encoder_type": "TSTP", "nOut": 256}
+DEFAULTS = {
+    "features": "fbank",
+    "n_mels": 80,
+    "use_energy": False,
+    "window": "hamming",
+    "encoder_type": "TSTP",
+    "nOut": 256,
+}
 COUNTS = {  # layers of the network -> blocks of its four stages
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),

@@ -12,10 +12,12 @@ had the default, and cohorts and thresholds made before stay valid. All other pl
 Optional attribute `unequal_from`: the fewest frames of an utterance that may be embedded in one padded batch
 with utterances of other lengths. A model with this attribute promises that in evaluation mode only these
 layers mix frames, and that they see maps (B, C, L) or (B, C, H, L): zero-padded Conv1d and Conv2d,
-ReflectionPad1d, MaxPool1d and MaxPool2d, AdaptiveAvgPool1d and AdaptiveAvgPool2d to one value, poolings
-created with `pooling`, unidirectional recurrent layers, and layers of the model's own with
-`forward(self, frames, mask=None)`, which are given the mask (B, L), True on the frames of an utterance.
-_padded.py masks the padding in these layers. A model whose own forward takes a mask promises nothing about
-layers: only it is given the mask.
-Without the attribute, each utterance is embedded alone.
+ReflectionPad1d, MaxPool1d and MaxPool2d, AdaptiveAvgPool1d and AdaptiveAvgPool2d to one value, unidirectional
+recurrent layers, and layers with `forward(self, frames, mask=None)`, such as the poolings: they get a mask
+(B, L), True on the frames of an utterance. _padded.py masks the padding in these layers. A model whose own
+forward takes a mask promises nothing about layers: only it is given the mask. Without the attribute, each
+utterance is embedded alone.
+
+Optional attribute `frame_multiple`: the model leaves out the last frames of utterances whose L is no multiple
+of it.
 """

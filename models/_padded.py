@@ -49,7 +49,9 @@ def embed_unequal(model: nn.Module, features: Sequence[Tensor]) -> Tensor:
 
 def embed_padded(model: nn.Module, features: Tensor, lengths: Tensor) -> Tensor:
     """Features (B, F, L), padded with anything finite, and lengths (B,) in frames -> embeddings (B, D)."""
-    padding = Padding(lengths, features.shape[2])
+    multiple = getattr(model, "frame_multiple", 1)
+    features = features[:, :, : features.shape[2] - features.shape[2] % multiple]
+    padding = Padding(lengths - lengths % multiple, features.shape[2])
     if _takes_mask(type(model)):
         return model(*padding.pass_mask(model, (features,)))
     with ExitStack() as hooks:

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from models.ResNet import COUNTS
 from storage.renaming import Rules
 
 Tensors = Mapping[str, Tensor]
 Options = dict[str, Any]
 
-CAMPPLUS_BANDS = 8  # of the spectrum, that become one after the head of CAM++
+HEAD_STRIDE = 8  # of CAM++, over bands
 
 
 class Network(NamedTuple):
@@ -30,9 +31,25 @@ class Network(NamedTuple):
 def campplus_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
     """CAM++: the embedding size and the bands follow from its shapes."""
     channels = len(tensors["head.conv1.weight"])
-    n_mels = tensors["xvector.tdnn.linear.weight"].shape[1] // channels * CAMPPLUS_BANDS
+    n_mels = tensors["xvector.tdnn.linear.weight"].shape[1] // channels * HEAD_STRIDE
     size = len(tensors["xvector.dense.linear.weight"])
     return {"model": "CAMPPlus", "encoder_type": "TSTP", "nOut": size, "n_mels": n_mels}
+
+
+def resnet_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
+    """ResNet: its depth follows from the number and kind of blocks."""
+    counts = tuple(count(tensors, rf"layer{stage}\.\d+\.conv1\.weight") for stage in (1, 2, 3, 4))
+    last = 3 if "layer1.0.conv3.weight" in tensors else 2  # convolution of a block
+    depths = [depth for depth, blocks in COUNTS.items() if blocks == counts and (depth >= 50) == (last == 3)]
+    if not depths:
+        raise ValueError(f"a ResNet with {counts} blocks, which --model ResNet doesn't have")
+    if "pool.linear1.weight" in tensors or "seg_2.weight" in tensors:
+        raise ValueError(
+            "a ResNet with attentive pooling or two embedding layers, which --model ResNet lacks"
+        )
+    size, pooled = tensors["seg_1.weight"].shape
+    bands = pooled // (2 * len(tensors[f"layer4.0.conv{last}.weight"]))
+    return {"model": "ResNet", "depth": depths[0], "encoder_type": "TSTP", "nOut": size, "n_mels": 8 * bands}
 
 
 def wespeaker_ecapa_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
@@ -64,6 +81,11 @@ def count(tensors: Tensors, pattern: str) -> int:
     return sum(re.fullmatch(pattern, name) is not None for name in tensors)
 
 
+RESNET_RULES = (
+    *((rf"layer{i}\.(\d+)\.shortcut\.", rf"stages.{i - 1}.\1.downsample.") for i in (1, 2, 3, 4)),
+    *((rf"layer{i}\.", f"stages.{i - 1}.") for i in (1, 2, 3, 4)),
+    (r"seg_1\.", "head."),
+)
 WESPEAKER_ECAPA_RULES = (
     (r"layer1\.(conv|bn)\.", r"\g<1>1."),
     *(
@@ -118,7 +140,15 @@ NETWORKS: tuple[Network, ...] = (
         "CAM++",
         r"xvector\.block1\.tdnnd1\.linear1\.weight",
         ("wespeaker", "3dspeaker"),
+        ((r"head\.(layer\d\.\d)\.shortcut\.", r"head.\1.downsample."),),
         options=campplus_options,
+    ),
+    Network(
+        "ResNet",
+        r"seg_1\.weight",  # of networks after ReDimNet
+        ("wespeaker", "3dspeaker"),
+        RESNET_RULES,
+        options=resnet_options,
     ),
     Network(
         "ECAPA-TDNN",

@@ -1,5 +1,7 @@
 """Parameter counts of the encoders, worked by hand, and the options that they reject."""
 
+import json
+
 import pytest
 import torch
 
@@ -14,12 +16,43 @@ SMALL["ECAPA"] += " --channels 64"
 SMALL["ResNet"] += " --depth 18"
 SMALL["GE2E"] += " --channels 64"
 SMALL["RawNet3"] = "--sinc_stride 16 --channels 64"
+
+
+def redimnet(**changes):
+    """Words that choose a small ReDimNet, with changes of its description, in which there are no blanks."""
+    description = {
+        "F": 16,
+        "C": 4,
+        "block_1d_type": "conv+att",
+        "block_2d_type": "convnext_like",
+        "group_divisor": 2,
+        "stages_setup": [[1, 1, 2, [[3, 3]], 4], [2, 1, 1, [[3, 3]], 8]],
+    }
+    return "--n_mels 16 --architecture " + json.dumps({**description, **changes}, separators=(",", ":"))
+
+
+SMALL["ReDimNet"] = redimnet()
+REDIMNET2 = {  # strides over time; group norms; two outputs of each stage; maps are pooled
+    "block_2d_type": "basic_resnet_fwse",
+    "stages_setup": [
+        [[1, 1], 1, 2, [[3, 3]], 4],
+        [[2, 2], 1, 1, [[3, 3]], None],
+        [[1, 2], 1, 0.5, [[3, 5]], 8],
+    ],
+    "agg_gnorm": True,
+    "dual_agg": True,
+    "return_2d_output": True,
+    "out_channels": 6,
+}
 NETWORKS = [  # every model and every variant that has other layers
     *(f"{name} {words}" for name, words in SMALL.items()),
     f"DeepSpeaker --variant GRU {SMALL['DeepSpeaker']}",
     f"SEResNet34 --stages all {SMALL['SEResNet34']}",
     f"ECAPA --variant wespeaker {SMALL['ECAPA']}",
     f"ECAPA --variant speechbrain {SMALL['ECAPA']}",
+    f"ReDimNet {redimnet(**REDIMNET2)}",
+    f"ReDimNet {redimnet(**{**REDIMNET2, 'block_1d_type': 'att', 'block_2d_type': 'convnext_like'})}",
+    f"ReDimNet {redimnet(block_1d_type='conv')}",
 ]
 
 
@@ -215,7 +248,7 @@ def test_refused(words, message):
 def test_every_pooling_fits_every_model(model):
     """Shapes only; test_plugins.py checks the values of each pooling in each form of attention."""
     requests = []
-    build_shapes("--model", model, requests=requests)
+    build_shapes("--model", model, *SMALL[model].split(), requests=requests)
     assert requests
     for channels, attention in requests:
         for name in options.available("pooling"):

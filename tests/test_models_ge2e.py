@@ -103,5 +103,7 @@ def test_it_trains_in_mixed_precision_on_any_processor(network):
 def test_weights_have_the_names_of_resemblyzers():
     """Without `similarity_weight` and `similarity_bias`, which belong to the loss."""
     network = build("--model", "GE2E", "--channels", UNITS)
-    layers = [f"lstm.{kind}_l{n}" for n in range(3) for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    layers = [
+        f"lstm.{kind}_l{n}" for n in range(3) for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    ]
     assert [name for name, _ in network.model.named_parameters()] == [*layers, "linear.weight", "linear.bias"]
