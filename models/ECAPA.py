@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models._res2net import Res2Block, SameConv1d
+from models._res2net import PointwiseConv1d, Res2Block, SameConv1d
 
 DEFAULTS = {
     "features": "logmel",
@@ -67,7 +67,7 @@ class MainModel(nn.Module):
         self.bn1 = nn.BatchNorm1d(channels)
         self.layer1, self.layer2, self.layer3 = (SERes2Block(channels, d, settings) for d in DILATIONS)
         aggregated = 3 * channels if settings.widen else 1536
-        self.layer4 = nn.Conv1d(3 * channels, aggregated, kernel_size=1)
+        self.layer4 = PointwiseConv1d(3 * channels, aggregated)
         self.bn4 = nn.BatchNorm1d(aggregated) if settings.widen else nn.Identity()
         self.pooling = pooling(aggregated, settings.attention)
         self.bn5 = nn.BatchNorm1d(self.pooling.out_channels)

@@ -9,6 +9,8 @@ import torch
 from test_models import build_shapes
 from test_reference import formula_weight
 
+from models._res2net import PointwiseConv1d
+
 # Names in a checkpoint -> names here; the first pattern that matches the beginning of a name applies.
 WESPEAKER = (
     (r"layer1\.(conv|bn)\.", r"\g<1>1."),
@@ -136,3 +138,12 @@ def test_speechbrain_computes_the_same():
     )
     torch.testing.assert_close(embedding[:8], expected, rtol=1e-4, atol=1e-5)
     assert embedding.norm().item() == pytest.approx(47.279670, rel=1e-5)
+
+
+def test_pointwise_convolutions_are_the_same_in_both_modes():
+    torch.manual_seed(0)
+    convolution, frames = PointwiseConv1d(6, 4), torch.randn(2, 6, 9)
+    trained = convolution(frames)
+    evaluated = convolution.eval()(frames)
+    assert evaluated.is_contiguous()
+    torch.testing.assert_close(evaluated, trained)
