@@ -36,6 +36,12 @@ def check_hop(hop_length: int) -> None:
         raise ValueError(f"--hop_length must be 1 to {LARGEST_HOP} samples, got {hop_length}")
 
 
+def standardise(waveform: Tensor, epsilon: float) -> Tensor:
+    """(B, T) -> (B, T) with zero mean and unit deviation; silence stays silence."""
+    mean = waveform.mean(dim=1, keepdim=True)
+    return (waveform - mean) / (waveform.std(dim=1, correction=0, keepdim=True) + epsilon)
+
+
 def pre_emphasise(waveform: Tensor, coefficient: float) -> Tensor:
     """(B, T) -> (B, T): y[n] = x[n] - a x[n-1], with x[-1] = x[1]."""
     delayed = F.pad(waveform[:, None], (1, 0), mode="reflect")[:, 0, :-1]

@@ -21,10 +21,11 @@ from features._steps import (
     check_hop,
     normalise,
     pre_emphasise,
+    standardise,
 )
 from features._torchaudio import MelSpectrogram
 
-ADDED = ("hop_length",)
+ADDED = ("hop_length", "normalise_waveform")
 FLOOR = 1e-6  # added to the mel energies, so that the logarithm of digital silence is finite
 
 
@@ -41,6 +42,7 @@ class Features(FrontEnd):
         f_min: Annotated[float, "lower edge of the lowest band, Hz"] = 0.0,
         f_max: Annotated[float, "upper edge of the highest band, Hz"] = 8000.0,
         hop_length: Annotated[int, HOP_HELP] = HOP_LENGTH,
+        normalise_waveform: Annotated[bool, "bring the waveform to zero mean and unit deviation"] = False,
         feature_norm: Annotated[Norm, NORM_HELP] = "instance",
     ) -> None:
         super().__init__()
@@ -50,6 +52,7 @@ class Features(FrontEnd):
             raise ValueError(f"--pre_emphasis must lie in [0, 1), got {pre_emphasis}")
         self.num_features = n_mels
         self.hop_length = hop_length
+        self.normalise_waveform = normalise_waveform
         self.log_input = log_input
         self.pre_emphasis = pre_emphasis
         self.feature_norm = feature_norm
@@ -79,6 +82,8 @@ class Features(FrontEnd):
     @torch.no_grad()
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, T) -> (B, F, L)."""
+        if self.normalise_waveform:
+            waveform = standardise(waveform, FLOOR)
         if self.pre_emphasis:
             waveform = pre_emphasise(waveform, self.pre_emphasis)
         features = self.mel(waveform) + FLOOR

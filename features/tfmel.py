@@ -24,6 +24,7 @@ from features._steps import (
     check_hop,
     normalise,
     pre_emphasise,
+    standardise,
 )
 
 EPSILON = 1e-8  # least power and energy, whose inverse is the largest; added to deviation and energies too
@@ -66,9 +67,7 @@ class Features(FrontEnd):
     @torch.no_grad()
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, T) -> (B, F, L)."""
-        mean = waveform.mean(dim=1, keepdim=True)
-        deviation = waveform.std(dim=1, correction=0, keepdim=True)
-        emphasised = pre_emphasise((waveform - mean) / (deviation + EPSILON), PRE_EMPHASIS)
+        emphasised = pre_emphasise(standardise(waveform, EPSILON), PRE_EMPHASIS)
         padding = self.hop_length // 2
         power = self.spectrum(F.pad(emphasised, (padding, padding))).clamp(EPSILON, 1.0 / EPSILON)
         energies = F.linear(power, self.bank).clamp(EPSILON, 1.0 / EPSILON)  # (B, L, n_mels)

@@ -1,5 +1,6 @@
 """The networks that toolkits publish: how their files are recognised and become those of models/."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from storage.renaming import Rules
 Tensors = Mapping[str, Tensor]
 Options = dict[str, Any]
 
+PT_FEATURES = ("pt", "pt_mel")  # of ReDimNet: torchaudio's mel spectrogram
+TF_FEATURES = ("tf", "tf_mel")
 HEAD_STRIDE = 8  # of CAM++, over bands
 
 
@@ -69,6 +72,48 @@ def speechbrain_ecapa_options(tensors: Tensors, _: Mapping[str, Any]) -> Options
     return {"model": "ECAPA", "variant": "speechbrain", "encoder_type": "ECA"} | sizes
 
 
+def redimnet_options(tensors: Tensors, content: Mapping[str, Any]) -> Options:
+    """ReDimNet and ReDimNet2: the file describes the network and its front end."""
+    config = content["model_config"]
+    spectrum = config.get("spec_params") or {}
+    front_end = {"n_mels": config["F"], "f_min": 20.0, "f_max": 7600.0, "feature_norm": "mean"}
+    front_end["hop_length"] = config.get("hop_length", 160)
+    kind = config.get("feat_type", "pt")
+    is_normalised = bool(spectrum.get("norm_signal", kind in TF_FEATURES))
+    is_emphasised = bool(spectrum.get("do_preemph", True))
+    if kind in PT_FEATURES:
+        emphasis = 0.97 if is_emphasised else 0.0
+        front_end |= {"features": "logmel", "pre_emphasis": emphasis, "normalise_waveform": is_normalised}
+    elif kind in TF_FEATURES and is_normalised and is_emphasised:
+        front_end["features"] = "tfmel"
+    else:
+        raise ValueError(f"a ReDimNet with feat_type {kind}, spec_params {spectrum}, which features/ lacks")
+    if spectrum.get("spec_norm", "mn") != "mn":
+        raise ValueError(
+            f"a ReDimNet with spec_norm {spectrum['spec_norm']}; expected mn, the mean subtracted"
+        )
+    text = json.dumps(config, separators=(",", ":"))
+    size = len(tensors["linear.weight"])
+    return front_end | {"model": "ReDimNet", "architecture": text, "encoder_type": "ECA", "nOut": size}
+
+
+def wespeaker_redimnet_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
+    """ReDimNet of wespeaker, of which only B2 is known here."""
+    if (
+        tensors["backbone.stem.0.weight"].shape[0] != 16
+        or count(tensors, r"backbone\.inputs_weights\.\d") != 7
+    ):
+        raise ValueError("a ReDimNet of wespeaker of another size than B2; give --architecture")
+    return {"model": "ReDimNet", "architecture": "wespeaker-B2", "encoder_type": "ECA", "n_mels": 72,
+            "nOut": len(tensors["seg_1.weight"])}  # fmt: skip
+
+
+def wespeaker_redimnet2_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
+    """ReDimNet2 of wespeaker, of which only B6 is published."""
+    options = {"model": "ReDimNet", "architecture": "V2-B6", "encoder_type": "ECA", "n_mels": 72}
+    return options | {"nOut": len(tensors["linear.weight"])}
+
+
 def ge2e_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
     """The d-vector network of Resemblyzer."""
     gates, n_mels = tensors["lstm.weight_ih_l0"].shape
@@ -81,6 +126,30 @@ def count(tensors: Tensors, pattern: str) -> int:
     return sum(re.fullmatch(pattern, name) is not None for name in tensors)
 
 
+POOLING_RULES = (
+    (r"pool\.linear1\.", "pooling.attention.layers.0."),
+    (r"pool\.linear2\.", "pooling.attention.layers.2."),
+)
+REDIMNET_RULES = (
+    (r"(spec|cls_head)\.", ""),  # buffers of the front end, the loss
+    (r"backbone\.stage0(_pre)?\.0\.w$", ""),  # weights of a single output are 1
+    (r"backbone\.stage(\d+)_pre\.", r"backbone.stages.\1.pre."),
+    (r"backbone\.stage(\d+)_1d\.", r"backbone.stages.\1.context."),
+    (r"backbone\.stage(\d+)_up_2d\.", r"backbone.stages.\1.up_maps."),
+    (r"backbone\.stage(\d+)_up_1d\.", r"backbone.stages.\1.up_context."),
+    (r"backbone\.stage(\d+)\.", r"backbone.stages.\1."),
+    (r"backbone\.fin_wght1d\.", "backbone.aggregation."),
+    (r"backbone\.mfa\.", "backbone.head."),
+    *POOLING_RULES,
+)
+WESPEAKER_REDIMNET_RULES = (  # of networks with six stages
+    (r"backbone\.inputs_weights\.0$", ""),
+    (r"backbone\.inputs_weights\.6$", "backbone.aggregation.w"),
+    (r"backbone\.inputs_weights\.(\d+)$", r"backbone.stages.\1.0.w"),
+    *((rf"backbone\.stage(\d+)\.{i}\.", rf"backbone.stages.\1.{i + 2}.") for i in range(16)),
+    (r"seg_1\.", "linear."),
+    *POOLING_RULES,
+)
 RESNET_RULES = (
     *((rf"layer{i}\.(\d+)\.shortcut\.", rf"stages.{i - 1}.\1.downsample.") for i in (1, 2, 3, 4)),
     *((rf"layer{i}\.", f"stages.{i - 1}.") for i in (1, 2, 3, 4)),
@@ -100,8 +169,7 @@ WESPEAKER_ECAPA_RULES = (
         )
     ),
     (r"conv\.", "layer4."),
-    (r"pool\.linear1\.", "pooling.attention.layers.0."),
-    (r"pool\.linear2\.", "pooling.attention.layers.2."),
+    *POOLING_RULES,
     (r"bn\.", "bn5."),
     (r"linear\.", "fc6."),
 )
@@ -142,6 +210,27 @@ NETWORKS: tuple[Network, ...] = (
         ("wespeaker", "3dspeaker"),
         ((r"head\.(layer\d\.\d)\.shortcut\.", r"head.\1.downsample."),),
         options=campplus_options,
+    ),
+    Network(
+        "ReDimNet",
+        r"backbone\.inputs_weights\.0",
+        ("wespeaker",),
+        WESPEAKER_REDIMNET_RULES,
+        options=wespeaker_redimnet_options,
+    ),
+    Network(
+        "ReDimNet",
+        r"spec\.torchfbank\..*",
+        ("redimnet",),
+        REDIMNET_RULES,
+        options=redimnet_options,
+    ),
+    Network(
+        "ReDimNet2",
+        r"backbone\.stem\.0\.weight",
+        ("wespeaker",),
+        REDIMNET_RULES,
+        options=wespeaker_redimnet2_options,
     ),
     Network(
         "ResNet",

@@ -34,12 +34,10 @@ NAMES = {
 }
 TESTED_WHOLE = {"eval_frames": 0, "scoring": "cosine"}  # as their authors test
 KALDI = {"features": "fbank", "use_energy": False, "feature_norm": "mean", "f_min": 20.0, "f_max": 8000.0}
-FRONT_ENDS: dict[str, dict[str, Any]] = {  # by toolkit; ReDimNet's files hold their own
+FRONT_ENDS: dict[str, dict[str, Any]] = {  # of toolkits that share networks
+    "speechbrain": {"features": "dbmel", "feature_norm": "mean"},
     "wespeaker": KALDI | {"window": "hamming", "waveform_scale": 32768.0},
     "3dspeaker": KALDI | {"window": "povey", "waveform_scale": 1.0, "channel": 0},
-    "speechbrain": {"features": "dbmel", "feature_norm": "mean"},
-    "resemblyzer": {"features": "linmel"},
-    "redimnet": {},
 }
 
 
@@ -73,15 +71,17 @@ def read_foreign(content: Mapping[str, Any], path: str, origin: str = "") -> For
         raise ValueError(f"{path}: {network.name}, which is not among the networks of models/")
     system = _toolkit(network, tensors, path, origin)
     head = tensors.pop(HEAD, None) if system == "wespeaker" else None
-    options = FRONT_ENDS[system]
-    if system == "wespeaker" and wespeaker_front_end(Path(path)) == "tfmel":
-        options = {"features": "tfmel"}
     try:
-        options = options | network.options(tensors, content) | TESTED_WHOLE
+        options = network.options(tensors, content) | TESTED_WHOLE
     except (KeyError, IndexError) as error:
         raise ValueError(f"{path}: {network.name}, but incomplete: it has no {error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    features = options.get("features", "fbank")
+    if system == "wespeaker":
+        features = wespeaker_front_end(Path(path)) or features
+    front_end = FRONT_ENDS[system] if features == "fbank" else {}
+    options = front_end | options | {"features": features}
     weights = {f"model.{k}": t for k, t in _shaped(renamed(tensors, network.rules), network).items()}
     shown = ", ".join(f"{key} {value}" for key, value in options.items())
     return Foreign(weights, options, f"a file of {NAMES[system]}; it shows: {shown}", head)
