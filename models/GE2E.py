@@ -1,4 +1,4 @@
-"""d-vector of three LSTM layers (Wan et al. 2018, arXiv:1710.10467, section 2), as in Resemblyzer's weights."""
+"""d-vector of three LSTM layers (Wan et al. 2018, arXiv:1710.10467), as in Resemblyzer's weights."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -15,7 +15,9 @@ PARTIAL = 160  # frames, 1.6 s
 STEP = 77  # frames from one partial to the next, 1.3 partials a second
 LEAST = 120  # frames of a partial that may be recording: 75 %
 AT_ONCE = 256  # partials that go through the network together, for the memory of long recordings
-BEYOND = 3  # frames that --features linmel has beyond one per 10 ms: centred, with all that reach the recording
+BEYOND = (
+    3  # frames that --features linmel has beyond one per 10 ms: centred, with all that reach the recording
+)
 
 
 class MainModel(nn.Module):

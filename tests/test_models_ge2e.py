@@ -13,7 +13,7 @@ UNITS = 4
 
 
 def partial_starts(num_samples):
-    """Samples -> first frames of the partials; the last one needs 75 % of its 1.6 s, unless it is the only one."""
+    """Samples -> first frames of the partials; the last needs 75 % of its 1.6 s, unless it is alone."""
     frames = num_samples // 160 + 1
     starts = list(range(0, max(1, frames - 160 + 77 + 1), 77))
     if len(starts) > 1 and (num_samples - 160 * starts[-1]) / 25_600 < 0.75:
@@ -103,5 +103,7 @@ def test_it_trains_in_mixed_precision_on_any_processor(network):
 def test_weights_have_the_names_of_resemblyzers():
     """Without `similarity_weight` and `similarity_bias`, which belong to the loss."""
     network = build("--model", "GE2E", "--channels", UNITS)
-    layers = [f"lstm.{kind}_l{n}" for n in range(3) for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    layers = [
+        f"lstm.{kind}_l{n}" for n in range(3) for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    ]
     assert [name for name, _ in network.model.named_parameters()] == [*layers, "linear.weight", "linear.bias"]

@@ -6,6 +6,7 @@ Poolings train behind a single convolution, losses behind the fastest model.
 A network passes when its loss falls below a tenth of its first value within MOST_STEPS. Rounding must not
 decide that: over five seeds or more, with AVX-512, with ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 and
 with ATEN_CPU_CAPABILITY=default, softmaxtriplet needed at most 26 steps, everything else 14.
+GE2E needed 36 to 50 over four seeds.
 """
 
 import numpy as np
