@@ -15,7 +15,7 @@ from distributed.signals import Stopped, StopSignal
 from evaluation.results import score_in_training
 from evaluation.trial_test import TrialTest
 from loss._sharded import shard_head
-from options import Options, fixed_options
+from options import TRAINING_KINDS, Options, added_options, fixed_options
 from options.flags import TEST, names_of
 from SpeakerNet import ModelTrainer, SpeakerNet
 from storage import checkpoint
@@ -246,6 +246,7 @@ def build_run(
         utterances=data.utterances.digest(),  # takes a second for a million lines, so once
         material=data.material_digest(),
         fixed=fixed_options(options),
+        added=added_options(options, TRAINING_KINDS),
         test={name: options[name] for name in ("test_path", *names_of(TEST))},
         max_epoch=options.max_epoch,
     )

@@ -22,6 +22,7 @@ from evaluation.decisions import decided_options, require_current
 from evaluation.results import Origin, Results
 from evaluation.store import EmbeddingStore
 from evaluation.trial_test import TrialTest
+from inference.model_source import model_path
 from options import Options, Parser, Resolved, checks
 from options.flags import Role, names_of, training_parser
 from run import build_run, describe
@@ -53,29 +54,29 @@ def parse(argv: list[str]) -> Command:
     Raises:
         ValueError, FileNotFoundError: a mistake in the options, or --initial_model can't be read.
     """
-    resolved = _resolve(argv, {})
-    values = resolved.options
+    values = _with_tests(options.command_options(make_parser, argv))
     if values.prepare and values.test:
         raise ValueError("--prepare and --test cannot be combined; give one of them")
     source = _model_path(values)
-    model_file, stored = None, dict[str, Any]()
-    if source:
-        model_file = checkpoint.load_model(source)
-        network = dict(checks.stored_network_options(model_file.options, model_file.origin))
-        scoring = {
-            name: model_file.options[name] for name in names_of(Role.SCORING) if name in model_file.options
-        }
-        decided = decided_options(model_file.decision, source) if values.eval else {}
-        stored = network | scoring | decided
-        resolved = _resolve(argv, stored)
-        if values.eval:  # a resumed training compares what was given
-            resolved = resolved._replace(options=resolved.options.replaced(initial_model=source))
-        fixed = {name: value for name, value in stored.items() if name not in scoring | decided}
-        options.refuse_contradictions(resolved, fixed | decided if values.test else fixed, source)
-        if values.test and decided and resolved.given & {"cohort", "cohort_list"}:
-            raise ValueError(f"--test uses the cohort in {source}; leave out --cohort and --cohort_list")
+    if not source:
+        resolved = checks.for_training(_resolve(argv, {}))  # --eval has a source
+        checks.check_values(resolved.options)
+        return Command(resolved.options, None, resolved.warnings)
+    model_file = checkpoint.load_model(source, values.origin, _head_speakers(values.head_speakers))
+    network = dict(checks.stored_network_options(model_file.options, model_file.origin))
+    scoring = {
+        name: model_file.options[name] for name in names_of(Role.SCORING) if name in model_file.options
+    }
+    decided = decided_options(model_file.decision, source) if values.eval else {}
+    stored = network | scoring | decided
+    resolved = _resolve(argv, stored)
+    if values.eval:  # a resumed training compares what was given
+        resolved = resolved._replace(options=resolved.options.replaced(initial_model=source))
+    fixed = {name: value for name, value in stored.items() if name not in scoring | decided}
+    options.refuse_contradictions(resolved, fixed | decided if values.test else fixed, source)
+    if values.test and decided and resolved.given & {"cohort", "cohort_list"}:
+        raise ValueError(f"--test uses the cohort in {source}; leave out --cohort and --cohort_list")
     if values.eval:
-        assert model_file is not None  # _model_path raises where there is none
         resolved = checks.for_evaluation(resolved, stored, bool(model_file.origin))
     else:
         resolved = checks.for_training(resolved)
@@ -84,30 +85,37 @@ def parse(argv: list[str]) -> Command:
 
 
 def _model_path(values: Options) -> str:
-    """--initial_model, a file or the run folder of its best model; by default --eval takes --save_path."""
-    source = str(values.initial_model)
-    if not source and not values.eval:
+    """Path of the file of --initial_model; by default --eval takes the best model of --save_path."""
+    if values.initial_model:
+        return model_path(values.initial_model)
+    if not values.eval:
         return ""
-    if source and not Path(source).is_dir():
-        return source
-    folder = RunFolder(source or values.save_path)
-    model = folder.latest_model()
-    if not model and source:
-        raise ValueError(f"--initial_model {source}: {folder.models} has no model")
-    if not model:
-        raise ValueError(f"--eval needs --initial_model FILE; {folder.models} has no model either")
-    return model
+    folder = RunFolder(values.save_path)
+    if model := folder.latest_model():
+        return model
+    raise ValueError(f"--eval needs --initial_model FILE; {folder.models} has no model either")
+
+
+def _head_speakers(path: str) -> list[str]:
+    """--head_speakers -> the speakers in it."""
+    if not path:
+        return []
+    try:
+        return Path(path).read_text(encoding="utf-8").split()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"--head_speakers {path}: no such file") from None
 
 
 def _resolve(argv: list[str], stored: dict[str, Any]) -> Resolved:
-    """Resolve the command line; --prepare and --test are kinds of --eval, and an empty list is none."""
     resolved = options.resolve(make_parser, argv, stored)
-    values = resolved.options
-    return resolved._replace(
-        options=values.replaced(
-            eval=values.eval or values.prepare or values.test,
-            test_list=[path for path in values.test_list if path],
-        )
+    return resolved._replace(options=_with_tests(resolved.options))
+
+
+def _with_tests(values: Options) -> Options:
+    """Options in which --prepare and --test are kinds of --eval, and an empty list is none."""
+    return values.replaced(
+        eval=values.eval or values.prepare or values.test,
+        test_list=[path for path in values.test_list if path],
     )
 
 

@@ -6,6 +6,16 @@ from typing import NamedTuple
 OPENSLR = "https://www.openslr.org/resources"
 
 
+class Checksum(NamedTuple):
+    """What the bytes of a file must hash to."""
+
+    algorithm: str  # as hashlib calls it
+    value: str  # hex, lower case
+
+    def __str__(self) -> str:
+        return f"{self.algorithm} {self.value}"
+
+
 class Part(NamedTuple):
     """One file to download."""
 
@@ -13,6 +23,14 @@ class Part(NamedTuple):
     url: str  # complete, without secrets
     md5: str | None = None  # hex, where known
     size: int | None = None  # bytes, where known
+    sha256: str | None = None  # hex, where known
+
+    @property
+    def checksum(self) -> Checksum | None:
+        """The checksum that the file is verified with; None if none is known."""
+        if self.sha256:
+            return Checksum("sha256", self.sha256.lower())
+        return Checksum("md5", self.md5.lower()) if self.md5 else None
 
 
 class Tree(NamedTuple):

@@ -45,8 +45,14 @@ class Embeddings:
 
 
 def embedding_options(values: Options) -> dict[str, Any]:
-    """Resolved options -> those that decide the embedding of a recording, given the network's weights."""
-    deciding = options.network_options(values, (*options.NETWORK_KINDS, "scoring"))
+    """Resolved options -> those that decide the embedding of a recording, given the network's weights.
+
+    Options that plug-ins have gained are left out while they have their defaults.
+    """
+    kinds = (*options.NETWORK_KINDS, "scoring")
+    defaults = options.added_options(values, kinds).items()
+    deciding = options.network_options(values, kinds)
+    deciding = {name: value for name, value in deciding.items() if (name, value) not in defaults}
     return deciding | scoring_options(values)
 
 

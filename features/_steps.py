@@ -11,16 +11,29 @@ from audio.recording import SAMPLE_RATE
 N_FFT = 512  # samples, 32 ms
 WINDOW_LENGTH = 400  # samples, 25 ms
 HOP_LENGTH = 160  # samples, 10 ms
+LARGEST_HOP = 320  # the shortest recordings, 0.3 s, then have 15 frames, the fewest that all models embed
+HOP_HELP = "samples between frames; --max_frames and --eval_frames count 10 ms whatever it is"
 Norm = Literal["instance", "mean", "none"]
 NORM_HELP = "per band over the utterance: zero mean and unit variance (instance), zero mean (mean) or none"
 
 
-def check_bands(n_mels: int, f_min: float, f_max: float) -> None:
-    """Raises ValueError for a number of bands, or edges in Hz, that can't be."""
+def check_n_mels(n_mels: int) -> None:
+    """Raises ValueError for a number of bands that can't be."""
     if n_mels < 1:
         raise ValueError(f"--n_mels must be at least 1, got {n_mels}")
+
+
+def check_bands(n_mels: int, f_min: float, f_max: float) -> None:
+    """Raises ValueError for a number of bands, or edges in Hz, that can't be."""
+    check_n_mels(n_mels)
     if not 0.0 <= f_min < f_max <= SAMPLE_RATE / 2:
         raise ValueError(f"expected 0 <= --f_min < --f_max <= 8000, got {f_min:g} and {f_max:g}")
+
+
+def check_hop(hop_length: int) -> None:
+    """Raises ValueError for a number of samples between frames that can't be."""
+    if not 1 <= hop_length <= LARGEST_HOP:
+        raise ValueError(f"--hop_length must be 1 to {LARGEST_HOP} samples, got {hop_length}")
 
 
 def pre_emphasise(waveform: Tensor, coefficient: float) -> Tensor:

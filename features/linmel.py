@@ -1,37 +1,36 @@
-"""Mel energies without logarithm as computed by librosa 0.10 and used by Resemblyzer (Slaney's mel scale)."""
+"""Mel energies without logarithm as computed by librosa and used by Resemblyzer (Slaney's mel scale)."""
 
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 import runtime
 from audio.recording import SAMPLE_RATE
-from features._filterbank import bin_frequencies, slaney_spaced, triangles
-from features._spectrum import Spectrum
-from features._steps import HOP_LENGTH, WINDOW_LENGTH
+from features._filterbank import require_bins, slaney_spaced, triangles
+from features._spectrum import FrontEnd, Spectrum
+from features._steps import HOP_LENGTH, WINDOW_LENGTH, check_n_mels
 
 HALF = WINDOW_LENGTH // 2
 
 
-class Features(nn.Module):
+class Features(FrontEnd):
     """Waveforms (B, T) in [-1, 1] at 16 kHz -> mel energies (B, F, L), L = 3 + T // 160.
 
     Frame i is centred on sample 160 i, with zeros beyond the ends of the waveform. A centred STFT ends with
-    frame T // 160. The windows of two further frames still reach the waveform, so they are computed too:
-    frames after these are zero, so that a network which pads a recording with zeros can pad its features.
+    frame T // 160. The windows of two further frames still reach the waveform, so they are computed too: all
+    later frames are zero, so that a network which pads a recording with zeros can pad its features.
     """
 
     bank: Tensor
 
     def __init__(self, *, n_mels: Annotated[int, "number of mel bands F"] = 40) -> None:
         super().__init__()
+        check_n_mels(n_mels)
         self.num_features = n_mels
         self.spectrum = Spectrum(torch.hann_window(WINDOW_LENGTH), WINDOW_LENGTH, HOP_LENGTH)
         self.register_buffer("bank", mel_bank(n_mels), persistent=False)
-        if n_mels < 1 or (self.bank.sum(dim=1) == 0).any():
-            raise ValueError(f"--n_mels {n_mels}: some bands contain no FFT bin; use fewer bands")
 
     @staticmethod
     def num_frames(num_samples: int) -> int:
@@ -50,5 +49,5 @@ def mel_bank(n_mels: int) -> Tensor:
     """Triangular filters (n_mels, 201), 0 to 8 kHz, each with area 1 over Hz."""
     edges = slaney_spaced(SAMPLE_RATE / 2, n_mels + 2)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
-    filters = triangles(bin_frequencies(HALF + 1, SAMPLE_RATE / 2), lower, centre, upper)
-    return (filters * (2.0 / (upper - lower))[:, None]).float()
+    bins = torch.linspace(0.0, SAMPLE_RATE / 2, HALF + 1, dtype=torch.float64)
+    return require_bins(triangles(bins, lower, centre, upper) * (2.0 / (upper - lower))[:, None])

@@ -1,21 +1,22 @@
 """Filterbank energies in dB as computed by python_speech_features and DeepSpeaker-pytorch."""
 
-import math
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 import runtime
 from audio.recording import SAMPLE_RATE
-from features._steps import HOP_LENGTH, N_FFT, NORM_HELP, WINDOW_LENGTH, Norm, normalise
+from features._filterbank import mel_spaced, require_bins, triangles
+from features._spectrum import FrontEnd, Spectrum
+from features._steps import HOP_LENGTH, N_FFT, NORM_HELP, WINDOW_LENGTH, Norm, check_n_mels, normalise
 
 FLOOR = 1e-5  # least energy before the logarithm, DeepSpeaker-pytorch's
 PRE_EMPHASIS = 0.97
 
 
-class Features(nn.Module):
+class Features(FrontEnd):
     """Waveforms (B, T) in [-1, 1] at 16 kHz -> 20 log10 of energies (B, F, L), L = 1 + ceil((T - 400) / 160).
 
     Rectangular windows; the last frame is padded with zeros.
@@ -30,16 +31,16 @@ class Features(nn.Module):
         feature_norm: Annotated[Norm, NORM_HELP] = "mean",
     ) -> None:
         super().__init__()
+        check_n_mels(n_mels)
         self.num_features = n_mels
         self.feature_norm = feature_norm
+        self.spectrum = Spectrum(torch.ones(WINDOW_LENGTH), N_FFT, HOP_LENGTH)
         self.register_buffer("bank", mel_bank(n_mels), persistent=False)
-        if n_mels < 1 or (self.bank.sum(dim=1) == 0).any():
-            raise ValueError(f"--n_mels {n_mels}: some bands contain no FFT bin; use fewer bands")
 
     @staticmethod
     def num_frames(num_samples: int) -> int:
         """T samples -> L frames of 25 ms every 10 ms that cover all samples."""
-        return 1 + math.ceil((num_samples - WINDOW_LENGTH) / HOP_LENGTH)
+        return 1 - (WINDOW_LENGTH - num_samples) // HOP_LENGTH
 
     @runtime.float32
     @torch.no_grad()
@@ -47,19 +48,13 @@ class Features(nn.Module):
         """(B, T) -> (B, F, L)."""
         emphasised = torch.cat([waveform[:, :1], waveform[:, 1:] - PRE_EMPHASIS * waveform[:, :-1]], dim=1)
         covered = WINDOW_LENGTH + HOP_LENGTH * (self.num_frames(waveform.shape[1]) - 1)
-        frames = F.pad(emphasised, (0, covered - waveform.shape[1])).unfold(1, WINDOW_LENGTH, HOP_LENGTH)
-        power = torch.fft.rfft(frames, N_FFT).abs().square() / N_FFT  # (B, L, 257)
+        power = self.spectrum(F.pad(emphasised, (0, covered - waveform.shape[1]))) / N_FFT  # (B, L, 257)
         energies = F.linear(power, self.bank).transpose(1, 2)
         return normalise(20.0 * energies.clamp(min=FLOOR).log10(), self.feature_norm)
 
 
 def mel_bank(n_mels: int) -> Tensor:
     """Triangular filters (n_mels, 257), 0 to 8 kHz, with edges rounded to FFT bins."""
-    highest = 2595.0 * math.log10(1.0 + SAMPLE_RATE / 2 / 700.0)
-    mel = torch.linspace(0.0, highest, n_mels + 2, dtype=torch.float64)
-    edges = ((N_FFT + 1) * 700.0 * (10.0 ** (mel / 2595.0) - 1.0) / SAMPLE_RATE).floor()[:, None]
+    edges = ((N_FFT + 1) * mel_spaced(0.0, SAMPLE_RATE / 2, n_mels + 2) / SAMPLE_RATE).floor()
     bins = torch.arange(N_FFT // 2 + 1, dtype=torch.float64)
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    bank = torch.where(bins < edges[1:-1], rising, falling)
-    return torch.where((bins >= edges[:-2]) & (bins < edges[2:]), bank, 0.0).float()
+    return require_bins(triangles(bins, edges[:-2], edges[1:-1], edges[2:]))

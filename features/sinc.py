@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 import runtime
 from audio.recording import SAMPLE_RATE, SHORTEST
+from features._filterbank import mel_spaced
+from features._spectrum import FrontEnd
 from features._steps import pre_emphasise
 
 LOWEST_HZ = 50.0  # added to each filter's learned lower edge
@@ -21,7 +23,7 @@ FLOOR = 1e-6  # added to the magnitudes, so that the logarithm of digital silenc
 PRE_EMPHASIS = 0.97
 
 
-class Features(nn.Module):
+class Features(FrontEnd):
     """Waveforms (B, T) in [-1, 1] at 16 kHz -> log magnitudes (B, F, L), zero mean over the frames.
 
     L = 1 + (T - sinc_length) // sinc_stride. Gradients reach the filters' edges.
@@ -48,7 +50,8 @@ class Features(nn.Module):
         self.stride = sinc_stride
         self.length = sinc_length
         self.norm = nn.InstanceNorm1d(1, eps=1e-4, affine=True)
-        edges = _mel_spaced(30.0, SAMPLE_RATE / 2 - LOWEST_HZ - NARROWEST_HZ, sinc_filters // 2 + 1)
+        highest = SAMPLE_RATE / 2 - LOWEST_HZ - NARROWEST_HZ
+        edges = mel_spaced(30.0, highest, sinc_filters // 2 + 1).float()
         self.low_hz = nn.Parameter(edges[:-1, None])
         self.band_hz = nn.Parameter((edges[1:] - edges[:-1])[:, None])
         half = sinc_length // 2
@@ -79,10 +82,3 @@ class Features(nn.Module):
         cosine = torch.cat([even, 2 * band, even.flip(1)], dim=1)
         sine = torch.cat([odd, torch.zeros_like(band), -odd.flip(1)], dim=1)
         return torch.cat([cosine / (2 * band), sine / (2 * band)])
-
-
-def _mel_spaced(lowest_hz: float, highest_hz: float, count: int) -> Tensor:
-    """Frequencies (count,) in Hz, evenly spaced in mel = 2595 log10(1 + f / 700)."""
-    mel = [2595.0 * math.log10(1.0 + f / 700.0) for f in (lowest_hz, highest_hz)]
-    spaced = torch.linspace(mel[0], mel[1], count, dtype=torch.float64)
-    return (700.0 * (10.0 ** (spaced / 2595.0) - 1.0)).float()

@@ -3,19 +3,20 @@
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import runtime
+from features._spectrum import FrontEnd, Spectrum
 from features._steps import HOP_LENGTH, N_FFT, NORM_HELP, WINDOW_LENGTH, Norm, normalise
 
 FLOOR = 1e-6  # added to the magnitudes, so that the logarithm of digital silence is finite
+MARGIN = (N_FFT - WINDOW_LENGTH) // 2  # samples of a frame on either side of its window
 
 
-class Features(nn.Module):
+class Features(FrontEnd):
     """Waveforms (B, T) in [-1, 1] at 16 kHz -> magnitudes (B, 257, L), L = 1 + (T - 512) // 160."""
 
     num_features = N_FFT // 2 + 1
-    window: Tensor
 
     def __init__(
         self,
@@ -26,7 +27,7 @@ class Features(nn.Module):
         super().__init__()
         self.log_input = log_input
         self.feature_norm = feature_norm
-        self.register_buffer("window", torch.hann_window(WINDOW_LENGTH), persistent=False)
+        self.spectrum = Spectrum(torch.hann_window(WINDOW_LENGTH), N_FFT, HOP_LENGTH)
 
     @staticmethod
     def num_frames(num_samples: int) -> int:
@@ -37,8 +38,5 @@ class Features(nn.Module):
     @torch.no_grad()
     def forward(self, waveform: Tensor) -> Tensor:
         """(B, T) -> (B, 257, L)."""
-        spectrum = torch.stft(
-            waveform, N_FFT, HOP_LENGTH, WINDOW_LENGTH, self.window, center=False, return_complex=True
-        )
-        features = spectrum.abs()
+        features = self.spectrum(waveform[:, MARGIN:-MARGIN]).sqrt().transpose(1, 2)
         return normalise((features + FLOOR).log() if self.log_input else features, self.feature_norm)

@@ -1,4 +1,7 @@
-"""ResNet-34 (He et al. 2016, arXiv:1512.03385), as in the mmclassification-based verifier."""
+"""ResNet-34 (He et al. 2016, arXiv:1512.03385), as in the mmclassification-based verifier.
+
+Not wespeaker's ResNet34, which is --model ResNet --depth 34.
+"""
 
 from collections.abc import Callable
 

@@ -1,16 +1,18 @@
 """Embeds utterances of unequal lengths in one padded batch, each exactly as it would be embedded alone.
 
 Only layers that mix frames can see the padding. While a padded batch is computed, hooks on these layers hide
-it: a convolution gets zeros there, as its zero padding gives it at the end of a single utterance; max-pooling
-gets values that are never the maximum; a mean over all frames is taken over the utterance's frames; a pooling
-gets a mask. All other layers may compute anything finite from the padding. The hooks are removed after the
-batch, so training never runs them. A model whose own forward takes a mask hides the padding itself.
+it: a convolution gets zeros there, as its zero padding gives it at the end of a single utterance; a
+reflection starts from the last frame of each utterance; max-pooling gets values that are never the maximum;
+a mean over all frames is taken over the utterance's frames; a layer that takes a mask gets one. All other
+layers may compute anything finite from the padding. The hooks are removed after the batch, so training never
+runs them. A model whose own forward takes a mask hides the padding itself.
 """
 
 import inspect
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ MEANS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 def fewest_frames(model: nn.Module) -> float:
     """Fewest frames of an utterance in a padded batch; infinite if the model or a pooling supports none."""
     for layer in model.modules():
-        if _is_pooling(layer) and not _takes_mask(layer):
+        if _is_pooling(layer) and not _takes_mask(type(layer)):
             return math.inf
     return getattr(model, "unequal_from", math.inf)
 
@@ -48,17 +50,19 @@ def embed_unequal(model: nn.Module, features: Sequence[Tensor]) -> Tensor:
 def embed_padded(model: nn.Module, features: Tensor, lengths: Tensor) -> Tensor:
     """Features (B, F, L), padded with anything finite, and lengths (B,) in frames -> embeddings (B, D)."""
     padding = Padding(lengths, features.shape[2])
-    if _takes_mask(model):
+    if _takes_mask(type(model)):
         return model(*padding.pass_mask(model, (features,)))
     with ExitStack() as hooks:
         for layer in model.modules():
             if isinstance(layer, WINDOWS):
                 hooks.enter_context(layer.register_forward_pre_hook(padding.hide_from_window))
                 hooks.enter_context(layer.register_forward_hook(padding.derive_lengths))
+            elif isinstance(layer, nn.ReflectionPad1d):
+                hooks.enter_context(layer.register_forward_hook(padding.reflect))
             elif isinstance(layer, MEANS):
                 hooks.enter_context(layer.register_forward_pre_hook(padding.hide_from_mean))
                 hooks.enter_context(layer.register_forward_hook(padding.rescale_mean))
-            elif _is_pooling(layer):
+            elif _takes_mask(type(layer)):
                 hooks.enter_context(layer.register_forward_pre_hook(padding.pass_mask))
         return model(features)
 
@@ -94,6 +98,16 @@ class Padding:
         covered = mask.sum(dim=1) + 2 * _along_time(layer.padding) - reach
         self.masks[num_frames] = _mask(covered // _along_time(layer.stride) + 1, num_frames)
 
+    def reflect(self, layer: nn.ReflectionPad1d, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        """Hook: reflects the frames before the end of each utterance, not those before the end of L."""
+        frames = inputs[0]
+        before, after = layer.padding
+        lengths = self.masks[frames.shape[2]].sum(dim=1)
+        self.masks[output.shape[2]] = _mask(lengths + before + after, output.shape[2])
+        distances = torch.arange(1, after + 1, device=frames.device)  # from the last frame
+        last = (lengths - 1)[:, None, None].expand(-1, frames.shape[1], 1)  # (B, C, 1)
+        return output.scatter(2, before + last + distances, frames.gather(2, last - distances))
+
     def hide_from_mean(self, _: nn.Module, inputs: tuple[Tensor]) -> Tensor:
         """Pre-hook: sets the padding to zero, so that it adds nothing to the sum."""
         return inputs[0] * self._broadcast_mask(inputs[0])
@@ -104,7 +118,7 @@ class Padding:
         return output * (mask.shape[-1] / mask.sum(dim=-1, keepdim=True))
 
     def pass_mask(self, _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor, Tensor]:
-        """Pre-hook: gives a layer that takes a mask its second argument."""
+        """Pre-hook: gives a layer its second argument, the mask of as many frames as its input has."""
         return inputs[0], self.masks[inputs[0].shape[-1]]
 
     def _broadcast_mask(self, maps: Tensor) -> Tensor:
@@ -121,8 +135,10 @@ def _is_pooling(layer: nn.Module) -> bool:
     return type(layer).__name__ == "Pooling"
 
 
-def _takes_mask(layer: nn.Module) -> bool:
-    return "mask" in inspect.signature(layer.forward).parameters
+@cache
+def _takes_mask(layer_class: type[nn.Module]) -> bool:
+    """Whether `forward` is written as forward(self, frames, mask)."""
+    return list(inspect.signature(layer_class.forward).parameters)[2:3] == ["mask"]
 
 
 def _along_time(size: int | tuple[int, ...]) -> int:

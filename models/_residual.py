@@ -1,13 +1,16 @@
-"""ResNet-34 of the mmclassification-based verifier: flattens channels and bands, then pools over time."""
+"""Residual networks that flatten channels and bands, then pool over time.
 
-from collections.abc import Callable
+The defaults are those of the ResNet-34 of the mmclassification-based verifier.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models._resnet import SqueezeExcitation, init_convolutions, shortcut, stages
+from models._resnet import BLOCKS, SqueezeExcitation, init_convolutions, shortcut, stages
 
 CHANNELS = 32  # of the first stage
 STRIDES = (1, 2, 2, 2)  # of the four stages
@@ -19,7 +22,7 @@ class BasicBlock(nn.Module):
 
     reduction: int | None = None  # of the squeeze-and-excitation after the second norm, if any
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int | tuple[int, int]) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
@@ -34,6 +37,13 @@ class BasicBlock(nn.Module):
         return F.relu(residual + self.downsample(maps))
 
 
+def embedding_head(in_features: int, embedding_dim: int) -> nn.Sequential:
+    """Pooled (B, C) -> embeddings (B, D): linear, ReLU, batch norm."""
+    return nn.Sequential(
+        nn.Linear(in_features, embedding_dim), nn.ReLU(inplace=True), nn.BatchNorm1d(embedding_dim)
+    )
+
+
 class FlatResNet(nn.Module):
     """Features (B, F, L) -> speaker embeddings (B, D); F and L at least 1."""
 
@@ -44,13 +54,31 @@ class FlatResNet(nn.Module):
         num_features: int,
         embedding_dim: int,
         pooling: Callable[..., nn.Module],
-        block: type[BasicBlock],
+        block: Callable[[int, int, int], nn.Module],
         pooled: Literal["last", "all"] = "last",
+        *,
+        counts: Sequence[int] = BLOCKS,
+        expansion: int = 1,
+        head: Callable[[int, int], nn.Module] = embedding_head,
+        momentum: float = MOMENTUM,
     ) -> None:
+        """Network of four stages.
+
+        Args:
+            num_features: F.
+            embedding_dim: D.
+            pooling: called with the pooled channels and the form of attention.
+            block: called with the channels before and after the block, and its stride.
+            pooled: the stages whose maps are pooled.
+            counts: blocks in each stage.
+            expansion: the first stage has `32 * expansion` channels.
+            head: called with the size of what the poolings give, and D; by default linear, ReLU, batch norm.
+            momentum: of the batch norms' running statistics.
+        """
         super().__init__()
         self.conv1 = nn.Conv2d(1, CHANNELS, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(CHANNELS)
-        self.stages = nn.ModuleList(stages(CHANNELS, STRIDES, block))
+        self.stages = nn.ModuleList(stages(CHANNELS, STRIDES, block, counts, expansion))
         self.first_pooled = 0 if pooled == "all" else len(STRIDES) - 1
         self.poolings = nn.ModuleList()
         pooled_channels = 0
@@ -58,14 +86,14 @@ class FlatResNet(nn.Module):
         for number, stride in enumerate(STRIDES):
             bands = (bands + stride - 1) // stride
             if number >= self.first_pooled:
-                layer = pooling(CHANNELS * 2**number * bands, "channelwise")
+                layer = pooling(expansion * CHANNELS * 2**number * bands, "channelwise")
                 self.poolings.append(layer)
                 pooled_channels += layer.out_channels
-        self.head = embedding_head(pooled_channels, embedding_dim)
+        self.head = head(pooled_channels, embedding_dim)
         init_convolutions(self)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-                module.momentum = MOMENTUM
+                module.momentum = momentum
 
     def forward(self, features: Tensor) -> Tensor:
         maps = F.relu(self.bn1(self.conv1(features[:, None])))  # (B, 32, F, L)
@@ -75,10 +103,3 @@ class FlatResNet(nn.Module):
             if number >= self.first_pooled:
                 pooled.append(self.poolings[number - self.first_pooled](maps.flatten(1, 2)))
         return self.head(torch.cat(pooled, dim=1))
-
-
-def embedding_head(in_features: int, embedding_dim: int) -> nn.Sequential:
-    """Pooled (B, C) -> embeddings (B, D): linear, ReLU, batch norm."""
-    return nn.Sequential(
-        nn.Linear(in_features, embedding_dim), nn.ReLU(inplace=True), nn.BatchNorm1d(embedding_dim)
-    )

@@ -48,7 +48,7 @@ class SEBasicBlock(nn.Module):
         return F.relu(residual + self.downsample(maps))
 
 
-def shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential:
+def shortcut(in_channels: int, channels: int, stride: int | tuple[int, int]) -> nn.Sequential:
     """The identity, or a 1x1 convolution where a block changes the shape of its maps."""
     if stride == 1 and in_channels == channels:
         return nn.Sequential()
@@ -56,13 +56,25 @@ def shortcut(in_channels: int, channels: int, stride: int) -> nn.Sequential:
 
 
 def stages(
-    channels: int, strides: Sequence[int], block: Callable[[int, int, int], nn.Module] = SEBasicBlock
+    channels: int,
+    strides: Sequence[int],
+    block: Callable[[int, int, int], nn.Module] = SEBasicBlock,
+    counts: Sequence[int] = BLOCKS,
+    expansion: int = 1,
 ) -> list[nn.Sequential]:
-    """Four stages of 3, 4, 6, 3 blocks with C, 2C, 4C, 8C channels; a stage's first block has its stride."""
+    """Four stages of blocks; a stage's first block has its stride.
+
+    Args:
+        channels: C, of the maps that the first stage gets.
+        strides: of the stages.
+        block: called with the channels before and after the block, and its stride.
+        counts: blocks in each stage.
+        expansion: the stages have 1, 2, 4, 8 times `expansion * channels` channels.
+    """
     layers = list[nn.Sequential]()
     in_channels = channels
-    for stage, (count, stride) in enumerate(zip(BLOCKS, strides, strict=True)):
-        width = channels * 2**stage
+    for stage, (count, stride) in enumerate(zip(counts, strides, strict=True)):
+        width = expansion * channels * 2**stage
         blocks = [block(in_channels, width, stride)]
         blocks += [block(width, width, 1) for _ in range(count - 1)]
         layers.append(nn.Sequential(*blocks))

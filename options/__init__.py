@@ -10,6 +10,8 @@ from options.plugins import (
     NETWORK_KINDS,
     ROOT,
     TESTING_KINDS,
+    TRAINING_KINDS,
+    added_options,
     available,
     build,
     choices,
@@ -19,20 +21,30 @@ from options.plugins import (
     plugin_options,
     sources,
 )
-from options.resolve import Options, Resolved, fixed_options, refuse_contradictions, resolve
+from options.resolve import (
+    Options,
+    Resolved,
+    command_options,
+    fixed_options,
+    refuse_contradictions,
+    resolve,
+)
 
 __all__ = [
     "KINDS",
     "NETWORK_KINDS",
     "ROOT",
     "TESTING_KINDS",
+    "TRAINING_KINDS",
     "Options",
     "Parser",
     "Resolved",
+    "added_options",
     "available",
     "build",
     "choices",
     "chosen_options",
+    "command_options",
     "fixed_options",
     "network_options",
     "plugin",

@@ -7,7 +7,16 @@ from typing import Any
 from audio.augment import kinds_of, read_chain
 from audio.recording import SAMPLE_RATE, SHORTEST, num_samples
 from options.flags import FLAGS, Role, names_of
-from options.plugins import KINDS, TESTING_KINDS, choices, chosen_options, network_options, plugin
+from options.plugins import (
+    KINDS,
+    NETWORK_KINDS,
+    TESTING_KINDS,
+    added_options,
+    choices,
+    chosen_options,
+    network_options,
+    plugin,
+)
 from options.resolve import Options, Resolved
 
 # With these losses --nSpeakers was --nPerSpeaker up to the largest value, otherwise it was --nClasses.
@@ -22,8 +31,8 @@ def needs_cohort(options: Options) -> bool:
 
 
 def stored_network_options(stored: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
-    """The options in a model file -> those that decide its network; older files have no others."""
-    return stored if origin else network_options(stored)
+    """The options in a model file -> those that decide its network; other programs' files have no others."""
+    return stored if origin else added_options(stored, NETWORK_KINDS) | network_options(stored)
 
 
 def for_evaluation(resolved: Resolved, stored: Mapping[str, Any], older: bool) -> Resolved:

@@ -19,6 +19,11 @@ PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 # as in audio/vad.py and audio/recording.py, which would slow down --help
 DETECTORS = ("none", "energy", "webrtc")
 ALL_CHANNELS = -1
+ORIGINS = (
+    "wespeaker",
+    "3dspeaker",
+    "speechbrain",
+)  # toolkits with the same networks, as in storage/toolkits.py
 
 
 class Role(enum.Flag):
@@ -123,6 +128,13 @@ CONFIG = Flag(
     roles=Role.EVALUATION,
     type=path,
 )
+ORIGIN = Flag(
+    "--origin",
+    "toolkit that wrote --initial_model, where neither its tensors nor a configuration file beside it tell",
+    "",
+    choices=ORIGINS,
+    roles=Role.EVALUATION | Role.FIXED,
+)
 COMMAND = [
     CONFIG,
     Flag("--eval", "score --test_list instead of training", False, bool, roles=Role.EVALUATION),
@@ -143,10 +155,20 @@ COMMAND = [
     ),
     Flag(
         "--initial_model",
-        "model file, or run folder with one, to evaluate or to start training from; also files of other "
-        "programs. By default --eval uses the best model of --save_path",
+        "model to evaluate or to start training from: a file, a run folder, a file or folder of another "
+        "program, or the name of a public model (inferSpeakerNet.py fetch --list); by default --eval takes "
+        "the best model of --save_path",
         "",
         roles=Role.EVALUATION | Role.FIXED,
+        type=path,
+    ),
+    ORIGIN,
+    Flag(
+        "--head_speakers",
+        "file of the speakers of the loss head in --initial_model of a toolkit, one a line in the order of "
+        "its rows; without it the head is left out",
+        "",
+        roles=Role.FIXED,
         type=path,
     ),
     Flag(
@@ -637,7 +659,7 @@ def training_parser(description: str, add_help: bool) -> Parser:
 def network_parser(description: str, add_help: bool) -> Parser:
     """The flags that decide what a network computes and how it is evaluated."""
     parser = Parser(description, add_help, SPELLINGS)
-    parser.add_flags("command", [CONFIG])
+    parser.add_flags("command", [CONFIG, ORIGIN])
     parser.add_flags("network", NETWORK)
     parser.add_flags("evaluation", EVALUATION)
     return parser

@@ -31,6 +31,7 @@ KINDS = {
 }
 NETWORK_KINDS = ("models", "features", "pooling")  # what can't be changed in a stored model
 TESTING_KINDS = ("scoring", "normalization")  # what training doesn't depend on
+TRAINING_KINDS = tuple(kind for kind in KINDS if kind not in TESTING_KINDS)
 
 
 def available(kind: str) -> list[str]:
@@ -70,10 +71,27 @@ def plugin_options(factory: Any) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
+def added_options(options: Mapping[str, Any], kinds: Iterable[str]) -> dict[str, Any]:
+    """Options of the chosen plug-ins that were added after model files had been written -> their defaults.
+
+    A plug-in lists them in a constant ADDED; with the defaults it computes what it did without the options.
+    Earlier model files and states lack them. They are left out of fingerprints while they have their
+    defaults, so that cohorts and thresholds made before stay valid.
+    """
+    defaults = dict[str, Any]()
+    for kind in kinds:
+        name = options[KINDS[kind].flag]
+        parameters = plugin_options(plugin(kind, name))
+        added = getattr(importlib.import_module(f"{kind}.{name}"), "ADDED", ())
+        defaults |= {option: parameters[option].default for option in added}
+    return defaults
+
+
 def build(kind: str, options: Mapping[str, Any], *wired: Any) -> Any:
     """Build the chosen plug-in from what the trainer passes it and the options that it declares."""
     factory = plugin(kind, options[KINDS[kind].flag])
-    return factory(*wired, **{name: options[name] for name in plugin_options(factory)})
+    values = added_options(options, (kind,)) | dict(options)
+    return factory(*wired, **{name: values[name] for name in plugin_options(factory)})
 
 
 def chosen_options(options: Mapping[str, Any], kinds: Iterable[str]) -> dict[str, Any]:

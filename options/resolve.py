@@ -16,7 +16,7 @@ import yaml
 
 from options.flags import Role, names_of, numbers
 from options.parser import BOOLEAN, Parser
-from options.plugins import KINDS, TESTING_KINDS, available, network_options, plugin, plugin_options
+from options.plugins import KINDS, TRAINING_KINDS, available, network_options, plugin, plugin_options
 
 UNSET = object()
 
@@ -78,8 +78,7 @@ class Resolved(NamedTuple):
 
 def fixed_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The resolved options that a resumed run can't change."""
-    kinds = [kind for kind in KINDS if kind not in TESTING_KINDS]
-    return network_options(options, kinds) | {name: options[name] for name in names_of(Role.FIXED)}
+    return network_options(options, TRAINING_KINDS) | {name: options[name] for name in names_of(Role.FIXED)}
 
 
 def config_tokens(path: str) -> list[str]:
@@ -123,8 +122,7 @@ def resolve(
         argv: the tokens after the command's name.
         stored: options from a model file; the config file and the command line have priority over them.
     """
-    path = make_parser(False).parse_known_args(argv)[0].config
-    sources = ({f"--config {path}: ": config_tokens(path)} if path else {}) | {"": argv}
+    sources = _sources(make_parser, argv)
     defaults = dict(stored or {})
     model = _parse(make_parser(False), sources, defaults)[0].model
     if model:
@@ -143,6 +141,19 @@ def resolve(
     values = {name: value for name, value in vars(parsed).items() if value is not UNSET}
     all_values = {name: values.get(name, parser.get_default(name)) for name in known}
     return Resolved(Options(all_values), frozenset(values)).warn(*_unused_tokens(rest, parser, chosen))
+
+
+def command_options(make_parser: Callable[[bool], Parser], argv: list[str]) -> Options:
+    """Command line -> the options of the command itself, whatever else is given for plug-ins."""
+    if {"-h", "--help"} & set(argv):
+        resolve(make_parser, argv)  # prints the help, that of plug-ins too, and exits
+    return Options(vars(_parse(make_parser(False), _sources(make_parser, argv), {})[0]))
+
+
+def _sources(make_parser: Callable[[bool], Parser], argv: list[str]) -> dict[str, list[str]]:
+    """Command line -> what is said of a mistake's source, and the tokens of the config file and the line."""
+    path = make_parser(False).parse_known_args(argv)[0].config
+    return ({f"--config {path}: ": config_tokens(path)} if path else {}) | {"": argv}
 
 
 def model_defaults(name: str) -> dict[str, Any]:
@@ -184,7 +195,8 @@ def _add_plugin_options(parser: Parser, kind: str, name: str) -> None:
         if base is bool:
             settings = BOOLEAN
         elif typing.get_origin(base) is Literal:
-            settings = {"choices": typing.get_args(base)}
+            values = typing.get_args(base)
+            settings = {"type": type(values[0]), "choices": values}
         help_text = str(notes[0] if notes else option).replace("%", "%%")
         group.add_argument(f"--{option}", default=parameter.default, help=help_text, **settings)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pooling._statistics import VARIANCE_FLOOR, Bounds, moments_over_time, softmax_over_time
+from pooling._statistics import VARIANCE_FLOOR, Bounds, moments_over_time, softmax_over_time, unbiased
 
 
 class ScalarAttention(nn.Module):
@@ -29,17 +29,22 @@ class ScalarAttention(nn.Module):
 class Form(NamedTuple):
     """Settings of BottleneckAttention."""
 
-    hidden: int  # units between the two convolutions
-    context: bool  # whether each frame is joined with the utterance's mean and deviation
-    tanh: bool  # whether a tanh precedes the second convolution
     variances: Bounds  # of the context and of the pooled statistics
+    hidden: int = 128  # units between the two convolutions
+    relu_norm: bool = True  # whether ReLU and batch norm follow the first convolution
+    tanh: bool = False  # whether a tanh precedes the second convolution
+    context: bool = False  # whether each frame is joined with the utterance's mean and deviation
+    unbiased: bool = True  # whether the context's variance is divided by L - 1 instead of L
+    offset: float = 0.0  # added to the context's variance
 
 
 SCALAR = "scalar"
 FORMS = {
-    "channelwise": Form(128, False, False, (1e-5, None)),  # ResNetSE34V2
-    "rawnet3": Form(128, True, False, (1e-4, 1e4)),
-    "ecapa": Form(256, True, True, (1e-4, None)),
+    "channelwise": Form((1e-5, None)),  # ResNetSE34V2
+    "rawnet3": Form((1e-4, 1e4), context=True),
+    "ecapa": Form((1e-4, None), hidden=256, tanh=True, context=True),  # TaoRuijie's
+    "wespeaker": Form((1e-7, None), relu_norm=False, tanh=True, context=True, offset=1e-7),
+    "speechbrain": Form((1e-12, None), tanh=True, context=True, unbiased=False),
 }
 
 
@@ -53,29 +58,31 @@ class BottleneckAttention(nn.Module):
     def __init__(self, channels: int, outputs: int, form: Form) -> None:
         super().__init__()
         inputs = 3 * channels if form.context else channels
-        layers = [nn.Conv1d(inputs, form.hidden, 1), nn.ReLU(), nn.BatchNorm1d(form.hidden)]
+        layers: list[nn.Module] = [nn.Conv1d(inputs, form.hidden, 1)]
+        if form.relu_norm:
+            layers += [nn.ReLU(), nn.BatchNorm1d(form.hidden)]
         if form.tanh:
             layers.append(nn.Tanh())
         self.layers = nn.Sequential(*layers, nn.Conv1d(form.hidden, outputs, 1))
-        self.context = form.context
+        self.form = form
         self.variances = form.variances
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         first, *others = self.layers
-        hidden = self._with_context(first, frames, mask) if self.context else first(frames)
+        hidden = self._with_context(first, frames, mask) if self.form.context else first(frames)
         for layer in others:
             hidden = layer(hidden)
         return softmax_over_time(hidden, mask)
 
     def _with_context(self, first: nn.Conv1d, frames: Tensor, mask: Tensor | None) -> Tensor:
-        """The first convolution on each frame joined with the utterance's mean and unbiased deviation.
+        """The first convolution on each frame joined with the utterance's mean and deviation.
 
         Mean and deviation are the same for all frames, so their part of the convolution is computed once.
         """
         mean, variance = moments_over_time(frames, mask)
-        count = frames.shape[2] if mask is None else mask.sum(dim=1)[:, None, None]
-        unbiased = variance * (1.0 + 1.0 / torch.as_tensor(count - 1).clamp(min=1))  # n / (n - 1)
-        deviation = unbiased.clamp(*self.variances).sqrt()
+        if self.form.unbiased:
+            variance = unbiased(variance, frames, mask)
+        deviation = (variance + self.form.offset).clamp(*self.variances).sqrt()
         channels = frames.shape[1]
         frame_weight, context_weight = first.weight.split([channels, 2 * channels], dim=1)
         context = F.conv1d(torch.cat([mean, deviation], dim=1), context_weight, first.bias)  # (B, hidden, 1)

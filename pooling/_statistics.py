@@ -25,9 +25,16 @@ def mean_over_time(frames: Tensor, mask: Tensor | None) -> Tensor:
 def moments_over_time(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Frames (B, C, L), mask (B, L) -> means and population variances (B, C, 1) of the frames that count."""
     mean = mean_over_time(frames, mask)
-    if mask is None:
-        return mean, frames.var(dim=2, correction=0, keepdim=True)
-    return mean, mean_over_time((frames - mean).square(), mask)
+    centred = frames - mean
+    if mask is None:  # several times as fast as frames.var()
+        return mean, torch.linalg.vector_norm(centred, dim=2, keepdim=True).square() / frames.shape[2]
+    return mean, mean_over_time(centred.square(), mask)
+
+
+def unbiased(variance: Tensor, frames: Tensor, mask: Tensor | None) -> Tensor:
+    """Population variances (B, C, 1) of frames (B, C, L), mask (B, L) -> unbiased ones; zero if L is 1."""
+    count = frames.shape[2] if mask is None else mask.sum(dim=1)[:, None, None]
+    return variance * (1.0 + 1.0 / torch.as_tensor(count - 1).clamp(min=1))  # n / (n - 1)
 
 
 def weighted_mean_and_deviation(
@@ -39,7 +46,6 @@ def weighted_mean_and_deviation(
     """
     centre = mean_over_time(frames.detach(), mask)
     centred = frames - centre
-    weighted = centred * weights
-    mean = weighted.sum(dim=2)
-    variance = (weighted * centred).sum(dim=2) - mean.square()
+    mean = torch.einsum("bcl,bcl->bc", centred, weights)
+    variance = torch.einsum("bcl,bcl->bc", centred.square(), weights) - mean.square()
     return torch.cat([centre[:, :, 0] + mean, variance.clamp(*variances).sqrt()], dim=1)

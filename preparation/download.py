@@ -1,4 +1,4 @@
-"""Downloads of a corpus's files: several at once, resumed, verified, without ever showing the key."""
+"""Downloads of files: several at once, resumed, verified, without ever showing the key."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -6,8 +6,8 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from corpora._corpus import Part
-from preparation.checksums import fingerprint, has_md5, is_complete, read_json, record
-from preparation.http import Server
+from preparation.checksums import fingerprint, has_checksum, is_complete, read_json, record
+from preparation.http import KEY_HELP, Server
 from preparation.partial_file import PartialFile
 from preparation.progress import Progress
 from preparation.redaction import register_secret
@@ -20,6 +20,7 @@ def download_parts(
     *,
     base_url: str = "",  # replaces all before the file name in each address
     key: str = "",  # sent as the query parameter `key`, shown nowhere
+    access_help: str = KEY_HELP,  # for an error: how to get access
     jobs: int = 4,
     retries: int = 6,  # of one file, in a row without progress
     say: Callable[[str], None] = print,
@@ -36,7 +37,7 @@ def download_parts(
     assert len({part.name for part in missing}) == len(missing), "two parts of one name"
     if not missing:
         return
-    server = Server(base_url, key)
+    server = Server(base_url, key, access_help)
     # Daemon threads: after Ctrl-C nobody waits for a silent server, as Python does for an executor's.
     with ThreadPool(max(1, min(jobs, len(missing)))) as pool:
         sizes = dict(zip(missing, pool.map(lambda part: _size(part, folder, server), missing), strict=True))
@@ -71,7 +72,7 @@ def _check_free_space(folder: Path, num_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if num_bytes > free:
         sizes = f"{num_bytes / 1e9:.2f} GB are still to come, {free / 1e9:.2f} GB are free"
-        raise OSError(f"{folder}: {sizes}; free some or take another --save_path")
+        raise OSError(f"{folder}: {sizes}; free some or take a folder elsewhere")
 
 
 class _Download:
@@ -95,15 +96,18 @@ class _Download:
             problem = self._fetch_once(part, path, bad_path)
         if problem:
             raise ValueError(f"{problem}, for the second time; try another mirror, or later")
-        if part.md5:
-            record(path, fingerprint(path, part.md5), self.folder)
-        self.progress.message(f"{part.name}: complete" + (", its md5 is right" if part.md5 else ""))
+        verified = ""
+        if checksum := part.checksum:
+            record(path, fingerprint(path, checksum), self.folder)
+            verified = f", its {checksum.algorithm} is right"
+        self.progress.message(f"{part.name}: complete{verified}")
 
     def _keep(self, part: Part, path: Path, bad_path: Path) -> bool:
         """Whether the file on the disk is right; a wrong one is renamed."""
-        if part.md5:
-            self.progress.message(f"{part.name}: already on the disk, its md5 is being computed")
-            if has_md5(path, part.md5, self.folder):
+        if checksum := part.checksum:
+            algorithm = checksum.algorithm
+            self.progress.message(f"{part.name}: already on the disk, its {algorithm} is being computed")
+            if has_checksum(path, checksum, self.folder):
                 return True
         self.progress.add(-path.stat().st_size)
         path.replace(bad_path)
@@ -114,11 +118,11 @@ class _Download:
 
     def _fetch_once(self, part: Part, path: Path, bad_path: Path) -> str:
         """Download a file to path, or to bad_path if it is wrong -> what is wrong with it, or ""."""
-        file = PartialFile(path, self.progress.add)
+        file = PartialFile(path, part, self.progress.add)
         try:
             with file.stream:
                 Transfer(part, file, self.server, self.progress, self.retries).run()
-                problem = file.mismatch(part)
+                problem = file.mismatch()
                 file.rename(bad_path if problem else path)
         except OSError as error:
             if error.errno is None:  # not an error of the disk

@@ -1,4 +1,4 @@
-"""HTTP requests for the files of a corpus, and what the responses say."""
+"""HTTP requests for files, and what the responses say."""
 
 import re
 import time
@@ -23,7 +23,8 @@ KEY_HELP = "VoxCeleb gives out keys at https://mm.kaist.ac.kr/datasets/voxceleb"
 class Server:
     """The servers that the files come from, or the mirror that replaces them, and the key that they need."""
 
-    def __init__(self, base_url: str, key: str) -> None:
+    def __init__(self, base_url: str, key: str, access_help: str) -> None:
+        self.access_help = access_help  # for an error: how to get access
         self.base_url = base_url.rstrip("/")
         self.params = {"key": key} if key else {}
 
@@ -66,9 +67,9 @@ class Server:
         status = response.status_code
         content_type = response.headers.get("Content-Type", "")
         if status in (401, 403) and self.params:
-            problem = f"refused the key ({status}), it may be mistyped or too old; {KEY_HELP}"
+            problem = f"refused the key ({status}), it may be mistyped or too old; {self.access_help}"
         elif status in (401, 403):
-            problem = f"refused access ({status}), it may need a key; {KEY_HELP}"
+            problem = f"refused access ({status}), it may need a key; {self.access_help}"
         elif status in (404, 410):
             problem = f"has no such file ({status}); it may have moved, try another mirror"
         elif (
@@ -76,7 +77,7 @@ class Server:
             and content_type.startswith("text/html")
             and Path(part.name).suffix != ".html"
         ):
-            problem = f"sent a web page instead of the file; is the address right? {KEY_HELP}"
+            problem = f"sent a web page instead of the file; is the address right? {self.access_help}"
         elif status in (200, 206, 416) or is_temporary(status):
             return
         else:

@@ -12,15 +12,17 @@ from storage.files import write_text
 
 
 class PartialFile:
-    """NAME.part: the bytes that have arrived, their md5, and the version that the server stated."""
+    """NAME.part: the bytes that have arrived, their hash, and the version that the server stated."""
 
-    def __init__(self, path: Path, add_progress: Callable[[int], None]) -> None:
+    def __init__(self, path: Path, part: Part, add_progress: Callable[[int], None]) -> None:
+        self.part = part
         self.path = Path(f"{path}.part")
         self.notes_path = Path(f"{path}.part.json")
         self.add_progress = add_progress  # called with a number of bytes
         self.stream = self.path.open("a+b")
         self.stream.seek(0)
-        self.md5 = hashlib.file_digest(self.stream, "md5")
+        self.algorithm = part.checksum.algorithm if part.checksum else "md5"
+        self.hash = hashlib.file_digest(self.stream, self.algorithm)
         self.length = self.stream.tell()
         notes = read_json(self.notes_path) if self.length else {}
         self.version: str = notes.get("version", "")
@@ -34,7 +36,7 @@ class PartialFile:
         """Discard the bytes, before the notes change: these never describe bytes of another version."""
         self.add_progress(-self.length)
         self.stream.truncate(0)
-        self.md5 = hashlib.md5()
+        self.hash = hashlib.new(self.algorithm)
         self.length = 0
         self.version = version
         self.total = total
@@ -43,16 +45,17 @@ class PartialFile:
     def append(self, chunk: bytes) -> None:
         """Write the next bytes."""
         self.stream.write(chunk)
-        self.md5.update(chunk)
+        self.hash.update(chunk)
         self.length += len(chunk)
         self.add_progress(len(chunk))
 
-    def mismatch(self, part: Part) -> str:
+    def mismatch(self) -> str:
         """How the complete file differs from what is expected of it, "" if it doesn't."""
-        if part.md5:
-            md5 = self.md5.hexdigest()
-            return "" if md5 == part.md5.lower() else f"expected md5 {part.md5.lower()}, got {md5}"
-        return "" if part.size in (None, self.length) else f"expected {part.size} bytes, got {self.length}"
+        if checksum := self.part.checksum:
+            value = self.hash.hexdigest()
+            return "" if value == checksum.value else f"expected {checksum}, got {value}"
+        size = self.part.size
+        return "" if size in (None, self.length) else f"expected {size} bytes, got {self.length}"
 
     def rename(self, path: Path) -> None:
         """Rename the file once all of it is on the disk."""

@@ -1,6 +1,7 @@
 """Secrets such as VoxCeleb's key, and their removal from messages and logs."""
 
 import logging
+import re
 from urllib.parse import quote, quote_plus
 
 _secrets: set[str] = set()
@@ -22,6 +23,11 @@ def redact(text: str) -> str:
     for secret in sorted(_secrets, key=len, reverse=True):  # a longer spelling may contain a shorter one
         text = text.replace(secret, "***")
     return " ".join(text.split())
+
+
+def hosts_only(text: str) -> str:
+    """Text of another program -> the same on one line, URLs cut to their hosts: the rest may be a secret."""
+    return re.sub(r"([a-z+]+://)(?:[^\s/'\"]*@)?([^\s/'\"@]*)[^\s'\"]*", r"\1\2", " ".join(text.split()))
 
 
 def redact_log_record(record: logging.LogRecord) -> bool:

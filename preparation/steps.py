@@ -7,7 +7,7 @@ from pathlib import Path
 from corpora._corpus import Archive, Corpus, Part
 from metrics.fields import text_of
 from preparation.archives import ArchiveIndex, has_recordings
-from preparation.checksums import has_md5, is_present
+from preparation.checksums import has_checksum, is_present
 from preparation.convert import Job, channel_warnings, convert_files, shard
 from preparation.download import download_parts
 from preparation.extract import extract_archive
@@ -83,8 +83,9 @@ def concatenate(corpora: Corpora, save_path: Path, source: Path | None) -> list[
             check_joined(files, archive.md5)
         else:
             for part, path in available.items():
-                if part.md5 and not has_md5(path, part.md5, index.folder):
-                    raise ValueError(f"{path}: expected md5 {part.md5}, got another; download it again")
+                checksum = part.checksum
+                if checksum and not has_checksum(path, checksum, index.folder):
+                    raise ValueError(f"{path}: expected {checksum}, got another; download it again")
         if files:
             messages.append(f"{archive.name}: {len(files)} files, whole; --extract reads them as they are")
         elif available:

@@ -45,7 +45,7 @@ class Transfer:
         failures = 0  # in a row, without progress
         longest = self.file.length
         while not self.file.is_complete():
-            if self.file.length and not (self.file.version or self.part.md5):
+            if self.file.length and not (self.file.version or self.part.checksum):
                 self.file.restart()  # nothing would show that the rest is of another version
             permanent = False
             wait_s = None
@@ -110,7 +110,7 @@ class Transfer:
 
     def _end_or_restart(self, complete: bool) -> None:
         """The server has no bytes after ours: the file is complete, or of another version."""
-        if complete or (self.part.md5 and not self.file.mismatch(self.part)):
+        if complete or (self.part.checksum and not self.file.mismatch()):
             self.file.total = self.file.length
         else:
             self.file.restart()

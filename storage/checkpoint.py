@@ -2,6 +2,8 @@
 
 import hashlib
 import pickle
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +12,10 @@ from torch import Tensor, nn
 
 import runtime
 from distributed import is_dead_worker
+from storage.containers import is_safetensors, load_safetensors, refuse_container
 from storage.files import written_whole
 from storage.legacy import from_older
+from storage.toolkits import read_foreign, rows_of_head
 
 MODEL_FORMAT = "speakernet-model-1"
 STATE_FORMAT = "speakernet-state-4"
@@ -43,8 +47,14 @@ def save_model(path: Path, model: ModelFile) -> None:
     _save(path, {"format": MODEL_FORMAT, **content})
 
 
-def load_model(path: str) -> ModelFile:
+def load_model(path: str, origin: str = "", head_speakers: Sequence[str] = ()) -> ModelFile:
     """Model file -> its contents, on the CPU.
+
+    Args:
+        path: of a file of this trainer, of an older program, or of a toolkit.
+        origin: the toolkit that wrote it, where its tensors and the files beside it don't tell.
+        head_speakers: of a toolkit's file, the speakers of its loss head in the order of the rows; without
+            them the head is left out.
 
     Raises:
         FileNotFoundError, ValueError: it is missing, damaged, contains code, or is of another kind.
@@ -53,13 +63,26 @@ def load_model(path: str) -> ModelFile:
     if str(content.get("format")).startswith("speakernet-state-"):
         raise ValueError(f"{path}: a training state, not a model; models are in the folder model/")
     if content.get("format") != MODEL_FORMAT:
-        weights, options, origin = from_older(content, path)
-        return ModelFile(weights, options, [], True, {}, origin, path=path)
+        return _load_foreign(content, path, origin, head_speakers)
+    if origin:
+        raise ValueError(f"{path} is a file of this trainer; leave out --origin {origin}")
     missing = set(ModelFile._fields) - ModelFile._field_defaults.keys() - content.keys()
     if missing:
         raise ValueError(f"{path}: damaged: it lacks {', '.join(sorted(missing))}")
     known = {name: content[name] for name in ModelFile._fields if name in content}
     return ModelFile(**known | {"path": path})
+
+
+def _load_foreign(content: dict[str, Any], path: str, origin: str, head_speakers: Sequence[str]) -> ModelFile:
+    """Contents of a file of another program -> the model in it."""
+    foreign = read_foreign(content, path, origin)
+    if foreign is None:
+        weights, options, description = from_older(content, path)
+        return ModelFile(weights, options, [], True, {}, description, path=path)
+    weights = foreign.weights
+    if head_speakers:
+        weights = weights | {"loss.weight": rows_of_head(foreign.head, len(head_speakers), path)}
+    return ModelFile(weights, foreign.options, list(head_speakers), True, {}, foreign.description, path=path)
 
 
 def digest(weights: dict[str, Tensor]) -> str:
@@ -191,7 +214,12 @@ def _load(path: Path, advice: str) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as stream:
-            content = torch.load(stream, map_location="cpu", weights_only=True)
+            if is_safetensors(stream):
+                content = load_safetensors(path)
+            else:
+                # of TorchScript programs, which are refused below
+                warnings.filterwarnings("ignore", message="'torch.load' received a zip file")
+                content = torch.load(stream, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except OSError as error:
@@ -200,6 +228,9 @@ def _load(path: Path, advice: str) -> dict[str, Any]:
         if runtime.is_out_of_memory(error) or is_dead_worker(error):
             raise
         _require_readable(path)
+        if isinstance(error, ModuleNotFoundError):
+            raise ValueError(f"{path}: a safetensors file; to read it: pip install safetensors") from None
+        refuse_container(path)
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
             raise ValueError(  # the pickle names a class or function that tensors don't need
                 f"{path}: refused: it holds Python objects other than weights, which could run code"

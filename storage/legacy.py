@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Renaming rules for tensors outside the loss: (pattern of the old name, new name). The first rule that
-# matches applies; an empty new name drops the tensor.
-TRUNK_RULES = [
+from storage.renaming import renamed
+
+TRUNK_RULES = [  # for tensors outside the loss
     (r"(torchfb|torchfbank|preprocess)\.0\.flipped_filter", ""),  # its value becomes --pre_emphasis
     (r"(torchfb|torchfbank)\.(1\.)?", "features.mel."),
     (r"preprocess\.1\.", "features.norm."),
@@ -52,8 +52,7 @@ def from_older(content: dict[str, Any], path: str) -> tuple[dict[str, Tensor], d
     options = _recognise(trunk)
     model = options.get("model", "")
     rules = {"RawNet3": RAWNET3_RULES, "DeepSpeaker": DEEPSPEAKER_RULES}.get(model, TRUNK_RULES)
-    weights = {_rename(name, rules): tensor for name, tensor in trunk.items()}
-    weights.pop("", None)  # tensors that are dropped
+    weights = renamed(trunk, rules)
     shown = ", ".join(f"{key} {value}" for key, value in options.items()) or "no options"
     if model == "VGGVox" and "encoder_type" not in options:
         shown += "; its pooling is TAP or MAX (--encoder_type)"
@@ -91,13 +90,6 @@ def _unwrap(content: dict[str, Any]) -> tuple[str, dict[str, Tensor]]:
 def _frequency_first(tensor: Tensor) -> Tensor:
     """DeepSpeaker-pytorch's maps are (time, frequency), those here (frequency, time)."""
     return tensor.transpose(2, 3).contiguous() if tensor.ndim == 4 else tensor
-
-
-def _rename(name: str, rules: list[tuple[str, str]]) -> str:
-    for pattern, replacement in rules:
-        if match := re.match(pattern, name):
-            return match.expand(replacement) + name[match.end() :] if replacement else ""
-    raise AssertionError(name)  # the last rule matches everything
 
 
 def _recognise(trunk: dict[str, Tensor]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class RunIdentity:
     utterances: str  # digest of the train list
     material: str  # digest of the noises and rooms of augmentation
     fixed: dict[str, Any]  # the options that a resume can't change
+    added: dict[str, Any]  # defaults of those that earlier states lack
     test: dict[str, Any]  # what EERs must have in common to be compared; may differ
     max_epoch: int  # may differ
 
@@ -36,7 +37,8 @@ class RunIdentity:
         """Raises ValueError unless the state at that path belongs to this run."""
         if state["utterances"] != self.utterances:
             raise ValueError(f"{path} belongs to another train list; give another --save_path")
-        for name, value in state["fixed"].items():
+        lacking = {name: value for name, value in self.added.items() if name not in state["fixed"]}
+        for name, value in (state["fixed"] | lacking).items():
             if self.fixed.get(name) != value:
                 raise ValueError(
                     f"{path} belongs to a run with --{name} {value}, not {self.fixed.get(name)}; give "

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, heed_ctrl_c
 
-from corpora._corpus import Part
+from corpora._corpus import Checksum, Part
 from preparation import checksums, http, partial_file, progress, redaction, transfer
-from preparation.checksums import has_md5
+from preparation.checksums import has_checksum
 from preparation.download import download_parts
 
 KEY = "s3cr/t+k %&y"
@@ -257,6 +257,18 @@ def test_a_file_that_is_wrong_once_is_downloaded_again(server, tmp_path):
     assert md5(DATA) in said[0] and md5(OTHER) in said[0] and "a.zip.bad" in said[0] and "\n" not in said[0]
 
 
+def test_a_sha256_is_verified_in_place_of_the_md5(server, tmp_path):
+    right, wrong = (hashlib.sha256(data).hexdigest() for data in (DATA, OTHER))
+    server.scripts["a.zip"] = [partial(serve, cut=100_000)]
+    said = []
+    download_parts([part(server, md5=None, sha256=right.upper())], tmp_path, say=said.append)
+    assert (tmp_path / "a.zip").read_bytes() == DATA and "its sha256 is right" in said[-1]
+    assert server.gets()[-1]["Range"] == "bytes=100000-"
+    assert json.loads((tmp_path / "verified.json").read_text())["a.zip"]["sha256"] == right
+    with pytest.raises(ValueError, match=f"expected sha256 {wrong}, got {right}, .* for the second time"):
+        download_parts([part(server, md5=md5(DATA), sha256=wrong)], tmp_path)
+
+
 def test_a_file_that_is_wrong_twice_is_an_error(server, tmp_path):
     server.files["a.zip"] = OTHER
     with pytest.raises(ValueError) as caught:
@@ -409,10 +421,10 @@ def test_files_in_other_folders_are_recorded_in_the_same_verified_json(tmp_path,
     for parent in (folder, path.parent):
         parent.mkdir()
     path.write_bytes(DATA)
-    assert not has_md5(path, md5(OTHER), folder)
-    assert has_md5(path, md5(DATA).upper(), folder)
+    assert not has_checksum(path, Checksum("md5", md5(OTHER)), folder)
+    assert has_checksum(path, Part("a", "", md5(DATA).upper()).checksum, folder)
     monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("computed again"))
-    assert has_md5(path, md5(DATA), folder)
+    assert has_checksum(path, Checksum("md5", md5(DATA)), folder)
     assert list(json.loads((folder / "verified.json").read_text())) == ["../mine/a.zip"]
 
 
@@ -420,7 +432,7 @@ def test_a_damaged_verified_json_is_ignored(tmp_path):
     (tmp_path / "a.zip").write_bytes(DATA)
     for text in ("", "[]", '{"a.zip": 3}', "\xff"):
         (tmp_path / "verified.json").write_text(text, encoding="latin-1")
-        assert has_md5(tmp_path / "a.zip", md5(DATA), tmp_path)
+        assert has_checksum(tmp_path / "a.zip", Checksum("md5", md5(DATA)), tmp_path)
 
 
 def test_too_little_space_is_an_error_before_anything_is_downloaded(server, tmp_path, monkeypatch):
@@ -499,7 +511,7 @@ COMMAND = """
 import sys
 from pathlib import Path
 from preparation.download import download_parts
-from corpora._corpus import Part
+from corpora._corpus import Checksum, Part
 url, folder, *sums = sys.argv[1:]
 download_parts([Part(n, f"{url}/{n}", m) for n, m in zip(("a.zip", "b.zip"), sums)], Path(folder))
 """

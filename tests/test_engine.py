@@ -399,6 +399,11 @@ def test_what_a_step_is_made_of_stays_in_a_run(corpus, tmp_path):
         assert_refused(run_here(SCRIPT, *words, f"--{change}"), f"belongs to a run with --{name}")
     path = tmp_path / "state" / "last.state"
     content = torch.load(path, weights_only=True)
+    assert content["fixed"].pop("hop_length") == 160  # as before logmel had the option
+    torch.save(content, path)
+    words = corpus.options(tmp_path, max_epoch=1, test_list="")
+    assert_refused(run_here(SCRIPT, *words, "--hop_length=240"), "a run with --hop_length 160, not 240")
+    assert run_here(SCRIPT, *words).returncode == 0
     torch.save(content | {"format": "speakernet-state-1"}, path)
     path.with_name("last.state.before").unlink()
     words = corpus.options(tmp_path, max_epoch=2, test_list="")

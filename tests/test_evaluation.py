@@ -201,6 +201,20 @@ def test_cohorts_and_thresholds_from_before_channels_could_be_chosen_stay_valid(
         decided_options(decision, "x.model")
 
 
+def test_cohorts_from_before_plugins_had_more_options_stay_valid():
+    """The hash is from before fbank had --window and --waveform_scale; the test above is for logmel."""
+    words = ["--model=SEResNet34", "--features=fbank", "--trainfunc=angleproto"]
+    network = SpeakerNet(torch.nn.Identity(), torch.nn.Identity())
+    before = "933f378c4f6969dc09b733e43c5182e32fd91e368fc7c46b2dfdef6d0af3ef39"
+    given = "--window=povey", "--waveform_scale=32768"
+    for more in ((), given):
+        values = trainSpeakerNet.parse([*words, *more])[0]
+        assert fingerprint(network, embedding_options(values)) == before
+    for other in ("--window=hamming", "--waveform_scale=1"):
+        values = trainSpeakerNet.parse([*words, other])[0]
+        assert fingerprint(network, embedding_options(values)) != before
+
+
 def test_a_threshold_of_scores_from_before_detectors_and_channels_decides(model, corpus, tmp_path):
     (tmp_path / "test.txt").write_text("1 spk0/0.wav spk0/1.wav\n0 spk0/0.wav spk1/0.wav\n")
     words = ["--test_list", tmp_path / "test.txt"]

@@ -5,18 +5,32 @@ import numpy as np
 import pytest
 import torch
 from test_reference import signal
+from torch import Tensor
 
-from features import fbank, logmel, psf, sinc, spectrogram
+from features import dbmel, fbank, linmel, logmel, psf, sinc, spectrogram, tfmel
 from features._steps import spec_augment
+from features._torchaudio import torchaudio
 from SpeakerNet import SpeakerNet
 
 
-@pytest.mark.parametrize(("n_mels", "use_energy"), [(80, True), (40, False)])
-def test_fbank_equals_kaldi(n_mels, use_energy):
+def with_quiet_parts() -> Tensor:
+    """(2, 32240): the reference signal, at -120 dB in the first third and silent in the last quarter."""
     waveforms = signal(7)
-    features = fbank.Features(n_mels=n_mels, use_energy=use_energy, feature_norm="none")(waveforms)
+    waveforms[:, :10_000] *= 1e-6
+    waveforms[:, 24_000:] = 0.0
+    return waveforms
+
+
+@pytest.mark.parametrize("window", ["povey", "hamming"])
+@pytest.mark.parametrize(("n_mels", "use_energy"), [(80, True), (40, False)])
+@pytest.mark.parametrize("waveforms", [signal(7), with_quiet_parts()], ids=["loud", "quiet"])
+def test_fbank_equals_kaldi(n_mels, use_energy, window, waveforms):
+    features = fbank.Features(n_mels=n_mels, use_energy=use_energy, window=window, feature_norm="none")(
+        waveforms
+    )
     settings = kaldi_native_fbank.FbankOptions()
     settings.frame_opts.dither = 0
+    settings.frame_opts.window_type = window
     settings.mel_opts.num_bins = n_mels
     settings.mel_opts.high_freq = 8000
     settings.use_energy = use_energy
@@ -27,6 +41,20 @@ def test_fbank_equals_kaldi(n_mels, use_energy):
         kaldi.input_finished()
         frames = np.stack([kaldi.get_frame(i) for i in range(kaldi.num_frames_ready)])
         np.testing.assert_allclose(maps, frames.T, atol=1e-3)
+
+
+@pytest.mark.parametrize("window", ["povey", "hamming"])
+@pytest.mark.parametrize("use_energy", [True, False])
+@pytest.mark.parametrize("waveforms", [signal(7), with_quiet_parts()], ids=["loud", "quiet"])
+def test_fbank_of_unscaled_waveforms_equals_torchaudio(window, use_energy, waveforms):
+    features = fbank.Features(use_energy=use_energy, window=window, waveform_scale=1.0, feature_norm="none")
+    settings = {"num_mel_bins": 80, "use_energy": use_energy, "window_type": window, "energy_floor": 0.0}
+    for waveform, maps in zip(waveforms, features(waveforms), strict=True):
+        expected = torchaudio.compliance.kaldi.fbank(waveform[None], **settings).T
+        torch.testing.assert_close(maps, expected, atol=1e-3, rtol=0)
+    floor = np.log(np.finfo(np.float32).eps)  # -15.94
+    assert (features(with_quiet_parts()) == floor).float().mean() > 0.5
+    assert (features(signal(7)) > floor).float().mean() > 0.99
 
 
 def test_fbank_subtracts_the_mean_of_each_band():
@@ -111,7 +139,18 @@ def test_masks_have_the_mean_of_the_utterance_by_hand():
         (fbank, {"n_mels": 0}, "--n_mels"),
         (fbank, {"n_mels": 400}, "use fewer"),
         (fbank, {"f_min": 9000.0}, "--f_min"),
+        (fbank, {"waveform_scale": 0.0}, "--waveform_scale"),
+        (fbank, {"waveform_scale": float("inf")}, "--waveform_scale"),
+        (fbank, {"waveform_scale": float("nan")}, "--waveform_scale"),
         (psf, {"n_mels": 500}, "use fewer"),
+        (psf, {"n_mels": -3}, "--n_mels"),
+        (linmel, {"n_mels": 300}, "use fewer"),
+        (dbmel, {"n_mels": 0}, "--n_mels"),
+        (dbmel, {"n_mels": 300}, "use fewer"),
+        (tfmel, {"f_max": 8001.0}, "--f_max"),
+        (tfmel, {"n_mels": 400}, "use fewer"),
+        (tfmel, {"hop_length": 0}, "--hop_length"),
+        (logmel, {"hop_length": 321}, "--hop_length must be 1 to 320 samples, got 321"),
     ],
 )
 def test_refused(front_end, settings, flag):

@@ -12,10 +12,13 @@ from models._padded import embed_padded, fewest_frames
 
 DURATIONS_S = (0.77, 0.3, 2.0, 1.31)
 MODELS = [
-    *(name for name in options.available("models") if name not in ("ECAPA", "GE2E", "RawNet3")),
+    *(name for name in options.available("models") if name not in ("ECAPA", "GE2E", "RawNet3", "ResNet")),
     "ECAPA --channels 64",  # the width changes nothing here
+    "ECAPA --channels 64 --variant wespeaker",
+    "ECAPA --channels 64 --variant speechbrain",
     "GE2E --channels 64",
     "RawNet3 --channels 64",
+    "ResNet --depth 18",
     pytest.param("DeepSpeaker --variant GRU", marks=pytest.mark.slow),
     "SEResNet34 --stages all",
 ]
@@ -34,8 +37,9 @@ def trained(*words):
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.running_mean.normal_(0.0, 0.3)
             module.running_var.uniform_(0.5, 2.0)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0.0, 0.3)
+            if module.affine:
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, 0.0, 0.3)
         elif hasattr(module, "alpha"):
             nn.init.normal_(module.alpha)
     return network

@@ -11,6 +11,7 @@ from SpeakerNet import SpeakerNet
 SMALL = {name: "--n_mels 16" for name in options.available("models")}
 SMALL["ResNetSE34"] = ""  # its spectrogram has no bands to choose
 SMALL["ECAPA"] += " --channels 64"
+SMALL["ResNet"] += " --depth 18"
 SMALL["GE2E"] += " --channels 64"
 SMALL["RawNet3"] = "--sinc_stride 16 --channels 64"
 
@@ -76,6 +77,24 @@ GATES = sum(  # two linear layers with biases through C / 16 units, in every blo
 )
 
 
+def bottleneck(channels, out):
+    """1x1, 3x3 and 1x1 convolution with norms; a 1x1 convolution with norm where the width changes."""
+    width = out // 4
+    size = conv(channels, width) + conv(9, width, width) + conv(width, out) + 2 * norm(width) + norm(out)
+    return size + (conv(channels, out) + norm(out) if channels != out else 0)
+
+
+def r_vector(depth, blocks):
+    """Stem and four stages; means and deviations of 10 bands, linear to 256."""
+    block, expansion = (basic_block, 1) if depth < 50 else (bottleneck, 4)
+    outs = [expansion * width for width in WIDTHS]
+    stages = sum(
+        block(before, out) + (count - 1) * block(out, out)
+        for before, out, count in zip((32, *outs), outs, blocks, strict=False)
+    )
+    return conv(9, 1, 32) + norm(32) + stages + conv(2 * outs[-1] * 10, 256, bias=256)
+
+
 def head(pooled):
     """Linear to 256, norm."""
     return conv(pooled, 256, bias=256) + norm(256)
@@ -96,7 +115,7 @@ def gru(inputs, units):
 @pytest.mark.parametrize(
     ("words", "parameters"),
     [
-        # counted in voxceleb_trainer's and TaoRuijie's code
+        # counted in voxceleb_trainer's, TaoRuijie's, wespeaker's and SpeechBrain's code
         ("ResNetSE34", 1_437_078),
         ("ResNetSE34L", 1_437_078),
         ("ResNetSE34L --nOut 256", 1_404_054),
@@ -111,11 +130,24 @@ def gru(inputs, units):
         ("VGGVox --encoder_type MAX", 3_769_280),
         ("ECAPA --channels 512", 6_978_176),
         ("ECAPA_TDNN", 15_444_544),
+        ("ECAPA --variant wespeaker --channels 512", 6_190_720),
+        ("ECAPA --variant wespeaker", 14_657_088),
+        ("ECAPA --variant speechbrain", 20_767_552),
         ("RawNet3", 16_280_322 - 1024),  # without the two batch norms that the original doesn't use
         ("RawNet3 --encoder_type ASP", 16_082_307 - 1024),
         ("DeepSpeaker", 11_624_128),
+        # counted in the published files of wespeaker and 3D-Speaker
+        ("ResNet", 6_634_336),
+        ("ResNet --depth 152", 19_814_880),
+        ("ResNet --depth 221", 23_792_224),
+        ("ResNet --depth 293", 28_626_016),
+        ("CAMPPlus", 7_176_224),
+        ("CAMPPlus --nOut 192", 6_848_544),
         ("GE2E", 1_423_618 - 2),  # Resemblyzer's weights, without the scale and offset of the loss
         # worked out in this file
+        ("ResNet --depth 18", r_vector(18, (2, 2, 2, 2))),
+        ("ResNet --depth 50", r_vector(50, (3, 4, 6, 3))),
+        ("ResNet --depth 101", r_vector(101, (3, 4, 23, 3))),
         (
             "DeepSpeaker --variant GRU",  # 64 channels x 32 bands, three layers of 1024 units
             conv(25, 1, 64) + norm(64) + gru(64 * 32, 1024) + 2 * gru(1024, 1024) + conv(1024, 512, bias=512),
@@ -152,6 +184,7 @@ def test_parameters(words, parameters):
             r"--heads must divide the 128 channels that are pooled, got 3",
         ),
         ("ResNetSE34L --encoder_type MQMHA --queries 0", r"--queries must be at least 1"),
+        ("ResNet --depth 36", r"argument --depth: invalid choice: 36 \(choose from 18, 34, 50, 101"),
         ("RawNet3 --sinc_stride 0", r"--sinc_stride must be at least 1"),
         ("RawNet3 --sinc_filters 3", r"--sinc_filters must be even"),
         ("RawNet3 --sinc_length 250", r"--sinc_length must be odd"),

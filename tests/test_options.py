@@ -61,6 +61,15 @@ def test_boolean_options_stand_bare_or_with_a_value(words, value):
     assert parse(*words)[0].log_input is value
 
 
+@pytest.mark.parametrize("words", [["--depth", 50], ["--config", "depth.yaml"]])
+def test_integers_to_choose_from_are_integers(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "depth.yaml").write_text("depth: 50\n")
+    assert parse("--model", "ResNet", *words)[0].depth == 50
+    with pytest.raises(ValueError, match=r"argument --depth: invalid int value: 'deep'"):
+        parse("--model", "ResNet", "--depth", "deep")
+
+
 def test_options_of_a_plugin_that_was_not_chosen_warn():
     args, warnings = parse("--margin", 0.2, "--lr_decay", 0.9, "--momentum=0.8")
     assert list(warnings) == [

@@ -15,6 +15,8 @@ import options
 import runtime
 from options.plugins import KINDS
 
+ATTENTIONS = ("scalar", "channelwise", "rawnet3", "ecapa", "wespeaker", "speechbrain")
+
 
 def every(*kinds):
     return [(kind, name) for kind in kinds for name in options.available(kind)]
@@ -28,6 +30,14 @@ def test_options_are_typed_explained_and_documented(kind, name):
         assert parameter.default is not inspect.Parameter.empty, option
         assert len(hints[option].__metadata__[0]) > 3, f"{option} has no help"
     assert inspect.getdoc(factory) and inspect.getmodule(factory).__doc__
+
+
+@pytest.mark.parametrize(("kind", "name"), every(*KINDS))
+def test_added_options_are_options(kind, name):
+    added = getattr(importlib.import_module(f"{kind}.{name}"), "ADDED", ())
+    defaults = {option: p.default for option, p in options.plugin_options(options.plugin(kind, name)).items()}
+    chosen = options.added_options({KINDS[kind].flag: name}, (kind,))
+    assert chosen == {option: defaults[option] for option in added}
 
 
 @pytest.mark.parametrize("name", options.available("features"))
@@ -51,7 +61,12 @@ def mean_pooling(channels, attention="scalar"):
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [*((name, {}) for name in options.available("models")), ("DeepSpeaker", {"variant": "GRU"})],
+    [
+        *((name, {}) for name in options.available("models")),
+        ("DeepSpeaker", {"variant": "GRU"}),
+        ("ECAPA", {"variant": "wespeaker", "channels": 64}),
+        ("ECAPA", {"variant": "speechbrain", "channels": 64}),
+    ],
 )
 def test_models(name, settings):
     trained = set()
@@ -82,7 +97,7 @@ def test_published_defaults_are_options_that_exist(name):
 
 
 @pytest.mark.parametrize("name", options.available("pooling"))
-@pytest.mark.parametrize("attention", ["scalar", "channelwise", "rawnet3", "ecapa"])
+@pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("frames", [1, 7])
 def test_poolings(name, attention, frames):
     torch.manual_seed(1)
@@ -99,7 +114,7 @@ def test_poolings(name, attention, frames):
 
 
 @pytest.mark.parametrize("name", options.available("pooling"))
-@pytest.mark.parametrize("attention", ["scalar", "channelwise", "rawnet3", "ecapa"])
+@pytest.mark.parametrize("attention", ATTENTIONS)
 def test_padded_utterances_are_pooled_as_each_alone(name, attention):
     torch.manual_seed(1)
     pooling = options.plugin("pooling", name)(8, attention)
@@ -111,6 +126,39 @@ def test_padded_utterances_are_pooled_as_each_alone(name, attention):
     alone = torch.cat([pooling(frames[i : i + 1, :, :n]) for i, n in enumerate(lengths.tolist())])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
     assert (together - pooling(frames))[:3].abs().max() > 1e-2  # without the mask they differ
+
+
+def test_tstp_gives_the_unbiased_deviation():
+    """Of 1, 2, 6: mean 3, squares of the differences 4 + 1 + 9 = 14, over n - 1 = 2."""
+    pooling = options.plugin("pooling", "TSTP")(1)
+    frames = torch.tensor([[[1.0, 2.0, 6.0, 50.0]]])
+    torch.testing.assert_close(pooling(frames[..., :3]), torch.tensor([[3.0, 7.0**0.5]]))
+    torch.testing.assert_close(pooling(frames, frames[:, 0] < 50.0), torch.tensor([[3.0, 7.0**0.5]]))
+    torch.testing.assert_close(pooling(frames[..., :1]), torch.tensor([[1.0, 1e-7**0.5]]))
+
+
+@pytest.mark.parametrize(
+    ("form", "hidden", "context_variance", "floor"),
+    [  # of the variance of the pooled statistics
+        ("wespeaker", 128, lambda frames: frames.var(dim=2) + 1e-7, 1e-7),  # torch's default is unbiased
+        ("speechbrain", 128, lambda frames: frames.var(dim=2, correction=0).clamp(min=1e-12), 1e-12),
+    ],
+)
+def test_statistics_pooling_with_context(form, hidden, context_variance, floor):
+    torch.manual_seed(1)
+    pooling = options.plugin("pooling", "ECA")(6, form).eval()
+    frames = torch.randn(2, 6, 9)
+    frames[:, 0] = 3.0  # no variance
+    context = torch.cat([frames.mean(dim=2), context_variance(frames).sqrt()], dim=1)
+    joined = torch.cat([frames, context[:, :, None].expand(-1, -1, 9)], dim=1)  # (2, 18, 9)
+    first, *norms, tanh, second = pooling.attention.layers
+    assert (first.weight.shape, second.weight.shape) == ((hidden, 18, 1), (6, hidden, 1))
+    assert [type(layer) for layer in norms] == ([] if form == "wespeaker" else [nn.ReLU, nn.BatchNorm1d])
+    weights = second(tanh(nn.Sequential(*norms)(first(joined)))).softmax(dim=2).double()
+    mean = (weights * frames).sum(dim=2)
+    variance = (weights * (frames - mean[:, :, None]).square()).sum(dim=2)
+    expected = torch.cat([mean, variance.clamp(min=floor).sqrt()], dim=1)
+    torch.testing.assert_close(pooling(frames).double(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", options.available("loss"))

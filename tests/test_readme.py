@@ -12,6 +12,8 @@ import inferSpeakerNet
 import options
 import trainSpeakerNet
 import tuneThreshold
+from inference import conversion
+from inference.public_models import MODELS
 
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -73,9 +75,13 @@ def parse_dataprep(words):
 
 
 def parse_inference(words):
+    if words[0] == "fetch":
+        args = inferSpeakerNet.fetch_parser().parse_args(words[1:])
+        assert args.list or args.name in MODELS
+        return
     command, old, new, *rest = words
     assert command == "convert" and old != new
-    assert not options.resolve(inferSpeakerNet.make_parser, rest).warnings
+    assert not options.resolve(conversion.make_parser, rest).warnings
 
 
 PARSERS = {
@@ -134,6 +140,7 @@ def known_flags():
     """All flags of the commands, with those of every plug-in."""
     parsers = [trainSpeakerNet.make_parser(), dataprep.parser()]
     parsers += [make_parser() for make_parser, *_ in tuneThreshold.COMMANDS.values()]
+    parsers += [verb.make_parser(True) for verb in inferSpeakerNet.VERBS.values()]
     flags = {flag for parser in parsers for action in parser._actions for flag in action.option_strings}
     for kind in options.KINDS:
         for name in options.available(kind):

@@ -18,6 +18,7 @@ LAYERS = [  # a file imports from lines above its own, and from its own folder
     ["DatasetLoader", "preparation"],
     ["SpeakerNet"],
     ["evaluation"],
+    ["inference"],
     ["run"],
     ["trainSpeakerNet", "inferSpeakerNet", "dataprep", "tuneThreshold"],
 ]

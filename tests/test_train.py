@@ -18,6 +18,7 @@ import torch
 from conftest import ROOT, Corpus, assert_refused, run_here, run_script, wait_for
 
 import DatasetLoader
+import inferSpeakerNet
 import runtime
 import trainSpeakerNet
 import tuneThreshold
@@ -25,6 +26,7 @@ from distributed import signals
 from metrics import score_files as scorefiles
 from metrics.rates import error_rates
 from preparation.pack import write_pack
+from SpeakerNet import SpeakerNet
 from storage import checkpoint
 from training import profile
 from training.update import Update
@@ -118,6 +120,22 @@ def test_eval_needs_nothing_but_the_model_file(trained, corpus, tmp_path):
     assert (scores <= 0).all() and (scores >= -2).all()
     refused = run_here(SCRIPT, "--eval", *words, "--save_path", tmp_path, "--n_mels", 64)
     assert_refused(refused, "--n_mels 64 contradicts", "16")
+
+
+def test_model_files_from_before_an_option_was_added_have_its_default(trained, tmp_path):
+    model_file = checkpoint.load_model(str(trained[0] / "model" / "best.model"))
+    earlier = {name: value for name, value in model_file.options.items() if name != "hop_length"}
+    assert len(earlier) == len(model_file.options) - 1
+    path = tmp_path / "earlier.model"
+    checkpoint.save_model(path, model_file._replace(options=earlier))
+    words = ["--eval", f"--initial_model={path}"]
+    assert trainSpeakerNet.parse(words).options.hop_length == 160
+    with pytest.raises(ValueError, match=r"--hop_length 240 contradicts .*, which has hop_length 160"):
+        trainSpeakerNet.parse([*words, "--hop_length=240"])
+    network = SpeakerNet.from_model_file(str(path))
+    assert network.features.hop_length == 160
+    assert inferSpeakerNet.main(["convert", str(path), str(tmp_path / "new.model")]) == 0
+    assert checkpoint.load_model(str(tmp_path / "new.model")).options["hop_length"] == 160
 
 
 def test_a_list_without_labels_gives_scores_only(trained, corpus, tmp_path):
@@ -673,7 +691,7 @@ def test_eval_takes_the_best_model_of_the_run_folder(trained, corpus, tmp_path):
     by_folder = run_here(SCRIPT, *words, "--report", "False")
     assert by_folder.returncode == 0 and f"from {save_path}/model/best.model" in by_folder.stdout
     words[2] = corpus.root
-    assert_refused(run_here(SCRIPT, *words), f"--initial_model {corpus.root}", "has no model")
+    assert_refused(run_here(SCRIPT, *words), f"{corpus.root}: {corpus.root}/model has no model")
     words = ["--eval", "--save_path", tmp_path, *words[3:7]]
     assert_refused(run_here(SCRIPT, *words), "--eval needs --initial_model FILE", "has no model")
 
