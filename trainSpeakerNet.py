@@ -30,6 +30,7 @@ from SpeakerNet import SpeakerNet
 from storage import checkpoint
 from storage.checkpoint import ModelFile
 from storage.console import print_any_name
+from storage.initial_weights import read_head_speakers
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 from storage.run_record import earlier_option, write_run
@@ -62,7 +63,7 @@ def parse(argv: list[str]) -> Command:
         resolved = checks.for_training(_resolve(argv, {}))  # --eval has a source
         checks.check_values(resolved.options)
         return Command(resolved.options, None, resolved.warnings)
-    model_file = checkpoint.load_model(source, values.origin, _head_speakers(values.head_speakers))
+    model_file = checkpoint.load_model(source, values.origin, read_head_speakers(values.head_speakers))
     network = dict(checks.stored_network_options(model_file.options, model_file.origin))
     scoring = {
         name: model_file.options[name] for name in names_of(Role.SCORING) if name in model_file.options
@@ -94,16 +95,6 @@ def _model_path(values: Options) -> str:
     if model := folder.latest_model():
         return model
     raise ValueError(f"--eval needs --initial_model FILE; {folder.models} has no model either")
-
-
-def _head_speakers(path: str) -> list[str]:
-    """--head_speakers -> the speakers in it."""
-    if not path:
-        return []
-    try:
-        return Path(path).read_text(encoding="utf-8").split()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"--head_speakers {path}: no such file") from None
 
 
 def _resolve(argv: list[str], stored: dict[str, Any]) -> Resolved:

@@ -43,7 +43,7 @@ LEAST_LEVEL = 10 ** (-30 / 20)  # root mean square to which quieter recordings a
 
 
 class Speech(NamedTuple):
-    """What is speech in a recording: hops of 10 ms (H,), with the hangover; its duration without; a gain."""
+    """What is speech in a recording: hops of 10 ms (H,) with the hangover, the duration without, the gain."""
 
     hops: NDArray[np.bool_]
     duration_s: float
@@ -90,7 +90,7 @@ def _levels_db(audio: Audio) -> NDArray[np.float64]:
 
 
 def webrtc(audio: Audio) -> Speech:
-    """Samples (T,) at 16 kHz -> what is speech, by WebRTC's detector on frames of 30 ms, as in Resemblyzer.
+    """Samples (T,) at 16 kHz -> what Resemblyzer takes for speech, by WebRTC's detector on frames of 30 ms.
 
     Quiet recordings are amplified first. A frame is speech if more than half of the 8 around it are voiced.
     What is left of the recording after whole frames isn't speech.

@@ -1,4 +1,4 @@
-"""d-vector of three LSTM layers (Wan et al. 2018, arXiv:1710.10467, section 2), as in Resemblyzer."""
+"""d-vector of three LSTM layers (Wan et al. 2018, arXiv:1710.10467), as in Resemblyzer's weights."""
 
 from collections.abc import Callable
 from typing import Annotated

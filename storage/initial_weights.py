@@ -1,12 +1,23 @@
 """The weights that training starts from, where --initial_model names a model file."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from storage import checkpoint
 from storage.checkpoint import ModelFile
+
+
+def read_head_speakers(path: str) -> list[str]:
+    """--head_speakers, or "" for none -> the names in it, in the order of the rows of a loss head."""
+    if not path:
+        return []
+    try:
+        return Path(path).read_text(encoding="utf-8").split()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"--head_speakers {path}: no such file") from None
 
 
 def load_initial_weights(

@@ -13,7 +13,7 @@ UNITS = 4
 
 
 def partial_starts(num_samples):
-    """Samples -> first frames of the partials; the last of several needs 75 % of its 1.6 s."""
+    """Samples -> first frames of the partials; the last needs 75 % of its 1.6 s, unless it is alone."""
     frames = num_samples // 160 + 1
     starts = list(range(0, max(1, frames - 160 + 77 + 1), 77))
     if len(starts) > 1 and (num_samples - 160 * starts[-1]) / 25_600 < 0.75:
