@@ -132,6 +132,7 @@ def small_models(monkeypatch):
     """Depths and widths that no option sets, for tests of what each kind of layer does at any size."""
     sizes = {
         "_resnet.BLOCKS": (1, 2, 1, 1),  # with a stride or more channels, and with neither
+        "CAMPPlus.LAYERS": (1, 2, 1),
         "DeepSpeaker.CHANNELS": (1, 8, 16, 32, 64),
         "DeepSpeaker.GRU_UNITS": 64,
         "ResSETDNN.CHANNELS": 64,
