@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from test_models import build, build_shapes
+from test_reference import formula_weight
 
 from models._res2net import PointwiseConv1d
 from storage.toolkits import read_foreign
