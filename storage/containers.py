@@ -43,5 +43,5 @@ def refuse_container(path: Path) -> None:
     if b"pyannote" in start:  # the names of its classes are in the pickle as text
         raise ValueError(
             f"{path}: refused: pyannote's files hold Python objects besides weights. If you trust it, write "
-            "them alone where pyannote is installed: torch.save(Model.from_pretrained(FILE).state_dict(), NEW)"
+            "them alone where pyannote is installed: torch.save(Model.from_pretrained(FILE).state_dict(), F)"
         )

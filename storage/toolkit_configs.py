@@ -59,13 +59,15 @@ def wespeaker_config(path: Path) -> Mapping[str, Any]:
 
 
 def wespeaker_front_end(path: Path) -> str:
-    """Model file of wespeaker -> its front end, fbank unless the config.yaml beside it says otherwise.
+    """Model file of wespeaker -> the front end that the config.yaml beside it names; "" if there is none.
 
     Raises:
         ValueError: the configuration asks for something that the front ends here don't do.
     """
     config = path.with_name("config.yaml")
     content = wespeaker_config(config)
+    if not content:
+        return ""
     data: Any = content.get("dataset_args") or {}
     front_end = str(data.get("frontend", "fbank"))
     if front_end not in FRONT_ENDS:

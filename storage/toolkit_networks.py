@@ -110,15 +110,15 @@ def wespeaker_redimnet_options(tensors: Tensors, _: Mapping[str, Any]) -> Option
 
 def wespeaker_redimnet2_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
     """ReDimNet2 of wespeaker, of which only B6 is published."""
-    options = {"model": "ReDimNet", "architecture": "V2-B6", "encoder_type": "ECA", "n_mels": 72}
-    return options | {"nOut": len(tensors["linear.weight"])}
+    options = {"model": "ReDimNet", "architecture": "V2-B6", "features": "tfmel", "n_mels": 72}
+    return options | {"encoder_type": "ECA", "nOut": len(tensors["linear.weight"])}
 
 
 def ge2e_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
     """The d-vector network of Resemblyzer."""
     gates, n_mels = tensors["lstm.weight_ih_l0"].shape
     sizes = {"channels": gates // 4, "nOut": len(tensors["linear.weight"]), "n_mels": n_mels}
-    return {"model": "GE2E", "encoder_type": "LAST"} | sizes
+    return {"model": "GE2E", "features": "linmel", "encoder_type": "LAST"} | sizes
 
 
 def count(tensors: Tensors, pattern: str) -> int:

@@ -34,9 +34,14 @@ NAMES = {
 }
 TESTED_WHOLE = {"eval_frames": 0, "scoring": "cosine"}  # as their authors test
 KALDI = {"features": "fbank", "use_energy": False, "feature_norm": "mean", "f_min": 20.0, "f_max": 8000.0}
-FRONT_ENDS: dict[str, dict[str, Any]] = {  # of toolkits that share networks
+WESPEAKER_FRONT_ENDS: dict[str, dict[str, Any]] = {  # by what its configuration file says, if there is one
+    "": {},
+    "fbank": KALDI | {"window": "hamming", "waveform_scale": 32768.0},
+    "tfmel": {"features": "tfmel"},
+}
+FRONT_ENDS: dict[str, dict[str, Any]] = {  # of the networks that the toolkits share
+    "wespeaker": WESPEAKER_FRONT_ENDS["fbank"],
     "speechbrain": {"features": "dbmel", "feature_norm": "mean"},
-    "wespeaker": KALDI | {"window": "hamming", "waveform_scale": 32768.0},
     "3dspeaker": KALDI | {"window": "povey", "waveform_scale": 1.0, "channel": 0},
 }
 
@@ -77,11 +82,10 @@ def read_foreign(content: Mapping[str, Any], path: str, origin: str = "") -> For
         raise ValueError(f"{path}: {network.name}, but incomplete: it has no {error}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    features = options.get("features", "fbank")
+    if "features" not in options:
+        options |= FRONT_ENDS[system]
     if system == "wespeaker":
-        features = wespeaker_front_end(Path(path)) or features
-    front_end = FRONT_ENDS[system] if features == "fbank" else {}
-    options = front_end | options | {"features": features}
+        options |= WESPEAKER_FRONT_ENDS[wespeaker_front_end(Path(path))]
     weights = {f"model.{k}": t for k, t in _shaped(renamed(tensors, network.rules), network).items()}
     shown = ", ".join(f"{key} {value}" for key, value in options.items())
     return Foreign(weights, options, f"a file of {NAMES[system]}; it shows: {shown}", head)

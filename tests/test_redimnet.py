@@ -1,75 +1,22 @@
 """ReDimNet and ReDimNet2: sizes, layout and names of the official files, and the port's embeddings."""
 
 import json
-import re
 
-import numpy as np
 import pytest
 import torch
 from test_models import REDIMNET2, build, build_shapes, redimnet
-from test_reference import formula_weight
 from torch import nn
 
 from models._redimnet import FrameGroupNorm
 from models._redimnet_architecture import NAMED
 from models.ReDimNet import Backbone, parse_architecture
-
-# Names elsewhere -> here: the first rule that matches the start of a name applies; "" drops the tensor.
-POOLING_RULES = [
-    (r"pool\.linear1\.", "pooling.attention.layers.0."),
-    (r"pool\.linear2\.", "pooling.attention.layers.2."),
-]
-OFFICIAL_RULES = [
-    (r"spec\.", ""),  # buffers of the front end
-    (r"cls_head\.", ""),
-    (r"backbone\.stage0(_pre)?\.0\.w$", ""),  # softmax over one output
-    (r"backbone\.stage(\d+)_pre\.", r"backbone.stages.\1.pre."),
-    (r"backbone\.stage(\d+)_1d\.", r"backbone.stages.\1.context."),
-    (r"backbone\.stage(\d+)_up_2d\.", r"backbone.stages.\1.up_maps."),
-    (r"backbone\.stage(\d+)_up_1d\.", r"backbone.stages.\1.up_context."),
-    (r"backbone\.stage(\d+)\.", r"backbone.stages.\1."),
-    (r"backbone\.fin_wght1d\.", "backbone.aggregation."),
-    (r"backbone\.mfa\.", "backbone.head."),
-    *POOLING_RULES,
-]
-WESPEAKER_RULES = [  # of networks with six stages
-    (r"projection\.", ""),
-    (r"backbone\.inputs_weights\.0$", ""),
-    (r"backbone\.inputs_weights\.6$", "backbone.aggregation.w"),
-    (r"backbone\.inputs_weights\.(\d+)$", r"backbone.stages.\1.0.w"),
-    *((rf"backbone\.stage(\d+)\.{i}\.", rf"backbone.stages.\1.{i + 2}.") for i in range(16)),
-    (r"seg_1\.", "linear."),
-    *POOLING_RULES,
-]
-
-
-def rename(name, rules):
-    for pattern, replacement in rules:
-        if match := re.match(pattern, name):
-            return match.expand(replacement) + name[match.end() :] if replacement else ""
-    return name
+from storage.renaming import rename
+from storage.toolkit_networks import REDIMNET_RULES
 
 
 def backbone(**changes):
     """A small description with some changes -> its backbone."""
     return Backbone(parse_architecture(redimnet(**changes).split()[-1])).eval()
-
-
-@pytest.mark.slow
-def test_embeddings_of_the_port(reference):
-    original = json.loads((reference / "wespeaker_ReDimNetB2.json").read_text())
-    model = build("--model", "ReDimNet", "--architecture", "wespeaker-B2").model.eval()
-    tensors = {}
-    for name, shape, kind in original["tensors"]:
-        weight = formula_weight(name, torch.zeros(shape, dtype=getattr(torch, kind)))
-        tensors[rename(name, WESPEAKER_RULES)] = weight
-    del tensors[""]
-    model.load_state_dict(tensors)
-    features = np.random.RandomState(original["signal_seed"]).randn(2, 200, 72).astype(np.float32)
-    with torch.no_grad():
-        embeddings = model(torch.from_numpy(features).transpose(1, 2))
-    expected = torch.tensor(original["embeddings"])
-    assert ((embeddings - expected).norm(dim=1) / expected.norm(dim=1)).max() < 1e-4
 
 
 SPEC = 2 + 400 + 257 * 72  # values of the front end's buffers: pre-emphasis, window, triangles
@@ -155,16 +102,16 @@ def test_names_of_the_official_files():
         "bn.running_mean": (2 * 6 * 8,),
         "linear.weight": (5, 2 * 6 * 8),
     }
-    found = {name: tuple(state[rename(name, OFFICIAL_RULES)].shape) for name in official}
+    found = {name: tuple(state[rename(name, REDIMNET_RULES)].shape) for name in official}
     assert found == official
     dropped = ["spec.torchfbank.2.mel_scale.fb", "backbone.stage0_pre.0.w", "backbone.stage0.0.w"]
-    assert {rename(name, OFFICIAL_RULES) for name in dropped} == {""}
+    assert {rename(name, REDIMNET_RULES) for name in dropped} == {""}
 
 
 def test_the_convolution_before_the_pooling_of_the_first_version():
     head = backbone(out_channels=10).head
     assert [type(layer) for layer in head] == [nn.Conv1d, nn.BatchNorm1d]
-    assert rename("backbone.mfa.0.weight", OFFICIAL_RULES) == "backbone.head.0.weight"
+    assert rename("backbone.mfa.0.weight", REDIMNET_RULES) == "backbone.head.0.weight"
     assert head[0].weight.shape == (10, 64, 1)
 
 

@@ -23,8 +23,8 @@ dataset_args:
 """
 
 
-@pytest.fixture(scope="module")
-def campplus():
+@pytest.fixture
+def campplus(small_models):
     """The tensors of a CAM++ as 3D-Speaker names them."""
     torch.manual_seed(0)
     network = build("--model", "CAMPPlus", "--nOut", 16, "--n_mels", 16)
@@ -191,7 +191,7 @@ def test_a_folder_is_evaluated_and_trained_on_as_it_was_downloaded(campplus, cor
     words += ["--nDataLoaderThread", 0, "--report", False]
     result = run_here("trainSpeakerNet.py", "--eval", "--initial_model", folder, *words)
     assert result.returncode == 0, result.stderr
-    assert "a file of wespeaker; it shows: features fbank" in result.stdout and "VEER" in result.stdout
+    assert "a file of wespeaker; it shows: model CAMPPlus" in result.stdout and "VEER" in result.stdout
     refused = run_here("trainSpeakerNet.py", "--eval", "--initial_model", folder, "--window", "povey", *words)
     assert_refused(refused, "--window povey contradicts", "window hamming")
     converted = run_here("inferSpeakerNet.py", "convert", folder, tmp_path / "own.model")

@@ -1,7 +1,6 @@
-"""Models against embeddings that wespeaker computed with the weights of test_reference.py's formula."""
+"""Model files with the tensors of wespeaker's networks, and the embeddings that it computed with them."""
 
 import json
-import re
 
 import numpy as np
 import pytest
@@ -10,47 +9,40 @@ from test_models import build
 from test_reference import formula_weight
 from torch import nn
 
-# Names in the files of wespeaker and 3D-Speaker -> names in the model; the first rule that matches applies.
-RESNET_RULES = [
-    *(
-        (rf"^layer{stage}\.(\d+)\.shortcut\.", rf"stages.{stage - 1}.\1.downsample.")
-        for stage in (1, 2, 3, 4)
-    ),
-    *((rf"^layer{stage}\.", f"stages.{stage - 1}.") for stage in (1, 2, 3, 4)),
-    (r"^seg_1\.", "head."),
-]
-CAMPPLUS_RULES = [(r"^head\.(layer\d\.\d)\.shortcut\.", r"head.\1.downsample.")]
+from inference.conversion import converted
+from SpeakerNet import SpeakerNet
 
-
-def renamed(name, rules):
-    """Name in the original's files -> name in the model."""
-    for pattern, replacement in rules:
-        if re.match(pattern, name):
-            return re.sub(pattern, replacement, name)
-    return name
+VARIANTS = {  # reference -> options that the file must show
+    "ResNet34": {"model": "ResNet", "depth": 34, "n_mels": 80, "nOut": 256, "window": "hamming"},
+    "CAMPPlus": {"model": "CAMPPlus", "n_mels": 80, "nOut": 512, "waveform_scale": 32768.0},
+    "ECAPA_GLOB_c512": {"model": "ECAPA", "variant": "wespeaker", "channels": 512, "nOut": 192},
+    "ReDimNetB2": {"model": "ReDimNet", "architecture": "wespeaker-B2", "n_mels": 72, "nOut": 192},
+}
 
 
 @pytest.mark.parametrize(
-    ("model", "original", "rules"),
-    [
-        ("ResNet", "wespeaker_ResNet34", RESNET_RULES),
-        ("CAMPPlus", "wespeaker_CAMPPlus", CAMPPLUS_RULES),
-    ],
+    "variant",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "ReDimNetB2" else []) for name in VARIANTS],
 )
 @torch.inference_mode()
-def test_embeddings(reference, model, original, rules):
-    expected = json.loads((reference / f"{original}.json").read_text())
-    model = build("--model", model).model.eval()
-    weights = {
-        renamed(name, rules): formula_weight(name, torch.zeros(shape, dtype=getattr(torch, kind)))
-        for name, shape, kind in expected["tensors"]
+def test_embeddings(variant, reference, tmp_path):
+    original = json.loads((reference / f"wespeaker_{variant}.json").read_text())
+    tensors = {
+        name: formula_weight(name, torch.zeros(shape, dtype=getattr(torch, kind)))
+        for name, shape, kind in original["tensors"]
     }
-    model.load_state_dict(weights)  # strict: no tensor is left over on either side
-    features = np.random.RandomState(expected["signal_seed"]).randn(2, 200, 80).astype(np.float32)
-    embeddings = model(torch.from_numpy(features).transpose(1, 2))
-    original_embeddings = torch.tensor(expected["embeddings"])
-    errors = (embeddings - original_embeddings).norm(dim=1) / original_embeddings.norm(dim=1)
-    assert errors.max() < 1e-4
+    torch.save(tensors | {"projection.weight": torch.zeros(6, 4)}, tmp_path / "avg_model.pt")
+    model_file = converted(str(tmp_path / "avg_model.pt")).model_file
+    shown = {**VARIANTS[variant], "eval_frames": 0, "use_energy": False}
+    assert {name: model_file.options[name] for name in shown} == shown
+    network = SpeakerNet.from_model_file(model_file).eval()
+    single = 1 if variant == "ReDimNetB2" else 0  # the weight of a single output, always 1
+    assert sum(p.numel() for p in network.parameters()) == original["parameters"] - single
+    shape = (2, 200, network.features.num_features)
+    features = np.random.RandomState(original["signal_seed"]).randn(*shape).astype(np.float32)
+    embeddings = network.model(torch.from_numpy(features).transpose(1, 2))
+    expected = torch.tensor(original["embeddings"])
+    assert ((embeddings - expected).norm(dim=1) / expected.norm(dim=1)).max() < 1e-4
 
 
 def test_resnet34_of_wespeaker_is_not_the_model_resnet34():
