@@ -18,6 +18,7 @@ import soundfile
 import torch
 
 from audio.ffmpeg import find_ffmpeg
+from models import _residual, _resnet
 
 # what runs here is so small that a second thread only costs time
 os.environ["OMP_NUM_THREADS"] = os.environ.get("TEST_THREADS", "1")
@@ -131,7 +132,6 @@ def no_ffmpeg(monkeypatch, tmp_path):
 def small_models(monkeypatch):
     """Depths and widths that no option sets, for tests of what each kind of layer does at any size."""
     sizes = {
-        "_resnet.BLOCKS": (1, 2, 1, 1),  # with a stride or more channels, and with neither
         "CAMPPlus.LAYERS": (1, 2, 1),
         "DeepSpeaker.CHANNELS": (1, 8, 16, 32, 64),
         "DeepSpeaker.GRU_UNITS": 64,
@@ -140,6 +140,9 @@ def small_models(monkeypatch):
     }
     for name, size in sizes.items():
         monkeypatch.setattr(f"models.{name}", size)
+    blocks = (1, 2, 1, 1)  # with a stride or more channels, and with neither
+    monkeypatch.setattr(_resnet.stages, "__defaults__", (_resnet.SEBasicBlock, blocks, 1))
+    monkeypatch.setitem(_residual.FlatResNet.__init__.__kwdefaults__, "counts", blocks)
 
 
 def fake_program(path, body):
