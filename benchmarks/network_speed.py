@@ -1,10 +1,10 @@
-"""Measures utterances/s of a training step, and the shares of front end, trunk, pooling and loss in it.
+"""Measures utterances/s of a training step and its parts' shares, and of embedding one utterance at a time.
 
     python benchmarks/network_speed.py
     python benchmarks/network_speed.py --models ResNetSE34L ECAPA:channels=512 RawNet3 --seconds 3
 
-Forward and backward pass on random waveforms, without the optimizer's step. Each part is also timed alone;
-its share is its time over the sum of the times of all parts.
+A training step is the forward and backward pass on random waveforms, without the optimizer's step. Each part
+is also timed alone; its share is its time over the sum of the times of all parts.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def backward(module: nn.Module, *inputs: Tensor) -> Callable[[], object]:
 def parts(network: SpeakerNet, crops: Tensor, labels: Tensor) -> Parts:
     """Calls that run the whole step, and each part of it on the inputs that it has in the step."""
     pooled_frames: list[Tensor] = []
-    pooling: nn.Module = network.model.pooling  # type: ignore[assignment]
+    pooling = next(layer for layer in network.model.modules() if type(layer).__name__ == "Pooling")
     hook = pooling.register_forward_hook(lambda _, inputs, __: pooled_frames.append(inputs[0]))
     features = network.features(crops.flatten(0, 1))
     embeddings = network.model(features)
@@ -82,6 +82,14 @@ def median_durations_s(calls: Parts, runs: int, device: torch.device) -> dict[st
             runtime.wait_for(device)
             durations_s[name].append(time.perf_counter() - start)
     return {name: statistics.median(each[1:]) for name, each in durations_s.items()}  # the first is a warm-up
+
+
+def embedding_rate(network: SpeakerNet, waveform: Tensor, runs: int, device: torch.device) -> float:
+    """Network, waveform (T,) -> how many such utterances are embedded one by one in a second."""
+    with torch.inference_mode():
+        network.eval()
+        calls: Parts = {"embed": lambda: network.embed(waveform[None])}
+        return 1.0 / median_durations_s(calls, runs, device)["embed"]
 
 
 def main() -> None:
@@ -112,7 +120,8 @@ def main() -> None:
         durations_s["trunk"] = durations_s.pop("model") - durations_s["pooling"]
         total_s = sum(durations_s.values())
         shares = ", ".join(f"{name} {100 * part_s / total_s:.1f} %" for name, part_s in durations_s.items())
-        print(f"{choice}: {2 * args.speakers / step_s:.1f} utterances/s; {shares}")
+        print(f"{choice}: {2 * args.speakers / step_s:.1f} utterances/s; {shares}", end="; ")
+        print(f"embeds {embedding_rate(network, crops[0, 0], 4 * args.runs, device):.1f} utterances/s")
 
 
 if __name__ == "__main__":
