@@ -25,6 +25,8 @@ def read_head_speakers(path: str) -> list[str]:
             names = [line.name() for line in lines_of(stream)]
     except FileNotFoundError:
         raise FileNotFoundError(f"--head_speakers {path}: no such file") from None
+    except OSError as error:
+        raise OSError(f"--head_speakers {path}: cannot be read: {error.strerror}") from None
     if not names:
         raise ValueError(f"--head_speakers {path}: expected one speaker a line, got an empty file")
     name, count = Counter(names).most_common(1)[0]

@@ -180,6 +180,8 @@ def test_the_speakers_of_a_head(tmp_path, text, expected):
         return
     with pytest.raises(ValueError, match=expected):
         read_head_speakers(str(path))
+    with pytest.raises(OSError, match=r"--head_speakers .*: cannot be read: Is a directory"):
+        read_head_speakers(str(tmp_path))
 
 
 def test_rows_of_a_head_follow_the_train_list():
