@@ -27,4 +27,5 @@ def description(model: PublicModel) -> list[str]:
         f"trained on  {model.trained_on}",
         f"front end   {model.front_end}",
         f"figure      {figure}",
+        f"threshold   {'none published' if model.threshold is None else model.threshold}",
     ]

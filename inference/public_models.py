@@ -4,8 +4,7 @@ Nothing here is measured by us or guessed: where the authors give no checksum or
 Addresses name a revision where one is known.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 HUGGING_FACE = "https://huggingface.co"
@@ -50,7 +49,7 @@ class PublicModel:
     eer_source: str = ""
     wheel: str = ""  # NAME==VERSION of a Python wheel that has the files; "" = by address
     options: tuple[str, ...] = ("--eval_frames=0",)  # how its authors score it
-    thresholds: Mapping[float, float] = field(default_factory=dict)  # P_fa -> cosine
+    threshold: float | None = None  # cosine above which its authors decide for one speaker
 
 
 def _on_hugging_face(repository: str, revision: str, file: str) -> str:
@@ -172,7 +171,7 @@ _MODELS = (
             ),
         ),
         origin="resemblyzer",
-        front_end="40 mels without a logarithm, partials of 1.6 s",
+        front_end="40 mels without a logarithm, partials of 1.6 s; only speech: --vad webrtc",
         wheel="Resemblyzer==0.1.4",
     ),
     _wespeaker(
@@ -266,6 +265,7 @@ _MODELS = (
         front_end="80 mels in dB, triangles symmetric in Hz, floor 80 dB below the maximum, mean subtracted",
         eer="0.90 Vox1-O",
         eer_source="SpeechBrain's recipe, cosine (0.80 with score normalisation)",
+        threshold=0.25,
     ),
     _campplus(
         "3dspeaker-campplus",

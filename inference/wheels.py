@@ -46,6 +46,8 @@ def _download(requirement: str, folder: str) -> None:
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
     )
     if done.returncode:
+        if "connection broken by" in done.stderr:  # pip's last line only says that it found nothing
+            raise OSError(f"pip could not download {requirement}: its package index can't be reached")
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR:")] or lines or ["no message"]
         raise OSError(f"pip could not download {requirement}: {hosts_only(errors[-1])}")

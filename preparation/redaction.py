@@ -27,7 +27,14 @@ def redact(text: str) -> str:
 
 def hosts_only(text: str) -> str:
     """Text of another program -> the same on one line, URLs cut to their hosts: the rest may be a secret."""
-    return re.sub(r"([a-z+]+://)(?:[^\s/'\"]*@)?([^\s/'\"@]*)[^\s'\"]*", r"\1\2", " ".join(text.split()))
+    url = r"([A-Za-z+]+://)(\S*?)(['\"),.;]*)(?=\s|$)"  # scheme, the rest, punctuation after it
+    return re.sub(url, lambda match: match[1] + _host(match[2]) + match[3], " ".join(text.split()))
+
+
+def _host(address: str) -> str:
+    """URL without its scheme -> host and port; *** where a part of a password might look like the host."""
+    authority, *rest = re.split("[/?#]", address, maxsplit=1)
+    return "***" if "@" in "".join(rest) else authority.rpartition("@")[2]
 
 
 def redact_log_record(record: logging.LogRecord) -> bool:

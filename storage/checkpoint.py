@@ -66,6 +66,8 @@ def load_model(path: str, origin: str = "", head_speakers: Sequence[str] = ()) -
         return _load_foreign(content, path, origin, head_speakers)
     if origin:
         raise ValueError(f"{path} is a file of this trainer; leave out --origin {origin}")
+    if head_speakers:
+        raise ValueError(f"{path} is a file of this trainer, with its speakers; leave out --head_speakers")
     missing = set(ModelFile._fields) - ModelFile._field_defaults.keys() - content.keys()
     if missing:
         raise ValueError(f"{path}: damaged: it lacks {', '.join(sorted(missing))}")
@@ -77,6 +79,8 @@ def _load_foreign(content: dict[str, Any], path: str, origin: str, head_speakers
     """Contents of a file of another program -> the model in it."""
     foreign = read_foreign(content, path, origin)
     if foreign is None:
+        if head_speakers:
+            raise ValueError(f"{path} isn't a file of a toolkit; leave out --head_speakers")
         weights, options, description = from_older(content, path)
         return ModelFile(weights, options, [], True, {}, description, path=path)
     weights = foreign.weights

@@ -29,15 +29,13 @@ def load_safetensors(path: Path) -> dict[str, Any]:
 
 def refuse_container(path: Path) -> None:
     """Raises ValueError for files of other programs that can't be read with weights alone."""
-    if tarfile.is_tarfile(path):
-        raise ValueError(f"{path}: an archive such as NeMo's .nemo, whose networks models/ doesn't have")
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            pickles = [name for name in names if name.endswith("/data.pkl")]
-            start = archive.open(pickles[0]).read(LARGEST_PICKLE) if pickles else b""
-    except zipfile.BadZipFile:
+        is_tar = tarfile.is_tarfile(path)
+        names, start = ([], b"") if is_tar else _zip_members(path)
+    except Exception:  # a damaged file can fail anywhere in the readers
         return
+    if is_tar:
+        raise ValueError(f"{path}: an archive such as NeMo's .nemo, whose networks models/ doesn't have")
     if any("/code/" in name for name in names):
         raise ValueError(f"{path}: refused: a TorchScript program, not weights")
     if b"pyannote" in start:  # the names of its classes are in the pickle as text
@@ -45,3 +43,11 @@ def refuse_container(path: Path) -> None:
             f"{path}: refused: pyannote's files hold Python objects besides weights. If you trust it, write "
             "them alone where pyannote is installed: torch.save(Model.from_pretrained(FILE).state_dict(), F)"
         )
+
+
+def _zip_members(path: Path) -> tuple[list[str], bytes]:
+    """Zip -> names of its members, and the beginning of the pickle in it, if it has one."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        pickles = [name for name in names if name.endswith("/data.pkl")]
+        return names, archive.open(pickles[0]).read(LARGEST_PICKLE) if pickles else b""

@@ -1,23 +1,38 @@
 """The weights that training starts from, where --initial_model names a model file."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from metrics.fields import lines_of
 from storage import checkpoint
 from storage.checkpoint import ModelFile
 
 
 def read_head_speakers(path: str) -> list[str]:
-    """--head_speakers, or "" for none -> the names in it, in the order of the rows of a loss head."""
+    """--head_speakers, or "" for none -> the names in it, in the order of the rows of a loss head.
+
+    Raises:
+        FileNotFoundError, ValueError: it is missing or empty, or a name occurs twice.
+    """
     if not path:
         return []
     try:
-        return Path(path).read_text(encoding="utf-8").split()
+        with Path(path).open(encoding="utf-8", errors="surrogateescape") as stream:
+            names = [line.name() for line in lines_of(stream)]
     except FileNotFoundError:
         raise FileNotFoundError(f"--head_speakers {path}: no such file") from None
+    except OSError as error:
+        raise OSError(f"--head_speakers {path}: cannot be read: {error.strerror}") from None
+    if not names:
+        raise ValueError(f"--head_speakers {path}: expected one speaker a line, got an empty file")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"--head_speakers {path}: {name} is in {count} lines; expected each speaker once")
+    return names
 
 
 def load_initial_weights(
@@ -39,15 +54,15 @@ def load_initial_weights(
     weights = dict(initial.weights)
     trunk, stored_loss = checkpoint.split_loss(weights)
     fresh_loss = checkpoint.split_loss(network.state_dict())[1]
-    stored_shapes = {name: tensor.shape for name, tensor in stored_loss.items()}
-    same_shapes = stored_shapes == {name: tensor.shape for name, tensor in fresh_loss.items()}
-    same_kind = initial.options.get("trainfunc") in (None, trainfunc)  # older files don't say
-    same_speakers = not initial.speakers or sorted(initial.speakers) == sorted(speakers)
-    if not (same_shapes and same_kind and same_speakers):
-        notes.append(
-            "note: the loss is re-initialised: --initial_model has none, one of another kind or size, or one "
-            "for other speakers"
-        )
+    kind = initial.options.get("trainfunc") or trainfunc  # older files don't say
+    if fresh_loss and not stored_loss:
+        problem = "none"
+    elif kind != trainfunc:
+        problem = f"that of {kind}"
+    else:
+        problem = _other_speakers(initial.speakers, speakers) or _other_shapes(stored_loss, fresh_loss)
+    if problem:
+        notes.append(f"note: the loss is re-initialised: --initial_model has {problem}")
         weights = trunk | fresh_loss
     elif initial.speakers:
         weights = trunk | in_order(stored_loss, initial.speakers, speakers)
@@ -55,6 +70,19 @@ def load_initial_weights(
     if misfits:
         notes.append(f"note: --allow_partial: these keep their initial values or are left out: {misfits}")
     return notes
+
+
+def _other_speakers(stored: Sequence[str], speakers: Sequence[str]) -> str:
+    """Speakers of a loss and of the train list -> how they differ; "" if they don't or aren't known."""
+    if not stored or sorted(stored) == sorted(speakers):
+        return ""
+    shared = len({*stored} & {*speakers})
+    return f"one for other speakers: {shared} of its {len(stored)} are among the {len(speakers)} to train on"
+
+
+def _other_shapes(stored: dict[str, Tensor], fresh: dict[str, Tensor]) -> str:
+    shapes, expected = ({name: t.shape for name, t in loss.items()} for loss in (stored, fresh))
+    return "" if shapes == expected else "one of another kind or size"
 
 
 def in_order(loss: dict[str, Tensor], stored: Sequence[str], speakers: Sequence[str]) -> dict[str, Tensor]:

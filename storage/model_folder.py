@@ -12,10 +12,9 @@ def model_in_folder(folder: Path) -> Path:
     Raises:
         ValueError: there is none, or several and none of them has a known name.
     """
-    for name in KNOWN:
-        if (folder / name).is_file():
-            return folder / name
-    found = sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
+    known = [name for name in KNOWN if (folder / name).is_file()]
+    files = (path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
+    found = known or sorted(path.name for path in files)
     if len(found) == 1:
         return folder / found[0]
     if found:

@@ -19,7 +19,16 @@ def rename(name: str, rules: Rules) -> str:
 
 
 def renamed(tensors: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """Tensors by their old names -> by their new ones, without those that are dropped."""
-    by_name = {rename(name, rules): tensor for name, tensor in tensors.items()}
-    by_name.pop("", None)
+    """Tensors by their old names -> by their new ones, without those that are dropped.
+
+    Raises:
+        ValueError: two of them get the same name.
+    """
+    by_name = dict[str, Tensor]()
+    for name, tensor in tensors.items():
+        new = rename(name, rules)
+        if new in by_name:
+            raise ValueError(f"it has {name} and another tensor that is also {new} here")
+        if new:
+            by_name[new] = tensor
     return by_name

@@ -8,23 +8,36 @@ from typing import Any
 import yaml
 
 SAMPLE_RATE = 16_000  # Hz
-FRAME_MS = {"frame_length": 25, "frame_shift": 10}
-FRONT_ENDS = ("fbank", "tfmel")  # of wespeaker, that features/ has
+FRONT_ENDS: dict[str, dict[str, Any]] = {  # of wespeaker, with the settings that features/ has
+    "fbank": {"frame_length": 25, "frame_shift": 10},  # ms
+    "tfmel": {
+        "norm_signal": True,
+        "do_preemph": True,
+        "n_fft": 512,
+        "win_length": 400,
+        "hop_length": 160,
+        "f_min": 20,
+        "f_max": 7600,
+    },
+}
+UNSET = {"norm_signal": False}  # what a missing setting means, where it isn't the value above
 
 
-def toolkit_beside(path: Path) -> str:
-    """Model file -> the toolkit whose configuration file lies beside it; "" if none does.
+def toolkits_beside(path: Path) -> list[str]:
+    """Model file -> the toolkits whose configuration files lie beside it."""
+    found = {
+        "speechbrain": speechbrain_config(path.with_name("hyperparams.yaml")),
+        "3dspeaker": modelscope_rate(path.with_name("configuration.json")),
+        "wespeaker": wespeaker_config(path.with_name("config.yaml")),
+    }
+    return [name for name, config in found.items() if config]
 
-    Raises:
-        ValueError: the configuration is of a network for another input.
-    """
-    if speechbrain_config(path.with_name("hyperparams.yaml")):
-        return "speechbrain"
-    if rate := modelscope_rate(path.with_name("configuration.json")):
-        if rate != SAMPLE_RATE:
-            raise ValueError(f"{path}: configuration.json says {rate} Hz; networks here are for 16000 Hz")
-        return "3dspeaker"
-    return "wespeaker" if wespeaker_config(path.with_name("config.yaml")) else ""
+
+def require_sample_rate(path: Path) -> None:
+    """Raises ValueError if the configuration beside a model file of 3D-Speaker states another sample rate."""
+    rate = modelscope_rate(path.with_name("configuration.json"))
+    if rate not in (0, SAMPLE_RATE):
+        raise ValueError(f"{path}: configuration.json says {rate} Hz; networks here are for 16000 Hz")
 
 
 def speechbrain_config(path: Path) -> bool:
@@ -32,7 +45,7 @@ def speechbrain_config(path: Path) -> bool:
     return path.is_file() and "speechbrain" in path.read_text(encoding="utf-8", errors="replace")
 
 
-def modelscope_rate(path: Path) -> int:
+def modelscope_rate(path: Path) -> Any:
     """configuration.json -> the sample rate of a speaker verifier of 3D-Speaker, Hz; 0 if it is of none."""
     if not path.is_file():
         return 0
@@ -43,7 +56,7 @@ def modelscope_rate(path: Path) -> int:
     if not isinstance(content, dict) or content.get("task") != "speaker-verification":
         return 0
     rate = _inside(content, "model", "model_config", "sample_rate")
-    return rate if isinstance(rate, int) else SAMPLE_RATE
+    return SAMPLE_RATE if rate is None else rate
 
 
 def wespeaker_config(path: Path) -> Mapping[str, Any]:
@@ -58,6 +71,13 @@ def wespeaker_config(path: Path) -> Mapping[str, Any]:
     return content if is_wespeakers else {}
 
 
+def wespeaker_projection(path: Path) -> str:
+    """Model file of wespeaker -> the kind of its loss head, as the config.yaml beside it says; or ""."""
+    return str(
+        _inside(wespeaker_config(path.with_name("config.yaml")), "projection_args", "project_type") or ""
+    )
+
+
 def wespeaker_front_end(path: Path) -> str:
     """Model file of wespeaker -> the front end that the config.yaml beside it names; "" if there is none.
 
@@ -68,18 +88,29 @@ def wespeaker_front_end(path: Path) -> str:
     content = wespeaker_config(config)
     if not content:
         return ""
-    data: Any = content.get("dataset_args") or {}
+    data = _inside(content, "dataset_args") or {}
+    if not isinstance(data, dict):
+        raise ValueError(f"{config}: dataset_args: expected lines of `name: value`, got {data!r}")
     front_end = str(data.get("frontend", "fbank"))
     if front_end not in FRONT_ENDS:
         raise ValueError(f"{config}: frontend {front_end}; expected one of {', '.join(FRONT_ENDS)}")
     rate = data.get("resample_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
         raise ValueError(f"{config}: resample_rate {rate}; networks here are for 16000 Hz")
-    arguments = data.get("fbank_args") or {}
-    for name, expected in FRAME_MS.items():
-        if arguments.get(name, expected) != expected:
-            raise ValueError(f"{config}: {name} {arguments[name]}; expected {expected} ms")
+    for name, expected in FRONT_ENDS[front_end].items():
+        value = _inside(data, f"{front_end}_args", name)
+        value = UNSET.get(name, expected) if value is None else value
+        if value != expected:
+            raise ValueError(f"{config}: {name} {value}; expected {expected}")
+    if front_end == "fbank" and not _subtracts_mean(data):
+        raise ValueError(f"{config}: cmvn: expected the mean subtracted, and the variance left as it is")
     return front_end
+
+
+def _subtracts_mean(data: Mapping[str, Any]) -> bool:
+    """dataset_args of wespeaker -> whether features are normalised by their mean alone, as by default."""
+    is_mean_kept = data.get("cmvn") is False or _inside(data, "cmvn_args", "norm_mean") is False
+    return not is_mean_kept and not _inside(data, "cmvn_args", "norm_var")
 
 
 def _inside(content: Any, *keys: str) -> Any:

@@ -131,7 +131,7 @@ POOLING_RULES = (
     (r"pool\.linear2\.", "pooling.attention.layers.2."),
 )
 REDIMNET_RULES = (
-    (r"(spec|cls_head)\.", ""),  # buffers of the front end, the loss
+    (r"((frontend\.)?spec|cls_head)\.", ""),  # buffers of the front end, the loss
     (r"backbone\.stage0(_pre)?\.0\.w$", ""),  # weights of a single output are 1
     (r"backbone\.stage(\d+)_pre\.", r"backbone.stages.\1.pre."),
     (r"backbone\.stage(\d+)_1d\.", r"backbone.stages.\1.context."),

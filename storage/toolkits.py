@@ -12,19 +12,21 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from storage.renaming import renamed
-from storage.toolkit_configs import toolkit_beside, wespeaker_front_end
+from storage.toolkit_configs import (
+    require_sample_rate,
+    toolkits_beside,
+    wespeaker_front_end,
+    wespeaker_projection,
+)
 from storage.toolkit_networks import NETWORKS, Network
 
-WRAPPERS = (
-    "model_state",
-    "state_dict",
-    "model",
-    "modules",
-    "spk_model",
-)  # keys of files that hold more than tensors
-PREFIXES = ("module.", "resnet.")  # of DataParallel, of pyannote's copy of wespeaker's ResNet
+# keys of files that hold more than tensors, the outer one first
+WRAPPERS = ("model_state", "state_dict", "model", "modules", "spk_model")
+DATA_PARALLEL = "module."  # prefix of names
+PYANNOTE = "resnet."  # prefix of names in pyannote's copy of wespeaker's ResNet
 SPEEDS = 3  # unchanged, slower and faster recordings are classes of their own
-HEAD = "projection.weight"  # of wespeaker: (speakers, or three times as many for changed speeds, D)
+PROJECTION = "projection."  # prefix of the names in wespeaker's loss heads
+HEAD = f"{PROJECTION}weight"  # (speakers, or three times as many for changed speeds, D)
 NAMES = {
     "wespeaker": "wespeaker",
     "3dspeaker": "3D-Speaker",
@@ -34,8 +36,7 @@ NAMES = {
 }
 TESTED_WHOLE = {"eval_frames": 0, "scoring": "cosine"}  # as their authors test
 KALDI = {"features": "fbank", "use_energy": False, "feature_norm": "mean", "f_min": 20.0, "f_max": 8000.0}
-WESPEAKER_FRONT_ENDS: dict[str, dict[str, Any]] = {  # by what its configuration file says, if there is one
-    "": {},
+WESPEAKER_FRONT_ENDS: dict[str, dict[str, Any]] = {  # by their names in its configuration files
     "fbank": KALDI | {"window": "hamming", "waveform_scale": 32768.0},
     "tfmel": {"features": "tfmel"},
 }
@@ -66,7 +67,7 @@ def read_foreign(content: Mapping[str, Any], path: str, origin: str = "") -> For
     Raises:
         ValueError: whose it is can't be told, contradicts origin, or the network isn't one of models/.
     """
-    tensors = _tensors(content)
+    tensors, is_wespeakers = _tensors(content)
     network = next((n for n in NETWORKS if any(re.fullmatch(n.marker, name) for name in tensors)), None)
     if network is None:
         if origin:
@@ -74,19 +75,20 @@ def read_foreign(content: Mapping[str, Any], path: str, origin: str = "") -> For
         return None
     if network.options is None:
         raise ValueError(f"{path}: {network.name}, which is not among the networks of models/")
-    system = _toolkit(network, tensors, path, origin)
-    head = tensors.pop(HEAD, None) if system == "wespeaker" else None
+    system = _toolkit(network, is_wespeakers, path, origin)
+    head = tensors.get(HEAD) if system == "wespeaker" else None
+    if system == "wespeaker":
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(PROJECTION)}
     try:
         options = network.options(tensors, content) | TESTED_WHOLE
-    except (KeyError, IndexError) as error:
+        weights = {f"model.{k}": t for k, t in _shaped(renamed(tensors, network.rules), network).items()}
+    except KeyError as error:
         raise ValueError(f"{path}: {network.name}, but incomplete: it has no {error}") from None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    if "features" not in options:
-        options |= FRONT_ENDS[system]
-    if system == "wespeaker":
-        options |= WESPEAKER_FRONT_ENDS[wespeaker_front_end(Path(path))]
-    weights = {f"model.{k}": t for k, t in _shaped(renamed(tensors, network.rules), network).items()}
+        raise ValueError(f"{path}: {network.name}: {error}") from None
+    except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{path}: {network.name}, but of unexpected shapes or settings: {error}") from None
+    options |= _front_end(system, Path(path), options)
     shown = ", ".join(f"{key} {value}" for key, value in options.items())
     return Foreign(weights, options, f"a file of {NAMES[system]}; it shows: {shown}", head)
 
@@ -95,51 +97,78 @@ def rows_of_head(head: Tensor | None, num_speakers: int, path: str) -> Tensor:
     """Head of a file -> the weights (num_speakers, D) of its speakers at unchanged speed.
 
     Raises:
-        ValueError: the file has no head, or one for another number of speakers.
+        ValueError: the file has no head, or one for another number of speakers; three rows for each may be
+            for something else than changed speeds.
     """
-    if head is None:
+    if head is None or head.ndim != 2:
         raise ValueError(f"{path} has no loss head; leave out --head_speakers")
     if len(head) not in (num_speakers, SPEEDS * num_speakers):
         raise ValueError(
             f"--head_speakers has {num_speakers} speakers, the head in {path} {len(head)} rows; expected one "
             f"row for each speaker, or {SPEEDS} for changed speeds"
         )
+    if len(head) != num_speakers:
+        projection = wespeaker_projection(Path(path))
+        if not projection:
+            raise ValueError(
+                f"{path} has {SPEEDS} rows for each speaker of --head_speakers; only the config.yaml of "
+                "wespeaker says what they are: put it beside the file"
+            )
+        if "subcenter" in projection:
+            raise ValueError(f"{path} has a head with sub-centers, not supported; leave out --head_speakers")
     return head[:num_speakers].clone()
 
 
-def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Contents of a file -> the tensors in it by name, without what wraps them."""
+def _tensors(content: Mapping[str, Any]) -> tuple[dict[str, Tensor], bool]:
+    """Contents of a file -> the tensors in it by name, without what wraps them; whether they are wespeaker's.
+
+    They can be wespeaker's even if nothing in the file shows it.
+    """
     inner: Any = content
     for wrapper in WRAPPERS:
         if isinstance(inner.get(wrapper), Mapping):
             inner = inner[wrapper]
     tensors = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
-    for prefix in PREFIXES:
-        if all(name.startswith((prefix, HEAD)) for name in tensors):
+    is_pyannotes = False
+    for prefix in (DATA_PARALLEL, PYANNOTE):
+        if all(name.startswith((prefix, PROJECTION)) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
+            is_pyannotes = prefix == PYANNOTE
+    return tensors, is_pyannotes or HEAD in tensors
 
 
-def _toolkit(network: Network, tensors: Mapping[str, Tensor], path: str, origin: str) -> str:
+def _toolkit(network: Network, is_wespeakers: bool, path: str, origin: str) -> str:
     """The toolkit that wrote a file of a network that several have."""
     candidates = network.systems
-    if HEAD in tensors:
-        candidates = tuple(name for name in candidates if name == "wespeaker")
+    if is_wespeakers and "wespeaker" in candidates:
+        candidates = ("wespeaker",)
+    names = " or ".join(NAMES[name] for name in candidates)
     if origin:
         if origin not in candidates:
-            names = " or ".join(NAMES[name] for name in candidates)
-            raise ValueError(f"{path}: --origin {origin}: it is a {network.name} of {names}")
+            raise ValueError(f"{path}: --origin {origin}: its network is {network.name} of {names}")
         return origin
-    if len(candidates) == 1:
-        return candidates[0]
-    beside = toolkit_beside(Path(path))
-    if beside in candidates:
-        return beside
-    names = " or ".join(NAMES[name] for name in candidates)
-    raise ValueError(
-        f"{path}: a {network.name} of {names}, whose front ends differ; say which: --origin "
-        f"{'|'.join(candidates)}"
-    )
+    if len(candidates) > 1:
+        candidates = tuple(set(toolkits_beside(Path(path))) & set(candidates)) or candidates
+    if len(candidates) > 1:
+        raise ValueError(
+            f"{path}: {network.name} of {names}, whose front ends differ; say which: --origin "
+            f"{'|'.join(network.systems)}"
+        )
+    return candidates[0]
+
+
+def _front_end(system: str, path: Path, shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a toolkit's front end, as far as the network in the file doesn't show them.
+
+    Raises:
+        ValueError: the configuration file beside it asks for another input.
+    """
+    if system == "3dspeaker":
+        require_sample_rate(path)
+    named = wespeaker_front_end(path) if system == "wespeaker" else ""
+    if named:
+        return WESPEAKER_FRONT_ENDS[named]
+    return {} if "features" in shown else FRONT_ENDS[system]
 
 
 def _shaped(weights: dict[str, Tensor], network: Network) -> dict[str, Tensor]:

@@ -64,6 +64,7 @@ def add_model(monkeypatch, *files, wheel=""):
         front_end="log mel",
         eer="50 all",
         eer_source="a test",
+        threshold=0.25,
         wheel=wheel,
     )
     monkeypatch.setitem(MODELS, "tiny", entry)
@@ -111,6 +112,7 @@ def test_a_model_is_fetched_once_and_its_name_works_everywhere(server, cache, tm
     told = capsys.readouterr().out
     for text in ("licence     MIT", "https://example.invalid/tiny", "trained on  nothing", "50 all % EER"):
         assert text in told
+    assert "threshold   0.25" in told
     assert f"file        {cache}/tiny.model" in told and "--eval --initial_model tiny --test_list" in told
     assert sorted(path.name for path in cache.rglob("*")) == ["downloads", "tiny.lock", "tiny.model"]
 
@@ -279,10 +281,20 @@ def test_pips_errors_lose_the_secrets_of_its_index(tmp_path, monkeypatch):
     assert str(caught.value) == expected
 
 
+def test_an_index_that_cannot_be_reached(tmp_path, monkeypatch):
+    body = "echo \"WARNING: Retrying after connection broken by 'NewConnectionError'\" >&2\n"
+    body += "echo ERROR: No matching distribution found for tiny==1 >&2; exit 1"
+    monkeypatch.setattr(sys, "executable", fake_program(tmp_path / "python", body))
+    with pytest.raises(OSError, match=r"download tiny==1: its package index can't be reached$"):
+        wheels.download_member("tiny==1", MEMBER, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("from https://t0ken@pypi.invalid/a/b, x", "from https://pypi.invalid x"),
+        ("from https://t0ken@pypi.invalid/a/b, x", "from https://pypi.invalid, x"),
+        ("at HTTPS://anna:s3'cr3t@host:8080/x.", "at HTTPS://host:8080."),
+        ("at https://anna:s3/cr3t@host/x or https://host?key=s3@cr3t", "at https://*** or https://***"),
         ("'git+ssh://git@host/path' and http://host", "'git+ssh://host' and http://host"),
         ("two\nlines, no address: a/b", "two lines, no address: a/b"),
     ],

@@ -19,7 +19,7 @@ README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [README, *DOCS]}
 RECIPE = "configs/ECAPA_AAM.yaml"  # for R.yaml, which the docs use for any recipe
-OTHER_SYSTEMS = ("main.py", "trainECAPAModel.py", "train_triplet.py")
+OTHER_SYSTEMS = ("main.py", "trainECAPAModel.py", "train_triplet.py", "config.yaml", "hyperparams.yaml")
 OTHER_PROGRAMS = {  # flags of pip and torchrun
     "--index-url",
     "--nnodes",

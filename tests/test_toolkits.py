@@ -10,9 +10,11 @@ import torch
 from conftest import assert_refused, run_here
 from test_models import build
 
-from storage import checkpoint
+from storage import checkpoint, toolkits
 from storage.containers import is_safetensors
+from storage.initial_weights import load_initial_weights, read_head_speakers
 from storage.model_folder import model_in_folder
+from storage.renaming import renamed
 
 WESPEAKER_CONFIG = """
 model: CAMPPlus
@@ -20,6 +22,7 @@ model_args: {feat_dim: 80, embed_dim: 192, pooling_func: TSTP}
 dataset_args:
   fbank_args: {num_mel_bins: 80, frame_shift: 10, frame_length: 25, dither: 1.0}
   resample_rate: 16000
+projection_args: {project_type: arc_margin}
 """
 
 
@@ -41,7 +44,7 @@ def test_of_two_toolkits_with_one_network_the_user_or_a_config_says_which(camppl
     torch.save(campplus, path)
     with pytest.raises(ValueError, match=r"wespeaker or 3D-Speaker.*--origin wespeaker\|3dspeaker"):
         checkpoint.load_model(str(path))
-    with pytest.raises(ValueError, match="it is a CAM\\+\\+ of wespeaker or 3D-Speaker"):
+    with pytest.raises(ValueError, match="its network is CAM\\+\\+ of wespeaker or 3D-Speaker"):
         checkpoint.load_model(str(path), "speechbrain")
     given = {origin: checkpoint.load_model(str(path), origin) for origin in ("wespeaker", "3dspeaker")}
     windows = {origin: model.options["window"] for origin, model in given.items()}
@@ -57,6 +60,13 @@ def test_of_two_toolkits_with_one_network_the_user_or_a_config_says_which(camppl
         assert found.options == given[origin].options and found.origin == given[origin].origin
         (tmp_path / name).unlink()
     assert found.options["eval_frames"] == 0 and found.options["nOut"] == 16
+    (tmp_path / "hyperparams.yaml").write_text("# needs speechbrain")  # of no candidate
+    (tmp_path / "configuration.json").write_text(modelscope_config())
+    assert checkpoint.load_model(str(path)).origin == found.origin
+    (tmp_path / "config.yaml").write_text(WESPEAKER_CONFIG)  # those of both candidates
+    with pytest.raises(ValueError, match=r"--origin wespeaker\|3dspeaker"):
+        checkpoint.load_model(str(path))
+    (tmp_path / "configuration.json").unlink()
     (tmp_path / "config.yaml").write_text("model: CAMPPlus\nmodel_conf: {}\n")  # another program's
     with pytest.raises(ValueError, match="--origin"):
         checkpoint.load_model(str(path))
@@ -65,9 +75,13 @@ def test_of_two_toolkits_with_one_network_the_user_or_a_config_says_which(camppl
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("config.yaml", "frame_shift: 10", "frame_shift: 15", "frame_shift 15; expected 10 ms"),
+        ("config.yaml", "frame_shift: 10", "frame_shift: 15", "frame_shift 15; expected 10"),
         ("config.yaml", "rate: 16000", "rate: 8000", "resample_rate 8000"),
         ("config.yaml", "fbank_args", "frontend: s3prl\n  fbank_args", "frontend s3prl; expected one of"),
+        ("config.yaml", "fbank_args", "frontend: tfmel\n  fbank_args", "norm_signal False; expected True"),
+        ("config.yaml", "fbank_args", "cmvn: false\n  fbank_args", "expected the mean subtracted"),
+        ("config.yaml", "fbank_args", "cmvn_args: {norm_var: true}\n  fbank_args", "variance left as it is"),
+        ("config.yaml", "dataset_args:", "dataset_args: 1\nother:", "dataset_args: expected lines"),
         ("configuration.json", "16000", "8000", "8000 Hz; networks here are for 16000 Hz"),
         ("configuration.json", '"task"', "task", "not JSON"),
     ],
@@ -81,12 +95,59 @@ def test_a_front_end_that_is_not_here_is_refused(campplus, tmp_path, name, old, 
         checkpoint.load_model(str(tmp_path / "avg_model.pt"))
 
 
+def test_the_sample_rate_counts_even_if_the_origin_is_given(campplus, tmp_path):
+    (tmp_path / "configuration.json").write_text(modelscope_config(8000))
+    torch.save(campplus, tmp_path / "campplus.bin")
+    with pytest.raises(ValueError, match="8000 Hz; networks here are for 16000 Hz"):
+        checkpoint.load_model(str(tmp_path / "campplus.bin"), "3dspeaker")
+
+
+def test_a_front_end_named_in_the_config_replaces_the_usual_one(campplus, tmp_path):
+    config = WESPEAKER_CONFIG.replace("fbank_args", "frontend: tfmel\n  tfmel_args")
+    (tmp_path / "config.yaml").write_text(config.replace("dither", "norm_signal: true, dither"))
+    torch.save(campplus, tmp_path / "avg_model.pt")
+    found = checkpoint.load_model(str(tmp_path / "avg_model.pt")).options
+    assert found["features"] == "tfmel" and not {"window", "waveform_scale", "use_energy"} & found.keys()
+
+
+def test_wespeakers_redimnet2_with_its_front_end_and_the_bias_of_its_head():
+    """As in its file of ReDimNet2-B6, trained with SphereFace2."""
+    tensors = {
+        "backbone.stem.0.weight": torch.zeros(64, 1, 3, 3),
+        "linear.weight": torch.zeros(192, 4),
+        "frontend.spec.torchfbank.1.flipped_filter": torch.zeros(1, 1, 2),
+        "projection.weight": torch.zeros(6, 192),
+        "projection.bias": torch.zeros(1, 1),
+    }
+    found = toolkits.read_foreign(tensors, "avg_model.pt")
+    assert found.weights.keys() == {"model.backbone.stem.0.weight", "model.linear.weight"}
+    assert found.options["features"] == "tfmel" and found.head.shape == (6, 192)
+
+
+def test_pyannotes_copy_has_the_front_end_of_wespeaker():
+    shapes = {"seg_1.weight": (256, 5120), "layer4.0.conv2.weight": (256, 256, 3, 3)}
+    for stage, blocks in enumerate((3, 4, 6, 3), 1):
+        shapes |= {f"layer{stage}.{block}.conv1.weight": (1,) for block in range(blocks)}
+    tensors = {f"resnet.{name}": torch.zeros(shape) for name, shape in shapes.items()}
+    found = toolkits.read_foreign({"state_dict": tensors}, "model.bin")
+    assert found.options["window"] == "hamming" and found.options["depth"] == 34
+    plain = {name.removeprefix("resnet."): tensor for name, tensor in tensors.items()}
+    with pytest.raises(ValueError, match="ResNet of wespeaker or 3D-Speaker"):
+        toolkits.read_foreign(plain, "model.bin")
+
+
 def test_heads_are_dropped_unless_their_speakers_are_named(campplus, tmp_path):
     head = torch.randn(6, 16)
     torch.save(campplus | {"projection.weight": head}, tmp_path / "avg_model.pt")
     path = str(tmp_path / "avg_model.pt")
     found = checkpoint.load_model(path)  # only wespeaker keeps the head in the file
     assert "a file of wespeaker" in found.origin and found.weights.keys() == {f"model.{k}" for k in campplus}
+    with pytest.raises(ValueError, match=r"3 rows for each speaker .* config\.yaml of wespeaker"):
+        checkpoint.load_model(path, head_speakers=["a", "b"])
+    (tmp_path / "config.yaml").write_text(WESPEAKER_CONFIG.replace("arc_margin", "arc_margin_subcenter"))
+    with pytest.raises(ValueError, match="sub-centers"):
+        checkpoint.load_model(path, head_speakers=["a", "b"])
+    (tmp_path / "config.yaml").write_text(WESPEAKER_CONFIG)
     named = checkpoint.load_model(path, head_speakers=["a", "b"])  # at three speeds
     assert torch.equal(named.weights["loss.weight"], head[:2]) and named.speakers == ["a", "b"]
     assert torch.equal(checkpoint.load_model(path, head_speakers=list("abcdef")).weights["loss.weight"], head)
@@ -95,6 +156,44 @@ def test_heads_are_dropped_unless_their_speakers_are_named(campplus, tmp_path):
     torch.save(campplus, path)
     with pytest.raises(ValueError, match="has no loss head; leave out --head_speakers"):
         checkpoint.load_model(path, "wespeaker", ["a"])
+    checkpoint.save_model(tmp_path / "own.model", checkpoint.ModelFile({}, {}, ["a"], True, {}))
+    with pytest.raises(ValueError, match="is a file of this trainer, with its speakers; leave out"):
+        checkpoint.load_model(str(tmp_path / "own.model"), head_speakers=["a"])
+    torch.save({"__S__.conv1.weight": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="isn't a file of a toolkit; leave out --head_speakers"):
+        checkpoint.load_model(path, head_speakers=["a"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("b\na c\n\nd\n", ["b", "a c", "d"]),
+        ("", "expected one speaker a line, got an empty file"),
+        ("a\nb\na\n", "a is in 2 lines; expected each speaker once"),
+    ],
+)
+def test_the_speakers_of_a_head(tmp_path, text, expected):
+    path = tmp_path / "speakers.txt"
+    path.write_text(text)
+    if isinstance(expected, list):
+        assert read_head_speakers(str(path)) == expected
+        return
+    with pytest.raises(ValueError, match=expected):
+        read_head_speakers(str(path))
+    with pytest.raises(OSError, match=r"--head_speakers .*: cannot be read: Is a directory"):
+        read_head_speakers(str(tmp_path))
+
+
+def test_rows_of_a_head_follow_the_train_list():
+    network = torch.nn.ModuleDict({"model": torch.nn.Linear(2, 2), "loss": torch.nn.Linear(2, 3, bias=False)})
+    head = torch.tensor([[3.0, 3.0], [1.0, 1.0], [2.0, 2.0]])  # of c, a, b
+    weights = {"model.weight": torch.ones(2, 2), "model.bias": torch.ones(2), "loss.weight": head}
+    initial = checkpoint.ModelFile(weights, {}, ["c", "a", "b"], True, {})
+    settings = {"trainfunc": "aamsoftmax", "allow_partial": False}
+    assert not load_initial_weights(network, initial, speakers=["a", "b", "c"], **settings)
+    assert network["loss"].weight[:, 0].tolist() == [1.0, 2.0, 3.0]
+    [note] = load_initial_weights(network, initial, speakers=["a", "b", "z"], **settings)
+    assert note.endswith("one for other speakers: 2 of its 3 are among the 3 to train on")
 
 
 def averaged(tensors):
@@ -150,6 +249,30 @@ def test_files_that_weights_alone_are_not(tmp_path):
                 archive.writestr(f"model/{name}", content)
         with pytest.raises(ValueError, match=message):
             checkpoint.load_model(str(path))
+    content = path.read_bytes()
+    for damaged in (content[:-30], b"\x1f\x8b\x08" + content[3:]):
+        path.write_bytes(damaged)
+        with pytest.raises(checkpoint.DamagedError, match="damaged"):
+            checkpoint.load_model(str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"xvector.block1.tdnnd1.linear1.weight": torch.zeros(1)}, "it has no 'head"),
+        ({"model_config": 3, "spec.torchfbank.x": torch.zeros(1)}, "unexpected shapes or settings"),
+        ({"model_config": {"F": 72, "spec_params": [1]}, "spec.torchfbank.x": torch.zeros(1)}, "unexpected"),
+        ({"lstm.weight_ih_l2": torch.zeros(1), "lstm.weight_ih_l0": torch.zeros(1)}, "d-vector network"),
+    ],
+)
+def test_files_of_unexpected_content(content, message):
+    with pytest.raises(ValueError, match=f"model.pt: .*{message}"):
+        toolkits.read_foreign(content, "model.pt", "wespeaker" if "xvector" in str(content) else "")
+
+
+def test_tensors_that_get_one_name_are_not_dropped():
+    with pytest.raises(ValueError, match=r"another tensor that is also head\.weight here"):
+        renamed({"head.weight": torch.zeros(1), "seg_1.weight": torch.ones(1)}, [(r"seg_1\.", "head.")])
 
 
 def test_networks_that_are_not_here_are_named(tmp_path):
@@ -162,9 +285,6 @@ def test_networks_that_are_not_here_are_named(tmp_path):
         torch.save({name: torch.zeros(2, 2)}, tmp_path / "model.pt")
         with pytest.raises(ValueError, match=f"{words}, which is not among the networks"):
             checkpoint.load_model(str(tmp_path / "model.pt"))
-    torch.save({"xvector.block1.tdnnd1.linear1.weight": torch.zeros(1)}, tmp_path / "model.pt")
-    with pytest.raises(ValueError, match=r"CAM\+\+, but incomplete: it has no 'head"):
-        checkpoint.load_model(str(tmp_path / "model.pt"), "wespeaker")
     torch.save({"something": torch.zeros(1)}, tmp_path / "model.pt")
     with pytest.raises(ValueError, match="--origin wespeaker: its tensors are of no network of wespeaker"):
         checkpoint.load_model(str(tmp_path / "model.pt"), "wespeaker")
@@ -180,6 +300,9 @@ def test_folders(tmp_path):
         model_in_folder(tmp_path)
     (tmp_path / "embedding_model.ckpt").touch()
     assert model_in_folder(tmp_path).name == "embedding_model.ckpt"
+    (tmp_path / "avg_model.pt").touch()
+    with pytest.raises(ValueError, match=r"several model files.*avg_model\.pt, embedding_model\.ckpt"):
+        model_in_folder(tmp_path)
 
 
 def test_a_folder_is_evaluated_and_trained_on_as_it_was_downloaded(campplus, corpus, tmp_path):

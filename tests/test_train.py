@@ -691,7 +691,7 @@ def test_eval_takes_the_best_model_of_the_run_folder(trained, corpus, tmp_path):
     by_folder = run_here(SCRIPT, *words, "--report", "False")
     assert by_folder.returncode == 0 and f"from {save_path}/model/best.model" in by_folder.stdout
     words[2] = corpus.root
-    assert_refused(run_here(SCRIPT, *words), f"{corpus.root}: {corpus.root}/model has no model")
+    assert_refused(run_here(SCRIPT, *words), f"{corpus.root}: no model file in it")
     words = ["--eval", "--save_path", tmp_path, *words[3:7]]
     assert_refused(run_here(SCRIPT, *words), "--eval needs --initial_model FILE", "has no model")
 
