@@ -34,7 +34,9 @@ def triangles(bins: Tensor, lower: Tensor, centre: Tensor, upper: Tensor) -> Ten
 
     Corners may coincide; where the centre is the upper one too, it belongs to the next filter.
     """
-    lower, centre, upper = lower[:, None], centre[:, None], upper[:, None]
+    lower = lower[:, None]
+    centre = centre[:, None]
+    upper = upper[:, None]
     rising = ((bins - lower) / (centre - lower)).nan_to_num(nan=1.0)
     falling = ((upper - bins) / (upper - centre)).nan_to_num(nan=0.0)
     return torch.minimum(rising, falling).clamp(min=0.0)

@@ -48,6 +48,6 @@ class Features(FrontEnd):
 def mel_bank(n_mels: int) -> Tensor:
     """Triangular filters (n_mels, 201), 0 to 8 kHz, each with area 1 over Hz."""
     edges = slaney_spaced(SAMPLE_RATE / 2, n_mels + 2)
-    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
+    lower, upper = edges[:-2], edges[2:]
     bins = torch.linspace(0.0, SAMPLE_RATE / 2, HALF + 1, dtype=torch.float64)
-    return require_bins(triangles(bins, lower, centre, upper) * (2.0 / (upper - lower))[:, None])
+    return require_bins(triangles(bins, lower, edges[1:-1], upper) * (2.0 / (upper - lower))[:, None])

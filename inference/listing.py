@@ -19,6 +19,11 @@ def table(present: Collection[str]) -> list[str]:
 
 def description(model: PublicModel) -> list[str]:
     """Lines about a public model."""
+    thresholds = [] if model.threshold is None else [f"{model.threshold} (its authors')"]
+    thresholds += [
+        f"{each.cosine} at P_fa {100 * each.p_fa:g} % ({each.interval[0]} to {each.interval[1]})"
+        for each in model.measured
+    ]
     figure = f"{model.eer} % EER ({model.eer_source})" if model.eer else "none published"
     return [
         f"{model.name}: {model.title}, {model.millions:.1f} M parameters",
@@ -27,5 +32,5 @@ def description(model: PublicModel) -> list[str]:
         f"trained on  {model.trained_on}",
         f"front end   {model.front_end}",
         f"figure      {figure}",
-        f"threshold   {'none published' if model.threshold is None else model.threshold}",
+        f"threshold   {', '.join(thresholds) or 'none known'}",
     ]
