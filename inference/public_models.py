@@ -34,7 +34,7 @@ class RemoteFile(NamedTuple):
 
 
 class MeasuredThreshold(NamedTuple):
-    """A cosine that a share p_fa of the nontargets exceeds, on 4,628 trials of 110 speakers of real speech."""
+    """A cosine that a share p_fa of the nontargets exceeds, on 4,628 trials of 110 real speakers."""
 
     p_fa: float
     cosine: float
