@@ -205,7 +205,7 @@ def float32(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def float32_on_cpu() -> torch.autocast:
-    """Context for recurrent layers: PyTorch fails in them on processors whose oneDNN has none in bf16."""
+    """Context without autocast on CPUs, for recurrent layers, which fail where oneDNN has none in bf16."""
     return torch.autocast("cpu", enabled=False)
 
 

@@ -26,7 +26,7 @@ from features._steps import (
 from features._torchaudio import MelSpectrogram
 
 ADDED = ("hop_length", "normalise_waveform")
-FLOOR = 1e-6  # added to the mel energies, so that the logarithm of digital silence is finite
+FLOOR = 1e-6  # added to mel energies and deviations, so that features of digital silence are finite
 
 
 class Features(FrontEnd):
@@ -42,7 +42,7 @@ class Features(FrontEnd):
         f_min: Annotated[float, "lower edge of the lowest band, Hz"] = 0.0,
         f_max: Annotated[float, "upper edge of the highest band, Hz"] = 8000.0,
         hop_length: Annotated[int, HOP_HELP] = HOP_LENGTH,
-        normalise_waveform: Annotated[bool, "bring the waveform to zero mean and unit deviation"] = False,
+        normalise_waveform: Annotated[bool, "scale the waveform to zero mean and unit deviation"] = False,
         feature_norm: Annotated[Norm, NORM_HELP] = "instance",
     ) -> None:
         super().__init__()

@@ -85,6 +85,9 @@ def for_training(resolved: Resolved) -> Resolved:
         raise ValueError("--cohort is for --eval; training makes a cohort from --cohort_list for each test")
     if not options.trunk_lr and not options.initial_model:
         raise ValueError("--trunk_lr 0 freezes a network that isn't trained; give --initial_model")
+    for name in ("origin", "head_speakers"):
+        if options[name] and not options.initial_model:
+            raise ValueError(f"--{name} is about the file of --initial_model, which isn't given")
     if options.average_last and options.ema_decay:
         raise ValueError("--average_last and --ema_decay both average weights; give one of them")
     if options.mixedprec:

@@ -130,7 +130,7 @@ CONFIG = Flag(
 )
 ORIGIN = Flag(
     "--origin",
-    "toolkit that wrote --initial_model, where neither its tensors nor a configuration file beside it tell",
+    "toolkit that wrote the model file, where neither its tensors nor a configuration file beside it tell",
     "",
     choices=ORIGINS,
     roles=Role.EVALUATION | Role.FIXED,

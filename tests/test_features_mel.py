@@ -6,6 +6,7 @@ import torch
 from test_reference import signal
 
 from features import dbmel, linmel, logmel, tfmel
+from features._steps import standardise
 
 
 def power_of_frames(waveform, window, num_points, num_bins, hop):
@@ -106,3 +107,26 @@ def test_logmel_with_another_hop_has_the_frames_of_a_small_one(hop):
     features = front_end(signal(7)[:, :8123])
     assert features.shape[2] == front_end.num_frames(8123) == 1 + 8123 // hop
     torch.testing.assert_close(features, every_10_samples[:, :, :: hop // 10])
+
+
+def test_standardise_by_hand():
+    """Mean 3; squares of -2, -1, 0, 3 have the mean 3.5, whose root is 1.870829; silence stays silence."""
+    waveforms = torch.tensor([[1.0, 2.0, 3.0, 6.0], [0.0, 0.0, 0.0, 0.0]])
+    expected = torch.tensor([[-1.069045, -0.534522, 0.0, 1.603567], [0.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(standardise(waveforms, 1e-6), expected)
+
+
+def test_logmel_of_a_normalised_waveform_is_redimnets():
+    """Its MelBanks with norm_signal: the level and the offset of a recording have no effect."""
+    settings = {"n_mels": 60, "pre_emphasis": 0.97, "f_min": 20.0, "f_max": 7600.0, "feature_norm": "mean"}
+    waveforms = signal(7)[:, :8123]
+    exact = waveforms.double().numpy()
+    mean, deviation = exact.mean(axis=1, keepdims=True), exact.std(axis=1, keepdims=True)
+    by_hand = torch.from_numpy((exact - mean) / (deviation + 1e-6)).float()
+    expected = logmel.Features(**settings)(by_hand)
+    front_end = logmel.Features(**settings, normalise_waveform=True)
+    for changed in (waveforms, 0.003 * waveforms + 0.02):
+        torch.testing.assert_close(front_end(changed), expected, atol=1e-3, rtol=0)
+        assert (logmel.Features(**settings)(changed) - expected).abs().max() > 0.1
+    torch.testing.assert_close(front_end.as_convolution()(waveforms), expected, atol=1e-3, rtol=0)
+    assert front_end(torch.zeros(1, 8000)).abs().max() < 1e-5

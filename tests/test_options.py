@@ -302,3 +302,10 @@ def test_a_mistake_is_one_line():
     assert_refused(run_here("trainSpeakerNet.py", *NEEDED, "--max_epochs", 3), "did you mean max_epoch")
     assert_refused(run_here("trainSpeakerNet.py"), "--model is needed", "ResNetSE34L")
     assert_refused(run_here("trainSpeakerNet.py", "--model", "ResNetSE34L"), "--trainfunc is needed")
+
+
+@pytest.mark.parametrize("words", ["--origin=wespeaker", "--head_speakers=speakers.txt"])
+def test_what_describes_a_model_file_needs_one(words):
+    flag = words.partition("=")[0]
+    with pytest.raises(ValueError, match=f"^{flag} is about the file of --initial_model, which isn't given$"):
+        trainSpeakerNet.parse([*NEEDED, words])
