@@ -32,6 +32,6 @@ def model_path(source: str) -> str:
 
         return str(fetched(source))
     raise FileNotFoundError(
-        f"{source}: no such file or folder; as a public model (inferSpeakerNet.py fetch --list) it is "
+        f"{source}: no such file or folder, and no public model (inferSpeakerNet.py fetch --list): "
         f"{nearest(source, MODELS)}"
     )

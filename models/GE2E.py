@@ -15,9 +15,7 @@ PARTIAL = 160  # frames, 1.6 s
 STEP = 77  # frames from one partial to the next, 1.3 partials a second
 LEAST = 120  # frames of a partial that may be recording: 75 %
 AT_ONCE = 256  # partials that go through the network together, for the memory of long recordings
-BEYOND = (
-    3  # frames that --features linmel has beyond one per 10 ms: centred, with all that reach the recording
-)
+BEYOND = 3  # frames that --features linmel has beyond one per 10 ms
 
 
 class MainModel(nn.Module):
@@ -38,6 +36,8 @@ class MainModel(nn.Module):
         channels: Annotated[int, "units of each LSTM layer"] = 256,
     ) -> None:
         super().__init__()
+        if channels < 1:
+            raise ValueError(f"--channels must be at least 1, got {channels}")
         self.lstm = nn.LSTM(num_features, channels, LAYERS)
         self.pooling = pooling(channels)
         self.linear = nn.Linear(self.pooling.out_channels, embedding_dim)

@@ -79,7 +79,10 @@ def redimnet_options(tensors: Tensors, content: Mapping[str, Any]) -> Options:
     front_end = {"n_mels": config["F"], "f_min": 20.0, "f_max": 7600.0, "feature_norm": "mean"}
     front_end["hop_length"] = config.get("hop_length", 160)
     kind = config.get("feat_type", "pt")
-    is_normalised = bool(spectrum.get("norm_signal", kind in TF_FEATURES))
+    is_second = isinstance(config["stages_setup"][0][0], list)
+    if "norm_signal" not in spectrum and (is_second or kind in TF_FEATURES):
+        raise ValueError("a ReDimNet whose spec_params lack norm_signal, which decides its front end")
+    is_normalised = bool(spectrum.get("norm_signal", False))
     is_emphasised = bool(spectrum.get("do_preemph", True))
     if kind in PT_FEATURES:
         emphasis = 0.97 if is_emphasised else 0.0
