@@ -1,7 +1,7 @@
 """Use trained models; each verb has its own --help.
 
 python inferSpeakerNet.py convert OLD NEW     rewrite a model file of another program for this trainer
-python inferSpeakerNet.py fetch NAME          download a public model once; its NAME then works as --initial_model
+python inferSpeakerNet.py fetch NAME          download a public model once, for --initial_model NAME
 """
 
 import sys
@@ -17,8 +17,8 @@ CONVERT = """Rewrite a model file of another program as one of this trainer, whi
 python inferSpeakerNet.py convert baseline_lite_ap.model exps/lite.model --input_scale 32768
 python inferSpeakerNet.py convert old.model new.model --model VGGVox --encoder_type TAP
 
-OLD is a file, a folder of a run or of a toolkit, or the name of a public model. The flags say what OLD doesn't
-show. Flags of evaluation, as trainSpeakerNet.py --help lists them, are stored in NEW as its defaults."""
+OLD is a file, a folder of a run or of a toolkit, or the name of a public model. The flags say what OLD
+doesn't show. Flags of evaluation, as trainSpeakerNet.py --help lists them, are stored in NEW as its defaults."""
 FETCH = """Download a public model, verify it and convert it; its name then works as --initial_model.
 
 python inferSpeakerNet.py fetch --list

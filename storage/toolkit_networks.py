@@ -75,7 +75,7 @@ def speechbrain_ecapa_options(tensors: Tensors, _: Mapping[str, Any]) -> Options
 def redimnet_options(tensors: Tensors, content: Mapping[str, Any]) -> Options:
     """ReDimNet and ReDimNet2: the file describes the network and its front end."""
     config = content["model_config"]
-    spectrum = config.get("spec_params") or {}
+    spectrum = dict(config.get("spec_params") or {})
     front_end = {"n_mels": config["F"], "f_min": 20.0, "f_max": 7600.0, "feature_norm": "mean"}
     front_end["hop_length"] = config.get("hop_length", 160)
     kind = config.get("feat_type", "pt")

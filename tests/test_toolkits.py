@@ -261,6 +261,7 @@ def test_files_that_weights_alone_are_not(tmp_path):
     [
         ({"xvector.block1.tdnnd1.linear1.weight": torch.zeros(1)}, "it has no 'head"),
         ({"model_config": 3, "spec.torchfbank.x": torch.zeros(1)}, "unexpected shapes or settings"),
+        ({"model_config": {"F": 72}, "spec.torchfbank.x": torch.zeros(1)}, "it has no 'stages_setup"),
         ({"model_config": {"F": 72, "spec_params": [1]}, "spec.torchfbank.x": torch.zeros(1)}, "unexpected"),
         ({"lstm.weight_ih_l2": torch.zeros(1), "lstm.weight_ih_l0": torch.zeros(1)}, "d-vector network"),
     ],
@@ -268,6 +269,37 @@ def test_files_that_weights_alone_are_not(tmp_path):
 def test_files_of_unexpected_content(content, message):
     with pytest.raises(ValueError, match=f"model.pt: .*{message}"):
         toolkits.read_foreign(content, "model.pt", "wespeaker" if "xvector" in str(content) else "")
+
+
+FIRST = {"F": 72, "stages_setup": [[1, 2, 1, [[3, 3]], 12]], "hop_length": 240}
+SECOND = {"F": 72, "stages_setup": [[[1, 1], 2, 1, [[3, 3]], 12]], "feat_type": "pt"}
+NORMALISED = {"spec_params": {"norm_signal": True}}
+
+
+@pytest.mark.parametrize(
+    ("config", "shown"),
+    [
+        (FIRST, {"features": "logmel", "hop_length": 240, "pre_emphasis": 0.97, "normalise_waveform": False}),
+        (FIRST | {"spec_params": {"do_preemph": False}}, {"features": "logmel", "pre_emphasis": 0.0}),
+        (SECOND | NORMALISED, {"features": "logmel", "hop_length": 160, "normalise_waveform": True}),
+        (SECOND | NORMALISED | {"feat_type": "tf"}, {"features": "tfmel", "n_mels": 72, "nOut": 5}),
+        (SECOND, "lack norm_signal"),
+        (FIRST | {"feat_type": "tf"}, "lack norm_signal"),
+        (FIRST | {"feat_type": "pt_stft", "spec_params": {"norm_signal": False}}, "feat_type pt_stft"),
+        (FIRST | {"spec_params": {"spec_norm": "bn"}}, "spec_norm bn; expected mn"),
+    ],
+)
+def test_front_ends_of_redimnet(config, shown):
+    tensors = {"spec.torchfbank.1.flipped_filter": torch.ones(1), "linear.weight": torch.zeros(5, 4)}
+    content = {"model_config": config, "state_dict": tensors}
+    if isinstance(shown, str):
+        with pytest.raises(ValueError, match=shown):
+            toolkits.read_foreign(content, "b2-vox2-ptn.pt")
+        return
+    foreign = toolkits.read_foreign(content, "b2-vox2-ptn.pt")
+    assert {name: foreign.options[name] for name in shown} == shown
+    assert json.loads(foreign.options["architecture"]) == config
+    assert foreign.weights.keys() == {"model.linear.weight"}
 
 
 def test_tensors_that_get_one_name_are_not_dropped():
