@@ -23,7 +23,11 @@ def mean_over_time(frames: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def moments_over_time(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Frames (B, C, L), mask (B, L) -> means and population variances (B, C, 1) of the frames that count."""
+    """Frames (B, C, L), mask (B, L) -> means and population variances (B, C, 1) of the frames that count.
+
+    In float32 also in mixed precision, where squares of bf16 would be rounded and those of fp16 overflow.
+    """
+    frames = frames.float()
     mean = mean_over_time(frames, mask)
     centred = frames - mean
     if mask is None:  # several times as fast as frames.var()
@@ -42,10 +46,14 @@ def weighted_mean_and_deviation(
 ) -> Tensor:
     """Frames (B, C, L), weights (B, 1 or C, L) -> means, then standard deviations (B, 2C).
 
-    The plain mean is subtracted first: this keeps the squares small, so that their difference is exact.
+    In float32, as moments_over_time. The plain mean is subtracted first: this keeps the squares small, so
+    that their difference is exact. Not by torch.einsum: on a CPU its gradient takes four to ten times as
+    long, and in mixed precision it rounds what it multiplies.
     """
+    frames = frames.float()
     centre = mean_over_time(frames.detach(), mask)
     centred = frames - centre
-    mean = torch.einsum("bcl,bcl->bc", centred, weights)
-    variance = torch.einsum("bcl,bcl->bc", centred.square(), weights) - mean.square()
+    weighted = centred * weights
+    mean = weighted.sum(dim=2)
+    variance = (weighted * centred).sum(dim=2) - mean.square()
     return torch.cat([centre[:, :, 0] + mean, variance.clamp(*variances).sqrt()], dim=1)

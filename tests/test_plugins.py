@@ -14,6 +14,7 @@ from torch import nn
 import options
 import runtime
 from options.plugins import KINDS
+from pooling._statistics import moments_over_time, weighted_mean_and_deviation
 
 ATTENTIONS = ("scalar", "channelwise", "rawnet3", "ecapa", "wespeaker", "speechbrain")
 
@@ -129,6 +130,23 @@ def test_tstp_gives_the_unbiased_deviation():
     torch.testing.assert_close(pooling(frames[..., :3]), torch.tensor([[3.0, 7.0**0.5]]))
     torch.testing.assert_close(pooling(frames, frames[:, 0] < 50.0), torch.tensor([[3.0, 7.0**0.5]]))
     torch.testing.assert_close(pooling(frames[..., :1]), torch.tensor([[1.0, 1e-7**0.5]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_statistics_are_those_of_float32_in_mixed_precision(dtype):
+    torch.manual_seed(1)
+    frames = (1000.0 * torch.randn(2, 8, 50)).to(dtype)  # beyond 256 the squares overflow in fp16
+    weights = torch.randn(2, 8, 50).softmax(dim=2)
+    with torch.autocast("cpu", dtype=dtype):
+        found = [
+            *moments_over_time(frames, None),
+            weighted_mean_and_deviation(frames, weights, (1e-5, None), None),
+        ]
+    expected = [
+        *moments_over_time(frames.float(), None),
+        weighted_mean_and_deviation(frames.float(), weights, (1e-5, None), None),
+    ]
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
