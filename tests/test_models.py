@@ -48,6 +48,7 @@ NETWORKS = [  # every model and every variant that has other layers
     *(f"{name} {words}" for name, words in SMALL.items()),
     f"DeepSpeaker --variant GRU {SMALL['DeepSpeaker']}",
     f"SEResNet34 --stages all {SMALL['SEResNet34']}",
+    "ResNet --n_mels 16 --depth 50",
     f"ECAPA --variant wespeaker {SMALL['ECAPA']}",
     f"ECAPA --variant speechbrain {SMALL['ECAPA']}",
     f"ReDimNet {redimnet(**REDIMNET2)}",
