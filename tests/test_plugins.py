@@ -123,6 +123,17 @@ def test_padded_utterances_are_pooled_as_each_alone(name, attention):
     assert (together - pooling(frames))[:3].abs().max() > 1e-2  # without the mask they differ
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", options.available("pooling"))
+def test_exported_poolings_take_any_number_of_frames(name):
+    pooling = options.plugin("pooling", name)(8, "wespeaker").eval()
+    num_frames = torch.export.Dim("num_frames", min=2)
+    with torch.no_grad():
+        exported = torch.export.export(pooling, (torch.randn(2, 8, 20),), dynamic_shapes=({2: num_frames},))
+        frames = torch.randn(2, 8, 33)
+        torch.testing.assert_close(exported.module()(frames), pooling(frames))
+
+
 def test_tstp_gives_the_unbiased_deviation():
     """Of 1, 2, 6: mean 3, squares of the differences 4 + 1 + 9 = 14, over n - 1 = 2."""
     pooling = options.plugin("pooling", "TSTP")(1)
