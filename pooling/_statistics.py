@@ -37,8 +37,11 @@ def moments_over_time(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tens
 
 def unbiased(variance: Tensor, frames: Tensor, mask: Tensor | None) -> Tensor:
     """Population variances (B, C, 1) of frames (B, C, L), mask (B, L) -> unbiased ones; zero if L is 1."""
-    count = frames.shape[2] if mask is None else mask.sum(dim=1)[:, None, None]
-    return variance * (1.0 + 1.0 / torch.as_tensor(count - 1).clamp(min=1))  # n / (n - 1)
+    if mask is None:
+        count = frames.shape[2]
+        return variance * (count / max(count - 1, 1))  # no tensor: an exported network keeps L open
+    counts = mask.sum(dim=1)[:, None, None]
+    return variance * (counts / (counts - 1).clamp(min=1))
 
 
 def weighted_mean_and_deviation(
