@@ -258,6 +258,15 @@ def test_every_pooling_fits_every_model(model):
                 assert pooling(torch.randn(2, channels, 5)).shape == (2, pooling.out_channels)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_models")
+@pytest.mark.parametrize("model", ["ECAPA", "ResNet"])
+def test_compiled_in_one_graph(model):
+    network = build("--model", model, *SMALL[model].split()).train()
+    compiled = torch.compile(network.model, backend="eager", fullgraph=True)  # an error if it takes several
+    compiled(torch.randn(4, network.features.num_features, 60))
+
+
 def test_any_number_of_bands_fits_where_the_original_had_one():
     assert build("--model", "VGGVox", "--n_mels", 64).embed(torch.randn(2, 16_000)).shape == (2, 512)
     assert build("--model", "DeepSpeaker", "--n_mels", 40).embed(torch.randn(2, 16_000)).shape == (2, 512)
