@@ -18,7 +18,7 @@ python inferSpeakerNet.py convert baseline_lite_ap.model exps/lite.model --input
 python inferSpeakerNet.py convert old.model new.model --model VGGVox --encoder_type TAP
 
 OLD is a file, a folder of a run or of a toolkit, or the name of a public model. The flags say what OLD
-doesn't show. Flags of evaluation, as trainSpeakerNet.py --help lists them, are stored in NEW as its defaults."""
+doesn't show. Flags of evaluation, as trainSpeakerNet.py --help lists them, are stored in NEW as defaults."""
 FETCH = """Download a public model, verify it and convert it; its name then works as --initial_model.
 
 python inferSpeakerNet.py fetch --list

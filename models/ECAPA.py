@@ -76,7 +76,7 @@ class MainModel(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         frames = self.bn1(F.relu(self.conv1(features)))  # (B, C, L)
-        outputs = list[Tensor]()
+        outputs: list[Tensor] = []  # torch.compile doesn't trace list[Tensor]()
         for block in (self.layer1, self.layer2, self.layer3):
             output = block(frames)
             frames = frames + output if self.sum_inputs else output

@@ -11,11 +11,11 @@ import runtime
 
 DEFAULTS = {"features": "linmel", "n_mels": 40, "encoder_type": "LAST", "nOut": 256, "max_frames": 160}
 LAYERS = 3
-PARTIAL = 160  # frames, 1.6 s
-STEP = 77  # frames from one partial to the next, 1.3 partials a second
-LEAST = 120  # frames of a partial that may be recording: 75 %
-AT_ONCE = 256  # partials that go through the network together, for the memory of long recordings
-BEYOND = 3  # frames that --features linmel has beyond one per 10 ms
+PARTIAL_FRAMES = 160  # 1.6 s
+STEP_FRAMES = 77  # from one partial to the next: 100 frames a second over 1.3 partials a second
+COVERED_FRAMES = 120  # 75 % of a partial: the least that must lie in the recording, unless it is the only one
+EXTRA_FRAMES = 3  # of --features linmel, which has 3 + T // 160 frames
+PARTIALS_AT_ONCE = 256  # through the network together, which bounds the memory that long recordings need
 
 
 class MainModel(nn.Module):
@@ -50,11 +50,13 @@ class MainModel(nn.Module):
             mask = features.new_ones(len(features), features.shape[2], dtype=torch.bool)
         counts = num_partials(mask.sum(dim=1))  # (B,)
         most = int(counts.max())
-        end = PARTIAL + (most - 1) * STEP
+        end = PARTIAL_FRAMES + (most - 1) * STEP_FRAMES
         padded = F.pad(features * mask[:, None], (0, end - features.shape[2]))  # or cut
-        windows = padded.unfold(2, PARTIAL, STEP).transpose(1, 2)  # (B, K, F, 160)
+        windows = padded.unfold(2, PARTIAL_FRAMES, STEP_FRAMES).transpose(1, 2)  # (B, K, F, 160)
         is_partial = torch.arange(most, device=counts.device) < counts[:, None]  # (B, K)
-        partials = torch.cat([self._embed(part) for part in windows[is_partial].split(AT_ONCE)])  # (N, D)
+        partials = torch.cat(
+            [self._embed(part) for part in windows[is_partial].split(PARTIALS_AT_ONCE)]
+        )  # (N, D)
         sums = partials.new_zeros(*is_partial.shape, partials.shape[1])
         sums[is_partial] = partials
         return F.normalize(sums.sum(dim=1))
@@ -68,4 +70,4 @@ class MainModel(nn.Module):
 
 def num_partials(num_frames: Tensor) -> Tensor:
     """Frames of utterances (B,) -> their partials (B,): one, and each further one that is covered by 75 %."""
-    return 1 + (num_frames - BEYOND - LEAST).clamp(min=0) // STEP
+    return 1 + (num_frames - EXTRA_FRAMES - COVERED_FRAMES).clamp(min=0) // STEP_FRAMES

@@ -95,8 +95,10 @@ class Backbone(nn.Module):
                     "which it must divide"
                 )
             self.time_stride *= stage.time_stride
-            layers = _map_layers(description, stage, channels, bands, self.time_stride)
-            layers.insert(0, WeightedSum(num_outputs, width))
+            layers = [
+                WeightedSum(num_outputs, width),
+                *_map_layers(description, stage, channels, bands, self.time_stride),
+            ]
             channels *= stage.band_stride
             bands //= stage.band_stride
             context = _context(description, stage)

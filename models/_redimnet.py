@@ -169,8 +169,7 @@ class TimeContext(nn.Module):
 def _context_layers(kind: str, channels: int) -> list[nn.Module]:
     if kind == "fc":
         wide = 2 * channels
-        layers = [nn.Conv1d(channels, wide, 1), ChannelNorm(wide), nn.GELU(), nn.Conv1d(wide, channels, 1)]
-        return layers
+        return [nn.Conv1d(channels, wide, 1), ChannelNorm(wide), nn.GELU(), nn.Conv1d(wide, channels, 1)]
     if kind == "conv":
         kernels = [(size,) for size in PARALLEL_KERNELS]
         return [ConvNeXtBlock(channels, kernels, 1) for _ in range(4)]
@@ -196,9 +195,9 @@ class PositionConvolution(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Frames (B, C, L), mask (B, L) -> (B, C, L): self-attention and two linear layers, norms behind each.
+    """Frames (B, C, L), mask (B, L) -> (B, C, L): self-attention, then two linear layers.
 
-    Vaswani et al. 2017 (arXiv:1706.03762).
+    Each has a shortcut with a layer norm after it (Vaswani et al. 2017, arXiv:1706.03762).
     """
 
     def __init__(self, channels: int, hidden: int) -> None:

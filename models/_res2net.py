@@ -75,7 +75,7 @@ class Res2Block(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         groups = list(self.bn1(F.relu(self.conv1(frames))).chunk(SCALE, dim=1))
         passed = groups.pop(0 if self.pass_first else -1)
-        outputs = list[Tensor]()
+        outputs: list[Tensor] = []
         output = torch.zeros_like(passed)
         for group, convolution, norm in zip(groups, self.convs, self.bns, strict=True):
             output = norm(F.relu(convolution(group + output)))

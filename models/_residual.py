@@ -97,7 +97,7 @@ class FlatResNet(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         maps = F.relu(self.bn1(self.conv1(features[:, None])))  # (B, 32, F, L)
-        pooled = list[Tensor]()
+        pooled: list[Tensor] = []
         for number, stage in enumerate(self.stages):
             maps = stage(maps)  # (B, C, F', L')
             if number >= self.first_pooled:

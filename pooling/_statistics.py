@@ -23,7 +23,11 @@ def mean_over_time(frames: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def moments_over_time(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Frames (B, C, L), mask (B, L) -> means and population variances (B, C, 1) of the frames that count."""
+    """Frames (B, C, L), mask (B, L) -> means and population variances (B, C, 1) of the frames that count.
+
+    In float32 also in mixed precision, where squares of bf16 would be rounded and those of fp16 overflow.
+    """
+    frames = frames.float()
     mean = mean_over_time(frames, mask)
     centred = frames - mean
     if mask is None:  # several times as fast as frames.var()
@@ -33,8 +37,11 @@ def moments_over_time(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tens
 
 def unbiased(variance: Tensor, frames: Tensor, mask: Tensor | None) -> Tensor:
     """Population variances (B, C, 1) of frames (B, C, L), mask (B, L) -> unbiased ones; zero if L is 1."""
-    count = frames.shape[2] if mask is None else mask.sum(dim=1)[:, None, None]
-    return variance * (1.0 + 1.0 / torch.as_tensor(count - 1).clamp(min=1))  # n / (n - 1)
+    if mask is None:
+        count = frames.shape[2]
+        return variance * (count / max(count - 1, 1))  # no tensor: an exported network keeps L open
+    counts = mask.sum(dim=1)[:, None, None]
+    return variance * (counts / (counts - 1).clamp(min=1))
 
 
 def weighted_mean_and_deviation(
@@ -42,10 +49,14 @@ def weighted_mean_and_deviation(
 ) -> Tensor:
     """Frames (B, C, L), weights (B, 1 or C, L) -> means, then standard deviations (B, 2C).
 
-    The plain mean is subtracted first: this keeps the squares small, so that their difference is exact.
+    In float32, as moments_over_time. The plain mean is subtracted first: this keeps the squares small, so
+    that their difference is exact. Not by torch.einsum: on a CPU its gradient takes four to ten times as
+    long, and in mixed precision it rounds what it multiplies.
     """
+    frames = frames.float()
     centre = mean_over_time(frames.detach(), mask)
     centred = frames - centre
-    mean = torch.einsum("bcl,bcl->bc", centred, weights)
-    variance = torch.einsum("bcl,bcl->bc", centred.square(), weights) - mean.square()
+    weighted = centred * weights
+    mean = weighted.sum(dim=2)
+    variance = (weighted * centred).sum(dim=2) - mean.square()
     return torch.cat([centre[:, :, 0] + mean, variance.clamp(*variances).sqrt()], dim=1)

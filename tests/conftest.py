@@ -18,7 +18,7 @@ import soundfile
 import torch
 
 from audio.ffmpeg import find_ffmpeg
-from models import _residual, _resnet
+from models import ResNet, _residual, _resnet
 
 # what runs here is so small that a second thread only costs time
 os.environ["OMP_NUM_THREADS"] = os.environ.get("TEST_THREADS", "1")
@@ -143,6 +143,8 @@ def small_models(monkeypatch):
     blocks = (1, 2, 1, 1)  # with a stride or more channels, and with neither
     monkeypatch.setattr(_resnet.stages, "__defaults__", (_resnet.SEBasicBlock, blocks, 1))
     monkeypatch.setitem(_residual.FlatResNet.__init__.__kwdefaults__, "counts", blocks)
+    for depth in (18, 50):  # with basic blocks, with bottlenecks
+        monkeypatch.setitem(ResNet.COUNTS, depth, blocks)
 
 
 def fake_program(path, body):

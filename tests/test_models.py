@@ -48,6 +48,7 @@ NETWORKS = [  # every model and every variant that has other layers
     *(f"{name} {words}" for name, words in SMALL.items()),
     f"DeepSpeaker --variant GRU {SMALL['DeepSpeaker']}",
     f"SEResNet34 --stages all {SMALL['SEResNet34']}",
+    "ResNet --n_mels 16 --depth 50",
     f"ECAPA --variant wespeaker {SMALL['ECAPA']}",
     f"ECAPA --variant speechbrain {SMALL['ECAPA']}",
     f"ReDimNet {redimnet(**REDIMNET2)}",
@@ -255,6 +256,15 @@ def test_every_pooling_fits_every_model(model):
             with torch.device("meta"):
                 pooling = options.plugin("pooling", name)(channels, attention)
                 assert pooling(torch.randn(2, channels, 5)).shape == (2, pooling.out_channels)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_models")
+@pytest.mark.parametrize("model", ["ECAPA", "ResNet"])
+def test_compiled_in_one_graph(model):
+    network = build("--model", model, *SMALL[model].split()).train()
+    compiled = torch.compile(network.model, backend="eager", fullgraph=True)  # an error if it takes several
+    compiled(torch.randn(4, network.features.num_features, 60))
 
 
 def test_any_number_of_bands_fits_where_the_original_had_one():

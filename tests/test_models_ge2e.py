@@ -86,7 +86,7 @@ def test_a_crop_in_training_is_one_sequence(network):
 def test_long_recordings_go_through_the_network_in_parts(network, monkeypatch):
     features = torch.rand(1, 40, 300)
     whole, rows = network.model(features), []
-    monkeypatch.setattr(GE2E, "AT_ONCE", 2)
+    monkeypatch.setattr(GE2E, "PARTIALS_AT_ONCE", 2)
     network.model.lstm.register_forward_pre_hook(lambda _, inputs: rows.append(inputs[0].shape[1]))
     torch.testing.assert_close(network.model(features), whole)
     assert rows == [2, 1]  # partials begin with frames 0, 77 and 154

@@ -14,6 +14,7 @@ from torch import nn
 import options
 import runtime
 from options.plugins import KINDS
+from pooling._statistics import moments_over_time, weighted_mean_and_deviation
 
 ATTENTIONS = ("scalar", "channelwise", "rawnet3", "ecapa", "wespeaker", "speechbrain")
 
@@ -122,6 +123,17 @@ def test_padded_utterances_are_pooled_as_each_alone(name, attention):
     assert (together - pooling(frames))[:3].abs().max() > 1e-2  # without the mask they differ
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", options.available("pooling"))
+def test_exported_poolings_take_any_number_of_frames(name):
+    pooling = options.plugin("pooling", name)(8, "wespeaker").eval()
+    num_frames = torch.export.Dim("num_frames", min=2)
+    with torch.no_grad():
+        exported = torch.export.export(pooling, (torch.randn(2, 8, 20),), dynamic_shapes=({2: num_frames},))
+        frames = torch.randn(2, 8, 33)
+        torch.testing.assert_close(exported.module()(frames), pooling(frames))
+
+
 def test_tstp_gives_the_unbiased_deviation():
     """Of 1, 2, 6: mean 3, squares of the differences 4 + 1 + 9 = 14, over n - 1 = 2."""
     pooling = options.plugin("pooling", "TSTP")(1)
@@ -129,6 +141,23 @@ def test_tstp_gives_the_unbiased_deviation():
     torch.testing.assert_close(pooling(frames[..., :3]), torch.tensor([[3.0, 7.0**0.5]]))
     torch.testing.assert_close(pooling(frames, frames[:, 0] < 50.0), torch.tensor([[3.0, 7.0**0.5]]))
     torch.testing.assert_close(pooling(frames[..., :1]), torch.tensor([[1.0, 1e-7**0.5]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_statistics_are_those_of_float32_in_mixed_precision(dtype):
+    torch.manual_seed(1)
+    frames = (1000.0 * torch.randn(2, 8, 50)).to(dtype)  # beyond 256 the squares overflow in fp16
+    weights = torch.randn(2, 8, 50).softmax(dim=2)
+    with torch.autocast("cpu", dtype=dtype):
+        found = [
+            *moments_over_time(frames, None),
+            weighted_mean_and_deviation(frames, weights, (1e-5, None), None),
+        ]
+    expected = [
+        *moments_over_time(frames.float(), None),
+        weighted_mean_and_deviation(frames.float(), weights, (1e-5, None), None),
+    ]
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ import torch
 from test_models import build
 from test_reference import formula_weight
 from torch import nn
+from torch.nn import functional as F
 
 from inference.conversion import converted
+from models.ResNet import Bottleneck
 from SpeakerNet import SpeakerNet
 
 VARIANTS = {  # reference -> options that the file must show
@@ -43,6 +45,20 @@ def test_embeddings(variant, reference, tmp_path):
     embeddings = network.model(torch.from_numpy(features).transpose(1, 2))
     expected = torch.tensor(original["embeddings"])
     assert ((embeddings - expected).norm(dim=1) / expected.norm(dim=1)).max() < 1e-4
+
+
+@torch.inference_mode()
+def test_the_3x3_convolution_of_a_bottleneck_has_its_stride():
+    """Names and shapes of tensors don't tell where the stride is, and no reference has bottlenecks."""
+    torch.manual_seed(0)
+    block, maps = Bottleneck(8, 16, 2).eval(), torch.randn(2, 8, 5, 7)
+    hidden = F.conv2d(maps, block.conv1.weight)
+    hidden = F.conv2d(block.bn1(hidden).relu(), block.conv2.weight, stride=2, padding=1)
+    hidden = F.conv2d(block.bn2(hidden).relu(), block.conv3.weight)
+    convolution, norm = block.downsample
+    expected = block.bn3(hidden) + norm(F.conv2d(maps, convolution.weight, stride=2))
+    torch.testing.assert_close(block(maps), expected.relu())
+    assert expected.shape == (2, 16, 3, 4)
 
 
 def test_resnet34_of_wespeaker_is_not_the_model_resnet34():
