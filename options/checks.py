@@ -75,9 +75,6 @@ def for_training(resolved: Resolved) -> Resolved:
         ValueError: an option is missing, or two of them contradict each other.
     """
     options, given = resolved.options, resolved.given
-    for name in ("origin", "head_speakers"):
-        if options[name] and not options.initial_model:
-            raise ValueError(f"--{name} is for a file that training starts from; give --initial_model")
     for kind in ("models", "loss"):
         if not options[KINDS[kind].flag]:
             raise ValueError(f"--{KINDS[kind].flag} is needed: {choices(kind)}")

@@ -101,11 +101,6 @@ def test_options_of_a_plugin_that_was_not_chosen_warn():
             r"--eval needs --initial_model FILE; absent/model has no model",
         ),
         (["--config", "absent.yaml"], r"--config absent\.yaml: no such file"),
-        (
-            ["--origin", "wespeaker"],
-            r"--origin is for a file that training starts from; give --initial_model",
-        ),
-        (["--head_speakers", "names.txt"], r"--head_speakers is for a file that training starts from"),
     ],
 )
 def test_refused(words, message):
