@@ -37,7 +37,7 @@ def cache_folder() -> Path:
 def public_model(name: str) -> PublicModel:
     """Name -> its entry in the table; ValueError with the nearest names if it has none."""
     if name not in MODELS:
-        raise ValueError(f"{name}: no such public model: {nearest(name, MODELS)}; fetch --list shows all")
+        raise ValueError(f"public model {name}: {nearest(name, MODELS)}; fetch --list shows all")
     return MODELS[name]
 
 

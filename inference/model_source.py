@@ -32,6 +32,6 @@ def model_path(source: str) -> str:
 
         return str(fetched(source))
     raise FileNotFoundError(
-        f"{source}: no such file or folder, and no public model (inferSpeakerNet.py fetch --list): "
+        f"{source}: no such file or folder; public model {source} (inferSpeakerNet.py fetch --list): "
         f"{nearest(source, MODELS)}"
     )

@@ -349,7 +349,7 @@ def test_files_and_folders_take_precedence_over_names(tmp_path, monkeypatch):
 def test_unknown_names():
     nearest = "did you mean campplus-zh-en"
     assert_refused(
-        run_here("inferSpeakerNet.py", "fetch", "campplus-zh"), "campplus-zh: no such public model", nearest
+        run_here("inferSpeakerNet.py", "fetch", "campplus-zh"), "public model campplus-zh", nearest
     )
     for words in (
         ["trainSpeakerNet.py", "--eval", "--initial_model", "campplus-zh"],
