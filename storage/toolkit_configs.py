@@ -20,6 +20,7 @@ FRONT_ENDS: dict[str, dict[str, Any]] = {  # of wespeaker, with the settings tha
         "f_max": 7600,
     },
 }
+BANDS = {"fbank": "num_mel_bins", "tfmel": "n_mels"}  # names of the settings
 UNSET = {"norm_signal": False}  # what a missing setting means, where it isn't the value above
 
 
@@ -78,8 +79,8 @@ def wespeaker_projection(path: Path) -> str:
     )
 
 
-def wespeaker_front_end(path: Path) -> str:
-    """Model file of wespeaker -> the front end that the config.yaml beside it names; "" if there is none.
+def wespeaker_front_end(path: Path, n_mels: int) -> str:
+    """Model file of wespeaker, its bands -> the front end that config.yaml beside it names; "" without one.
 
     Raises:
         ValueError: the configuration asks for something that the front ends here don't do.
@@ -97,7 +98,7 @@ def wespeaker_front_end(path: Path) -> str:
     rate = data.get("resample_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
         raise ValueError(f"{config}: resample_rate {rate}; networks here are for 16000 Hz")
-    for name, expected in FRONT_ENDS[front_end].items():
+    for name, expected in (FRONT_ENDS[front_end] | {BANDS[front_end]: n_mels}).items():
         value = _inside(data, f"{front_end}_args", name)
         value = UNSET.get(name, expected) if value is None else value
         if value != expected:

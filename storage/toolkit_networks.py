@@ -45,11 +45,9 @@ def resnet_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
     last = 3 if "layer1.0.conv3.weight" in tensors else 2  # convolution of a block
     depths = [depth for depth, blocks in COUNTS.items() if blocks == counts and (depth >= 50) == (last == 3)]
     if not depths:
-        raise ValueError(f"a ResNet with {counts} blocks, which --model ResNet doesn't have")
+        raise ValueError(f"{counts} blocks in its stages, which --model ResNet doesn't have")
     if "pool.linear1.weight" in tensors or "seg_2.weight" in tensors:
-        raise ValueError(
-            "a ResNet with attentive pooling or two embedding layers, which --model ResNet lacks"
-        )
+        raise ValueError("attentive pooling or two embedding layers, which --model ResNet doesn't have")
     size, pooled = tensors["seg_1.weight"].shape
     bands = pooled // (2 * len(tensors[f"layer4.0.conv{last}.weight"]))
     return {"model": "ResNet", "depth": depths[0], "encoder_type": "TSTP", "nOut": size, "n_mels": 8 * bands}
@@ -60,7 +58,7 @@ def wespeaker_ecapa_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
     channels, n_mels, _width = tensors["layer1.conv.weight"].shape
     size, pooled = tensors["linear.weight"].shape
     if tensors["pool.linear1.weight"].shape[1] != 3 * pooled // 2:
-        raise ValueError("an ECAPA-TDNN without global context, which --model ECAPA doesn't have")
+        raise ValueError("pooling without global context, which --model ECAPA doesn't have")
     sizes = {"channels": channels, "nOut": size, "n_mels": n_mels}
     return {"model": "ECAPA", "variant": "wespeaker", "encoder_type": "ECA"} | sizes
 
@@ -81,7 +79,7 @@ def redimnet_options(tensors: Tensors, content: Mapping[str, Any]) -> Options:
     kind = config.get("feat_type", "pt")
     is_second = isinstance(config["stages_setup"][0][0], list)
     if "norm_signal" not in spectrum and (is_second or kind in TF_FEATURES):
-        raise ValueError("a ReDimNet whose spec_params lack norm_signal, which decides its front end")
+        raise ValueError("its spec_params lack norm_signal, which decides the front end")
     is_normalised = bool(spectrum.get("norm_signal", False))
     is_emphasised = bool(spectrum.get("do_preemph", True))
     if kind in PT_FEATURES:
@@ -90,11 +88,9 @@ def redimnet_options(tensors: Tensors, content: Mapping[str, Any]) -> Options:
     elif kind in TF_FEATURES and is_normalised and is_emphasised:
         front_end["features"] = "tfmel"
     else:
-        raise ValueError(f"a ReDimNet with feat_type {kind}, spec_params {spectrum}, which features/ lacks")
+        raise ValueError(f"feat_type {kind} with spec_params {spectrum}, which features/ doesn't have")
     if spectrum.get("spec_norm", "mn") != "mn":
-        raise ValueError(
-            f"a ReDimNet with spec_norm {spectrum['spec_norm']}; expected mn, the mean subtracted"
-        )
+        raise ValueError(f"spec_norm {spectrum['spec_norm']}; expected mn, the mean subtracted")
     text = json.dumps(config, separators=(",", ":"))
     size = len(tensors["linear.weight"])
     return front_end | {"model": "ReDimNet", "architecture": text, "encoder_type": "ECA", "nOut": size}
@@ -102,13 +98,12 @@ def redimnet_options(tensors: Tensors, content: Mapping[str, Any]) -> Options:
 
 def wespeaker_redimnet_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
     """ReDimNet of wespeaker, of which only B2 is known here."""
-    if (
-        tensors["backbone.stem.0.weight"].shape[0] != 16
-        or count(tensors, r"backbone\.inputs_weights\.\d") != 7
-    ):
-        raise ValueError("a ReDimNet of wespeaker of another size than B2; give --architecture")
-    return {"model": "ReDimNet", "architecture": "wespeaker-B2", "encoder_type": "ECA", "n_mels": 72,
-            "nOut": len(tensors["seg_1.weight"])}  # fmt: skip
+    channels = len(tensors["backbone.stem.0.weight"])
+    outputs = count(tensors, r"backbone\.inputs_weights\.\d")
+    if (channels, outputs) != (16, 7):
+        raise ValueError("of wespeaker's sizes only B2 is supported")
+    options = {"model": "ReDimNet", "architecture": "wespeaker-B2", "n_mels": 72}
+    return options | {"encoder_type": "ECA", "nOut": len(tensors["seg_1.weight"])}
 
 
 def wespeaker_redimnet2_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:

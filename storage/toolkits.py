@@ -165,7 +165,7 @@ def _front_end(system: str, path: Path, shown: Mapping[str, Any]) -> dict[str, A
     """
     if system == "3dspeaker":
         require_sample_rate(path)
-    named = wespeaker_front_end(path) if system == "wespeaker" else ""
+    named = wespeaker_front_end(path, shown["n_mels"]) if system == "wespeaker" else ""
     if named:
         return WESPEAKER_FRONT_ENDS[named]
     return {} if "features" in shown else FRONT_ENDS[system]

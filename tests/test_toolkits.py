@@ -20,7 +20,7 @@ WESPEAKER_CONFIG = """
 model: CAMPPlus
 model_args: {feat_dim: 80, embed_dim: 192, pooling_func: TSTP}
 dataset_args:
-  fbank_args: {num_mel_bins: 80, frame_shift: 10, frame_length: 25, dither: 1.0}
+  fbank_args: {num_mel_bins: 16, frame_shift: 10, frame_length: 25, dither: 1.0}
   resample_rate: 16000
 projection_args: {project_type: arc_margin}
 """
@@ -76,6 +76,7 @@ def test_of_two_toolkits_with_one_network_the_user_or_a_config_says_which(camppl
     ("name", "old", "new", "message"),
     [
         ("config.yaml", "frame_shift: 10", "frame_shift: 15", "frame_shift 15; expected 10"),
+        ("config.yaml", "bins: 16", "bins: 80", "num_mel_bins 80; expected 16"),
         ("config.yaml", "rate: 16000", "rate: 8000", "resample_rate 8000"),
         ("config.yaml", "fbank_args", "frontend: s3prl\n  fbank_args", "frontend s3prl; expected one of"),
         ("config.yaml", "fbank_args", "frontend: tfmel\n  fbank_args", "norm_signal False; expected True"),
