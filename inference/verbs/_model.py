@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference.fetch import cache_folder, cached
+from inference.cache import cache_folder, cached
 from inference.public_models import MODELS
 from options.flags import ALL_CHANNELS, DETECTORS, PRECISIONS, Flag, at_least, path, threads
 from options.parser import Parser
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DEFAULT = "campplus-zh-en"
 MODEL = [
     Flag(
-        "--initial_model --model",
+        "--initial_model",
         "a model file, a run folder, a file or folder of another program, or the name of a public model "
         "(fetch --list)",
         DEFAULT,
