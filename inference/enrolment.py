@@ -1,4 +1,4 @@
-"""Whether recordings are fit for enrolment: enough speech, one speaker, who isn't enrolled by another name."""
+"""Whether recordings are fit for enrolment: enough speech, one speaker, not enrolled by another name."""
 
 from collections.abc import Sequence
 

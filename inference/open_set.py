@@ -2,8 +2,8 @@
 
 Two conditions: the score reaches a threshold, and it exceeds that of the runner-up by a margin. The best
 score of N strangers grows with N. Where their scores have an exponential tail, P(score > t) falls by the
-factor e where t rises by the scale of the tail, and the threshold t(N) = t(1) + scale * ln N keeps the rate of
-false alarms, since N * P(score > t(N)) stays the same (peaks over threshold; on the size of watch lists see
+factor e where t rises by the scale of the tail, and the threshold t(N) = t(1) + scale * ln N keeps the rate
+of false alarms, since N * P(score > t(N)) stays the same (peaks over threshold; on the size of watch lists see
 VoxWatch, arXiv:2307.00169).
 """
 
