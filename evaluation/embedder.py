@@ -161,7 +161,10 @@ class Embedder:
                 stop.check()
                 for batch in self._in_batches(network, [item for item in items if self._is_usable(item)]):
                     groups = zip(*(item.crops for item in batch), strict=True)
-                    yield batch, [self._embed(network, crops) for crops in groups]
+                    yield (
+                        batch,
+                        [embed_crops(network, crops, self.scoring.windows, self.device) for crops in groups],
+                    )
                 progress.update(len(items))
 
     def _in_batches(self, network: SpeakerNet, items: list[EvaluationItem]) -> list[list[EvaluationItem]]:
@@ -179,19 +182,6 @@ class Embedder:
             batches.setdefault(tuple(crops.shape[1] for crops in item.crops), []).append(item)
         return list(batches.values())
 
-    def _embed(self, network: SpeakerNet, crops: Sequence[Tensor]) -> Tensor:
-        """Crops of n recordings [(k, T), ...], or n whole ones [(1, T_i), ...] -> embeddings (n, k, D).
-
-        Of the windows of whole recordings, if the scoring asks for windows.
-        """
-        if self.scoring.windows is not None:
-            waveforms = [each[0].to(self.device) for each in crops]
-            return embed_windows(network, waveforms, self.scoring.windows).float()
-        if len({each.shape[1] for each in crops}) > 1:
-            waveforms = [each[0].to(self.device) for each in crops]
-            return network.embed_unequal(waveforms).float()[:, None]
-        return network.embed(torch.cat(list(crops)).to(self.device)).float().unflatten(0, (len(crops), -1))
-
     def _is_usable(self, item: EvaluationItem) -> bool:
         if item.error is None:
             return True
@@ -199,6 +189,20 @@ class Embedder:
             raise item.error
         log_remark(SKIPPED, str(item.error))
         return False
+
+
+def embed_crops(
+    network: SpeakerNet, crops: Sequence[Tensor], windows: Windows | None, device: torch.device
+) -> Tensor:
+    """Crops of n recordings [(k, T), ...], or n whole ones [(1, T_i), ...] -> embeddings (n, k, D), float32.
+
+    With `windows`, of these windows of the features of whole recordings.
+    """
+    if windows is not None:
+        return embed_windows(network, [each[0].to(device) for each in crops], windows).float()
+    if len({each.shape[1] for each in crops}) > 1:
+        return network.embed_unequal([each[0].to(device) for each in crops]).float()[:, None]
+    return network.embed(torch.cat(list(crops)).to(device)).float().unflatten(0, (len(crops), -1))
 
 
 def embed_windows(network: SpeakerNet, waveforms: Sequence[Tensor], windows: Windows) -> Tensor:

@@ -59,7 +59,9 @@ class PublicModel:
     wheel: str = ""  # NAME==VERSION of a Python wheel that has the files; "" = by address
     options: tuple[str, ...] = ("--eval_frames=0",)  # how its authors score it
     threshold: float | None = None  # cosine above which its authors decide for one speaker
-    measured: tuple[MeasuredThreshold, ...] = ()
+    measured: tuple[MeasuredThreshold, ...] = ()  # the first decides
+    calibration: tuple[float, float] | None = None  # LLR = w * cosine + b, on the same trials
+    vad: str = "energy"  # the detector that these were measured with
 
 
 def _on_hugging_face(repository: str, revision: str, file: str) -> str:

@@ -63,6 +63,13 @@ class Parser(argparse.ArgumentParser):
         tokens = sys.argv[1:] if args is None else args
         return super().parse_known_args([self._translate(token) for token in tokens], namespace)
 
+    def parse_words(self, words: list[str]) -> argparse.Namespace:
+        """Words of a command line -> values; raises ValueError for a word that is unknown."""
+        args, rest = self.parse_known_args(words)
+        if rest:
+            self.refuse(rest[0])
+        return args
+
     def _translate(self, token: str) -> str:
         flag, equals, value = token.removeprefix("--").partition("=")
         if not token.startswith("--") or flag not in self.spellings:

@@ -1,0 +1,93 @@
+"""The flags of verbs that use a network, and the voice that they choose."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inference.fetch import cache_folder, cached
+from inference.public_models import MODELS
+from options.flags import ALL_CHANNELS, DETECTORS, PRECISIONS, Flag, at_least, path, threads
+from options.parser import Parser
+
+if TYPE_CHECKING:
+    from inference.voices import Voice
+
+DEFAULT = "campplus-zh-en"
+MODEL = [
+    Flag(
+        "--initial_model --model",
+        "a model file, a run folder, a file or folder of another program, or the name of a public model "
+        "(fetch --list)",
+        DEFAULT,
+        path,
+        metavar="MODEL",
+    ),
+    Flag("--yes", "download the default model without asking", False, bool),
+    Flag(
+        "--vad",
+        "voice activity detector; default: the one that the threshold was measured with, else energy",
+        "",
+        choices=DETECTORS,
+    ),
+    Flag(
+        "--channel",
+        "channel of recordings that have several, 0: the first; -1: all are mixed down",
+        ALL_CHANNELS,
+        at_least(ALL_CHANNELS),
+        metavar="N",
+    ),
+    Flag("--device", "auto: the GPU if there is one", "auto", choices=("auto", "cpu", "cuda")),
+    Flag("--gpu_id", "index of the GPU", 0, int),
+    Flag("--precision", "of the network; auto: fp32", "auto", choices=("auto", *PRECISIONS)),
+    Flag("--threads", "threads on the CPU; auto: the cores of this process", 0, threads, metavar="N|auto"),
+]
+THRESHOLD = Flag("--threshold", "scores from it on are accepted; default: the model's", None, float)
+
+
+def add_model_flags(parser: Parser) -> None:
+    """Add the flags that `voice_of` reads."""
+    parser.add_flags("model", MODEL)
+
+
+def voice_of(args: argparse.Namespace, threshold: float | None = None) -> "Voice":
+    """Values of the flags, the threshold to be used instead of the model's -> the voice.
+
+    Raises:
+        ValueError, OSError: the model can't be used, or may not be downloaded.
+    """
+    require_consent(args.initial_model, args.yes)
+    import runtime
+    from inference.voices import load
+
+    runtime.use_threads(args.threads)
+    return load(
+        args.initial_model,
+        threshold=threshold,
+        vad=args.vad,
+        channel=args.channel,
+        device=args.device,
+        gpu_id=args.gpu_id,
+        precision=args.precision,
+    )
+
+
+def require_consent(source: str, is_given: bool) -> None:
+    """Ask once, on a terminal, whether the default model may be downloaded.
+
+    Raises:
+        ValueError: it may not, or there is nobody to ask.
+    """
+    if source != DEFAULT or is_given or Path(source).exists() or cached(source).is_file():
+        return
+    model = MODELS[source]
+    megabytes = sum(file.size or 0 for file in model.files) / 1e6
+    question = f"download {model.title}, {megabytes:.0f} MB, licence {model.licence}, into {cache_folder()}?"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ValueError(
+            f"the default model isn't there yet: --yes downloads it, as does: python inferSpeakerNet.py fetch "
+            f"{source}; or give --initial_model"
+        )
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ValueError("not downloaded; --initial_model names another model")
