@@ -9,7 +9,7 @@ from metrics.fields import shown
 from options.parser import nearest
 from storage.console import exit_at_once, print_any_name
 
-VERBS = ("fetch", "convert")
+VERBS = ("fetch", "convert", "compare")
 
 
 def module_of(verb: str) -> ModuleType:

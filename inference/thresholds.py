@@ -49,7 +49,9 @@ def measured_rule(model: PublicModel) -> Rule:
         return Rule(model.threshold, origin)
     first, *others = model.measured
     low, high = first.interval
-    origin = f"P_fa {100 * first.p_fa:g} % on 4,628 trials of 110 real speakers, 95 % interval {low} to {high}"
+    origin = (
+        f"P_fa {100 * first.p_fa:g} % on 4,628 trials of 110 real speakers, 95 % interval {low} to {high}"
+    )
     tail = None
     if others:  # where nontarget scores have an exponential tail, two thresholds show its scale
         tail = (others[0].cosine - first.cosine) / math.log(first.p_fa / others[0].p_fa)

@@ -361,28 +361,36 @@ def test_unknown_names():
     assert_refused(
         run_here("inferSpeakerNet.py", "fetch", "ge2e", "--lits"), "--lits: unknown; did you mean list?"
     )
-    assert_refused(run_here("inferSpeakerNet.py", "compare"), "compare: expected one of convert, fetch")
+    assert_refused(run_here("inferSpeakerNet.py", "ftech"), "ftech: unknown; did you mean fetch?")
 
 
 # Help
 
 
-def test_each_verb_shows_its_own_flags_and_two_examples():
+@pytest.mark.parametrize("verb", inferSpeakerNet.VERBS)
+def test_each_verb_shows_its_own_flags_and_two_examples(verb):
+    own = {flag for action in parser_of(verb)._actions for flag in action.option_strings}
+    text = run_here("inferSpeakerNet.py", verb, "--help").stdout
+    shown = {*re.findall(r"(?<![\w-])--\w[\w-]*", text)}
+    assert shown & {"--test_list", "--top_n", "--trainfunc"} <= own and own <= {*shown, "-h"}
+    assert len(re.findall(rf"^python inferSpeakerNet\.py {verb}\b", text, re.MULTILINE)) == 2
+
+
+def parser_of(verb):
+    return inferSpeakerNet.module_of(verb).make_parser()
+
+
+def test_the_overview_names_every_verb_that_has_a_file():
     overview = run_here("inferSpeakerNet.py")
     assert overview.returncode == 0 and overview.stdout == run_here("inferSpeakerNet.py", "--help").stdout
-    flags = {"convert": {"--encoder_type", "--input_scale", "--config"}, "fetch": {"--list"}}
-    for verb, own in flags.items():
-        assert f"python inferSpeakerNet.py {verb} " in overview.stdout
-        text = run_here("inferSpeakerNet.py", verb, "--help").stdout
-        assert own <= {*text.split()}
-        others = {"--test_list", "--top_n"}.union(*(flags[other] for other in flags if other != verb))
-        assert not others & {*text.split()}
-        assert len(re.findall(rf"^python inferSpeakerNet\.py {verb} ", text, re.MULTILINE)) == 2
+    files = {path.stem.replace("_", "-") for path in (ROOT / "inference" / "verbs").glob("[!_]*.py")}
+    assert files == {*inferSpeakerNet.VERBS}
+    assert all(f"python inferSpeakerNet.py {verb} " in overview.stdout for verb in files)
 
 
 def test_help_and_the_table_start_without_torch():
     code = "import sys, inferSpeakerNet as command"
-    for words in (["--help"], ["fetch", "--help"], ["fetch", "--list"]):
+    for words in (["--help"], ["fetch", "--list"], *([verb, "--help"] for verb in inferSpeakerNet.VERBS)):
         code += f"; assert command.main({words}) == 0"
     code += "; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)

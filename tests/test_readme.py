@@ -83,13 +83,14 @@ def parse_dataprep(words):
 
 
 def parse_inference(words):
-    if words[0] == "fetch":
-        args = inferSpeakerNet.fetch_parser().parse_args(words[1:])
-        assert args.list or args.name in MODELS
+    verb, *rest = words
+    if verb == "convert":
+        old, new, *rest = rest
+        assert old != new and not options.resolve(conversion.make_parser, rest).warnings
         return
-    command, old, new, *rest = words
-    assert command == "convert" and old != new
-    assert not options.resolve(conversion.make_parser, rest).warnings
+    args = inferSpeakerNet.module_of(verb).make_parser().parse_words(rest)
+    if verb == "fetch":
+        assert args.list or args.name in MODELS
 
 
 PARSERS = {
@@ -150,7 +151,7 @@ def known_flags():
     """All flags of the commands, with those of every plug-in."""
     parsers = [trainSpeakerNet.make_parser(), dataprep.parser()]
     parsers += [make_parser() for make_parser, *_ in tuneThreshold.COMMANDS.values()]
-    parsers += [verb.make_parser(True) for verb in inferSpeakerNet.VERBS.values()]
+    parsers += [inferSpeakerNet.module_of(verb).make_parser() for verb in inferSpeakerNet.VERBS]
     flags = {flag for parser in parsers for action in parser._actions for flag in action.option_strings}
     for kind in options.KINDS:
         for name in options.available(kind):

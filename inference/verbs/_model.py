@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DEFAULT = "campplus-zh-en"
 MODEL = [
     Flag(
-        "--initial_model --model",
+        "--initial_model",
         "a model file, a run folder, a file or folder of another program, or the name of a public model "
         "(fetch --list)",
         DEFAULT,

@@ -1,0 +1,178 @@
+"""Decide whether two recordings are of one speaker."""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tqdm import tqdm
+
+from audio.errors import AudioError
+from inference.verbs._model import THRESHOLD, add_model_flags, voice_of
+from options.flags import Flag, path, within
+from options.parser import Parser
+
+if TYPE_CHECKING:
+    from inference.voices import Comparison, Voice
+
+DESCRIPTION = """Decide whether two recordings are of one speaker.
+
+python inferSpeakerNet.py compare enrolment.wav test.wav
+python inferSpeakerNet.py compare --test_list pairs.txt --test_path recordings --format csv > answers.csv
+
+The score is the cosine of the two embeddings, or what the model's scoring makes of them. The exit code is 0
+for one speaker, 1 for two, 2 for an error or a recording without speech; of many pairs the largest one."""
+FIELDS = (
+    *("first", "second", "score", "threshold", "probability", "decision", "reason"),
+    *("first_duration_s", "first_speech_s", "second_duration_s", "second_speech_s", "warnings"),
+)
+EXIT_CODES = {"accepted": 0, "rejected": 1, "undecided": 2}
+
+
+class Answer(NamedTuple):
+    """A pair of paths and what is known about them; why nothing is, if one can't be read."""
+
+    first: str
+    second: str
+    comparison: "Comparison | None"
+    error: str = ""
+
+    @property
+    def decision(self) -> str:
+        """accepted, rejected or undecided."""
+        accepted = None if self.comparison is None else self.comparison.accepted
+        return {True: "accepted", False: "rejected", None: "undecided"}[accepted]
+
+    def values(self) -> dict[str, Any]:
+        """The values of FIELDS; None for unknown ones."""
+        values: dict[str, Any] = dict.fromkeys(FIELDS)
+        values |= {"first": self.first, "second": self.second, "decision": self.decision}
+        if self.comparison is None:
+            return values | {"reason": self.error, "warnings": []}
+        for name in ("score", "threshold", "probability", "reason"):
+            values[name] = getattr(self.comparison, name)
+        for side in ("first", "second"):
+            embedding = getattr(self.comparison, side)
+            values[f"{side}_duration_s"] = round(embedding.duration_s, 3)
+            values[f"{side}_speech_s"] = round(embedding.speech_s, 3)
+        return values | {"warnings": self.warnings()}
+
+    def warnings(self) -> list[str]:
+        """Why the answer may be wrong."""
+        if self.comparison is None:
+            return []
+        first, second, *_ = self.comparison
+        sides = [first] if first is second else [first, second]
+        return [f"{side.name}: {warning}" for side in sides for warning in side.warnings]
+
+
+def make_parser(add_help: bool = True) -> Parser:
+    """The flags of `compare`."""
+    parser = Parser(DESCRIPTION, add_help)
+    parser.usage = "python inferSpeakerNet.py compare A B [--option value ...]"
+    parser.add_argument("files", nargs="*", metavar="FILE", help='two recordings; "-": standard input')
+    flags = [
+        Flag("--test_list", "many pairs: lines of `enrol test`, or of a trial list", "", path),
+        Flag("--test_path", "folder of the recordings of --test_list", "", path),
+        THRESHOLD,
+        Flag("--prior", "probability of one speaker before listening", 0.5, within(1e-9, 1.0)),
+        Flag(
+            "--format",
+            "text; csv: a table; json: an object a line",
+            "text",
+            choices=("text", "csv", "json"),
+        ),
+    ]
+    parser.add_flags("comparison", flags)
+    add_model_flags(parser)
+    return parser
+
+
+def run(words: list[str]) -> int:
+    """Print the answers about one or many pairs -> exit code."""
+    args = make_parser().parse_words(words)
+    pairs = pairs_of(args)
+    voice = voice_of(args, args.threshold)
+    show = PRINTERS[args.format](voice, args.prior)
+    worst = 0
+    is_quiet = len(pairs) < 2 or None  # None: shown on a terminal
+    for answer in tqdm(answers(voice, pairs, args.prior), "comparing", len(pairs), disable=is_quiet):
+        show(answer)
+        worst = max(worst, EXIT_CODES[answer.decision])
+    return worst
+
+
+def pairs_of(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Values of the flags -> pairs of paths.
+
+    Raises:
+        ValueError: neither two files nor a list, or a line of another form.
+    """
+    if bool(args.test_list) == bool(args.files) or len(args.files) not in (0, 2):
+        raise ValueError(f"expected two recordings or --test_list, got {len(args.files)} recordings")
+    if args.files:
+        return [(args.files[0], args.files[1])]
+    from audio.trials import read_trial_lines
+
+    folder = args.test_path
+    lines = read_trial_lines(args.test_list, folder)
+    return [(str(Path(folder, enrol)), str(Path(folder, test))) for _, (_, enrol, test) in lines]
+
+
+def answers(voice: "Voice", pairs: list[tuple[str, str]], prior: float) -> Iterator[Answer]:
+    """Voice, pairs of paths, prior probability of one speaker -> an answer for each; files are read once."""
+    listen = cache(voice.listen)
+    for first, second in pairs:
+        try:
+            yield Answer(first, second, voice.compare(listen(first), listen(second), prior))
+        except AudioError as error:
+            yield Answer(first, second, None, str(error))
+
+
+def text_printer(voice: "Voice", prior: float) -> Callable[[Answer], None]:
+    """Voice, prior -> function that prints an answer for people."""
+    rule = voice.rule
+
+    def show(answer: Answer) -> None:
+        if answer.comparison is None:
+            print(f"inferSpeakerNet.py: error: {answer.error}", file=sys.stderr)
+            return
+        first, second, score, accepted, _, probability, reason = answer.comparison
+        verdict = {True: "one speaker", False: "two speakers", None: f"undecided: {reason}"}[accepted]
+        print(f"{verdict}: {answer.first} and {answer.second}")
+        if score is not None:
+            print(f"  score        {score:.4f}")
+        if score is not None and rule.threshold is not None:
+            print(f"  threshold    {rule.threshold:.4f} ({rule.origin})")
+        if probability is not None:
+            print(f"  probability  {probability:.4f} of one speaker, before listening {prior:g}")
+        for side in [first] if first is second else [first, second]:
+            print(f"  speech       {side.speech_s:.1f} of {side.duration_s:.1f} s in {side.name}")
+        for warning in answer.warnings():
+            print(f"  warning      {warning}")
+
+    return show
+
+
+def csv_printer(voice: "Voice", prior: float) -> Callable[[Answer], None]:
+    """Print the header of a table -> function that prints a row."""
+    writer = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
+    writer.writeheader()
+
+    def show(answer: Answer) -> None:
+        values = answer.values()
+        writer.writerow(values | {"warnings": "; ".join(values["warnings"])})
+
+    return show
+
+
+def json_printer(voice: "Voice", prior: float) -> Callable[[Answer], None]:
+    """-> function that prints an object in a line."""
+    return lambda answer: print(json.dumps(answer.values()))
+
+
+PRINTERS = {"text": text_printer, "csv": csv_printer, "json": json_printer}

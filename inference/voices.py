@@ -1,0 +1,309 @@
+"""A trained network that answers questions about recordings: embeddings, comparisons, who is speaking."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+import options
+import runtime
+from audio.errors import AudioError
+from audio.recording import ALL_CHANNELS, SAMPLE_RATE, Audio
+from audio.vad import LEAST_SPEECH_S, hear, require_package
+from evaluation.cohort import Cohort, check_cohort
+from evaluation.decisions import decided_options, require_current
+from evaluation.embedder import build_scoring, embed_crops
+from evaluation.store import embedding_options, fingerprint
+from inference.audio_input import Waveform, read_audio, warnings_of, waveform_of
+from inference.conversion import converted
+from inference.model_source import model_path
+from inference.public_models import MODELS
+from inference.thresholds import Rule, measured_rule, stored_rule
+from normalization._cohort import subtract_mean
+from options import Options
+from options.checks import needs_cohort
+from options.flags import ADDED_SCORING
+from SpeakerNet import SpeakerNet
+from storage import checkpoint
+
+Vector = NDArray[np.float32]
+Recording = str | PathLike[str] | tuple[ArrayLike, int]  # a path, or samples and their rate in Hz
+NO_THRESHOLD = "the model has no threshold: give one, or store one in it (tuneThreshold.py --store)"
+
+
+class NoSpeechError(AudioError):
+    """A recording in which nobody speaks."""
+
+
+class Embedding(NamedTuple):
+    """What is known of one recording."""
+
+    name: str
+    summary: Tensor | None  # (V, D), on the CPU; V is 1 but for --scoring distance; None without speech
+    duration_s: float
+    speech_s: float
+    warnings: tuple[str, ...]  # why an answer about it may be wrong
+
+    @property
+    def vector(self) -> Vector:
+        """The embedding (D,); the dot product of two of them is their score.
+
+        Raises:
+            NoSpeechError: nobody speaks.
+        """
+        if self.summary is None:
+            raise NoSpeechError(self.no_speech)
+        vector: Vector = self.summary[0].numpy()
+        return vector
+
+    @property
+    def no_speech(self) -> str:
+        """A sentence for recordings without speech."""
+        return f"{self.name}: no speech in {self.duration_s:.1f} s"
+
+
+class Comparison(NamedTuple):
+    """The answer to whether two recordings are of one speaker."""
+
+    first: Embedding
+    second: Embedding
+    score: float | None  # None if one of them has no speech
+    accepted: bool | None  # None without a threshold, or without speech
+    threshold: float | None
+    probability: float | None  # of one speaker, where the model has a calibration
+    reason: str  # why nothing is decided, "" if something is
+
+
+def load(
+    source: str = "campplus-zh-en",
+    *,
+    threshold: float | None = None,
+    vad: str = "",
+    channel: int = ALL_CHANNELS,
+    device: str = "auto",
+    gpu_id: int = 0,
+    precision: str = "auto",
+) -> "Voice":
+    """Model -> voice.
+
+    Args:
+        source: a model file, a run folder, a file or folder of another program, or the name of a public
+            model, which is downloaded once (`inferSpeakerNet.py fetch --list`).
+        threshold: scores from it on are accepted; by default the one in the model file, or that of the
+            public model.
+        vad: voice activity detector, as --vad; "" = the one that the threshold was measured with, or energy.
+        channel: channel of recordings that have several, 0 = the first, -1 = all are mixed down.
+        device: auto, cpu or cuda.
+        gpu_id: index of the GPU.
+        precision: auto = fp32, tf32, bf16 or fp16.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: no such model, a damaged one, or it can't be downloaded.
+    """
+    path = model_path(source)
+    model_file = checkpoint.load_model(path)
+    if model_file.origin:
+        model_file = converted(path).model_file
+    decided = decided_options(model_file.decision, source)
+    if decided and vad not in ("", decided["vad"]) and threshold is None:
+        raise ValueError(
+            f"--vad {vad}: the threshold in {source} is for --vad {decided['vad']}; give --threshold too"
+        )
+    public = None if Path(source).exists() else MODELS.get(source)
+    chosen = {"vad": vad or decided.get("vad") or (public.vad if public else "energy"), "channel": channel}
+    defaults = ADDED_SCORING | {"score_norm": "none", "subtract_mean": False}
+    values = Options(defaults | model_file.options | decided | chosen | {"initial_model": source})
+    require_package(values.vad)
+    if threshold is not None:
+        rule = Rule(threshold, "as given")
+    elif model_file.decision is not None:
+        require_current(model_file.decision["options"], source)
+        rule = stored_rule(model_file.decision, source)
+    else:
+        rule = measured_rule(public) if public else Rule(None, "")
+    on = runtime.choose_device(device, gpu_id)
+    network = SpeakerNet.from_model_file(model_file, values).to(on).eval()
+    cohort = _cohort(model_file.cohort, network, values)
+    as_precise = runtime.Precision("fp32" if precision == "auto" else precision, on)
+    return Voice(network, values, rule=rule, cohort=cohort, precision=as_precise)
+
+
+def _cohort(content: dict[str, Any] | None, network: SpeakerNet, values: Options) -> Cohort | None:
+    """The cohort in a model file, where its decision needs one."""
+    if not needs_cohort(values):
+        return None
+    if content is None:
+        raise ValueError(f"{values.initial_model}: its threshold needs a cohort that isn't in the file")
+    cohort = Cohort.from_dict(content, values.initial_model)
+    check_cohort(cohort, network, values, from_model_file=True)
+    return cohort
+
+
+class Voice:
+    """A network that embeds recordings and compares them as --eval does; made by `load`."""
+
+    def __init__(
+        self,
+        network: SpeakerNet,
+        values: Options,
+        *,
+        rule: Rule,
+        cohort: Cohort | None,
+        precision: runtime.Precision,
+    ) -> None:
+        """A network in evaluation mode.
+
+        Args:
+            network: on the device of `precision`, without a loss.
+            values: the options that decide how recordings are embedded and compared.
+            rule: the threshold for scores.
+            cohort: what scores are normalised by; None for scores as they are.
+            precision: how the network computes.
+        """
+        self.network = network
+        self.values = values
+        self.rule = rule
+        self.cohort = cohort
+        self.precision = precision
+        self.scoring = build_scoring(values)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A text that is the same for the same weights and the same way of embedding."""
+        mean = None if self.cohort is None else self.cohort.mean
+        subtracted = b"" if mean is None else mean.numpy().tobytes()
+        return fingerprint(self.network, embedding_options(self.values), subtracted)
+
+    def embed(self, waveform: ArrayLike, rate: int) -> Vector:
+        """Samples (T,) or (T, C), float in [-1, 1] or integers, sample rate in Hz -> embedding (D,).
+
+        Raises:
+            ValueError: samples that aren't finite, or another shape.
+            NoSpeechError: nobody speaks.
+        """
+        self.require_vectors()
+        return self.listen((waveform, rate)).vector
+
+    def embed_files(self, paths: Iterable[str | PathLike[str]]) -> Vector:
+        """Paths of U recordings -> embeddings (U, D).
+
+        Raises:
+            AudioError: one can't be read.
+            NoSpeechError: nobody speaks in one.
+        """
+        self.require_vectors()
+        return np.stack([self.listen(path).vector for path in paths])
+
+    def require_vectors(self) -> None:
+        """Raises ValueError unless a recording has one vector, and a score is a dot product."""
+        if not self.scoring.is_vector:
+            raise ValueError(
+                f"--scoring {self.values.scoring} has no embedding of a recording: "
+                f"python inferSpeakerNet.py convert {self.values.initial_model} NEW --scoring cosine"
+            )
+
+    def listen(self, recording: Recording) -> Embedding:
+        """A path, or samples and their rate -> what is known of the recording, also if nobody speaks.
+
+        Raises:
+            ValueError: samples that aren't finite, or another shape.
+            AudioError: the file can't be read.
+        """
+        read = self._read(recording)
+        heard = hear(read.samples, self.values.vad)
+        has_speech = heard.speech_s >= LEAST_SPEECH_S
+        summary = self._summary(heard.audio) if has_speech else None
+        return Embedding(read.name, summary, heard.duration_s, heard.speech_s, warnings_of(read, heard))
+
+    def compare(
+        self, first: Recording | Embedding, second: Recording | Embedding, prior: float = 0.5
+    ) -> Comparison:
+        """Two recordings -> score, decision, and the probability of one speaker.
+
+        A recording without speech is an answer, too: nothing is decided.
+
+        Args:
+            first: a path, samples and their rate, or what `listen` returned.
+            second: another one.
+            prior: probability of one speaker before listening.
+
+        Raises:
+            ValueError, AudioError: one of them can't be used.
+        """
+        one, other = (side if isinstance(side, Embedding) else self.listen(side) for side in (first, second))
+        reasons = [side.no_speech for side in (one, other) if side.summary is None]
+        if reasons:
+            return Comparison(one, other, None, None, self.rule.threshold, None, "; ".join(reasons))
+        score = self.score(one, other)
+        return Comparison(
+            one,
+            other,
+            score,
+            self.rule.accepts(score),
+            self.rule.threshold,
+            self.rule.probability(score, prior),
+            NO_THRESHOLD if self.rule.threshold is None else "",
+        )
+
+    def verify_files(
+        self, first: str | PathLike[str], second: str | PathLike[str]
+    ) -> tuple[float | None, bool | None]:
+        """Two paths -> score, whether they are of one speaker; see `compare` for when these are None."""
+        comparison = self.compare(first, second)
+        return comparison.score, comparison.accepted
+
+    def score(self, first: Embedding, second: Embedding) -> float:
+        """Two embeddings -> the score that --eval gives the trial, normalised if the model asks for it.
+
+        Raises:
+            NoSpeechError: one has no speech.
+        """
+        if first.summary is None or second.summary is None:
+            raise NoSpeechError(second.no_speech if first.summary is not None else first.no_speech)
+        score = self.scoring.score(first.summary[None], second.summary[None]).double().numpy()
+        if self.cohort is None or self.values.score_norm == "none":
+            return float(score[0])
+        labels = self.cohort.labels.numpy()
+        normalization = options.build("normalization", self.values, self.cohort.entries, labels)
+        statistics = normalization.statistics(torch.cat([first.summary, second.summary]))
+        return float(normalization.apply(score, statistics, np.array([0]), np.array([1]))[0])
+
+    @torch.inference_mode()
+    def encode_batch(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Waveforms (B, T) at 16 kHz, the used share of each (B,) -> embeddings (B, 1, D), as SpeechBrain's.
+
+        Nothing is cut out of them: there is no voice activity detector here.
+        """
+        shares = torch.ones(len(waveforms)) if lengths is None else lengths
+        ends = torch.round(shares * waveforms.shape[1]).int().tolist()
+        rows = [self._summary(row[:end].numpy()) for row, end in zip(waveforms.cpu(), ends, strict=True)]
+        return torch.stack(rows)
+
+    def _read(self, recording: Recording) -> Waveform:
+        if isinstance(recording, tuple):
+            return waveform_of(*recording)
+        return read_audio(str(recording), self.values.channel)
+
+    @torch.inference_mode()
+    def _summary(self, audio: Audio) -> Tensor:
+        """Samples (T,) at 16 kHz -> what the scoring keeps of them (V, D)."""
+        crops = [torch.from_numpy(np.ascontiguousarray(group)) for group in self.scoring.crops(audio)]
+        with self.precision.context():
+            groups = [
+                embed_crops(self.network, [group], self.scoring.windows, self.precision.device)
+                for group in crops
+            ]
+        if self.cohort is not None and self.cohort.mean is not None:
+            groups = [subtract_mean(group, self.cohort.mean) for group in groups]
+        summary: Tensor = self.scoring.summarise(groups, self.network.normalize)[0].cpu()
+        if not summary.isfinite().all():
+            raise ValueError(
+                f"{self.values.initial_model}: its embedding isn't finite; is the model damaged?"
+            )
+        return summary
