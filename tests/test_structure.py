@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 LAYERS = [  # a file imports from lines above its own, and from its own folder
-    ["runtime", "metrics"],
+    ["runtime", "metrics", "install"],
     ["models", "sampler", "corpora", "pooling", "optimizer", "scheduler"],
     ["distributed", "normalization"],
     ["storage", "training", "loss"],
