@@ -12,6 +12,7 @@ import distributed
 import runtime
 from DatasetLoader import TrainData
 from distributed.signals import Stopped, StopSignal
+from evaluation.model_facts import write_model_card
 from evaluation.results import score_in_training
 from evaluation.trial_test import TrialTest
 from loss._sharded import shard_head
@@ -158,10 +159,19 @@ class Run:
         _save_model(self.folder.model(epoch), model_file)
         self.folder.forget_average()
         best_eer = min(self.progress.best_eer, metrics.get("eer", float("inf")))
-        tests_since_best = self.progress.tests_since_best + 1
-        if best_eer < self.progress.best_eer:
+        is_best = best_eer < self.progress.best_eer
+        if is_best:
             _save_model(self.folder.best, model_file)
-            tests_since_best = 0
+        write_model_card(
+            self.folder.best if is_best else self.folder.model(epoch),
+            network,
+            self.options,
+            data=self.data,
+            folder=self.folder,
+            log=self.log,
+            epoch=epoch,
+        )
+        tests_since_best = 0 if is_best else self.progress.tests_since_best + 1
         self._save(self.progress._replace(tested=True, best_eer=best_eer, tests_since_best=tests_since_best))
 
     def _test(self, network: SpeakerNet, stop: StopSignal, name: str, epoch: int) -> dict[str, float]:

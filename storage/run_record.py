@@ -40,14 +40,20 @@ def write_run(folder: RunFolder, options: Mapping[str, Any], device: str) -> Non
         write_text(folder.result / "run.json", text + "\n")
 
 
+def read_run(folder: RunFolder) -> dict[str, Any]:
+    """Contents of run.json; {} where it is missing or damaged."""
+    path = folder.result / "run.json"
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        return run if isinstance(run, dict) else {}
+    return {}
+
+
 def earlier_option(folder: RunFolder, name: str) -> Any:
     """An option of the run whose state is in the folder; None if there is no state."""
-    path = folder.result / "run.json"
-    if not folder.state.exists() or not path.exists():
+    if not folder.state.exists():
         return None
-    with suppress(json.JSONDecodeError, KeyError):
-        return json.loads(path.read_text(encoding="utf-8"))["options"].get(name)
-    return None
+    return read_run(folder).get("options", {}).get(name)
 
 
 def _version(package: str) -> str | None:

@@ -19,9 +19,17 @@ README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [README, *DOCS]}
 RECIPE = "configs/ECAPA_AAM.yaml"  # for R.yaml, which the docs use for any recipe
-OTHER_SYSTEMS = ("main.py", "trainECAPAModel.py", "train_triplet.py", "config.yaml", "hyperparams.yaml")
+OTHER_SYSTEMS = (
+    "main.py",
+    "trainECAPAModel.py",
+    "train_triplet.py",
+    "infer_sv.py",
+    "config.yaml",
+    "hyperparams.yaml",
+)
 OTHER_PROGRAMS = {  # flags of pip and torchrun
     "--index-url",
+    "--no-deps",
     "--nnodes",
     "--nproc_per_node",
     "--max_restarts",
@@ -106,7 +114,9 @@ def check_make(targets):
 
 def check_pip(words):
     assert words[0] == "install"
-    if words[1] == "-r":
+    if words[1:] == ["-e", "."]:
+        assert (ROOT / "pyproject.toml").exists()
+    elif words[1] == "-r":
         assert (ROOT / words[2]).exists()
     else:
         assert words[1] in REQUIREMENTS  # the same version, so that the next command keeps it

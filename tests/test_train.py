@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from conftest import ROOT, Corpus, assert_refused, run_here, run_script, wait_for
 
 import DatasetLoader
@@ -50,6 +51,7 @@ def test_the_run_folder(trained, corpus):
         "model/model000000002.model",
         "model/model000000004.model",
         "model/best.model",
+        "model/README.md",
         "state/last.state",
         "state/last.state.before",
         "state/lock",
@@ -80,6 +82,20 @@ def test_the_best_model_is_the_one_with_the_lowest_eer(trained):
     best = checkpoint.load_model(str(save_path / "model" / "best.model"))
     assert best.metrics["eer"] == min(eers.values())
     assert_same(best.weights, weights(save_path, min(eers, key=eers.get)))
+
+
+def test_the_card_of_the_best_model_has_the_figures_of_its_test(trained, corpus):
+    save_path, _ = trained
+    card = (save_path / "model" / "README.md").read_text()
+    eer = checkpoint.load_model(str(save_path / "model" / "best.model")).metrics["eer"]
+    (model,) = yaml.safe_load(card.split("---\n")[1])["model-index"]
+    assert model["name"] == "exp"
+    assert model["results"][0]["metrics"][0]["value"] == round(100 * eer, 4)
+    # 6 speakers with 5 utterances each, 6 targets and 6 nontargets
+    assert f"| test | 12 | {100 * eer:.2f} % |" in card
+    for line in ("| speakers | 6 |", "| utterances | 30 |", "| list | train.txt |", "| `--n_mels` | 16 |"):
+        assert line in card
+    assert str(corpus.root) not in card and str(save_path) not in card
 
 
 @pytest.mark.slow
