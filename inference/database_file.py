@@ -181,8 +181,8 @@ class DatabaseFile:
         model = self.model
         if model.fingerprint != fingerprint:
             raise ValueError(
-                f"{self.path}: its embeddings were computed by another model, {model.name}, or in "
-                "another way; migrate re-embeds all recordings"
+                f"{self.path}: its embeddings were computed by --initial_model {model.name}, or in "
+                "another way; give that model, or re-embed all recordings (migrate)"
             )
 
 

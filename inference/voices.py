@@ -14,7 +14,7 @@ from torch import Tensor
 import options
 import runtime
 from audio.errors import AudioError
-from audio.recording import ALL_CHANNELS, SAMPLE_RATE, Audio
+from audio.recording import ALL_CHANNELS, Audio
 from audio.vad import LEAST_SPEECH_S, hear, require_package
 from evaluation.cohort import Cohort, check_cohort
 from evaluation.decisions import decided_options, require_current

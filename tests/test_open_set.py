@@ -29,8 +29,8 @@ def test_the_threshold_grows_with_the_logarithm_of_the_speakers():
     [
         ((0.70, 0.50), 2, "A", ""),
         ((0.621,), 2, "A", ""),  # 0.6 + 0.03 ln 2 = 0.6208
-        ((0.620,), 2, None, "the best score is below the threshold 0.621"),
-        ((0.70, 0.50), 100, None, "the best score is below the threshold 0.738"),
+        ((0.620,), 2, None, "the score is below the threshold 0.621"),
+        ((0.70, 0.50), 100, None, "the score is below the threshold 0.738"),
         ((0.75, 0.66), 100, None, "A and B differ by less than the margin 0.100"),
         ((), 0, None, "no speaker is enrolled"),
     ],
