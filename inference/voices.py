@@ -33,7 +33,8 @@ from SpeakerNet import SpeakerNet
 from storage import checkpoint
 
 Vector = NDArray[np.float32]
-Recording = str | PathLike[str] | tuple[ArrayLike, int]  # a path, or samples and their rate in Hz
+# a path, samples and their rate in Hz, or what inference.audio_input has read
+Recording = str | PathLike[str] | tuple[ArrayLike, int] | AudioInput
 NO_THRESHOLD = "the model has no threshold: give one, or store one in it (tuneThreshold.py --store)"
 
 
@@ -288,6 +289,8 @@ class Voice:
     def _read(self, recording: Recording) -> tuple[str, AudioInput]:
         """A path, or samples and their rate -> its name, what is in it."""
         channel = self.values.channel
+        if isinstance(recording, AudioInput):
+            return "microphone", recording
         if isinstance(recording, tuple):
             return "waveform", from_samples(*recording, channel)
         return str(recording), read_audio(recording, channel)
