@@ -14,6 +14,7 @@ from torch import Tensor
 import options
 import runtime
 from audio.errors import AudioError
+from audio.quality import warnings_of
 from audio.recording import ALL_CHANNELS, SAMPLE_RATE, Audio
 from audio.vad import LEAST_SPEECH_S, hear, require_package
 from evaluation.cohort import Cohort, check_cohort
@@ -220,7 +221,8 @@ class Voice:
         heard = hear(waveform, self.values.vad)
         has_speech = heard.speech_s >= LEAST_SPEECH_S
         summary = self._summary(heard.audio) if has_speech else None
-        return Embedding(name, summary, heard.duration_s, heard.speech_s, (*remarks, *heard.remarks))
+        warnings = (*remarks, *heard.remarks, *warnings_of(waveform, heard))
+        return Embedding(name, summary, heard.duration_s, heard.speech_s, warnings)
 
     def compare(
         self, first: Recording | Embedding, second: Recording | Embedding, prior: float = 0.5
