@@ -23,6 +23,7 @@ from evaluation.embedder import build_scoring, embed_crops
 from evaluation.store import embedding_options, fingerprint
 from inference.audio_input import AudioInput, from_samples, read_audio
 from inference.conversion import converted
+from inference.identification import Identification, open_book
 from inference.model_source import model_path
 from inference.public_models import MODELS
 from inference.thresholds import Rule, measured_rule, stored_rule
@@ -276,6 +277,35 @@ class Voice:
         normalization = options.build("normalization", self.values, self.cohort.entries, labels)
         statistics = normalization.statistics(torch.cat([first.summary, second.summary]))
         return float(normalization.apply(score, statistics, np.array([0]), np.array([1]))[0])
+
+    def enrol(
+        self, name: str, paths: Iterable[str | PathLike[str]], database: str | PathLike[str]
+    ) -> list[str]:
+        """Name of a speaker, recordings, a database, which is made if there is none -> remarks for people.
+
+        Raises:
+            AudioError: a recording can't be used; then none is enrolled.
+            ValueError, OSError: the name or the database can't be used.
+        """
+        with open_book(self, database, prototypes="") as book:
+            return book.enrol(name, [book.listen(path) for path in paths])
+
+    def identify(
+        self,
+        recording: Recording,
+        database: str | PathLike[str],
+        *,
+        top: int = 5,
+        threshold: float | None = None,
+    ) -> Identification:
+        """A path, or samples and their rate -> who of a database's speakers it is; see SpeakerBook.
+
+        Raises:
+            AudioError: the recording can't be read.
+            ValueError, OSError: the database can't be used, or no threshold is known.
+        """
+        with open_book(self, database, threshold=threshold) as book:
+            return book.identify(recording, top)
 
     @torch.inference_mode()
     def encode_batch(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
