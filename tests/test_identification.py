@@ -64,7 +64,7 @@ def test_speakers_are_identified_and_strangers_are_not(enrolled, corpus, tmp_pat
     assert "error: " in result.stderr and "none.wav" in result.stderr
 
 
-def test_a_speaker_is_verified_by_one_score(enrolled, corpus):
+def test_a_speaker_is_verified_by_one_score(enrolled, corpus, monkeypatch):
     words = enrolled[1]
     file = corpus.root / "spk2" / "3.wav"
     result = call("verify", " speaker 2 ", file, *words, "--threshold=-1", "--json")
@@ -161,5 +161,5 @@ def test_scores_are_normalised_by_the_models_cohort(enrolled, corpus, tmp_path, 
         found = book.identify(second.name)
         assert found.ranked[0].score == pytest.approx(answering.score(first, second), abs=1e-3)
         monkeypatch.setattr(answering, "values", answering.values.replaced(score_norm="znorm"))
-        with pytest.raises(ValueError, match=r"--score_norm znorm of .* identification takes asnorm or snorm"):
+        with pytest.raises(ValueError, match=r"znorm of .* identification takes asnorm or snorm"):
             SpeakerBook(answering, book.database)
