@@ -235,6 +235,33 @@ def test_a_threshold_of_scores_from_before_detectors_and_channels_decides(model,
         assert_refused(refused, f"{flag} contradicts", f"m.model, which has {has}; leave the flag out")
 
 
+def test_precision_belongs_to_scores_and_thresholds(model, corpus, tmp_path):
+    (tmp_path / "test.txt").write_text("1 spk0/0.wav spk0/1.wav\n0 spk0/0.wav spk1/0.wav\n")
+    words = ["--test_list", tmp_path / "test.txt", "--eval_frames=0"]
+    scores, from_store = {}, {}
+    for precision in ("fp32", "auto", "bf16"):
+        done = evaluate(model, corpus, tmp_path, *words, f"--precision={precision}")
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        scores[precision] = scores_of(tmp_path)
+        from_store[precision] = "of 3 recordings are from earlier runs" in done.stdout
+    assert from_store == {"fp32": False, "auto": True, "bf16": False}
+    np.testing.assert_array_equal(scores["auto"], scores["fp32"])
+    np.testing.assert_allclose(scores["bf16"], scores["fp32"], atol=0.02)
+    assert (scores["bf16"] != scores["fp32"]).all()
+    stored = shutil.copy(model, tmp_path / "m.model")
+    path = tmp_path / "result" / "eval" / "test.scores.txt"
+    assert json.loads(path.with_suffix(".json").read_text())["options"]["precision"] == "bf16"
+    result = run_here("tuneThreshold.py", path, "--store", stored)
+    assert result.returncode == 0, result.stderr
+    decided = evaluate(stored, corpus, tmp_path, *words[:2], mode="--test")
+    assert "embeddings of 3 of 3 recordings are from earlier runs" in decided.stdout, decided.stderr
+    refused = evaluate(stored, corpus, tmp_path, *words[:2], "--precision=fp32", mode="--test")
+    assert_refused(refused, "--precision fp32 contradicts", "m.model, which has precision bf16; leave")
+    trained_in_bf16 = trainSpeakerNet.parse([*corpus.options(tmp_path), "--precision=bf16"])[0]
+    assert "precision" not in embedding_options(trained_in_bf16)  # tests during training are exact
+    assert embedding_options(trained_in_bf16.replaced(eval=True))["precision"] == "bf16"
+
+
 def test_a_cohort_in_a_model_from_before_bindings_is_for_scores_of_then():
     words = ["--model=ResNetSE34L", "--trainfunc=angleproto", "--initial_model=m.model"]
     network = SpeakerNet(torch.nn.Identity(), torch.nn.Identity())

@@ -16,17 +16,19 @@ from SpeakerNet import SpeakerNet
 
 
 class Frames(nn.Module):
-    """Front end: waveforms (B, T) -> themselves as frames of four samples (B, 4, T / 4)."""
+    """Front end whose frames are four samples."""
 
     def forward(self, waveforms):
+        """Waveforms (B, T) -> (B, 4, T / 4)."""
         return waveforms.unflatten(1, (-1, 4)).transpose(1, 2)
 
     def num_frames(self, num_samples):
+        """Samples of a waveform -> frames."""
         return num_samples // 4
 
 
 class Encoder(nn.Module):
-    """Features (B, 4, L) -> embeddings (B, 3) that depend on the order of the frames; notes each batch's shape."""
+    """Embeddings depend on the order of the frames; notes the shape of each batch."""
 
     def __init__(self):
         super().__init__()
@@ -34,6 +36,7 @@ class Encoder(nn.Module):
         self.shapes = []
 
     def forward(self, features):
+        """Features (B, 4, L) -> (B, 3)."""
         self.shapes.append(tuple(features.shape))
         frames = torch.arange(features.shape[2]) / 10
         pooled = torch.cat([features.mean(dim=2), (features * frames).sum(dim=2)], dim=1)
