@@ -104,7 +104,7 @@ def load(
         channel: channel of recordings that have several, 0 = the first, -1 = all are mixed down.
         device: auto, cpu or cuda.
         gpu_id: index of the GPU.
-        precision: auto = fp32, tf32, bf16 or fp16.
+        precision: fp32, tf32, bf16 or fp16; auto = that of the threshold in the model file, or fp32.
 
     Raises:
         FileNotFoundError, ValueError, OSError: no such model, a damaged one, or it can't be downloaded.
@@ -120,6 +120,7 @@ def load(
         )
     public = None if Path(source).exists() else MODELS.get(source)
     chosen = {"vad": vad or decided.get("vad") or (public.vad if public else "energy"), "channel": channel}
+    chosen["precision"] = precision if precision != "auto" else decided.get("precision", "fp32")
     defaults = ADDED_SCORING | {"score_norm": "none", "subtract_mean": False}
     values = Options(defaults | model_file.options | decided | chosen | {"initial_model": source})
     require_package(values.vad)
@@ -133,7 +134,7 @@ def load(
     on = runtime.choose_device(device, gpu_id)
     network = SpeakerNet.from_model_file(model_file, values).to(on).eval()
     cohort = _cohort(model_file.cohort, network, values)
-    as_precise = runtime.Precision("fp32" if precision == "auto" else precision, on)
+    as_precise = runtime.Precision(values.precision, on)
     return Voice(network, values, rule=rule, cohort=cohort, precision=as_precise)
 
 
