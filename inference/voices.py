@@ -121,6 +121,7 @@ def load(
     public = None if Path(source).exists() else MODELS.get(source)
     chosen = {"vad": vad or decided.get("vad") or (public.vad if public else "energy"), "channel": channel}
     chosen["precision"] = precision if precision != "auto" else decided.get("precision", "fp32")
+    chosen["eval"] = True  # so that the precision isn't that of training
     defaults = ADDED_SCORING | {"score_norm": "none", "subtract_mean": False}
     values = Options(defaults | model_file.options | decided | chosen | {"initial_model": source})
     require_package(values.vad)
