@@ -216,6 +216,12 @@ def test_the_example_is_a_loss_that_satisfies_the_interface(tmp_path, monkeypatc
     assert loss.isfinite() and 0.0 <= accuracy <= 1.0
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_python_blocks_are_python(name):
+    for block in re.findall(r"```python\n(.*?)```", TEXTS[name], re.DOTALL):
+        compile(block, name, "exec")
+
+
 def test_tables_name_every_choice():
     rows = TEXTS["README.md"].splitlines()
     for kind, (flag, _) in options.KINDS.items():
