@@ -63,7 +63,10 @@ def only_chunks_follow(stream: FileIO, place: int, layout: Layout = LITTLE_ENDIA
 
 def _chunk(stream: FileIO, place: int, layout: Layout) -> tuple[bytes, int]:
     """Open file, place of a chunk -> its name, the place of the next; 0 if there is none."""
-    stream.seek(place)
+    try:
+        stream.seek(place)
+    except OSError:  # further away than a file can be long, by a damaged size
+        return b"", 0
     header = stream.read(layout.header.size)
     if len(header) < layout.header.size:
         return b"", 0

@@ -2,8 +2,10 @@
 
 import functools
 import io
+import math
 import os
 import re
+import stat
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -19,6 +21,7 @@ UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recordin
 TRUNCATED = "truncated: its header promises more samples than it holds"
 LARGEST_HEADER = 4096  # bytes before the samples in nearly every file
 BLOCK = 1 << 16  # samples decoded at a time
+LARGEST_MPEG = 1 << 31  # bytes of a file that is decoded from memory: 14 hours at the highest bit rate
 CACHED = 1 << 16  # files that a process remembers, a few tens of MiB
 
 # sizes that libsndfile found to be wrong, by format: bytes that the header names, bytes that are there
@@ -46,6 +49,11 @@ OGG_SERIAL = slice(14, 18)  # of a page: the number of its logical stream
 OGG_END = 4  # flag of a page
 SEVERAL_OGG = "holds several Ogg streams"
 FIRST_BLOCK = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # of FLAC: the marker, and the header of STREAMINFO
+FIRST_OF_STREAM = {  # by the first bytes of a file: how each stream in it begins, in bytes, what several are
+    b"fLaC": (FIRST_BLOCK, 8, "holds several FLAC streams, one after another"),
+    b"OggS": (FIRST_PAGE, 6, SEVERAL_OGG),
+}
+SEARCHED = 1 << 24  # bytes at a time
 # In the first frame of an MP3 file: which fields follow, number of frames, number of bytes
 XING = re.compile(rb"(?:Xing|Info)(.{4})(.{4})(.{4})", re.DOTALL)
 HAS_FRAMES_AND_BYTES = 3
@@ -56,6 +64,13 @@ REASONS = {  # what libsndfile says of libmpg123's errors, and what they are
     "Unspecified internal error": "no further MPEG audio frame found",
 }
 LAST_PAGES = 1 << 16  # bytes; a page of Ogg is at most 65,307 long
+KINDS = {  # of what isn't a file
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 TIMES_AS_LONG = 100  # frames of an MP3 file may be so many times as small as its first
 
 
@@ -138,19 +153,16 @@ class _Stream(NamedTuple):
             return Decoder(io.BytesIO(content) if self.has_length else _LongerFile(content))
 
 
-def open_file(path: str) -> OpenFile:
-    """Path -> the open file.
+def open_file(path: str, longest_s: float = math.inf) -> OpenFile:
+    """Path, the longest duration that is accepted -> the open file.
 
     Raises:
-        AudioError: missing, unreadable, or truncated.
+        AudioError: missing, unreadable, truncated, or too long, which is found before all of it is decoded.
         UnsupportedAudioError: in a format that libsndfile doesn't read, or reads in part.
     """
-    try:
-        head, *stamp = _head(path)
-    except FileNotFoundError:
-        raise AudioError(f"{path}: cannot be read: no such file") from None
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read: {error.strerror}") from None
+    status = status_of(path)
+    stamp = status.st_size, status.st_mtime_ns
+    head = _head(path)
     stream = _Stream()
     has_end = True
     if head == b"OggS":
@@ -158,17 +170,46 @@ def open_file(path: str) -> OpenFile:
     elif _begins_as_mpeg(head):
         stream = _mpeg_stream(path, *stamp)
     elif head in LAYOUTS:
-        _require_nothing_behind_samples(path, head, stamp[0])
-    decoder = _open(path, stream)
+        _require_nothing_behind_samples(path, head, status.st_size)
+    decoder = _open(path, stream, status.st_size)
     _require_promised(path, decoder)
-    if decoder.frames == 0 and stamp[0] > LARGEST_HEADER:
-        raise _unsupported(path, f"its header says that its {stamp[0]} bytes hold no samples")
+    if decoder.frames == 0 and status.st_size > LARGEST_HEADER:
+        raise _unsupported(path, f"its header says that its {status.st_size} bytes hold no samples")
     if decoder.is_mpeg and decoder.format != "MP3":
         raise _unsupported(path, f"{decoder.format} with {decoder.subtype} doesn't say how long it is")
     num_frames = decoder.frames
+    most = longest_s * decoder.samplerate
     if num_frames >= UNKNOWN_LENGTH or not stream.has_length:
-        num_frames = _measured(path, stream, *stamp)
+        num_frames = _measured(path, stream, most, *stamp)
+    if num_frames > most:
+        raise AudioError(f"{path}: {too_long(longest_s)}")
     return OpenFile(decoder, num_frames, not decoder.is_exact(), has_end)
+
+
+def status_of(path: str) -> os.stat_result:
+    """Path -> the status of the file, which isn't opened: opening a FIFO or a device may wait for ever.
+
+    Raises:
+        AudioError: missing, not a file, or empty, as those of /proc are which wait for something to happen.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116  (Path is 4 times as slow)
+    except FileNotFoundError:
+        raise AudioError(f"{path}: cannot be read: no such file") from None
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:  # a zero byte, or a character that has no bytes
+        raise AudioError(f"{path}: cannot be read: no file can have this name") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise AudioError(f"{path}: cannot be read: {KINDS[stat.S_IFMT(status.st_mode)]}, not a file")
+    if status.st_size == 0:
+        raise AudioError(f"{path}: cannot be read: empty, 0 bytes")
+    return status
+
+
+def too_long(longest_s: float) -> str:
+    """What is wrong with a recording that is longer than that."""
+    return f"lasts longer than {longest_s / 3600:g} h, the longest that is read; cut it into pieces"
 
 
 def require_one_stream(path: str) -> None:
@@ -178,11 +219,17 @@ def require_one_stream(path: str) -> None:
     """
     with Path(path).open("rb") as file:
         file.seek(_after_tags(file))
-        head = file.read(4)
-        if head == b"fLaC" and len(FIRST_BLOCK.findall(head + file.read())) > 1:
-            raise _unsupported(path, "holds several FLAC streams, one after another")
-        if head == b"OggS" and len(FIRST_PAGE.findall(head + file.read())) > 1:
-            raise _unsupported(path, SEVERAL_OGG)
+        text = file.read(4)
+        if text not in FIRST_OF_STREAM:
+            return
+        first, length, reason = FIRST_OF_STREAM[text]
+        num_streams = 0
+        while block := file.read(SEARCHED):
+            text += block
+            num_streams += len(first.findall(text))
+            text = text[1 - length :]  # may be the beginning of another
+    if num_streams > 1:
+        raise _unsupported(path, reason)
 
 
 def reason_of(error: soundfile.LibsndfileError) -> str:
@@ -196,26 +243,28 @@ def _unsupported(path: str, reason: str) -> UnsupportedAudioError:
     return UnsupportedAudioError(f"{path}: {reason}; {ADVICE}")
 
 
-def _head(path: str) -> tuple[bytes, int, int]:
-    """File -> its first 4 bytes, its size in bytes, the time of its last change in ns."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _head(path: str) -> bytes:
+    """File -> its first 4 bytes."""
     try:
-        status = os.fstat(descriptor)
-        return os.read(descriptor, 4), status.st_size, status.st_mtime_ns
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return os.read(descriptor, 4)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _open(path: str, stream: _Stream) -> Decoder:
+def _open(path: str, stream: _Stream, size: int) -> Decoder:
     """File, what libsndfile is given of it -> its decoder; raises for what libsndfile doesn't open."""
+    if size > LARGEST_MPEG and not (stream.has_length and stream.end is None):
+        raise _unsupported(path, f"MPEG audio of {size} bytes, more than is decoded from memory")
     try:
         return stream.open(path)
     except soundfile.LibsndfileError as error:
         reason = f"cannot be read: {reason_of(error)}"
         if error.error_string.startswith("Format not recognised"):
             reason = "cannot be read: not wav, flac, ogg, opus or mp3"
-        if os.path.getsize(path) == 0:  # noqa: PTH202
-            raise AudioError(f"{path}: cannot be read: empty, 0 bytes") from None
         raise _unsupported(path, reason) from None
 
 
@@ -255,12 +304,12 @@ def _require_nothing_behind_samples(path: str, head: bytes, size: int) -> None:
 
 
 @functools.lru_cache(maxsize=CACHED)
-def _measured(path: str, stream: _Stream, size: int, mtime_ns: int) -> int:
-    """File, identified by its size and time -> number of samples that it decodes to."""
+def _measured(path: str, stream: _Stream, most: float, size: int, mtime_ns: int) -> int:
+    """File, identified by its size and time -> number of samples that it decodes to, at least if over `most`."""
     num_frames = 0
     with stream.open(path) as decoder:
         try:
-            while count := len(decoder.read(BLOCK, dtype="float32")):
+            while num_frames <= most and (count := len(decoder.read(BLOCK, dtype="float32"))):
                 num_frames += count
         except soundfile.LibsndfileError as error:
             raise _unsupported(path, f"damaged or truncated: {reason_of(error)}") from None

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.fft
 import torch
 from torch import Tensor
 
@@ -61,7 +60,7 @@ class Reverb(NamedTuple):
     def apply(self, crops: Tensor) -> Tensor:
         """Crops (n, T) -> the same in the room, in time with the direct path, of the same energy."""
         length = crops.shape[1]
-        size = scipy.fft.next_fast_len(length + self.responses.shape[1] - 1, real=True)
+        size = _fast_length(length + self.responses.shape[1] - 1)
         wet = _inverse(_spectrum(crops, size).mul_(_spectrum(self.responses, size)), size)
         wet = wet[:, self.delay : self.delay + length]
         return wet.mul_(_factor(wet, _level(crops)))
@@ -75,7 +74,7 @@ class Band(NamedTuple):
 
     def apply(self, crops: Tensor) -> Tensor:
         """Crops (n, T) -> the same within the band, which ends in slopes of 100 Hz."""
-        size = scipy.fft.next_fast_len(crops.shape[1], real=True)
+        size = _fast_length(crops.shape[1])
         hertz = torch.arange(size // 2 + 1, device=crops.device) * (SAMPLE_RATE / size)
         above, below = hertz - self.values[:, :1], self.values[:, 1:] - hertz
         gain = (torch.minimum(above, below) / EDGE_WIDTH + 0.5).clamp(0.0, 1.0)
@@ -130,17 +129,29 @@ def _factor(crops: Tensor, level: Tensor) -> Tensor:
     return level / _level(crops).clamp(min=SILENCE)
 
 
+def _fast_length(length: int) -> int:
+    """Samples -> the next length that transforms are fast for."""
+    # here and below: it takes half a second to import, and only augmentation needs it
+    from scipy.fft import next_fast_len
+
+    return int(next_fast_len(length, real=True))
+
+
 def _spectrum(signals: Tensor, size: int) -> Tensor:
     """(n, T) -> (n, size // 2 + 1), complex; on the CPU SciPy takes a tenth of PyTorch's time on many."""
     if signals.device.type == "cpu":
-        return torch.from_numpy(scipy.fft.rfft(signals.numpy(), size))
+        from scipy.fft import rfft
+
+        return torch.from_numpy(rfft(signals.numpy(), size))
     return torch.fft.rfft(signals, size)
 
 
 def _inverse(spectra: Tensor, size: int) -> Tensor:
     """(n, size // 2 + 1), complex -> (n, size)."""
     if spectra.device.type == "cpu":
-        return torch.from_numpy(scipy.fft.irfft(spectra.numpy(), size, overwrite_x=True))
+        from scipy.fft import irfft
+
+        return torch.from_numpy(irfft(spectra.numpy(), size, overwrite_x=True))
     return torch.fft.irfft(spectra, size)
 
 

@@ -1,4 +1,6 @@
-"""Errors about recordings, which name the file."""
+"""Errors about recordings, which name the file in one line."""
+
+from metrics.fields import shown
 
 
 class AudioError(ValueError):
@@ -6,6 +8,14 @@ class AudioError(ValueError):
 
     concerns_one_rank = True  # of several processes: the others may not have met it
 
+    def __init__(self, message: str) -> None:
+        """Characters that can't be printed, which names of files may have, are shown as their bytes."""
+        super().__init__(shown(message))
+
+    def reason(self, path: str) -> str:
+        """The message without the file's path."""
+        return str(self).removeprefix(f"{shown(path)}: ")
+
 
 class UnsupportedAudioError(AudioError):
-    """A file that libsndfile doesn't read, or reads in part; --convert, which has ffmpeg, may read it."""
+    """A file that libsndfile doesn't read, or reads in part; ffmpeg may read it (any_format.py)."""

@@ -1,6 +1,10 @@
-"""ffmpeg: recordings of other formats -> samples. Only dataprep.py --convert starts it."""
+"""ffmpeg: recordings of other formats -> samples.
+
+Only dataprep.py --convert and audio/any_format.py, which reads what users give to inferSpeakerNet.py, start it.
+"""
 
 import importlib
+import math
 import os
 import re
 import shutil
@@ -14,6 +18,8 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
+from audio.containers import too_long
+from audio.errors import AudioError
 from audio.recording import (
     ALL_CHANNELS,
     SAMPLE_RATE,
@@ -79,6 +85,7 @@ READ = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-i"]
 AS_SAMPLES = ["-af", "asetpts=N/SR/TB", "-c:a", "pcm_s16be", "-ar", str(SAMPLE_RATE), "-f", "au"]
 SEVERAL_STREAMS = "does not support more than one stream"  # of AU: all audio streams of a file are mapped
 TIME_LIMIT_S = 600  # for one call
+LARGEST_OUTPUT = 1 << 30  # bytes of samples in all channels, where the duration is limited, too
 # component of ffmpeg that an error comes from, and its address
 COMPONENT = re.compile(r"(\[[^]]* @ 0x[0-9a-f]+\] )+")
 MAX_ERROR_LENGTH = 200  # characters
@@ -97,15 +104,21 @@ def find_ffmpeg() -> str:
         ) from None
 
 
-def decode(sources: Sequence[Path], ffmpeg: str = "", channel: int = ALL_CHANNELS) -> list[Samples]:
+def decode(
+    sources: Sequence[Path], ffmpeg: str = "", channel: int = ALL_CHANNELS, longest_s: float = math.inf
+) -> list[Samples]:
     """Files, path of ffmpeg ("" = search for it) -> samples (T,) of each at 16 kHz.
 
     channel: the one that is taken of several, 0 the first; ALL_CHANNELS: they are mixed down.
+    longest_s: a file that lasts longer is refused, and not decoded further.
 
     Raises:
         ValueError: ffmpeg isn't installed, takes too long, or prints any error; or a file has several
-            audio streams, or lacks the channel.
+            audio streams, is too long or lacks the channel.
     """
+    limits = list[str]()
+    if longest_s < math.inf:
+        limits = ["-t", f"{longest_s + 1:g}", "-fs", str(LARGEST_OUTPUT)]
     with ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in sources]
         places = [output.fileno() for output in outputs]
@@ -113,7 +126,7 @@ def decode(sources: Sequence[Path], ffmpeg: str = "", channel: int = ALL_CHANNEL
         for source in sources:
             command += [*READ, f"file:{source}"]
         for i, place in enumerate(places):
-            command += ["-map", f"{i}:a", *AS_SAMPLES, f"pipe:{place}"]
+            command += ["-map", f"{i}:a", *limits, *AS_SAMPLES, f"pipe:{place}"]
         try:
             done = subprocess.run(command, capture_output=True, timeout=TIME_LIMIT_S, pass_fds=places)
         except subprocess.TimeoutExpired:
@@ -125,16 +138,22 @@ def decode(sources: Sequence[Path], ffmpeg: str = "", channel: int = ALL_CHANNEL
         if errors or done.returncode:
             last = COMPONENT.sub("", errors.rpartition("\n")[2])[:MAX_ERROR_LENGTH]
             raise ValueError(f"ffmpeg: {last or f'exit status {done.returncode}'}")
-        return [_read(output, source, channel) for output, source in zip(outputs, sources, strict=True)]
+        pairs = zip(outputs, sources, strict=True)
+        return [_read(output, str(source), channel, longest_s) for output, source in pairs]
 
 
-def _read(output: BinaryIO, source: Path, channel: int) -> Samples:
+def _read(output: BinaryIO, source: str, channel: int, longest_s: float) -> Samples:
     """AU file that ffmpeg wrote of a source -> one channel (T,)."""
-    if not output.seek(0, os.SEEK_END):  # without samples ffmpeg writes no header either
+    size = output.seek(0, os.SEEK_END)
+    if size == 0:  # without samples ffmpeg writes no header either
         return np.zeros(0, np.int16)
     output.seek(0)
     with soundfile.SoundFile(output) as file:
-        require_channel(str(source), channel, file.channels)
+        if file.frames > longest_s * SAMPLE_RATE:
+            raise AudioError(f"{source}: {too_long(longest_s)}")
+        if longest_s < math.inf and size >= LARGEST_OUTPUT:
+            raise AudioError(f"{source}: {file.channels} channels take more than 1 GiB; cut it into pieces")
+        require_channel(source, channel, file.channels)
         if file.channels > 1 and channel == ALL_CHANNELS:
             return to_int16(mix_down(file.read(dtype="float32"))[0])
         samples: Samples = file.read(dtype="int16", always_2d=True)

@@ -22,15 +22,21 @@ def read_directory(folder: str, flag: str) -> Iterator[tuple[str, int, str, Utte
             segment has no recording.
     """
     scp = f"{folder}/wav.scp"
-    recordings = _table(scp, flag, "utterance path")
-    for name, (number, file) in recordings.items():
-        if file.endswith("|"):
-            raise ValueError(f"{scp}:{number}: {name} is a command; only paths can be read")
+    recordings = read_scp(scp, flag)
     if Path(folder, "segments").is_file():
         yield from _segments(folder, flag, {name: file for name, (_, file) in recordings.items()})
         return
     for name, (number, file) in recordings.items():
         yield scp, number, name, Utterance(file)
+
+
+def read_scp(path: str, flag: str) -> dict[str, tuple[int, str]]:
+    """wav.scp that a flag names -> by recording, the line number and the path; raises as read_directory."""
+    recordings = _table(path, flag, "utterance path")
+    for name, (number, file) in recordings.items():
+        if file.endswith("|"):
+            raise ValueError(f"{path}:{number}: {name} is a command; only paths can be read")
+    return recordings
 
 
 def _table(path: str, flag: str, form: str) -> dict[str, tuple[int, str]]:

@@ -9,23 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.recording import FULL_SCALE, SAMPLE_RATE, Audio, Recording, Samples
+from audio.recording import Samples
 from audio.utterances import Paths
-
-
-class PackedRecording(Recording):
-    """A slice of a pack's samples."""
-
-    def __init__(self, samples: Samples) -> None:
-        super().__init__("", len(samples), SAMPLE_RATE)
-        self.samples = samples
-
-    def _read_into(self, out: Audio | Samples, start: int) -> None:
-        samples = self.samples[start : start + len(out)]
-        if out.dtype == np.int16:
-            out[:] = samples
-        else:
-            np.multiply(samples, np.float32(1 / FULL_SCALE), out=out)
 
 
 class Pack:

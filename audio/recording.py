@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import stat
 import struct
 from io import FileIO
 from typing import Any, Self
@@ -17,12 +18,14 @@ from audio.errors import AudioError
 from audio.utterances import Utterance
 
 SAMPLE_RATE = 16_000  # Hz
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz; others are errors in a header, and take much memory
 SHORTEST = 4_800  # samples that every network can embed, 0.3 s
 FORMATS = re.compile(r".+\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE | re.DOTALL)  # what training reads
 Audio = NDArray[np.float32]
 Samples = NDArray[np.int16]
 FULL_SCALE = 32768.0
 ALL_CHANNELS = -1  # in the place of a channel's number: they are mixed down
+PIECE = 1 << 26  # samples of all channels that are read at a time; the memory for them is 256 MiB
 CANCELLED = 0.01  # share of the channels' mean power, below which their mean, or one of them, is silence
 NO_END = "Ogg without an end of stream: recording was stopped, or whole pages are missing at its end"
 OPPOSITE_PHASE = "channels in opposite phase: the first that is not silent is taken"
@@ -41,7 +44,13 @@ class Recording:
         self.first = 0  # the first of the file's samples that is used
         self.num_frames = num_frames  # how many are used, at its sample rate
         self.rate = rate  # Hz
+        self.num_channels = 1  # that are stored
         self.remarks = list[str]()  # what its user should know, such as that it is resampled
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            limits = f"{LOWEST_RATE} to {HIGHEST_RATE} Hz"
+            raise AudioError(f"{path}: its sample rate is {rate} Hz, expected {limits}; is the header right?")
+        if rate != SAMPLE_RATE:
+            self.remarks.append(f"resampled from {rate} to {SAMPLE_RATE} Hz")
 
     def cut(self, segment: Utterance) -> None:
         """Keep only a segment; raises AudioError if it isn't within the recording."""
@@ -52,9 +61,38 @@ class Recording:
         self.num_frames = samples[1] - samples[0]
 
     def whole(self) -> Audio:
-        """Every sample (T,)."""
-        audio = self._piece(0, self.num_frames)
-        return audio if self.rate == SAMPLE_RATE else _resample(audio, *_ratio(self.rate))
+        """Every sample (T,); long recordings are read in pieces, so that only the result is large."""
+        longest = PIECE // self.num_channels
+        if self.rate != SAMPLE_RATE:
+            return self._resampled(longest)
+        audio = np.empty(self.num_frames, np.float32)
+        for start in range(0, self.num_frames, longest):
+            self._read_into(audio[start : start + longest], self.first + start)
+        return audio
+
+    def whole_int16(self) -> Samples:
+        """Every sample (T,), rounded and clipped."""
+        return to_int16(self.whole())
+
+    def _resampled(self, longest: int) -> Audio:
+        """Every sample (T,) at 16 kHz, from pieces of about `longest` samples that overlap by their context."""
+        up, down = _ratio(self.rate)
+        if self.num_frames <= longest:
+            return _resample(self._piece(0, self.num_frames), up, down)
+        margin = -(-_context(up, down) // down)
+        step = max(longest // down, margin) * down  # the two sample grids coincide every `down` samples
+        audio = np.empty(-(-self.num_frames * up // down), np.float32)
+        place = 0
+        held = np.zeros(margin * down, np.float32)  # begins so much before what is resampled next
+        for start in range(0, self.num_frames, step):
+            held = np.append(held, self._piece(start, min(step, self.num_frames - start)))
+            resampled = _resample(held, up, down)[margin * up :]
+            if start + step < self.num_frames:
+                resampled = resampled[: -margin * up]
+                held = held[-2 * margin * down :]
+            audio[place : place + len(resampled)] = resampled
+            place += len(resampled)
+        return audio
 
     def crop(self, length: int, generator: np.random.Generator, speed: float = 1.0) -> Audio:
         """A random piece (length,); see crop_into."""
@@ -77,10 +115,9 @@ class Recording:
             if count < length:
                 out[:] = np.resize(out[:count], length)
             return
-        # resample_poly's filter reaches this far; a crop with its context, which is silence before the
-        # recording begins, equals one cut from the resampled whole. The sample grids coincide every `down`
-        # samples of the recording.
-        context = -(-10 * max(up, down) // up)
+        # A crop with its context, which is silence before the recording begins, equals one cut from the
+        # resampled whole. The sample grids coincide every `down` samples of the recording.
+        context = _context(up, down)
         margin = -(-context // down)
         first = start - margin * down
         last = min(start + span + context, self.num_frames)
@@ -105,6 +142,11 @@ def _ratio(rate: int) -> tuple[int, int]:
     """Sample rate -> (up, down): resampling by up / down gives 16 kHz."""
     common = math.gcd(rate, SAMPLE_RATE)
     return SAMPLE_RATE // common, rate // common
+
+
+def _context(up: int, down: int) -> int:
+    """How many samples of the recording resample_poly's filter reaches to each side."""
+    return -(-10 * max(up, down) // up)
 
 
 def _resample(audio: Audio, up: int, down: int) -> Audio:
@@ -134,6 +176,11 @@ def mix_down(samples: Audio) -> tuple[Audio, bool]:
     return samples[:, int(np.argmax(powers >= silence))], True
 
 
+def mixed_down(num_channels: int) -> str:
+    """The remark on a recording with several channels."""
+    return f"{num_channels} channels mixed down to one"
+
+
 def require_channel(path: str, channel: int, num_channels: int) -> None:
     """Raises AudioError for a recording without a channel of that number."""
     if channel >= num_channels:
@@ -145,25 +192,24 @@ def require_channel(path: str, channel: int, num_channels: int) -> None:
 class AudioFile(Recording):
     """A file of any format that libsndfile reads, open."""
 
-    def __init__(self, path: str, channel: int = ALL_CHANNELS) -> None:
+    def __init__(self, path: str, channel: int = ALL_CHANNELS, longest_s: float = math.inf) -> None:
         """Open and check a file; of several channels one is taken, or they are mixed down.
 
         Raises:
-            AudioError: missing, unreadable, truncated, empty or without this channel.
-            UnsupportedAudioError: in a format that only --convert reads.
+            AudioError: missing, unreadable, truncated, empty, longer than `longest_s`, or without this channel.
+            UnsupportedAudioError: in a format that libsndfile doesn't read whole.
         """
-        self.file, num_frames, self.is_sequential, has_end = open_file(path)
+        self.file, num_frames, self.is_sequential, has_end = open_file(path, longest_s)
         super().__init__(path, num_frames, self.file.samplerate)
+        self.num_channels = self.file.channels
         self.place = 0  # sample that is decoded next, if it is sequential
         if self.num_frames == 0:
             raise AudioError(f"{path}: holds no samples")
-        require_channel(path, channel, self.file.channels)
-        self.is_int16 = self.file.subtype == "PCM_16" and self.file.channels == 1
-        if self.rate != SAMPLE_RATE:
-            self.remarks.append(f"resampled from {self.rate} to {SAMPLE_RATE} Hz")
+        require_channel(path, channel, self.num_channels)
+        self.is_int16 = self.file.subtype == "PCM_16" and self.num_channels == 1
         self.channel = channel
-        if self.file.channels > 1 and channel == ALL_CHANNELS:
-            self.remarks.append(f"{self.file.channels} channels mixed down to one")
+        if self.num_channels > 1 and channel == ALL_CHANNELS:
+            self.remarks.append(mixed_down(self.num_channels))
         if not has_end:
             self.remarks.append(NO_END)
 
@@ -182,7 +228,7 @@ class AudioFile(Recording):
         """Every sample (T,); exact for 16-bit mono files at 16 kHz, rounded and clipped for others."""
         if self.is_int16 and self.rate == SAMPLE_RATE:
             return self._decoded(self.num_frames, self.first)
-        return to_int16(self.whole())
+        return super().whole_int16()
 
     def _read_into(self, out: Audio | Samples, start: int) -> None:
         read = self._decoded(len(out), start)
@@ -231,15 +277,18 @@ class WaveFile(Recording):
     def open(cls, path: str) -> Self | None:
         """Path -> the file; None for other formats and wrong sizes, which are for AudioFile."""
         try:
+            status = os.stat(path)  # noqa: PTH116  (Path is slower)
+            if not stat.S_ISREG(status.st_mode):  # opening a FIFO waits for a writer
+                return None
             stream = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115  (Path is slower; __del__ closes)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: no file can have the name
             return None
-        recording = cls(path, *cls._samples(stream), stream)
+        recording = cls(path, *cls._samples(stream, status.st_size), stream)
         return recording if recording.num_frames else None
 
     @classmethod
-    def _samples(cls, stream: FileIO) -> tuple[int, int]:
-        """The file -> how many samples it holds, 0 if that isn't clear, and the place of the first."""
+    def _samples(cls, stream: FileIO, file_size: int) -> tuple[int, int]:
+        """The file, its bytes -> how many samples it holds, 0 if that isn't clear, the place of the first."""
         head = stream.read(cls.HEAD) or b""
         place = cls.FORMAT.size
         if len(head) < place or cls.FORMAT.unpack_from(head) != cls.EXPECTED:
@@ -249,7 +298,6 @@ class WaveFile(Recording):
             place += cls.CHUNK.size
             if name == b"data":
                 end = place + size
-                file_size = os.fstat(stream.fileno()).st_size
                 if end > file_size or (end < file_size and not only_chunks_follow(stream, end + size % 2)):
                     return 0, place
                 return size // 2, place
@@ -274,6 +322,21 @@ class WaveFile(Recording):
         if read < samples.nbytes:
             raise AudioError(f"{self.path}: truncated: {read // 2} of {len(out)} samples could be read")
         np.multiply(samples, np.float32(1 / FULL_SCALE), out=out)
+
+
+class RecordingInMemory(Recording):
+    """Samples (T,) of 16 bits or in [-1, 1], such as a slice of a pack."""
+
+    def __init__(self, path: str, samples: Samples | Audio, rate: int = SAMPLE_RATE) -> None:
+        super().__init__(path, len(samples), rate)
+        self.samples = samples
+
+    def _read_into(self, out: Audio | Samples, start: int) -> None:
+        samples = self.samples[start : start + len(out)]
+        if samples.dtype == out.dtype:
+            out[:] = samples
+        else:
+            np.multiply(samples, np.float32(1 / FULL_SCALE), out=out)
 
 
 def to_int16(audio: Audio) -> Samples:

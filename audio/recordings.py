@@ -8,8 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.kaldi import read_directory
-from audio.pack import Pack, PackedRecording
-from audio.recording import ALL_CHANNELS, SAMPLE_RATE, AudioFile, Recording, WaveFile
+from audio.pack import Pack
+from audio.recording import (
+    ALL_CHANNELS,
+    SAMPLE_RATE,
+    AudioFile,
+    Recording,
+    RecordingInMemory,
+    WaveFile,
+)
 from audio.utterances import Utterance, spans_of
 from storage.files import require_files
 
@@ -80,7 +87,7 @@ class Recordings:
 
     def _open(self, number: int) -> Recording:
         if self.pack is not None and self.rows is not None:
-            return PackedRecording(self.pack.samples(self.rows[number]))
+            return RecordingInMemory("", self.pack.samples(self.rows[number]))
         path = self.file(number)
         if self.channel <= 0 and path.endswith(".wav") and (mono := WaveFile.open(path)):
             return mono

@@ -1,8 +1,6 @@
 """Public models, downloaded once into a folder of the user: verified, converted, and used from there."""
 
-import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,28 +8,15 @@ from typing import TextIO
 
 from corpora._corpus import Part
 from inference import wheels
+from inference.cache import CACHE, cache_folder, cached
 from inference.public_models import MODELS, PublicModel
 from options.parser import nearest
 from preparation.checksums import file_checksum
 from preparation.download import download_parts
 from storage.files import lock
 
-CACHE = "SPEAKERNET_CACHE"  # environment variable
 WAIT_S = 0.2  # between two looks whether another process has finished
 RETRIES = 3  # of a download, in a row without progress
-
-
-def cache_folder() -> Path:
-    """The folder of SPEAKERNET_CACHE, or `speakernet` in the platform's folder for caches."""
-    if given := os.environ.get(CACHE):
-        return Path(given).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", "") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME", "") or "~/.cache"
-    return Path(base).expanduser() / "speakernet"
 
 
 def public_model(name: str) -> PublicModel:
@@ -39,11 +24,6 @@ def public_model(name: str) -> PublicModel:
     if name not in MODELS:
         raise ValueError(f"public model {name}: {nearest(name, MODELS)}; fetch --list shows all")
     return MODELS[name]
-
-
-def cached(name: str) -> Path:
-    """Name of a public model -> where its self-contained model file is, or will be."""
-    return cache_folder() / f"{name}.model"
 
 
 def downloads(name: str) -> Path:

@@ -20,7 +20,7 @@ from evaluation.cohort import Cohort, check_cohort
 from evaluation.decisions import decided_options, require_current
 from evaluation.embedder import build_scoring, embed_crops
 from evaluation.store import embedding_options, fingerprint
-from inference.audio_input import Waveform, read_audio, warnings_of, waveform_of
+from inference.audio_input import AudioInput, from_samples, read_audio
 from inference.conversion import converted
 from inference.model_source import model_path
 from inference.public_models import MODELS
@@ -215,11 +215,11 @@ class Voice:
             ValueError: samples that aren't finite, or another shape.
             AudioError: the file can't be read.
         """
-        read = self._read(recording)
-        heard = hear(read.samples, self.values.vad)
+        name, (waveform, remarks) = self._read(recording)
+        heard = hear(waveform, self.values.vad)
         has_speech = heard.speech_s >= LEAST_SPEECH_S
         summary = self._summary(heard.audio) if has_speech else None
-        return Embedding(read.name, summary, heard.duration_s, heard.speech_s, warnings_of(read, heard))
+        return Embedding(name, summary, heard.duration_s, heard.speech_s, (*remarks, *heard.remarks))
 
     def compare(
         self, first: Recording | Embedding, second: Recording | Embedding, prior: float = 0.5
@@ -285,10 +285,12 @@ class Voice:
         rows = [self._summary(row[:end].numpy()) for row, end in zip(waveforms.cpu(), ends, strict=True)]
         return torch.stack(rows)
 
-    def _read(self, recording: Recording) -> Waveform:
+    def _read(self, recording: Recording) -> tuple[str, AudioInput]:
+        """A path, or samples and their rate -> its name, what is in it."""
+        channel = self.values.channel
         if isinstance(recording, tuple):
-            return waveform_of(*recording)
-        return read_audio(str(recording), self.values.channel)
+            return "waveform", from_samples(*recording, channel)
+        return str(recording), read_audio(recording, channel)
 
     @torch.inference_mode()
     def _summary(self, audio: Audio) -> Tensor:

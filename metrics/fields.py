@@ -93,7 +93,9 @@ def _escaped(name: str) -> str:
 
 
 def _bytes_of(character: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in character.encode(errors="surrogateescape"))
+    is_byte = "\udc80" <= character <= "\udcff"  # of a file's name, as os.listdir gives it
+    encoded = character.encode(errors="surrogateescape" if is_byte else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in encoded)
 
 
 def _unescaped(field: str) -> str:

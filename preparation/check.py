@@ -146,7 +146,7 @@ def _examine(root: Path, min_duration_s: float, listed: tuple[str, Sequence[Utte
         if tally.num_frames < audio.num_frames:
             raise AudioError(f"{file}: truncated: {tally.num_frames} of {audio.num_frames} samples are there")
     except (AudioError, OSError) as error:  # the message contains the kind
-        reason = str(error).removeprefix(f"{file}: ")
+        reason = error.reason(file) if isinstance(error, AudioError) else str(error)
         kind = next((kind for kind in ("truncated", "not finite") if kind in reason), "unreadable")
         return b"", [Finding(kind, path, reason)]
     faults = tally.faults(min_duration_s)

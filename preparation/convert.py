@@ -12,16 +12,14 @@ from typing import NamedTuple
 
 import soundfile
 
-from audio.containers import ADVICE, require_one_stream
-from audio.errors import UnsupportedAudioError
-from audio.ffmpeg import ALSO_BY_LIBSNDFILE, ENCODED, decode, find_ffmpeg
+from audio.any_format import is_encoded, open_any
+from audio.errors import AudioError
+from audio.ffmpeg import decode, find_ffmpeg
 from audio.recording import ALL_CHANNELS, SAMPLE_RATE, AudioFile, Samples
 from preparation.workers import in_processes
 from storage.files import written_whole
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # of the converted files
-# names of recordings that are converted, many of which training doesn't read
-OTHER = re.compile(rf".+\.({'|'.join([*ENCODED, *ALSO_BY_LIBSNDFILE])})", re.IGNORECASE | re.DOTALL)
 LONGEST_WAV = (1 << 31) - 64  # samples of 16 bits; the sizes in its header have 32 bits
 SHORT = 1 << 19  # bytes; up to this size, several sources share one call of ffmpeg
 FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # would fail for every other file too
@@ -113,7 +111,7 @@ def _program(jobs: Sequence[Job], ffmpeg: str) -> str:
     """Path of ffmpeg if it was given or a job certainly needs it, else ""."""
     if ffmpeg and shutil.which(ffmpeg) is None:
         raise ValueError(f"{_one_line(ffmpeg)}: no such program; expected the path of ffmpeg")
-    encoded = (job for job in jobs if _is_encoded(job.source))
+    encoded = (job for job in jobs if is_encoded(str(job.source)))
     if not ffmpeg and any(not os.path.exists(job.target) for job in encoded):  # noqa: PTH110  (Path may raise)
         return find_ffmpeg()
     return ffmpeg
@@ -132,8 +130,7 @@ def _convert_one(job: Job, ffmpeg: str, channel: int, samples: Samples | None) -
         if _is_complete(job.target):
             return _Result(skipped=True)
         if samples is None:
-            source = job.source.absolute()  # so that no path begins with `-`
-            samples = _decode(source, ffmpeg, channel)
+            samples = open_any(str(job.source), channel, ffmpeg=ffmpeg).whole_int16()
         # through a link, or a name that differs in case only
         if job.target.exists() and job.target.samefile(job.source):
             raise ValueError(f"{job.target} is the same file")
@@ -142,9 +139,10 @@ def _convert_one(job: Job, ffmpeg: str, channel: int, samples: Samples | None) -
         if error.errno in FATAL:
             raise
         return _Result(reason=_one_line(str(error)))
+    except AudioError as error:
+        return _Result(reason=_one_line(error.reason(str(job.source))))
     except UNREADABLE as error:
-        reason = str(error).removeprefix(f"{job.source.absolute()}: ") or type(error).__name__
-        return _Result(reason=_one_line(reason))
+        return _Result(reason=_one_line(str(error) or type(error).__name__))
     return _Result()
 
 
@@ -157,36 +155,9 @@ def _is_complete(target: Path) -> bool:
     return audio.rate == SAMPLE_RATE and audio.file.channels == 1
 
 
-def _decode(source: Path, ffmpeg: str, channel: int) -> Samples:
-    """File of any format -> its samples (T,) at 16 kHz."""
-    if not source.is_file():
-        raise ValueError("not a file" if source.exists() else "no such file")
-    if source.stat().st_size == 0:
-        raise ValueError("empty, 0 bytes")
-    if _is_encoded(source):
-        return decode([source], ffmpeg, channel)[0]
-    try:
-        require_one_stream(str(source))
-        return AudioFile(str(source), channel).whole_int16()
-    except UnsupportedAudioError as error:
-        reason = str(error).removesuffix(f"; {ADVICE}")
-    try:
-        samples = decode([source], ffmpeg, channel)[0]
-    except ValueError as error:
-        raise ValueError(f"{reason}; {str(error).removeprefix(f'{source}: ')}") from None
-    if len(samples) == 0:
-        raise ValueError(f"{reason}; ffmpeg finds none either")
-    return samples
-
-
-def _is_encoded(source: Path) -> bool:
-    """Whether a file has the name of a format that only ffmpeg reads."""
-    return source.suffix.lower().removeprefix(".") in ENCODED
-
-
 def _decode_together(jobs: Sequence[Job], ffmpeg: str, channel: int) -> dict[Path, Samples]:
     """Jobs -> samples (T,) of the short sources that only ffmpeg reads; {} if it reports any error."""
-    wanted = [job.source for job in jobs if _is_encoded(job.source) and not _is_complete(job.target)]
+    wanted = [job.source for job in jobs if is_encoded(str(job.source)) and not _is_complete(job.target)]
     try:
         short = [source for source in wanted if source.stat().st_size <= SHORT]
         absolute = [source.absolute() for source in short]

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from audio.any_format import NAMES
 from audio.kaldi import is_kaldi_directory
 from audio.lists import read_utterances
 from audio.recording import FORMATS
-from preparation.convert import OTHER, Job
+from preparation.convert import Job
 from preparation.lists import Utterances
 from preparation.speakers import Place, name_speakers
 from preparation.tree import unreadable
@@ -37,7 +38,7 @@ def to_convert(save_path: Path, source: Path, suffix: str) -> list[Job]:
     target = save_path / CONVERTED
     if target.resolve().is_relative_to(source.resolve()):
         raise ValueError(f"--save_path {save_path} is inside --from {source}; give a folder outside of it")
-    paths = [path for path in walk(source) if FORMATS.fullmatch(path) or OTHER.fullmatch(path)]
+    paths = [path for path in walk(source) if NAMES.fullmatch(path)]
     if not paths:
         raise ValueError(f"--from {source}: no recordings to convert")
     return [Job(source / path, (target / path).with_suffix(f".{suffix}")) for path in paths]
@@ -79,7 +80,7 @@ def _recordings(source: Path) -> tuple[list[str], list[str]]:
     for path in walk(source, locked):
         if FORMATS.fullmatch(path):
             paths.append(path)
-        elif OTHER.fullmatch(path):
+        elif NAMES.fullmatch(path):
             others[path.rpartition(".")[2].lower()] += 1
     messages = [f"skipped: {n} {suffix} files; --convert takes them" for suffix, n in sorted(others.items())]
     if locked:

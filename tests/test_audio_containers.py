@@ -359,7 +359,7 @@ def test_files_that_cannot_be_opened(tmp_path):
     (tmp_path / "empty.mp3").write_bytes(b"")
     (tmp_path / "byte.mp3").write_bytes(b"\xff")
     assert refusal(tmp_path / "empty.mp3", AudioError) == "cannot be read: empty, 0 bytes"
-    assert refusal(tmp_path, AudioError) == "cannot be read: Is a directory"
+    assert refusal(tmp_path, AudioError) == "cannot be read: a folder, not a file"
     assert refusal(tmp_path / "absent.mp3", AudioError) == "cannot be read: no such file"
     assert "not wav, flac, ogg, opus or mp3" in refusal(tmp_path / "byte.mp3")
     (tmp_path / "zeros.mp3").write_bytes(b"\xff\xfb" + bytes(3000))

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from conftest import ROOT, assert_refused, fake_program, heed_ctrl_c, run_here
 
+from audio.any_format import NAMES
 from preparation import convert
 from preparation import workers as worker_pool
 from preparation.convert import Job, Report, convert_files, shard
@@ -167,7 +168,7 @@ def test_names_that_are_listed_for_convert_are_of_formats_that_it_reads(ffmpeg, 
     command += ["-c:a", "adpcm_g722", "-ar", "16000", tmp_path / "a.au"]
     subprocess.run(command, check=True)
     sources = [tmp_path / f"a.{suffix}" for suffix in [*suffixes, "au"]]
-    assert all(convert.OTHER.fullmatch(source.name) for source in sources)
+    assert all(NAMES.fullmatch(source.name) for source in sources)
     jobs = [Job(source, tmp_path / "out" / f"{source.name}.wav") for source in sources]
     assert convert_files(jobs, workers=1) == Report(13, 0, [])
     for job in jobs:
@@ -430,13 +431,13 @@ def test_parallel_equals_sequential(ffmpeg, tmp_path, monkeypatch):
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="workers don't inherit the patch")
 def test_workers_leave_ctrl_c_to_the_parent(tmp_path, monkeypatch):
     jobs = [Job(tone(tmp_path / f"{k}.wav", 8_000), tmp_path / "out" / f"{k}.wav") for k in range(4)]
-    decode = convert._decode
+    open_any = convert.open_any
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **settings):
         os.kill(os.getpid(), signal.SIGINT)
-        return decode(*arguments)
+        return open_any(*arguments, **settings)
 
-    monkeypatch.setattr(convert, "_decode", interrupted)
+    monkeypatch.setattr(convert, "open_any", interrupted)
     assert convert_files(jobs, workers=2) == Report(4, 0, [])
 
 

@@ -18,6 +18,7 @@ from test_download import DATA, OTHER, serve
 import inferSpeakerNet
 import options
 import trainSpeakerNet
+from inference import cache as cache_module
 from inference import conversion, fetch, model_source, wheels
 from inference.public_models import MODELS, PublicModel, RemoteFile
 from preparation.redaction import hosts_only
@@ -34,7 +35,7 @@ def sha256(data):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """Folder of the cache; it doesn't exist yet, nor does the one above it."""
-    monkeypatch.setenv(fetch.CACHE, str(tmp_path / "cache" / "models"))
+    monkeypatch.setenv(cache_module.CACHE, str(tmp_path / "cache" / "models"))
     monkeypatch.setattr(fetch, "RETRIES", 1)
     return tmp_path / "cache" / "models"
 
@@ -201,7 +202,7 @@ def test_a_second_process_waits_for_the_first(cache, monkeypatch):
 
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(fetch.CACHE, str(tmp_path / "file"))
+    monkeypatch.setenv(cache_module.CACHE, str(tmp_path / "file"))
     result = run_here("inferSpeakerNet.py", "fetch", "ge2e")
     assert_refused(result, f"{tmp_path}/file/downloads: cannot be written: Not a directory; SPEAKERNET_CACHE")
 
@@ -222,7 +223,7 @@ def test_where_the_cache_is(platform, variables, expected, monkeypatch):
     for name, value in ({"HOME": "/home/anna"} | variables).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", platform)
-    assert str(fetch.cache_folder()) == expected
+    assert str(cache_module.cache_folder()) == expected
 
 
 # Wheels

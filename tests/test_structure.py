@@ -117,7 +117,7 @@ RESERVED = {
     r"torch\.load\(": "storage/checkpoint.py",
     r"shell=True": "nowhere",
     r"imageio_ffmpeg|_whitelist": "audio/ffmpeg.py",
-    r"import ffmpeg|audio\.ffmpeg": "preparation/convert.py",
+    r"import ffmpeg|audio\.ffmpeg": ("preparation/convert.py", "audio/any_format.py"),
 }
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference.fetch import cache_folder, cached
+from inference.cache import cache_folder, cached
 from inference.public_models import MODELS
 from options.flags import ALL_CHANNELS, DETECTORS, PRECISIONS, Flag, at_least, path, threads
 from options.parser import Parser

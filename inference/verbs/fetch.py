@@ -25,7 +25,8 @@ def run(words: list[str]) -> int:
     args = make_parser().parse_words(words)
     if bool(args.name) == bool(args.list):
         raise ValueError(f"usage: {USAGE}")
-    from inference.fetch import cache_folder, cached, fetched
+    from inference.cache import cache_folder, cached
+    from inference.fetch import fetched
     from inference.listing import description, table
     from inference.public_models import MODELS
 
