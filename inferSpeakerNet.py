@@ -9,7 +9,10 @@ from metrics.fields import shown
 from options.parser import nearest
 from storage.console import exit_at_once, print_any_name
 
-VERBS = ("fetch", "convert", "compare")
+VERBS = (
+    *("fetch", "convert", "compare", "enrol", "identify", "verify", "list", "remove", "dump", "db-check"),
+    *("migrate", "tune"),
+)
 
 
 def module_of(verb: str) -> ModuleType:

@@ -15,7 +15,7 @@ import distributed
 import options
 import runtime
 from distributed import launch
-from distributed.exit import abort, report_error, user_message
+from distributed.exit import abort, exit_code_of
 from distributed.signals import Stopped, StopSignal
 from evaluation.cohort import Cohort, CohortList, save_cohort
 from evaluation.decisions import decided_options, require_current
@@ -255,22 +255,8 @@ def run_command(argv: list[str], stop: StopSignal) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command -> 0, 2 for a user's mistake, 75 for a lost process, 128 + a signal, or 1."""
     print_any_name()
-    with StopSignal().installed() as stop:
-        launch.exit_with_launcher()
-        try:
-            code = run_command(sys.argv[1:] if argv is None else argv, stop)
-        except Stopped as stopped:
-            code = stopped.exit_code
-            distributed.announce_exit()
-        except Exception as error:
-            if distributed.world_size() == 1 and not user_message(error):
-                raise
-            code = report_error(error)
-        else:
-            distributed.leave()
-        if distributed.world_size() > 1:
-            launch.exit_immediately(code)
-        return code
+    words = sys.argv[1:] if argv is None else argv
+    return exit_code_of(lambda stop: run_command(words, stop))
 
 
 if __name__ == "__main__":

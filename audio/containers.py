@@ -305,7 +305,7 @@ def _require_nothing_behind_samples(path: str, head: bytes, size: int) -> None:
 
 @functools.lru_cache(maxsize=CACHED)
 def _measured(path: str, stream: _Stream, most: float, size: int, mtime_ns: int) -> int:
-    """File, identified by its size and time -> number of samples that it decodes to, at least if over `most`."""
+    """File, identified by its size and time -> number of samples that it decodes to, or some over `most`."""
     num_frames = 0
     with stream.open(path) as decoder:
         try:

@@ -1,6 +1,6 @@
 """ffmpeg: recordings of other formats -> samples.
 
-Only dataprep.py --convert and audio/any_format.py, which reads what users give to inferSpeakerNet.py, start it.
+Only dataprep.py --convert starts it, and audio/any_format.py, which reads what inferSpeakerNet.py is given.
 """
 
 import importlib

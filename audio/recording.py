@@ -75,7 +75,7 @@ class Recording:
         return to_int16(self.whole())
 
     def _resampled(self, longest: int) -> Audio:
-        """Every sample (T,) at 16 kHz, from pieces of about `longest` samples that overlap by their context."""
+        """Every sample (T,) at 16 kHz, from pieces of about `longest` samples and their context."""
         up, down = _ratio(self.rate)
         if self.num_frames <= longest:
             return _resample(self._piece(0, self.num_frames), up, down)
@@ -196,7 +196,7 @@ class AudioFile(Recording):
         """Open and check a file; of several channels one is taken, or they are mixed down.
 
         Raises:
-            AudioError: missing, unreadable, truncated, empty, longer than `longest_s`, or without this channel.
+            AudioError: missing, unreadable, truncated, empty, longer than longest_s, or without this channel.
             UnsupportedAudioError: in a format that libsndfile doesn't read whole.
         """
         self.file, num_frames, self.is_sequential, has_end = open_file(path, longest_s)

@@ -1,7 +1,7 @@
 """The recordings of a list: files under a folder, or slices of a pack; whole, or segments of them."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ class Recordings:
         paths: Sequence[str],
         channel: int = ALL_CHANNELS,
         spans: NDArray[np.float64] | None = None,
+        *,
+        open_file: Callable[[str, int], Recording] = AudioFile,
     ) -> None:
         """Where the recordings are; files are only looked at when they are opened.
 
@@ -38,6 +40,7 @@ class Recordings:
             paths: of the recordings in it.
             channel: the one that is taken of several, 0 the first; ALL_CHANNELS: they are mixed down.
             spans: segments of the recordings, start and end in seconds (N, 2); None for whole recordings.
+            open_file: path, channel -> recording; for files other than 16-bit mono WAV at 16 kHz.
 
         Raises:
             ValueError: a pack lacks one of them, or a channel of a pack is asked for.
@@ -46,6 +49,7 @@ class Recordings:
         self.paths = paths
         self.spans = spans
         self.channel = channel
+        self.open_file = open_file
         self.pack = Pack(Path(root)) if Path(root, Pack.INDEX).exists() else None
         if self.pack and channel > 0:
             raise ValueError(
@@ -91,7 +95,7 @@ class Recordings:
         path = self.file(number)
         if self.channel <= 0 and path.endswith(".wav") and (mono := WaveFile.open(path)):
             return mono
-        return AudioFile(path, self.channel)
+        return self.open_file(path, self.channel)
 
     def file(self, number: int) -> str:
         """Place in the list -> path of the recording's file."""

@@ -3,9 +3,11 @@
 `energy` compares the level of frames with the loudest ones and with the background, as energy detectors have
 done since Rabiner and Sambur 1975 ("An algorithm for determining the endpoints of isolated utterances").
 `webrtc` is WebRTC's detector with Resemblyzer's smoothing and gain, for networks trained on such speech.
+`silero` is the network of the package silero-vad, which tells speech from other sounds that come and go.
 Another detector is a function like them, under its name in DETECTORS.
 """
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -130,6 +132,43 @@ def _webrtcvad() -> Any:
         raise ValueError("--vad webrtc needs a package: pip install webrtcvad-wheels") from None
 
 
+def silero(audio: Audio) -> Speech:
+    """Samples (T,) at 16 kHz -> what the network of silero-vad takes for speech, in windows of 32 ms.
+
+    Raises:
+        ValueError: its package isn't installed.
+    """
+    package, network = _silero()
+    torch = importlib.import_module("torch")  # slow to import; the other detectors do without
+    pieces = package.get_speech_timestamps(
+        torch.from_numpy(audio),
+        network,
+        sampling_rate=SAMPLE_RATE,
+        min_speech_duration_ms=round(1000 * LEAST_SPEECH_S),
+        speech_pad_ms=0,
+    )
+    is_speech = np.zeros(-(-len(audio) // HOP), bool)
+    num_samples = 0
+    for piece in pieces:
+        is_speech[piece["start"] // HOP : -(-piece["end"] // HOP)] = True
+        num_samples += piece["end"] - piece["start"]
+    return Speech(_sums_around(is_speech, 2 * HANGOVER + 1, HANGOVER) > 0, num_samples / SAMPLE_RATE)
+
+
+@functools.cache
+def _silero() -> tuple[Any, Any]:
+    """The package silero-vad and its network, once in a process."""
+    torch = importlib.import_module("torch")
+    num_threads = torch.get_num_threads()
+    try:
+        package = importlib.import_module("silero_vad")
+    except ImportError:
+        raise ValueError("--vad silero needs a package: pip install silero-vad") from None
+    finally:
+        torch.set_num_threads(num_threads)  # its import sets it to 1 for all that the process computes
+    return package, package.load_silero_vad()
+
+
 def without_padding(audio: Audio) -> Audio:
     """Samples (T,) -> the same without 5 s or more of zeros at an end."""
     sounds = audio != 0
@@ -140,7 +179,7 @@ def without_padding(audio: Audio) -> Audio:
     return audio[before if before >= least else 0 : len(audio) - (after if after >= least else 0)]
 
 
-DETECTORS: dict[str, Callable[[Audio], Speech]] = {"energy": energy, "webrtc": webrtc}
+DETECTORS: dict[str, Callable[[Audio], Speech]] = {"energy": energy, "webrtc": webrtc, "silero": silero}
 NONE = "none"
 
 
@@ -148,6 +187,8 @@ def require_package(vad: str) -> None:
     """Value of --vad; raises ValueError if a package that it needs isn't installed."""
     if vad == "webrtc":
         _webrtcvad()
+    elif vad == "silero":
+        _silero()
 
 
 class Heard(NamedTuple):

@@ -1,13 +1,40 @@
-"""How trainSpeakerNet.py ends after an error: one line, from one of its processes, and an exit code."""
+"""How a command of one or several processes ends: an exit code, and one line after an error."""
 
 import sys
 import traceback
+from collections.abc import Callable
+from pathlib import Path
 
 import distributed
 import runtime
 from distributed import launch
 from distributed.errors import first_line
+from distributed.signals import Stopped, StopSignal
 from metrics.fields import shown
+
+
+def exit_code_of(run: Callable[[StopSignal], int]) -> int:
+    """Run a command, alone or as one of several processes -> its exit code.
+
+    That is what `run` returns, 2 after a mistake of the user, 75 after the loss of a process, 128 + a signal
+    after that signal, or 1. Of several processes, none returns.
+    """
+    with StopSignal().installed() as stop:
+        launch.exit_with_launcher()
+        try:
+            code = run(stop)
+        except Stopped as stopped:
+            code = stopped.exit_code
+            distributed.announce_exit()
+        except Exception as error:
+            if distributed.world_size() == 1 and not user_message(error):
+                raise
+            code = report_error(error)
+        else:
+            distributed.leave()
+        if distributed.world_size() > 1:
+            launch.exit_immediately(code)
+        return code
 
 
 def user_message(error: BaseException) -> str:
@@ -54,4 +81,4 @@ def report_error(error: Exception) -> int:
 
 
 def _print_error(reason: str) -> None:
-    print(f"trainSpeakerNet.py: error: {reason}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: error: {reason}", file=sys.stderr)

@@ -39,10 +39,10 @@ class AudioFiles(NamedTuple):
 def files_of(arguments: Iterable[str]) -> AudioFiles:
     """Recordings, folders of them and lists -> the recordings; only those of lists are looked for.
 
-    A folder is searched for names of recordings of any format. A list is a text file .txt or .lst with one path
-    or `speaker path` in each line, or a Kaldi wav.scp of `utterance path` lines. The first line that names a
-    file decides for the whole list which of the two its lines are, and where relative paths start: at the
-    working folder, otherwise at the list's folder. Any other file, and "-" for standard input, is a recording.
+    A folder is searched for names of recordings of any format. A list is a text file .txt or .lst with one
+    path or `speaker path` in each line, or a Kaldi wav.scp of `utterance path` lines. The first line that
+    names a file decides for the whole list which of the two its lines are, and where relative paths start: at
+    the working folder, otherwise at the list's folder. Anything else is a recording, also "-", standard input.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -129,7 +129,7 @@ def _second(line: Line) -> str:
 def _reading(
     path: str, lines: Iterable[T], parsers: Sequence[Callable[[T], str]]
 ) -> tuple[str, Callable[[T], str]]:
-    """List, its lines, how a path may be in them -> where relative paths start, and how the paths are read."""
+    """List, its lines, ways to find a path in a line -> where relative paths start, and which way is right."""
     starts = ("", os.path.dirname(path))  # noqa: PTH120
     for line in lines:
         for start in starts:

@@ -67,6 +67,14 @@ def read_audio(source: str | os.PathLike[str], channel: int = ALL_CHANNELS) -> A
         raise AudioError(f"{path}: takes more memory than there is; cut it into pieces") from None
 
 
+def open_input(path: str, channel: int = ALL_CHANNELS) -> Recording:
+    """The same as a recording, for those who read many; all of it is in memory."""
+    waveform, remarks = read_audio(path, channel)
+    recording = RecordingInMemory(path, waveform)
+    recording.remarks += remarks
+    return recording
+
+
 def from_samples(samples: Any, rate: int, channel: int = ALL_CHANNELS, name: str = "waveform") -> AudioInput:
     """Samples (T,), (T, C) or (C, T), sample rate in Hz -> samples at 16 kHz, as of a file that holds them.
 

@@ -99,11 +99,10 @@ class SpeakerDatabase(DatabaseFile):
         with plain_errors(place):
             make_tables(place, model, prototypes or PROTOTYPES[0])
         database = cls(place, model.fingerprint)
-        if prototypes and database.prototypes != prototypes:
+        kind = database.prototypes
+        if prototypes not in ("", kind):
             database.close()
-            raise ValueError(
-                f"{path}: made with --prototypes {database.prototypes}, got {prototypes}; leave the flag out"
-            )
+            raise ValueError(f"{path}: made with --prototypes {kind}, got {prototypes}; leave the flag out")
         return database
 
     def enrol(self, name: str, enrolments: Sequence[Enrolment]) -> None:

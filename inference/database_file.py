@@ -181,8 +181,8 @@ class DatabaseFile:
         model = self.model
         if model.fingerprint != fingerprint:
             raise ValueError(
-                f"{self.path}: its embeddings were computed by another model, {model.name}, or in "
-                "another way; migrate re-embeds all recordings"
+                f"{self.path}: its embeddings were computed by --initial_model {model.name}, or in "
+                "another way; give that model, or re-embed all recordings (migrate)"
             )
 
 
@@ -193,7 +193,20 @@ def now() -> str:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """Path -> a connection without transactions of its own making."""
-    connection = sqlite3.connect(_uri(path), timeout=BUSY_S, isolation_level=None, uri=True)
+    uri = path.absolute().as_uri()
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        return _opened(uri)
+    except sqlite3.OperationalError as error:
+        is_read_only = error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN"))
+        if not is_read_only or (log.exists() and log.stat().st_size):
+            raise
+        # SQLite wants to make files beside it, unless it is told that nobody writes
+        return _opened(f"{uri}?immutable=1")
+
+
+def _opened(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, timeout=BUSY_S, isolation_level=None, uri=True)
     connection.text_factory = os.fsdecode  # paths needn't be UTF-8
     try:
         connection.execute("PRAGMA synchronous = FULL")
@@ -203,15 +216,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _uri(path: Path) -> str:
-    """Path -> URI; in a folder that can't be written, of a file that doesn't change."""
-    uri = path.absolute().as_uri()
-    log = path.with_name(f"{path.name}-wal")
-    if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
-        return uri
-    return f"{uri}?immutable=1"  # otherwise SQLite wants to make files beside it
 
 
 def make_tables(path: Path, model: Model, prototypes: str) -> None:

@@ -3,8 +3,8 @@
 Two conditions: the score reaches a threshold, and it exceeds that of the runner-up by a margin. The best
 score of N strangers grows with N. Where their scores have an exponential tail, P(score > t) falls by the
 factor e where t rises by the scale of the tail, and the threshold t(N) = t(1) + scale * ln N keeps the rate
-of false alarms, since N * P(score > t(N)) stays the same (peaks over threshold; on the size of watch lists see
-VoxWatch, arXiv:2307.00169).
+of false alarms, since N * P(score > t(N)) stays the same (peaks over threshold; on the size of watch lists
+see VoxWatch, arXiv:2307.00169).
 """
 
 import math
@@ -46,7 +46,7 @@ class OpenSetRule:
             return Answer(None, threshold, "no speaker is enrolled")
         best, *others = ranked
         if best.score < threshold:
-            return Answer(None, threshold, f"the best score is below the threshold {threshold:.3f}")
+            return Answer(None, threshold, f"the score is below the threshold {threshold:.3f}")
         if others and best.score - others[0].score < self.margin:
             reason = f"{best.name} and {others[0].name} differ by less than the margin {self.margin:.3f}"
             return Answer(None, threshold, reason)

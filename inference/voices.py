@@ -14,6 +14,7 @@ from torch import Tensor
 import options
 import runtime
 from audio.errors import AudioError
+from audio.quality import warnings_of
 from audio.recording import ALL_CHANNELS, SAMPLE_RATE, Audio
 from audio.vad import LEAST_SPEECH_S, hear, require_package
 from evaluation.cohort import Cohort, check_cohort
@@ -33,7 +34,8 @@ from SpeakerNet import SpeakerNet
 from storage import checkpoint
 
 Vector = NDArray[np.float32]
-Recording = str | PathLike[str] | tuple[ArrayLike, int]  # a path, or samples and their rate in Hz
+# a path, samples and their rate in Hz, or what inference.audio_input has read
+Recording = str | PathLike[str] | tuple[ArrayLike, int] | AudioInput
 NO_THRESHOLD = "the model has no threshold: give one, or store one in it (tuneThreshold.py --store)"
 
 
@@ -219,7 +221,8 @@ class Voice:
         heard = hear(waveform, self.values.vad)
         has_speech = heard.speech_s >= LEAST_SPEECH_S
         summary = self._summary(heard.audio) if has_speech else None
-        return Embedding(name, summary, heard.duration_s, heard.speech_s, (*remarks, *heard.remarks))
+        warnings = (*remarks, *heard.remarks, *warnings_of(waveform, heard))
+        return Embedding(name, summary, heard.duration_s, heard.speech_s, warnings)
 
     def compare(
         self, first: Recording | Embedding, second: Recording | Embedding, prior: float = 0.5
@@ -288,6 +291,8 @@ class Voice:
     def _read(self, recording: Recording) -> tuple[str, AudioInput]:
         """A path, or samples and their rate -> its name, what is in it."""
         channel = self.values.channel
+        if isinstance(recording, AudioInput):
+            return "microphone", recording
         if isinstance(recording, tuple):
             return "waveform", from_samples(*recording, channel)
         return str(recording), read_audio(recording, channel)

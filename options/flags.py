@@ -17,7 +17,7 @@ from options.plugins import choices
 AUGMENTATIONS = ("noise", "music", "babble", "reverb", "speed", "band", "mulaw", "gain")  # of --augment_chain
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 # as in audio/vad.py and audio/recording.py, which would slow down --help
-DETECTORS = ("none", "energy", "webrtc")
+DETECTORS = ("none", "energy", "webrtc", "silero")
 ALL_CHANNELS = -1
 ORIGINS = (
     "wespeaker",

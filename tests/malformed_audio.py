@@ -1,4 +1,4 @@
-"""Files that nobody should give as recordings, and a few odd ones that are right: about 500, made from one voice.
+"""Files that nobody should give as recordings, and a few odd ones that are right: about 900, from one voice.
 
 python tests/malformed_audio.py FOLDER writes them, for commands to be tried on.
 """
@@ -76,7 +76,7 @@ def malformed(folder: Path, speech: np.ndarray, ffmpeg: str = "", *, step: int =
     """Folder, a voice (T,) -> what is written there.
 
     ffmpeg: path of the program; "" = without files that only it reads.
-    step: how many bytes of a header there are for each bit that is turned; files are cut at fewer places, too.
+    step: one bit is turned in every so many bytes of a header, and files are cut at fewer places.
     """
     pcm = np.rint(speech * 32767).astype(np.int16)
     for suffix, (kind, subtype) in FORMATS.items():
@@ -231,7 +231,7 @@ def odd_samples(folder: Path, speech: np.ndarray) -> Iterator[Case]:
 
 
 def no_files(folder: Path) -> Iterator[Case]:
-    """Folders, links in circles, FIFOs, sockets, devices, what the kernel shows as files, what isn't there."""
+    """Folders, links in circles, FIFOs, sockets, devices, what the kernel shows as files, and nothing."""
     (folder / "folder.wav").mkdir()
     os.mkfifo(folder / "fifo.wav")
     os.mkfifo(folder / "fifo.m4a")

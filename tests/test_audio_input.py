@@ -1,12 +1,10 @@
-"""What users give as audio: files of any format, standard input, waveforms, the microphone; malformed input."""
+"""What users give as audio: files of any format, standard input, waveforms, the microphone; malformed files."""
 
 import resource
 import signal
-import subprocess
 from contextlib import contextmanager
 
 import numpy as np
-import scipy.signal
 import pytest
 from conftest import voice
 from malformed_audio import malformed
@@ -64,7 +62,7 @@ def outcome(case):
 
 
 def difference(case, waveform):
-    """What is wrong about the samples that were read, "" if nothing is; of a file that was cut the last may be."""
+    """What is wrong about the samples that were read, "" if nothing is; the last ones of a cut file may be."""
     if len(waveform) != len(case.expected) and (not case.may_fail or len(waveform) > len(case.expected)):
         return f"{len(waveform)} samples, not {len(case.expected)}"
     count = len(waveform) - (2 * FRAME if case.may_fail else 0)

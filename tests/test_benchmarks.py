@@ -1,4 +1,4 @@
-"""benchmarks/train_step.py runs from end to end."""
+"""Benchmarks that run from end to end."""
 
 import pytest
 from conftest import run_script
@@ -15,3 +15,9 @@ def test_training_steps_have_a_rate_and_a_share_of_the_peak():
         assert words[1] == "4" and rate > 0.0 and ratio > 0.0 and share > 0.0
         assert abs(speed - rate * work) < 0.1 * speed  # all rounded
     assert float(rows[0][4]) == 1.0
+
+
+@pytest.mark.slow
+def test_databases_survive_killed_processes_and_power_cuts():
+    result = run_script("benchmarks/database_robustness.py", "--seconds", "5", "--stops", "1")
+    assert result.returncode == 0 and result.stdout.splitlines()[-1] == "nothing lost", result.stdout

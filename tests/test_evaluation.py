@@ -196,8 +196,8 @@ def test_cohorts_and_thresholds_from_before_channels_could_be_chosen_stay_valid(
     assert decided_options(decision, "x.model") == stored | {"channel": -1, "vad": "none"}
     stored |= {"channel": 1, "vad": "energy"}
     assert decided_options(decision, "x.model") == stored
-    stored["vad"] = "silero"
-    with pytest.raises(ValueError, match=r"x\.model: its decision has an unknown option, vad silero;"):
+    stored["vad"] = "by hand"
+    with pytest.raises(ValueError, match=r"x\.model: its decision has an unknown option, vad by hand;"):
         decided_options(decision, "x.model")
 
 

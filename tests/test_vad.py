@@ -3,16 +3,29 @@
 import csv
 import shutil
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import assert_refused, run_here, voice
 from scipy.signal import lfilter
 
 import trainSpeakerNet
+from audio import vad as detectors
+from audio.quality import warnings_of
 from audio.recording import ALL_CHANNELS, AudioFile
-from audio.vad import DETECTORS, LEAST_SPEECH_S, energy, hear, require_package, webrtc, without_padding
+from audio.vad import (
+    DETECTORS,
+    LEAST_SPEECH_S,
+    energy,
+    hear,
+    require_package,
+    silero,
+    webrtc,
+    without_padding,
+)
 from evaluation.store import embedding_options
 from metrics.score_files import read_score_file
 from options import flags
@@ -101,6 +114,71 @@ def test_a_missing_package_is_named(monkeypatch):
         require_package("webrtc")
 
 
+class Silero:
+    """In place of the package silero-vad: takes half a second from 0.305 s on for speech."""
+
+    def __init__(self):
+        self.loaded = 0
+
+    def load_silero_vad(self):  # noqa: D102
+        self.loaded += 1
+        return self
+
+    def get_speech_timestamps(self, audio, network, *, sampling_rate, **settings):  # noqa: D102
+        assert network is self and sampling_rate == RATE and audio.dtype == torch.float32
+        return [{"start": 4880, "end": 12_880}] if len(audio) >= 12_880 else []
+
+
+@pytest.fixture
+def fresh_silero():
+    """A process that hasn't loaded the package yet."""
+    detectors._silero.cache_clear()
+    yield
+    detectors._silero.cache_clear()
+
+
+def test_silero_keeps_what_its_package_finds(monkeypatch, fresh_silero):
+    """From hop 30 (0.30 s) to hop 80, and 10 hops before and after; the network is loaded once."""
+    package = Silero()
+    monkeypatch.setitem(sys.modules, "silero_vad", package)
+    require_package("silero")
+    speech = silero(voice(0, 0, 2.0))
+    np.testing.assert_array_equal(np.flatnonzero(speech.hops), np.arange(20, 91))
+    assert speech.duration_s == 0.5 and len(speech.hops) == 200 and package.loaded == 1
+    heard = hear(voice(0, 0, 0.5), "silero")
+    assert heard.remarks == ["no speech found"] and len(heard.audio) == 8000 and package.loaded == 1
+
+
+def test_a_missing_silero_is_named(monkeypatch, fresh_silero):
+    monkeypatch.setitem(sys.modules, "silero_vad", None)
+    with pytest.raises(ValueError, match=r"^--vad silero needs a package: pip install silero-vad$"):
+        require_package("silero")
+
+
+def test_silero_leaves_the_number_of_threads(monkeypatch, fresh_silero):
+    """The import of the package sets it to 1."""
+    pytest.importorskip("silero_vad", reason="pip install silero-vad")
+    monkeypatch.setattr(torch, "set_num_threads", calls := mock.Mock())
+    for module in ("silero_vad", "silero_vad.model"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    require_package("silero")
+    assert calls.call_args_list == [mock.call(1), mock.call(torch.get_num_threads())]
+
+
+def test_silero_tells_speech_from_other_sounds(real_data):
+    """A voice between two noises that come and go, which `energy` takes for speech."""
+    pytest.importorskip("silero_vad", reason="pip install silero-vad")
+    path = next(real_data.glob("test/ls*/*/*.flac"))
+    speech = AudioFile(str(path)).whole()[: 3 * RATE]
+    bursts = noise(3.0, 0.1) * (np.arange(3 * RATE) // 4000 % 2).astype(np.float32)
+    audio = np.concatenate([bursts, speech, bursts])
+    shares = {}
+    for name in ("energy", "silero"):
+        hops = DETECTORS[name](audio).hops
+        shares[name] = hops[300:600].mean(), np.append(hops[:300], hops[600:]).mean()
+    assert shares["silero"][0] > 0.6 and shares["silero"][1] < 0.1 and shares["energy"][1] > 0.3, shares
+
+
 def test_real_speech_is_speech(real_data):
     """Telephones, phones, studios; also in noise as loud as the speech, and pieces without pauses."""
     shares = []
@@ -135,6 +213,28 @@ def test_much_silence_is_said():
     assert hear(audio, "none").remarks == ["mostly without speech, which --vad energy would leave out"]
     assert hear(audio, "energy").remarks == [] and len(hear(audio, "energy").audio) < 1.5 * RATE
     assert hear(voice(0, 0, 3.0), "none").remarks == []
+
+
+def warned(audio):
+    return warnings_of(audio, hear(audio, "energy"))
+
+
+def test_warnings_have_their_numbers():
+    assert warned(voice(0, 0, 4.0)) == [] == warned(np.zeros(RATE, np.float32))
+    (short,) = warned(voice(0, 0, 1.0))
+    spoken = energy(voice(0, 0, 1.0)).duration_s
+    assert short.startswith(f"short: {spoken:.1f} s of speech") and 0.5 < spoken <= 1.0
+    audio = np.concatenate([np.zeros(9 * RATE, np.float32), voice(0, 0, 3.0), np.zeros(4 * RATE, np.float32)])
+    (silent,) = warned(audio)
+    spoken = energy(audio).duration_s
+    assert silent == f"mostly silent: {spoken:.1f} of 16.0 s are speech, {100 * spoken / 16:.0f} %"
+    audio = voice(0, 0, 4.0)
+    audio[:320] = 1.0  # 320 of 64,000 samples are 0.5 %
+    audio[320:384] = -0.99  # 0.1 % more
+    assert warned(audio) == ["clipped: 0.6 % of the samples are at full scale; record it more quietly"]
+    audio[:384] = 0.0
+    audio[:64] = 1.0  # 0.1 % may be peaks
+    assert warned(audio) == []
 
 
 def test_the_flags_mean_what_the_code_means():

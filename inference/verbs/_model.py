@@ -11,6 +11,7 @@ from options.flags import ALL_CHANNELS, DETECTORS, PRECISIONS, Flag, at_least, p
 from options.parser import Parser
 
 if TYPE_CHECKING:
+    from inference.audio_input import AudioInput
     from inference.voices import Voice
 
 DEFAULT = "campplus-zh-en"
@@ -42,6 +43,13 @@ MODEL = [
     Flag("--precision", "of the network; auto: fp32", "auto", choices=("auto", *PRECISIONS)),
     Flag("--threads", "threads on the CPU; auto: the cores of this process", 0, threads, metavar="N|auto"),
 ]
+MICROPHONE = Flag(
+    "--mic",
+    "record so many seconds with the microphone instead of reading a file; Enter ends it sooner",
+    None,
+    float,
+    metavar="SECONDS",
+)
 THRESHOLD = Flag("--threshold", "scores from it on are accepted; default: the model's", None, float)
 
 
@@ -70,6 +78,14 @@ def voice_of(args: argparse.Namespace, threshold: float | None = None) -> "Voice
         gpu_id=args.gpu_id,
         precision=args.precision,
     )
+
+
+def recorded(duration_s: float) -> "AudioInput":
+    """Value of --mic -> what the microphone hears."""
+    from inference.audio_input import record
+
+    print(f"recording {duration_s:g} s; speak now, Enter ends it", file=sys.stderr, flush=True)
+    return record(duration_s)
 
 
 def require_consent(source: str, is_given: bool) -> None:

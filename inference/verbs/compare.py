@@ -4,7 +4,7 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tqdm import tqdm
 
 from audio.errors import AudioError
-from inference.verbs._model import THRESHOLD, add_model_flags, voice_of
+from inference.verbs._model import MICROPHONE, THRESHOLD, add_model_flags, recorded, voice_of
 from options.flags import Flag, path, within
 from options.parser import Parser
 
 if TYPE_CHECKING:
-    from inference.voices import Comparison, Voice
+    from inference.voices import Comparison, Embedding, Voice
 
 DESCRIPTION = """Decide whether two recordings are of one speaker.
 
@@ -30,6 +30,7 @@ FIELDS = (
     *("first", "second", "score", "threshold", "probability", "decision", "reason"),
     *("first_duration_s", "first_speech_s", "second_duration_s", "second_speech_s", "warnings"),
 )
+HEARD = "microphone"  # in the place of a path
 EXIT_CODES = {"accepted": 0, "rejected": 1, "undecided": 2}
 
 
@@ -76,6 +77,7 @@ def make_parser(add_help: bool = True) -> Parser:
     parser.usage = "python inferSpeakerNet.py compare A B [--option value ...]"
     parser.add_argument("files", nargs="*", metavar="FILE", help='two recordings; "-": standard input')
     flags = [
+        MICROPHONE,
         Flag("--test_list", "many pairs: lines of `enrol test`, or of a trial list", "", path),
         Flag("--test_path", "folder of the recordings of --test_list", "", path),
         THRESHOLD,
@@ -98,39 +100,39 @@ def run(words: list[str]) -> int:
     pairs = pairs_of(args)
     voice = voice_of(args, args.threshold)
     show = PRINTERS[args.format](voice, args.prior)
+
+    @cache  # each recording is listened to once
+    def listen(name: str) -> "Embedding":
+        return voice.listen(recorded(args.mic) if name == HEARD else name)
+
     worst = 0
     is_quiet = len(pairs) < 2 or None  # None: shown on a terminal
-    for answer in tqdm(answers(voice, pairs, args.prior), "comparing", len(pairs), disable=is_quiet):
+    for first, second in tqdm(pairs, "comparing", disable=is_quiet):
+        try:
+            answer = Answer(first, second, voice.compare(listen(first), listen(second), args.prior))
+        except AudioError as error:
+            answer = Answer(first, second, None, str(error))
         show(answer)
         worst = max(worst, EXIT_CODES[answer.decision])
     return worst
 
 
 def pairs_of(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """Values of the flags -> pairs of paths.
+    """Values of the flags -> pairs of paths, or of a path and HEARD.
 
     Raises:
-        ValueError: neither two files nor a list, or a line of another form.
+        ValueError: neither two recordings nor a list, or a line of another form.
     """
-    if bool(args.test_list) == bool(args.files) or len(args.files) not in (0, 2):
-        raise ValueError(f"expected two recordings or --test_list, got {len(args.files)} recordings")
-    if args.files:
-        return [(args.files[0], args.files[1])]
+    files = args.files + [HEARD] * (args.mic is not None)
+    if bool(args.test_list) == bool(files) or len(files) not in (0, 2):
+        raise ValueError(f"expected two recordings or --test_list, got {len(files)} recordings")
+    if files:
+        return [(files[0], files[1])]
     from audio.trials import read_trial_lines
 
     folder = args.test_path
     lines = read_trial_lines(args.test_list, folder)
     return [(str(Path(folder, enrol)), str(Path(folder, test))) for _, (_, enrol, test) in lines]
-
-
-def answers(voice: "Voice", pairs: list[tuple[str, str]], prior: float) -> Iterator[Answer]:
-    """Voice, pairs of paths, prior probability of one speaker -> an answer for each; files are read once."""
-    listen = cache(voice.listen)
-    for first, second in pairs:
-        try:
-            yield Answer(first, second, voice.compare(listen(first), listen(second), prior))
-        except AudioError as error:
-            yield Answer(first, second, None, str(error))
 
 
 def text_printer(voice: "Voice", prior: float) -> Callable[[Answer], None]:

@@ -1,0 +1,208 @@
+"""A voice and a database of speakers: who is enrolled, who speaks in a recording."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from inference.cohort_scores import Cohort
+from inference.database import Enrolment, SpeakerDatabase, speaker_name
+from inference.database_file import Model
+from inference.enrolment import remarks
+from inference.open_set import Answer, OpenSetRule, untuned_rule
+from inference.prototypes import unit
+from inference.speaker_search import Match, SpeakerSearch
+from inference.tuning import Tuning, tune
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import
+    from inference.voices import Embedding, Voice
+
+NORMALIZATIONS = ("asnorm", "snorm")
+
+
+class Identification(NamedTuple):
+    """The answer to who speaks in a recording, or whether a speaker does."""
+
+    recording: "Embedding"
+    ranked: list[Match]  # best first; none without speech
+    answer: Answer
+
+
+class SpeakerBook:
+    """Enrols speakers by a voice, and identifies them."""
+
+    def __init__(
+        self,
+        voice: "Voice",
+        database: SpeakerDatabase,
+        *,
+        threshold: float | None = None,
+        margin: float | None = None,
+    ) -> None:
+        """A voice and its database.
+
+        Args:
+            voice: computes the embeddings.
+            database: opened with the fingerprint of the voice.
+            threshold: instead of the tuned one or the model's, whatever the number of speakers.
+            margin: over the runner-up, instead of the tuned one or the model's.
+
+        Raises:
+            ValueError: the model's scores are normalised in a way that a search can't.
+        """
+        self.voice = voice
+        self.database = database
+        self.cohort = cohort_of(voice)
+        self.search = SpeakerSearch(database, self.cohort)
+        self.threshold = threshold
+        self.margin = margin
+
+    def rule(self) -> OpenSetRule | None:
+        """What decides: as given, as tuned, or as the model brings it; None if nothing is known."""
+        stored = self.database.tuning()
+        if self.threshold is not None:
+            return untuned_rule(self.threshold, None, "as given", margin=self.margin)
+        if stored is None:
+            return self.model_rule()
+        norm = "none" if self.cohort is None else self.cohort.digest
+        if stored.get("score_norm") != norm:
+            raise ValueError(f"{self.database.path}: tuned with another cohort; tune it again")
+        rule = OpenSetRule.from_dict(stored, str(self.database.path))
+        if self.margin is None:
+            return rule
+        return untuned_rule(rule.threshold, rule.tail, rule.origin, p_fa=rule.p_fa, margin=self.margin)
+
+    def model_rule(self) -> OpenSetRule | None:
+        """What the model alone knows about its scores."""
+        known = self.voice.rule
+        if known.threshold is None:
+            return None
+        return untuned_rule(known.threshold, known.tail, known.origin, margin=self.margin)
+
+    def listen(self, path: str | PathLike[str]) -> Enrolment:
+        """The same as the function, by this voice."""
+        return listen(self.voice, path)
+
+    def enrol(self, name: str, enrolments: Sequence[Enrolment]) -> list[str]:
+        """Add recordings to a speaker, new or not -> remarks about the speaker's recordings, for people.
+
+        Raises:
+            ValueError: the name can't be used, or there is no recording.
+        """
+        name = speaker_name(name)
+        self.database.enrol(name, enrolments)
+        vectors = self.database.vectors(name)
+        of_speaker = [
+            Enrolment(record.path, vector, record.duration_s, record.speech_s)
+            for record, vector in zip(self.database.recordings(name), vectors, strict=True)
+        ]
+        rule = self.rule()
+        # remarks compare vectors as they are
+        if rule is None or self.cohort is not None:
+            return remarks(name, of_speaker, None)
+        mean = unit(vectors.mean(axis=0, dtype=np.float64))
+        others = [match for match in self.search.identify(mean, top=2) if match.name != name]
+        nearest = others[0] if others and others[0].score >= rule.threshold_for(self.search.count()) else None
+        return remarks(name, of_speaker, rule.threshold, nearest)
+
+    def identify(self, path: str | PathLike[str], top: int = 5) -> Identification:
+        """A recording -> the speakers that it resembles most, and who it is.
+
+        Raises:
+            AudioError: it can't be read.
+            ValueError: nothing is known about the threshold.
+        """
+        rule = self.required_rule()
+        recording = self.voice.listen(path)
+        count = self.search.count()
+        if recording.summary is None:
+            return Identification(recording, [], Answer(None, rule.threshold_for(count), recording.no_speech))
+        ranked = self.search.identify(recording.vector, max(top, 2))
+        return Identification(recording, ranked[:top], rule.decide(ranked, count))
+
+    def verify(self, name: str, path: str | PathLike[str]) -> Identification:
+        """Name of a speaker, a recording -> whether the speaker speaks in it.
+
+        Raises:
+            AudioError: it can't be read.
+            ValueError: nothing is known about the threshold, or there is no such speaker.
+        """
+        rule = self.required_rule()
+        name = speaker_name(name)
+        recording = self.voice.listen(path)
+        if recording.summary is None:
+            self.database.vectors(name)  # an unknown name is the greater mistake
+            return Identification(recording, [], Answer(None, rule.threshold, recording.no_speech))
+        ranked = [Match(name, self.search.score(name, recording.vector))]
+        return Identification(recording, ranked, rule.decide(ranked, 1))
+
+    def tune(self, p_fa: float = 0.01) -> Tuning:
+        """Tune the decision on the enrolled speakers; see inference.tuning."""
+        return tune(self.database, p_fa, model_rule=self.model_rule(), cohort=self.cohort)
+
+    def required_rule(self) -> OpenSetRule:
+        """What decides; raises ValueError if nothing is known."""
+        rule = self.rule()
+        if rule is None:
+            raise ValueError(
+                f"{self.voice.values.initial_model}: no threshold; give --threshold, tune the database, or "
+                "store one in the model (tuneThreshold.py --store)"
+            )
+        return rule
+
+
+def open_book(
+    voice: "Voice",
+    path: str | PathLike[str],
+    *,
+    threshold: float | None = None,
+    margin: float | None = None,
+    prototypes: str | None = None,
+) -> SpeakerBook:
+    """Voice, path of a database -> both; with `prototypes` it is made if there is none, see SpeakerDatabase.
+
+    Raises:
+        ValueError, OSError: the database can't be used, or another model computed its embeddings.
+    """
+    if prototypes is None:
+        database = SpeakerDatabase(path, model_of(voice).fingerprint)
+    else:
+        database = SpeakerDatabase.create(path, model_of(voice), prototypes)
+    return SpeakerBook(voice, database, threshold=threshold, margin=margin)
+
+
+def listen(voice: "Voice", path: str | PathLike[str]) -> Enrolment:
+    """A recording -> what is enrolled of it.
+
+    Raises:
+        AudioError: it can't be read, or nobody speaks.
+    """
+    recording = voice.listen(path)
+    return Enrolment(str(path), recording.vector, recording.duration_s, recording.speech_s)
+
+
+def model_of(voice: "Voice") -> Model:
+    """A voice -> what a database keeps of its model; raises ValueError if recordings have no vector."""
+    voice.require_vectors()
+    name = voice.values.initial_model
+    place = str(Path(name).absolute()) if Path(name).exists() else name
+    return Model(place, voice.fingerprint, voice.values.nOut)
+
+
+def cohort_of(voice: "Voice") -> Cohort | None:
+    """A voice -> the cohort that its scores are normalised by.
+
+    Raises:
+        ValueError: a search can't normalise scores in its way.
+    """
+    kind = voice.values.score_norm
+    if voice.cohort is None or kind == "none":
+        return None
+    if kind not in NORMALIZATIONS:
+        raise ValueError(
+            f"--score_norm {kind} of {voice.values.initial_model}: identification takes "
+            f"{' or '.join(NORMALIZATIONS)}"
+        )
+    return Cohort(voice.cohort.entries.numpy(), voice.values.top_n)

@@ -1,0 +1,125 @@
+"""What the verbs about a database of speakers share: flags, and answers in words."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from audio.errors import AudioError
+from inference.verbs._model import add_model_flags, voice_of
+from options.flags import Flag, path
+from options.parser import Parser
+
+if TYPE_CHECKING:
+    from inference.database import Enrolment
+    from inference.identification import Identification, SpeakerBook
+
+DB = Flag("--db", "the database of speakers", "speakers.db", path, metavar="FILE")
+JSON = Flag("--json", "an object a line instead of text", False, bool)
+DECIDING = [
+    Flag(
+        "--threshold",
+        "scores from it on are accepted, whatever the number of speakers; default: the tuned one, else the "
+        "model's, which grow with it",
+        None,
+        float,
+    ),
+    Flag(
+        "--margin",
+        "by which the best score exceeds the second; default: the tuned one, else the model's",
+        None,
+        float,
+    ),
+]
+
+
+def database_parser(description: str, usage: str, add_help: bool) -> Parser:
+    """The description of a verb, its words after `inferSpeakerNet.py` -> parser."""
+    parser = Parser(description, add_help)
+    parser.usage = f"python inferSpeakerNet.py {usage} [--option value ...]"
+    return parser
+
+
+def add_flags(parser: Parser, *flags: Flag, uses_model: bool = False) -> Parser:
+    """Add flags and --db, and those of the model if the verb uses one."""
+    parser.add_flags("database", [DB, *flags])
+    if uses_model:
+        add_model_flags(parser)
+    return parser
+
+
+def book_of(args: argparse.Namespace, prototypes: str | None = None) -> "SpeakerBook":
+    """Values of the flags -> voice and database; with `prototypes` it is made if there is none.
+
+    Raises:
+        ValueError, OSError: the model or the database can't be used.
+    """
+    if prototypes is None:
+        from inference.database import SpeakerDatabase
+
+        SpeakerDatabase(args.db).close()  # a wrong path is told before seconds have passed
+    voice = voice_of(args)
+    from inference.identification import open_book
+
+    threshold, margin = getattr(args, "threshold", None), getattr(args, "margin", None)
+    return open_book(voice, args.db, threshold=threshold, margin=margin, prototypes=prototypes)
+
+
+def heard(book: "SpeakerBook", paths: Sequence[str]) -> "list[Enrolment]":
+    """Recordings -> those that can be enrolled; the others are told on standard error."""
+    enrolments = []
+    for recording in paths:
+        try:
+            enrolments.append(book.listen(recording))
+        except AudioError as error:
+            tell(str(error))
+    return enrolments
+
+
+def tell(message: str) -> None:
+    """Print a line about a mistake that doesn't stop the command."""
+    print(f"inferSpeakerNet.py: error: {message}", file=sys.stderr)
+
+
+def exit_code(found: "Identification") -> int:
+    """0 for an accepted speaker, 1 for none, 2 without speech."""
+    if found.recording.summary is None:
+        return 2
+    return 0 if found.answer.name is not None else 1
+
+
+def values_of(found: "Identification") -> dict[str, Any]:
+    """An answer -> plain values for JSON."""
+    return {
+        "file": found.recording.name,
+        "speaker": found.answer.name,
+        "reason": found.answer.reason,
+        "threshold": found.answer.threshold,
+        "ranked": [match._asdict() for match in found.ranked],
+        "duration_s": round(found.recording.duration_s, 3),
+        "speech_s": round(found.recording.speech_s, 3),
+        "warnings": list(found.recording.warnings),
+    }
+
+
+def show(found: "Identification", as_json: bool, origin: str, nobody: str) -> None:
+    """Print an answer.
+
+    Args:
+        found: the answer.
+        as_json: an object in a line.
+        origin: where the threshold comes from.
+        nobody: what is printed instead of a name.
+    """
+    if as_json:
+        print(json.dumps(values_of(found)))
+        return
+    answer, recording = found.answer, found.recording
+    print(f"{recording.name}: {answer.name or f'{nobody}: {answer.reason}'}")
+    for match in found.ranked:
+        print(f"  {match.score:8.4f}   {match.name}")
+    print(f"  threshold  {answer.threshold:.4f} ({origin})")
+    print(f"  speech     {recording.speech_s:.1f} of {recording.duration_s:.1f} s")
+    for warning in recording.warnings:
+        print(f"  warning    {warning}")

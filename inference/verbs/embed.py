@@ -1,0 +1,134 @@
+"""Write the embeddings of recordings into a file."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inference.verbs._model import add_model_flags, require_consent, voice_of
+from options.flags import Flag, at_least, path
+from options.parser import Parser
+
+if TYPE_CHECKING:
+    from distributed.signals import StopSignal
+    from inference.audio_files import AudioFiles
+
+DESCRIPTION = """Write the embeddings of recordings, folders and lists into a file.
+
+python inferSpeakerNet.py embed recordings --out embeddings.npz
+python inferSpeakerNet.py embed wav.scp --out embeddings.ark --initial_model exps/exp1
+
+A list is a text file of paths or of `speaker path` lines, or a Kaldi wav.scp. Recordings that can't be used, or
+have no speech, are named and left out; the exit code is then 2, and 0 otherwise. The same command continues
+one that was stopped."""
+MANY = 128  # recordings, from which on it pays to start a process for each core
+TIMEOUT_S = 600.0  # for a process to wait for another one that reads a long recording
+SCRIPT = Path(__file__).parents[2] / "inferSpeakerNet.py"
+
+
+def make_parser(add_help: bool = True) -> Parser:
+    """The flags of `embed`."""
+    parser = Parser(DESCRIPTION, add_help)
+    parser.usage = "python inferSpeakerNet.py embed FILE|FOLDER|LIST ... [--option value ...]"
+    parser.add_argument("files", nargs="*", metavar="FILE|FOLDER|LIST", help="what is embedded")
+    flags = [
+        Flag(
+            "--out",
+            "file to write: .npz (embeddings and names), .npy (with names in a .txt), .csv, or Kaldi's .ark "
+            "(with .scp)",
+            "embeddings.npz",
+            path,
+            metavar="PATH",
+        ),
+        Flag("--nproc", "processes; default: one a GPU, or one a core for many recordings", 0, at_least(0)),
+        Flag(
+            "--nDataLoaderThread",
+            "processes that read recordings, for each that embeds; default: 4 for a GPU, 0 for a core",
+            None,
+            at_least(0),
+        ),
+    ]
+    parser.add_flags("embedding", flags)
+    add_model_flags(parser)
+    return parser
+
+
+def run(words: list[str]) -> int:
+    """Embed recordings, by several processes if that is faster -> exit code."""
+    args = make_parser().parse_words(words)
+    out = Path(args.out)
+    if not args.files:
+        raise ValueError("expected recordings, folders or lists; --help shows examples")
+    if out.exists():
+        raise ValueError(f"{out} exists already; give another --out, or delete it")
+    from inference.audio_files import files_of
+    from inference.audio_input import STANDARD_INPUT
+    from inference.embedding_files import check_names
+
+    if STANDARD_INPUT in args.files:
+        raise ValueError("embed reads files; compare and identify also take standard input")
+    files = files_of(args.files)
+    check_names(out, files.names)
+    require_consent(args.initial_model, args.yes)
+    from distributed.exit import exit_code_of
+    from distributed.signals import Stopped
+
+    def embed_until_stopped(stop: "StopSignal") -> int:
+        try:
+            return embed(args, words, files, stop)
+        except Stopped as stopped:
+            print(f"stopped by {stopped}; the same command continues", file=sys.stderr)
+            raise
+
+    return exit_code_of(embed_until_stopped)
+
+
+def embed(args: argparse.Namespace, words: list[str], files: "AudioFiles", stop: "StopSignal") -> int:
+    """Values of the flags, the words that they are from, recordings -> exit code."""
+    import distributed
+    from distributed import launch
+    from distributed.exit import abort
+    from inference.extraction import Extraction
+    from inference.model_source import model_path
+    from storage.run_log import LOGGER, Remarks
+
+    distributed.rendezvous(abort)
+    model_path(args.initial_model)  # downloaded once, before there are several processes
+    num_processes = processes_for(args, len(files.paths))
+    if num_processes > 1:
+        return launch.launch([str(SCRIPT), "embed", *words], num_processes, 0, stop)
+    voice = voice_of(args)
+    device = voice.precision.device
+    distributed.join(device, TIMEOUT_S)
+    num_workers = args.nDataLoaderThread
+    if num_workers is None:
+        num_workers = 0 if device.type == "cpu" else 4
+    remarks = Remarks()
+    LOGGER.addHandler(remarks)
+    try:
+        with stop.guard(), distributed.wait_for_stragglers():
+            extracted = Extraction(voice, files, Path(args.out), num_workers).run(stop)
+            remarks.gather()
+    finally:
+        LOGGER.removeHandler(remarks)
+    if extracted is None:
+        return 0
+    for folder in files.unreadable:
+        print(f"note: can't be read: {folder}")
+    left_out = f"; {extracted.num_left_out} recordings left out" if extracted.num_left_out else ""
+    print(f"{extracted.num_written} embeddings of {voice.dim} values in {args.out}{left_out}")
+    return 2 if extracted.num_left_out or files.unreadable else 0
+
+
+def processes_for(args: argparse.Namespace, num_files: int) -> int:
+    """Values of the flags, number of recordings -> processes to start; 1 in one that was started."""
+    import distributed
+    import runtime
+
+    if distributed.world_size() > 1:
+        return 1
+    if args.nproc:
+        return int(args.nproc)
+    if gpus := runtime.num_gpus(args.device):
+        return gpus
+    return runtime.num_cores() if num_files >= MANY else 1

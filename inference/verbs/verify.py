@@ -1,0 +1,36 @@
+"""Say whether an enrolled speaker speaks in a recording."""
+
+from inference.verbs._database import (
+    DECIDING,
+    JSON,
+    add_flags,
+    book_of,
+    database_parser,
+    exit_code,
+    show,
+)
+from options.parser import Parser
+
+DESCRIPTION = """Say whether an enrolled speaker speaks in a recording.
+
+python inferSpeakerNet.py verify "Ann Lee" call.wav
+python inferSpeakerNet.py verify "Ann Lee" call.wav --db team.db --threshold 0.6
+
+The exit code is 0 if so, 1 if not, 2 for an error or a recording without speech."""
+
+
+def make_parser(add_help: bool = True) -> Parser:
+    """The flags of `verify`."""
+    parser = database_parser(DESCRIPTION, "verify NAME FILE", add_help)
+    parser.add_argument("name", metavar="NAME", help="of the speaker")
+    parser.add_argument("file", metavar="FILE", help='a recording; "-": standard input')
+    return add_flags(parser, DECIDING[0], JSON, uses_model=True)
+
+
+def run(words: list[str]) -> int:
+    """Print the decision -> exit code."""
+    args = make_parser().parse_words(words)
+    book = book_of(args)
+    found = book.verify(args.name, args.file)
+    show(found, args.json, book.required_rule().origin, f"not {args.name}")
+    return exit_code(found)

@@ -1,0 +1,164 @@
+"""The verbs about enrolled speakers, with a small trained network."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import assert_refused, run_here
+
+from evaluation.cohort import Cohort
+from inference import load
+from inference.database import SpeakerDatabase
+from inference.identification import SpeakerBook, model_of, open_book
+from inference.thresholds import Rule
+
+
+@pytest.fixture(scope="module")
+def enrolled(trained, corpus, tmp_path_factory):
+    """A database of five speakers with two recordings each, and the words that name it and its model."""
+    path = tmp_path_factory.mktemp("enrolled") / "s.db"
+    answering = load(str(trained[0]), device="cpu")
+    book = open_book(answering, path, prototypes="")
+    for speaker in range(5):
+        files = [corpus.root / f"spk{speaker}" / f"{take}.wav" for take in range(2)]
+        book.enrol(f"speaker {speaker}", [book.listen(file) for file in files])
+    book.database.close()
+    return answering, [f"--db={path}", f"--initial_model={trained[0]}", "--device=cpu"]
+
+
+@pytest.fixture(autouse=True)
+def one_voice(enrolled, monkeypatch):
+    """The model is read once; a command would read it again each time."""
+    monkeypatch.setattr("inference.voices.load", lambda *_, **__: enrolled[0])
+
+
+def call(*words):
+    return run_here("inferSpeakerNet.py", *words)
+
+
+def test_speakers_are_identified_and_strangers_are_not(enrolled, corpus, tmp_path):
+    answering, words = enrolled
+    file, stranger = corpus.root / "spk3" / "4.wav", corpus.root / "spk5" / "0.wav"
+    result = call("identify", file, *words, "--threshold=-1", "--json", "--top=3")
+    answer = json.loads(result.stdout)
+    assert result.returncode == 0 and answer["speaker"] == "speaker 3" and len(answer["ranked"]) == 3
+    # the score is that with the mean of the two recordings
+    vectors = answering.embed_files([corpus.root / "spk3" / f"{take}.wav" for take in range(2)])
+    mean = vectors.mean(axis=0)
+    expected = answering.embed_files([file])[0] @ mean / np.linalg.norm(mean)
+    assert answer["ranked"][0]["score"] == pytest.approx(float(expected), abs=1e-5)
+    result = call("identify", file, stranger, *words, "--threshold=2")
+    assert (
+        result.returncode == 1 and result.stdout.count("nobody: the score is below the threshold 2.000") == 2
+    )
+    assert "speaker 3" in result.stdout and "(as given)" in result.stdout
+    result = call("identify", file, *words, "--threshold=-1", "--margin=2")
+    assert result.returncode == 1 and "differ by less than the margin 2.000" in result.stdout
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    result = call("identify", tmp_path / "silent.wav", tmp_path / "none.wav", *words, "--threshold=-1")
+    assert result.returncode == 2 and "silent.wav: no speech in 1.0 s" in result.stdout
+    assert "error: " in result.stderr and "none.wav" in result.stderr
+
+
+def test_a_speaker_is_verified_by_one_score(enrolled, corpus):
+    words = enrolled[1]
+    file = corpus.root / "spk2" / "3.wav"
+    result = call("verify", " speaker 2 ", file, *words, "--threshold=-1", "--json")
+    answer = json.loads(result.stdout)
+    assert result.returncode == 0 and answer["speaker"] == "speaker 2"
+    below = answer["ranked"][0]["score"] + 0.001
+    result = call("verify", "speaker 2", file, *words, f"--threshold={below}")
+    assert result.returncode == 1 and "not speaker 2: the score is below the threshold" in result.stdout
+    assert_refused(
+        call("verify", "speaker 9", file, *words, "--threshold=0"), "speaker 9: unknown; did you mean"
+    )
+    assert_refused(
+        call("verify", "speaker 2", file, *words), "no threshold; give --threshold, tune the database"
+    )
+
+
+def test_rules_are_given_or_tuned_or_the_models(enrolled, monkeypatch):
+    answering, (db, *_) = enrolled
+    monkeypatch.setattr(answering, "rule", Rule(0.5, "measured", None, 0.02))
+    with open_book(answering, db.removeprefix("--db=")).database as database:
+        book = SpeakerBook(answering, database)
+        model_rule = book.rule()
+        assert (model_rule.threshold, model_rule.tail, model_rule.margin) == (0.5, 0.02, 0.04)
+        assert SpeakerBook(answering, database, margin=0.3).rule().margin == 0.3
+        tuned = book.tune(0.05).rule
+        assert book.rule() == tuned and tuned.origin.startswith("tuned on 10 recordings of 5 speakers on 20")
+        assert SpeakerBook(answering, database, margin=0.3).rule().threshold == tuned.threshold
+        given = SpeakerBook(answering, database, threshold=0.7).rule()
+        assert (given.threshold_for(99), given.margin, given.origin) == (0.7, 0.0, "as given")
+        database.set_tuning(database.tuning() | {"score_norm": "other"})
+        with pytest.raises(ValueError, match="tuned with another cohort; tune it again"):
+            book.rule()
+        with database.writing() as connection:
+            connection.execute("DELETE FROM meta WHERE key = 'tuning'")
+
+
+def test_enrolment_says_what_is_wrong_with_recordings(enrolled, corpus, tmp_path, monkeypatch):
+    answering, (_, *words) = enrolled
+    monkeypatch.setattr(answering, "rule", Rule(0.999, "strict", None, 0.0))
+    db = f"--db={tmp_path / 'new.db'}"
+    files = [corpus.root / "spk0" / "0.wav", corpus.root / "spk1" / "0.wav"]
+    result = call("enrol", "Ann", *files, tmp_path / "none.wav", db, *words, "--prototypes=max")
+    assert result.returncode == 2 and "none.wav" in result.stderr  # the others are enrolled
+    assert "Ann: 2 recordings" in result.stdout and "may be of different speakers" in result.stdout
+    assert "s of speech in all, 5 s or more are advised" in result.stdout
+    result = call("enrol", "Bob", files[0], db, *words, "--json")
+    remarks = json.loads(result.stdout)["remarks"]
+    assert result.returncode == 0 and "Bob resembles Ann, who is enrolled already" in remarks[-1]
+    assert call("enrol", "Cleo", tmp_path / "none.wav", db, *words).returncode == 2
+    assert_refused(call("enrol", "", files[0], db, *words), "a blank one")
+    assert_refused(call("enrol", "Ann", files[0], db, *words, "--prototypes=mean"), "leave the flag out")
+    result = call("list", db)
+    assert [line.split()[-1] for line in result.stdout.splitlines()] == ["Ann", "Bob"]
+    assert [json.loads(line)["path"] for line in call("list", "Ann", db, "--json").stdout.splitlines()] == [
+        str(file) for file in files
+    ]
+    assert call("remove", "Ann", f"--recording={files[1]}", db).returncode == 0
+    assert len(call("dump", db, "--format=csv").stdout.splitlines()) == 3
+    assert call("remove", "Bob", db).returncode == 0
+    assert len(call("dump", db, "--vectors").stdout.splitlines()) == 2
+    result = call("db-check", db)
+    assert result.returncode == 0 and "1 speakers, nothing wrong" in result.stdout
+
+
+def test_databases_of_another_model_are_refused_until_they_are_migrated(enrolled, corpus, tmp_path):
+    answering, (_, *words) = enrolled
+    path = tmp_path / "s.db"
+    other = model_of(answering)._replace(name="old.model", fingerprint="0", embedding_size=2)
+    file = corpus.root / "spk0" / "0.wav"
+    with SpeakerDatabase.create(path, other) as database, database.writing() as connection:
+        connection.execute("INSERT INTO speakers (name) VALUES ('Ann')")
+        columns = "speaker, path, vector, duration_s, speech_s, date"
+        values = str(file), b"\0" * 8, "2026-01-01T00:00:00Z"
+        sql = f"INSERT INTO recordings ({columns}) VALUES (1, ?, ?, 1.0, 1.0, ?)"
+        connection.execute(sql, values)
+    refused = call("identify", file, f"--db={path}", *words, "--threshold=0")
+    assert_refused(refused, "computed by --initial_model old.model, or in another way", "(migrate)")
+    result = call("migrate", f"--db={path}", *words)
+    assert result.returncode == 0 and "1 recordings embedded by" in result.stdout
+    assert call("identify", file, f"--db={path}", *words, "--threshold=0.9").returncode == 0
+    assert_refused(call("tune", f"--db={path}", *words), "tuning needs 5 speakers")
+    assert_refused(call("identify", file, f"--db={tmp_path / 'x.db'}", *words), "x.db: no such database")
+
+
+def test_scores_are_normalised_by_the_models_cohort(enrolled, corpus, tmp_path, monkeypatch):
+    answering = enrolled[0]
+    entries = torch.nn.functional.normalize(torch.randn(6, 512, generator=torch.Generator().manual_seed(0)))
+    cohort = Cohort(entries, torch.arange(6), list("abcdef"), [], torch.arange(0), None, "")
+    monkeypatch.setattr(answering, "cohort", cohort)
+    monkeypatch.setattr(answering, "values", answering.values.replaced(score_norm="asnorm", top_n=3))
+    first, second = (answering.listen(corpus.root / f"spk{speaker}" / "0.wav") for speaker in range(2))
+    book = open_book(answering, tmp_path / "s.db", prototypes="", threshold=0.0)
+    with book.database:
+        book.enrol("Ann", [book.listen(first.name)])
+        found = book.identify(second.name)
+        assert found.ranked[0].score == pytest.approx(answering.score(first, second), abs=1e-3)
+        monkeypatch.setattr(answering, "values", answering.values.replaced(score_norm="znorm"))
+        with pytest.raises(ValueError, match="--score_norm znorm of .* identification takes asnorm or snorm"):
+            SpeakerBook(answering, book.database)
