@@ -17,7 +17,7 @@ from inference.speaker_search import Match, SpeakerSearch
 from inference.tuning import Tuning, tune
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
-    from inference.voices import Embedding, Voice
+    from inference.voices import Embedding, Recording, Voice
 
 NORMALIZATIONS = ("asnorm", "snorm")
 
@@ -107,7 +107,7 @@ class SpeakerBook:
         nearest = others[0] if others and others[0].score >= rule.threshold_for(self.search.count()) else None
         return remarks(name, of_speaker, rule.threshold, nearest)
 
-    def identify(self, path: str | PathLike[str], top: int = 5) -> Identification:
+    def identify(self, recording: "Recording", top: int = 5) -> Identification:
         """A recording -> the speakers that it resembles most, and who it is.
 
         Raises:
@@ -115,14 +115,14 @@ class SpeakerBook:
             ValueError: nothing is known about the threshold.
         """
         rule = self.required_rule()
-        recording = self.voice.listen(path)
+        heard = self.voice.listen(recording)
         count = self.search.count()
-        if recording.summary is None:
-            return Identification(recording, [], Answer(None, rule.threshold_for(count), recording.no_speech))
-        ranked = self.search.identify(recording.vector, max(top, 2))
-        return Identification(recording, ranked[:top], rule.decide(ranked, count))
+        if heard.summary is None:
+            return Identification(heard, [], Answer(None, rule.threshold_for(count), heard.no_speech))
+        ranked = self.search.identify(heard.vector, max(top, 2))
+        return Identification(heard, ranked[:top], rule.decide(ranked, count))
 
-    def verify(self, name: str, path: str | PathLike[str]) -> Identification:
+    def verify(self, name: str, recording: "Recording") -> Identification:
         """Name of a speaker, a recording -> whether the speaker speaks in it.
 
         Raises:
@@ -131,12 +131,12 @@ class SpeakerBook:
         """
         rule = self.required_rule()
         name = speaker_name(name)
-        recording = self.voice.listen(path)
-        if recording.summary is None:
+        heard = self.voice.listen(recording)
+        if heard.summary is None:
             self.database.vectors(name)  # an unknown name is the greater mistake
-            return Identification(recording, [], Answer(None, rule.threshold, recording.no_speech))
-        ranked = [Match(name, self.search.score(name, recording.vector))]
-        return Identification(recording, ranked, rule.decide(ranked, 1))
+            return Identification(heard, [], Answer(None, rule.threshold, heard.no_speech))
+        ranked = [Match(name, self.search.score(name, heard.vector))]
+        return Identification(heard, ranked, rule.decide(ranked, 1))
 
     def tune(self, p_fa: float = 0.01) -> Tuning:
         """Tune the decision on the enrolled speakers; see inference.tuning."""
@@ -188,7 +188,7 @@ def model_of(voice: "Voice") -> Model:
     voice.require_vectors()
     name = voice.values.initial_model
     place = str(Path(name).absolute()) if Path(name).exists() else name
-    return Model(place, voice.fingerprint, voice.values.nOut)
+    return Model(place, voice.fingerprint, voice.dim)
 
 
 def cohort_of(voice: "Voice") -> Cohort | None:

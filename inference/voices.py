@@ -15,7 +15,7 @@ import options
 import runtime
 from audio.errors import AudioError
 from audio.quality import warnings_of
-from audio.recording import ALL_CHANNELS, SAMPLE_RATE, Audio
+from audio.recording import ALL_CHANNELS, SHORTEST, Audio
 from audio.vad import LEAST_SPEECH_S, hear, require_package
 from evaluation.cohort import Cohort, check_cohort
 from evaluation.decisions import decided_options, require_current
@@ -23,6 +23,7 @@ from evaluation.embedder import build_scoring, embed_crops
 from evaluation.store import embedding_options, fingerprint
 from inference.audio_input import AudioInput, from_samples, read_audio
 from inference.conversion import converted
+from inference.identification import Identification, listen, open_book
 from inference.model_source import model_path
 from inference.public_models import MODELS
 from inference.thresholds import Rule, measured_rule, stored_rule
@@ -103,7 +104,7 @@ def load(
         channel: channel of recordings that have several, 0 = the first, -1 = all are mixed down.
         device: auto, cpu or cuda.
         gpu_id: index of the GPU.
-        precision: auto = fp32, tf32, bf16 or fp16.
+        precision: fp32, tf32, bf16 or fp16; auto = that of the threshold in the model file, or fp32.
 
     Raises:
         FileNotFoundError, ValueError, OSError: no such model, a damaged one, or it can't be downloaded.
@@ -119,6 +120,7 @@ def load(
         )
     public = None if Path(source).exists() else MODELS.get(source)
     chosen = {"vad": vad or decided.get("vad") or (public.vad if public else "energy"), "channel": channel}
+    chosen["precision"] = precision if precision != "auto" else decided.get("precision", "fp32")
     defaults = ADDED_SCORING | {"score_norm": "none", "subtract_mean": False}
     values = Options(defaults | model_file.options | decided | chosen | {"initial_model": source})
     require_package(values.vad)
@@ -132,7 +134,7 @@ def load(
     on = runtime.choose_device(device, gpu_id)
     network = SpeakerNet.from_model_file(model_file, values).to(on).eval()
     cohort = _cohort(model_file.cohort, network, values)
-    as_precise = runtime.Precision("fp32" if precision == "auto" else precision, on)
+    as_precise = runtime.Precision(values.precision, on)
     return Voice(network, values, rule=rule, cohort=cohort, precision=as_precise)
 
 
@@ -181,6 +183,13 @@ class Voice:
         mean = None if self.cohort is None else self.cohort.mean
         subtracted = b"" if mean is None else mean.numpy().tobytes()
         return fingerprint(self.network, embedding_options(self.values), subtracted)
+
+    @cached_property
+    def dim(self) -> int:
+        """Size D of an embedding."""
+        groups = self.scoring.crops(np.zeros(SHORTEST, np.float32))
+        summary = self.scoring.summarise([torch.zeros(1, 1, self.values.nOut) for _ in groups], True)
+        return int(summary.shape[-1])
 
     def embed(self, waveform: ArrayLike, rate: int) -> Vector:
         """Samples (T,) or (T, C), float in [-1, 1] or integers, sample rate in Hz -> embedding (D,).
@@ -276,6 +285,37 @@ class Voice:
         normalization = options.build("normalization", self.values, self.cohort.entries, labels)
         statistics = normalization.statistics(torch.cat([first.summary, second.summary]))
         return float(normalization.apply(score, statistics, np.array([0]), np.array([1]))[0])
+
+    def enrol(
+        self, name: str, files: Iterable[str | PathLike[str]], database: str | PathLike[str] = "speakers.db"
+    ) -> list[str]:
+        """Name of a speaker, paths of recordings -> remarks about the speaker's recordings, for people.
+
+        The database is made if there is none; recordings are added to those that the speaker has.
+
+        Raises:
+            AudioError: one can't be read, or has no speech; nothing is enrolled.
+            ValueError, OSError: the database can't be used, or belongs to another model.
+        """
+        enrolments = [listen(self, path) for path in files]
+        book = open_book(self, database, prototypes="")
+        with book.database:
+            return book.enrol(name, enrolments)
+
+    enroll = enrol
+
+    def identify(
+        self, recording: Recording, database: str | PathLike[str] = "speakers.db", top: int = 5
+    ) -> Identification:
+        """A recording -> the enrolled speakers that it resembles most, and who of them it is, or nobody.
+
+        Raises:
+            AudioError: it can't be read.
+            ValueError, OSError: the database can't be used, or nothing is known about the threshold.
+        """
+        book = open_book(self, database)
+        with book.database:
+            return book.identify(recording, top)
 
     @torch.inference_mode()
     def encode_batch(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,13 @@ def voice_of(args: argparse.Namespace, threshold: float | None = None) -> "Voice
         gpu_id=args.gpu_id,
         precision=args.precision,
     )
+
+
+def recordings_of(files: list[str], microphone_s: float | None) -> "Iterator[str | AudioInput]":
+    """Paths of recordings, value of --mic -> what to listen to."""
+    yield from files
+    if microphone_s is not None:
+        yield recorded(microphone_s)
 
 
 def recorded(duration_s: float) -> "AudioInput":

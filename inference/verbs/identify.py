@@ -11,6 +11,7 @@ from inference.verbs._database import (
     show,
     tell,
 )
+from inference.verbs._model import MICROPHONE, recordings_of
 from options.flags import Flag, at_least
 from options.parser import Parser
 
@@ -28,18 +29,20 @@ TOP = Flag("--top", "how many speakers are shown", 5, at_least(1), metavar="N")
 def make_parser(add_help: bool = True) -> Parser:
     """The flags of `identify`."""
     parser = database_parser(DESCRIPTION, "identify FILES", add_help)
-    parser.add_argument("files", nargs="+", metavar="FILE", help='recordings; "-": standard input')
-    return add_flags(parser, *DECIDING, TOP, JSON, uses_model=True)
+    parser.add_argument("files", nargs="*", metavar="FILE", help='recordings; "-": standard input')
+    return add_flags(parser, MICROPHONE, *DECIDING, TOP, JSON, uses_model=True)
 
 
 def run(words: list[str]) -> int:
     """Print who speaks -> exit code."""
     args = make_parser().parse_words(words)
+    if not args.files and args.mic is None:
+        raise ValueError("expected recordings or --mic SECONDS")
     book = book_of(args)
     worst = 0
-    for path in args.files:
+    for recording in recordings_of(args.files, args.mic):
         try:
-            found = book.identify(path, args.top)
+            found = book.identify(recording, args.top)
         except AudioError as error:
             tell(str(error))
             worst = 2

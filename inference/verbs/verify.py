@@ -9,6 +9,7 @@ from inference.verbs._database import (
     exit_code,
     show,
 )
+from inference.verbs._model import MICROPHONE, recordings_of
 from options.parser import Parser
 
 DESCRIPTION = """Say whether an enrolled speaker speaks in a recording.
@@ -23,14 +24,17 @@ def make_parser(add_help: bool = True) -> Parser:
     """The flags of `verify`."""
     parser = database_parser(DESCRIPTION, "verify NAME FILE", add_help)
     parser.add_argument("name", metavar="NAME", help="of the speaker")
-    parser.add_argument("file", metavar="FILE", help='a recording; "-": standard input')
-    return add_flags(parser, DECIDING[0], JSON, uses_model=True)
+    parser.add_argument("file", nargs="?", metavar="FILE", help='a recording; "-": standard input')
+    return add_flags(parser, MICROPHONE, DECIDING[0], JSON, uses_model=True)
 
 
 def run(words: list[str]) -> int:
     """Print the decision -> exit code."""
     args = make_parser().parse_words(words)
+    if (args.file is None) == (args.mic is None):
+        raise ValueError("expected a recording or --mic SECONDS")
     book = book_of(args)
-    found = book.verify(args.name, args.file)
+    [recording] = recordings_of([args.file] if args.file else [], args.mic)
+    found = book.verify(args.name, recording)
     show(found, args.json, book.required_rule().origin, f"not {args.name}")
     return exit_code(found)
