@@ -1,6 +1,6 @@
 """Build backend of pip: setuptools for `pip install -e .`; wheels are refused.
 
-Modules of a wheel would lie in site-packages under names such as `options`, `models` or `metrics`, which other
+The modules of a wheel would lie in site-packages under names such as `options` or `models`, which other
 packages may have too.
 """
 
