@@ -3,8 +3,8 @@
     python benchmarks/evaluation_loop.py
     python benchmarks/evaluation_loop.py --initial_model exps/mine/model/best.model --files 200 --runs 3
 
-Both score by the mean distance of 10 x 10 crops of 4 s with ResNetSE34L, in turns. The loop embeds all crops of
-one file after the other with a network in PyTorch's default memory format, keeps the embeddings in a
+Both score by the mean distance of 10 x 10 crops of 4 s with ResNetSE34L, in turns. The loop embeds all crops
+of one file after the other with a network in PyTorch's default memory format, keeps the embeddings in a
 dictionary, and computes the distances of one trial after the other. Unlike voxceleb_trainer it repeats a
 short file to the length of a crop, not to one sample more, so that both embed the same samples.
 """
