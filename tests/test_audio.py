@@ -15,11 +15,11 @@ from audio.recording import (
     AudioError,
     AudioFile,
     RecordingInMemory,
-    WaveFile,
     mix_down,
     num_samples,
 )
 from audio.recordings import Recordings
+from audio.wave_file import WaveFile
 from scoring._crops import evaluation_crops
 
 
