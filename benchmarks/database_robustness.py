@@ -6,8 +6,8 @@ python benchmarks/database_robustness.py --seconds 5
 First ten processes enrol and identify at once. Three are killed by SIGKILL. Afterwards every speaker whose
 enrolment was confirmed must be there, and the check must find nothing. Then a writer is stopped (SIGSTOP),
 and its database is copied with its write-ahead log cut off at every frame and within every frame, as a power
-cut leaves it. Each copy must be whole and hold exactly the enrolments that were committed before the cut. Exits
-with 1 if anything was lost or damaged.
+cut leaves it. Each copy must be whole and hold exactly the enrolments that were committed before the cut.
+Exits with 1 if anything was lost or damaged.
 """
 
 import argparse

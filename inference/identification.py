@@ -59,6 +59,12 @@ class SpeakerBook:
         self.threshold = threshold
         self.margin = margin
 
+    def __enter__(self) -> "SpeakerBook":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.database.close()
+
     def rule(self) -> OpenSetRule | None:
         """What decides: as given, as tuned, or as the model brings it; None if nothing is known."""
         stored = self.database.tuning()
@@ -108,7 +114,7 @@ class SpeakerBook:
         return remarks(name, of_speaker, rule.threshold, nearest)
 
     def identify(self, recording: "Recording", top: int = 5) -> Identification:
-        """A recording -> the speakers that it resembles most, and who it is.
+        """A path, or samples and their rate -> the speakers that it resembles most, and who it is.
 
         Raises:
             AudioError: it can't be read.
@@ -123,7 +129,7 @@ class SpeakerBook:
         return Identification(heard, ranked[:top], rule.decide(ranked, count))
 
     def verify(self, name: str, recording: "Recording") -> Identification:
-        """Name of a speaker, a recording -> whether the speaker speaks in it.
+        """Name of a speaker, a path, or samples and their rate -> whether the speaker speaks in it.
 
         Raises:
             AudioError: it can't be read.

@@ -23,7 +23,7 @@ from evaluation.embedder import build_scoring, embed_crops
 from evaluation.store import embedding_options, fingerprint
 from inference.audio_input import AudioInput, from_samples, read_audio
 from inference.conversion import converted
-from inference.identification import Identification, listen, open_book
+from inference.identification import Identification, open_book
 from inference.model_source import model_path
 from inference.public_models import MODELS
 from inference.thresholds import Rule, measured_rule, stored_rule
@@ -288,34 +288,34 @@ class Voice:
         return float(normalization.apply(score, statistics, np.array([0]), np.array([1]))[0])
 
     def enrol(
-        self, name: str, files: Iterable[str | PathLike[str]], database: str | PathLike[str] = "speakers.db"
+        self, name: str, paths: Iterable[str | PathLike[str]], database: str | PathLike[str]
     ) -> list[str]:
-        """Name of a speaker, paths of recordings -> remarks about the speaker's recordings, for people.
-
-        The database is made if there is none; recordings are added to those that the speaker has.
+        """Name of a speaker, recordings, a database, which is made if there is none -> remarks for people.
 
         Raises:
-            AudioError: one can't be read, or has no speech; nothing is enrolled.
-            ValueError, OSError: the database can't be used, or belongs to another model.
+            AudioError: a recording can't be used; then none is enrolled.
+            ValueError, OSError: the name or the database can't be used.
         """
-        enrolments = [listen(self, path) for path in files]
-        book = open_book(self, database, prototypes="")
-        with book.database:
-            return book.enrol(name, enrolments)
+        with open_book(self, database, prototypes="") as book:
+            return book.enrol(name, [book.listen(path) for path in paths])
 
     enroll = enrol
 
     def identify(
-        self, recording: Recording, database: str | PathLike[str] = "speakers.db", top: int = 5
+        self,
+        recording: Recording,
+        database: str | PathLike[str],
+        *,
+        top: int = 5,
+        threshold: float | None = None,
     ) -> Identification:
-        """A recording -> the enrolled speakers that it resembles most, and who of them it is, or nobody.
+        """A path, or samples and their rate -> who of a database's speakers it is; see SpeakerBook.
 
         Raises:
-            AudioError: it can't be read.
-            ValueError, OSError: the database can't be used, or nothing is known about the threshold.
+            AudioError: the recording can't be read.
+            ValueError, OSError: the database can't be used, or no threshold is known.
         """
-        book = open_book(self, database)
-        with book.database:
+        with open_book(self, database, threshold=threshold) as book:
             return book.identify(recording, top)
 
     @torch.inference_mode()

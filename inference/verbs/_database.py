@@ -3,17 +3,18 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from audio.errors import AudioError
-from inference.verbs._model import add_model_flags, voice_of
+from inference.verbs._model import add_model_flags, recorded, voice_of
 from options.flags import Flag, path
 from options.parser import Parser
 
 if TYPE_CHECKING:
     from inference.database import Enrolment
     from inference.identification import Identification, SpeakerBook
+    from inference.voices import Recording
 
 DB = Flag("--db", "the database of speakers", "speakers.db", path, metavar="FILE")
 JSON = Flag("--json", "an object a line instead of text", False, bool)
@@ -80,6 +81,35 @@ def heard(book: "SpeakerBook", paths: Sequence[str]) -> "list[Enrolment]":
 def tell(message: str) -> None:
     """Print a line about a mistake that doesn't stop the command."""
     print(f"inferSpeakerNet.py: error: {message}", file=sys.stderr)
+
+
+def answer_each(
+    args: argparse.Namespace, ask: "Callable[[SpeakerBook, Recording], Identification]", nobody: str
+) -> int:
+    """Print the answers about the recordings that the flags name -> exit code, the largest one.
+
+    Args:
+        args: values of the flags.
+        ask: database, recording -> answer.
+        nobody: what is printed instead of a name.
+
+    Raises:
+        ValueError, OSError: no recording is named, or the model or the database can't be used.
+    """
+    if not args.files and args.mic is None:
+        raise ValueError("expected a recording, or --mic SECONDS")
+    book = book_of(args)
+    worst = 0
+    for name in [*args.files, *([None] if args.mic is not None else [])]:
+        try:
+            found = ask(book, recorded(args.mic) if name is None else name)
+        except AudioError as error:
+            tell(str(error))
+            worst = 2
+            continue
+        show(found, args.json, book.required_rule().origin, nobody)
+        worst = max(worst, exit_code(found))
+    return worst
 
 
 def exit_code(found: "Identification") -> int:

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,13 +80,6 @@ def voice_of(args: argparse.Namespace, threshold: float | None = None) -> "Voice
     )
 
 
-def recordings_of(files: list[str], microphone_s: float | None) -> "Iterator[str | AudioInput]":
-    """Paths of recordings, value of --mic -> what to listen to."""
-    yield from files
-    if microphone_s is not None:
-        yield recorded(microphone_s)
-
-
 def recorded(duration_s: float) -> "AudioInput":
     """Value of --mic -> what the microphone hears."""
     from inference.audio_input import record
@@ -109,8 +101,8 @@ def require_consent(source: str, is_given: bool) -> None:
     question = f"download {model.title}, {megabytes:.0f} MB, licence {model.licence}, into {cache_folder()}?"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ValueError(
-            f"the default model isn't there yet: --yes downloads it, as does: python inferSpeakerNet.py fetch "
-            f"{source}; or give --initial_model"
+            f"the default model isn't there yet: --yes downloads it, as does `inferSpeakerNet.py fetch {source}`; "
+            "or give --initial_model"
         )
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

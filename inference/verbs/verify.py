@@ -1,15 +1,7 @@
 """Say whether an enrolled speaker speaks in a recording."""
 
-from inference.verbs._database import (
-    DECIDING,
-    JSON,
-    add_flags,
-    book_of,
-    database_parser,
-    exit_code,
-    show,
-)
-from inference.verbs._model import MICROPHONE, recordings_of
+from inference.verbs._database import DECIDING, JSON, add_flags, answer_each, database_parser
+from inference.verbs._model import MICROPHONE
 from options.parser import Parser
 
 DESCRIPTION = """Say whether an enrolled speaker speaks in a recording.
@@ -17,24 +9,19 @@ DESCRIPTION = """Say whether an enrolled speaker speaks in a recording.
 python inferSpeakerNet.py verify "Ann Lee" call.wav
 python inferSpeakerNet.py verify "Ann Lee" call.wav --db team.db --threshold 0.6
 
-The exit code is 0 if so, 1 if not, 2 for an error or a recording without speech."""
+The exit code is 0 if so, 1 if not, 2 for an error or a recording without speech; of many recordings the
+largest one."""
 
 
 def make_parser(add_help: bool = True) -> Parser:
     """The flags of `verify`."""
-    parser = database_parser(DESCRIPTION, "verify NAME FILE", add_help)
+    parser = database_parser(DESCRIPTION, "verify NAME FILES", add_help)
     parser.add_argument("name", metavar="NAME", help="of the speaker")
-    parser.add_argument("file", nargs="?", metavar="FILE", help='a recording; "-": standard input')
-    return add_flags(parser, MICROPHONE, DECIDING[0], JSON, uses_model=True)
+    parser.add_argument("files", nargs="*", metavar="FILE", help='recordings; "-": standard input')
+    return add_flags(parser, DECIDING[0], MICROPHONE, JSON, uses_model=True)
 
 
 def run(words: list[str]) -> int:
     """Print the decision -> exit code."""
     args = make_parser().parse_words(words)
-    if (args.file is None) == (args.mic is None):
-        raise ValueError("expected a recording or --mic SECONDS")
-    book = book_of(args)
-    [recording] = recordings_of([args.file] if args.file else [], args.mic)
-    found = book.verify(args.name, recording)
-    show(found, args.json, book.required_rule().origin, f"not {args.name}")
-    return exit_code(found)
+    return answer_each(args, lambda book, recording: book.verify(args.name, recording), f"not {args.name}")
