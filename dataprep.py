@@ -194,7 +194,7 @@ def embed(
     from audio.recordings import Recordings
     from distributed.signals import StopSignal
     from evaluation.embedder import Embedder
-    from scoring.cosine import Scoring
+    from scoring.mean import Scoring
     from SpeakerNet import SpeakerNet
 
     device = runtime.choose_device("auto")

@@ -10,8 +10,8 @@ from options.parser import nearest
 from storage.console import exit_at_once, print_any_name
 
 VERBS = (
-    *("fetch", "convert", "compare", "enrol", "identify", "verify", "list", "remove", "dump", "db-check"),
-    *("migrate", "tune"),
+    *("fetch", "convert", "embed", "compare"),
+    *("enrol", "identify", "verify", "list", "remove", "tune", "migrate", "dump", "db-check"),
 )
 
 

@@ -160,6 +160,7 @@ class Precision:
     NAMES = ("fp32", "tf32", "bf16", "fp16")
 
     def __init__(self, name: str, device: torch.device) -> None:
+        self.name = name
         self.device = device
         self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")

@@ -11,6 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 import distributed
 import options
 import runtime
@@ -123,6 +125,7 @@ def evaluate(
         test = _trial_test(values, model_file, device, store)
     network = SpeakerNet.from_model_file(model_file, values)
     folder.require_writable()
+    _say_precision(values, device, log)
     log.say(f"{values.model} from {values.initial_model} on {runtime.describe(device)}")
     network = network.to(device)
     with distributed.wait_for_stragglers(), stop.guard(), _stop_message(log, store):
@@ -176,6 +179,11 @@ def _stop_message(log: RunLog, store: EmbeddingStore | None) -> Iterator[None]:
         raise
 
 
+def _say_precision(values: Options, device: torch.device, log: RunLog) -> None:
+    if values.precision == "tf32" and device == runtime.CPU:
+        log.say("note: --precision tf32 is for GPUs; here it is fp32")
+
+
 def train(
     values: Options, model_file: ModelFile | None, folder: RunFolder, log: RunLog, stop: StopSignal
 ) -> None:
@@ -185,8 +193,7 @@ def train(
     if values.precision == "auto":  # a resumed run keeps its precision, whatever machine it is on
         precision = earlier_option(folder, "precision") or runtime.best_precision(device)
         values = values.replaced(precision=distributed.broadcast(precision))
-    if values.precision == "tf32" and device == runtime.CPU:
-        log.say("note: --precision tf32 is for GPUs; here it is fp32")
+    _say_precision(values, device, log)
     run = build_run(values, device, initial=model_file, folder=folder, log=log)
     folder.acquire()
     run.resume()

@@ -4,10 +4,11 @@ import math
 import re
 from pathlib import Path
 
-from audio.containers import ADVICE, require_one_stream, status_of
-from audio.errors import AudioError, UnsupportedAudioError
+from audio.errors import ADVICE, AudioError, UnsupportedAudioError
 from audio.ffmpeg import ALSO_BY_LIBSNDFILE, ENCODED, decode
+from audio.file_status import status_of
 from audio.recording import ALL_CHANNELS, AudioFile, Recording, RecordingInMemory
+from audio.streams import require_one_stream
 
 NO_SAMPLES = "holds no samples"
 # names of recordings of any format, many of which training doesn't read

@@ -5,17 +5,18 @@ import io
 import math
 import os
 import re
-import stat
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import soundfile
 from numpy.typing import NDArray
 
 from audio.chunks import LAYOUTS, end_of_samples, only_chunks_follow
 from audio.decoder_messages import hidden
-from audio.errors import AudioError, UnsupportedAudioError
+from audio.errors import AudioError, too_long, unsupported
+from audio.file_status import first_bytes, status_of
+from audio.streams import SEVERAL_OGG, after_tags
 
 UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
 TRUNCATED = "truncated: its header promises more samples than it holds"
@@ -44,33 +45,17 @@ SEEMS_TRUNCATED = re.compile(r"seems to be (?:a )?truncated", re.IGNORECASE)
 PLACEHOLDERS = (0x7F000008, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 LONGEST_PLACEHOLDER_HEADER = 256  # bytes
 
-FIRST_PAGE = re.compile(rb"OggS\0[\x02\x06]")  # of a logical stream of Ogg (RFC 3533, section 6)
 OGG_SERIAL = slice(14, 18)  # of a page: the number of its logical stream
 OGG_END = 4  # flag of a page
-SEVERAL_OGG = "holds several Ogg streams"
-FIRST_BLOCK = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # of FLAC: the marker, and the header of STREAMINFO
-FIRST_OF_STREAM = {  # by the first bytes of a file: how each stream in it begins, in bytes, what several are
-    b"fLaC": (FIRST_BLOCK, 8, "holds several FLAC streams, one after another"),
-    b"OggS": (FIRST_PAGE, 6, SEVERAL_OGG),
-}
-SEARCHED = 1 << 24  # bytes at a time
 # In the first frame of an MP3 file: which fields follow, number of frames, number of bytes
 XING = re.compile(rb"(?:Xing|Info)(.{4})(.{4})(.{4})", re.DOTALL)
 HAS_FRAMES_AND_BYTES = 3
 SIZE_TOLERANCE = 0.01  # of the bytes named in a Xing header; libmpg123's too
-ADVICE = "convert it: python dataprep.py --convert --from FOLDER --save_path NEW"
 REASONS = {  # what libsndfile says of libmpg123's errors, and what they are
     "File does not exist or is not a regular file (possibly a pipe?)": "no MPEG audio frames found",
     "Unspecified internal error": "no further MPEG audio frame found",
 }
 LAST_PAGES = 1 << 16  # bytes; a page of Ogg is at most 65,307 long
-KINDS = {  # of what isn't a file
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 TIMES_AS_LONG = 100  # frames of an MP3 file may be so many times as small as its first
 
 
@@ -162,7 +147,7 @@ def open_file(path: str, longest_s: float = math.inf) -> OpenFile:
     """
     status = status_of(path)
     stamp = status.st_size, status.st_mtime_ns
-    head = _head(path)
+    head = first_bytes(path)
     stream = _Stream()
     has_end = True
     if head == b"OggS":
@@ -174,9 +159,9 @@ def open_file(path: str, longest_s: float = math.inf) -> OpenFile:
     decoder = _open(path, stream, status.st_size)
     _require_promised(path, decoder)
     if decoder.frames == 0 and status.st_size > LARGEST_HEADER:
-        raise _unsupported(path, f"its header says that its {status.st_size} bytes hold no samples")
+        raise unsupported(path, f"its header says that its {status.st_size} bytes hold no samples")
     if decoder.is_mpeg and decoder.format != "MP3":
-        raise _unsupported(path, f"{decoder.format} with {decoder.subtype} doesn't say how long it is")
+        raise unsupported(path, f"{decoder.format} with {decoder.subtype} doesn't say how long it is")
     num_frames = decoder.frames
     most = longest_s * decoder.samplerate
     if num_frames >= UNKNOWN_LENGTH or not stream.has_length:
@@ -186,86 +171,23 @@ def open_file(path: str, longest_s: float = math.inf) -> OpenFile:
     return OpenFile(decoder, num_frames, not decoder.is_exact(), has_end)
 
 
-def status_of(path: str) -> os.stat_result:
-    """Path -> the status of the file, which isn't opened: opening a FIFO or a device may wait for ever.
-
-    Raises:
-        AudioError: missing, not a file, or empty, as those of /proc are which wait for something to happen.
-    """
-    try:
-        status = os.stat(path)  # noqa: PTH116  (Path is 4 times as slow)
-    except FileNotFoundError:
-        raise AudioError(f"{path}: cannot be read: no such file") from None
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:  # a zero byte, or a character that has no bytes
-        raise AudioError(f"{path}: cannot be read: no file can have this name") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise AudioError(f"{path}: cannot be read: {KINDS[stat.S_IFMT(status.st_mode)]}, not a file")
-    if status.st_size == 0:
-        raise AudioError(f"{path}: cannot be read: empty, 0 bytes")
-    return status
-
-
-def too_long(longest_s: float) -> str:
-    """What is wrong with a recording that is longer than that."""
-    return f"lasts longer than {longest_s / 3600:g} h, the longest that is read; cut it into pieces"
-
-
-def require_one_stream(path: str) -> None:
-    """Raises UnsupportedAudioError for several FLAC or Ogg streams, of which libsndfile reads the first.
-
-    It searches the whole file, and so isn't part of open_file.
-    """
-    with Path(path).open("rb") as file:
-        file.seek(_after_tags(file))
-        text = file.read(4)
-        if text not in FIRST_OF_STREAM:
-            return
-        first, length, reason = FIRST_OF_STREAM[text]
-        num_streams = 0
-        while block := file.read(SEARCHED):
-            text += block
-            num_streams += len(first.findall(text))
-            text = text[1 - length :]  # may be the beginning of another
-    if num_streams > 1:
-        raise _unsupported(path, reason)
-
-
 def reason_of(error: soundfile.LibsndfileError) -> str:
     """Error of libsndfile -> what is wrong with the file."""
     reason = error.error_string.rstrip(".")
     return REASONS.get(reason, reason)
 
 
-def _unsupported(path: str, reason: str) -> UnsupportedAudioError:
-    """The error that a file isn't read whole here, with the command that converts it."""
-    return UnsupportedAudioError(f"{path}: {reason}; {ADVICE}")
-
-
-def _head(path: str) -> bytes:
-    """File -> its first 4 bytes."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            return os.read(descriptor, 4)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def _open(path: str, stream: _Stream, size: int) -> Decoder:
     """File, what libsndfile is given of it -> its decoder; raises for what libsndfile doesn't open."""
     if size > LARGEST_MPEG and not (stream.has_length and stream.end is None):
-        raise _unsupported(path, f"MPEG audio of {size} bytes, more than is decoded from memory")
+        raise unsupported(path, f"MPEG audio of {size} bytes, more than is decoded from memory")
     try:
         return stream.open(path)
     except soundfile.LibsndfileError as error:
         reason = f"cannot be read: {reason_of(error)}"
         if error.error_string.startswith("Format not recognised"):
             reason = "cannot be read: not wav, flac, ogg, opus or mp3"
-        raise _unsupported(path, reason) from None
+        raise unsupported(path, reason) from None
 
 
 def _require_promised(path: str, decoder: Decoder) -> None:
@@ -312,7 +234,7 @@ def _measured(path: str, stream: _Stream, most: float, size: int, mtime_ns: int)
             while num_frames <= most and (count := len(decoder.read(BLOCK, dtype="float32"))):
                 num_frames += count
         except soundfile.LibsndfileError as error:
-            raise _unsupported(path, f"damaged or truncated: {reason_of(error)}") from None
+            raise unsupported(path, f"damaged or truncated: {reason_of(error)}") from None
     return num_frames
 
 
@@ -335,22 +257,13 @@ def _ogg_has_end(path: str, size: int, mtime_ns: int) -> bool:
     if len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
         raise AudioError(f"{path}: truncated: its last Ogg page is cut off")
     if page[OGG_SERIAL] != first[OGG_SERIAL]:
-        raise _unsupported(path, SEVERAL_OGG)
+        raise unsupported(path, SEVERAL_OGG)
     return page[5] & OGG_END != 0
 
 
 def _begins_as_mpeg(content: bytes) -> bool:
     """Whether bytes begin with a tag as MP3 files do, or with a frame of MPEG audio."""
     return content[:3] == b"ID3" or (content[:1] == b"\xff" and content[1:2] >= b"\xe0")
-
-
-def _after_tags(file: BinaryIO) -> int:
-    """File at its start -> the place behind its ID3v2 tags."""
-    begin = 0
-    while (tag := file.read(10))[:3] == b"ID3" and len(tag) == 10:
-        begin += 10 + (tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9])  # 7 bits each
-        file.seek(begin)
-    return begin
 
 
 @functools.lru_cache(maxsize=CACHED)
@@ -361,7 +274,7 @@ def _mpeg_stream(path: str, size: int, mtime_ns: int) -> _Stream:
     hold if all frames were like the first. libmpg123 prints a warning if the header names another size.
     """
     with Path(path).open("rb") as file:
-        begin = _after_tags(file)
+        begin = after_tags(file)
         file.seek(begin)
         frame = file.read(64)
         if frame[:4] == b"fLaC":
@@ -378,5 +291,5 @@ def _mpeg_stream(path: str, size: int, mtime_ns: int) -> _Stream:
     if size <= end + tolerance:
         return _Stream(is_mpeg=True)
     if _begins_as_mpeg(following):
-        raise _unsupported(path, f"goes on after the {end} bytes that its header names")
+        raise unsupported(path, f"goes on after the {end} bytes that its header names")
     return _Stream(is_mpeg=True, end=end)

@@ -2,6 +2,8 @@
 
 from metrics.fields import shown
 
+ADVICE = "convert it: python dataprep.py --convert --from FOLDER --save_path NEW"
+
 
 class AudioError(ValueError):
     """A file that can't be used; the message names it and says why."""
@@ -19,3 +21,13 @@ class AudioError(ValueError):
 
 class UnsupportedAudioError(AudioError):
     """A file that libsndfile doesn't read, or reads in part; ffmpeg may read it (any_format.py)."""
+
+
+def unsupported(path: str, reason: str) -> UnsupportedAudioError:
+    """The error that a file isn't read whole here, with the command that converts it."""
+    return UnsupportedAudioError(f"{path}: {reason}; {ADVICE}")
+
+
+def too_long(longest_s: float) -> str:
+    """What is wrong with a recording that is longer than that."""
+    return f"lasts longer than {longest_s / 3600:g} h, the longest that is read; cut it into pieces"

@@ -18,8 +18,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from audio.containers import too_long
-from audio.errors import AudioError
+from audio.errors import AudioError, too_long
 from audio.recording import (
     ALL_CHANNELS,
     SAMPLE_RATE,

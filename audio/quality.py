@@ -16,9 +16,7 @@ def warnings_of(audio: Audio, heard: Heard) -> list[str]:
     """Samples (T,) at 16 kHz, what `hear` found in them -> warnings beside the remarks of `hear`."""
     warnings = list[str]()
     if LEAST_SPEECH_S <= heard.speech_s < LITTLE_SPEECH_S:
-        warnings.append(
-            f"short: {heard.speech_s:.1f} s of speech; speakers are told apart better by {LITTLE_SPEECH_S:g} s"
-        )
+        warnings.append(f"short: {heard.speech_s:.1f} s of speech; expected at least {LITTLE_SPEECH_S:g} s")
     duration_s = len(audio) / SAMPLE_RATE
     if LEAST_SPEECH_S <= heard.speech_s < MOSTLY_SILENCE * duration_s:
         share = heard.speech_s / duration_s

@@ -15,9 +15,9 @@ from audio.recording import (
     AudioFile,
     Recording,
     RecordingInMemory,
-    WaveFile,
 )
 from audio.utterances import Utterance, spans_of
+from audio.wave_file import WaveFile
 from storage.files import require_files
 
 

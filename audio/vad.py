@@ -9,7 +9,8 @@ Another detector is a function like them, under its name in DETECTORS.
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,14 +140,15 @@ def silero(audio: Audio) -> Speech:
         ValueError: its package isn't installed.
     """
     package, network = _silero()
-    torch = importlib.import_module("torch")  # slow to import; the other detectors do without
-    pieces = package.get_speech_timestamps(
-        torch.from_numpy(audio),
-        network,
-        sampling_rate=SAMPLE_RATE,
-        min_speech_duration_ms=round(1000 * LEAST_SPEECH_S),
-        speech_pad_ms=0,
-    )
+    torch = importlib.import_module("torch")
+    with _one_thread(torch):
+        pieces = package.get_speech_timestamps(
+            torch.from_numpy(audio),
+            network,
+            sampling_rate=SAMPLE_RATE,
+            min_speech_duration_ms=round(1000 * LEAST_SPEECH_S),
+            speech_pad_ms=0,
+        )
     is_speech = np.zeros(-(-len(audio) // HOP), bool)
     num_samples = 0
     for piece in pieces:
@@ -158,15 +160,27 @@ def silero(audio: Audio) -> Speech:
 @functools.cache
 def _silero() -> tuple[Any, Any]:
     """The package silero-vad and its network, once in a process."""
-    torch = importlib.import_module("torch")
-    num_threads = torch.get_num_threads()
     try:
-        package = importlib.import_module("silero_vad")
+        torch = importlib.import_module("torch")  # slow to import; the other detectors do without
+        with _one_thread(torch):
+            package = importlib.import_module("silero_vad")
+            return package, package.load_silero_vad()
     except ImportError:
         raise ValueError("--vad silero needs a package: pip install silero-vad") from None
+
+
+@contextmanager
+def _one_thread(torch: Any) -> Iterator[None]:
+    """Context in which PyTorch has one thread: with two the small network takes 14 times as much CPU time.
+
+    The import of silero-vad sets one, too, for all that the process computes from then on.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
-        torch.set_num_threads(num_threads)  # its import sets it to 1 for all that the process computes
-    return package, package.load_silero_vad()
+        torch.set_num_threads(num_threads)
 
 
 def without_padding(audio: Audio) -> Audio:

@@ -13,9 +13,10 @@ import options
 from audio.trials import Trials
 from metrics.calibration import Calibration, probability
 from metrics.rates import Floats
-from options.flags import ADDED_SCORING, DETECTORS
+from options.flags import ADDED_SCORING, DETECTORS, PRECISIONS
 from storage.files import digest, write_text
 
+CHOICES = {"vad": DETECTORS, "precision": PRECISIONS}
 VERSION = "scoring_version"  # among the options of a decision; decisions without it are for version 1
 IN_MODEL = "model"  # in the place of a cohort's absolute path: it is in the model file
 
@@ -87,7 +88,7 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
         known |= {name: type(parameter.default) for name, parameter in names.items()}
     for name, value in values["options"].items():
         is_known = name in known and type(value) is known[name]
-        if not is_known or (name == "vad" and value not in DETECTORS):
+        if not is_known or value not in CHOICES.get(name, (value,)):
             raise ValueError(f"{source}: its decision has an unknown option, {name} {value}; store it again")
     return ADDED_SCORING | {name: value for name, value in values["options"].items() if name != VERSION}
 

@@ -1,6 +1,6 @@
 """Recordings through a network to embeddings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,20 +11,22 @@ from tqdm import tqdm
 import distributed
 import options
 from audio.errors import AudioError
-from audio.recording import num_samples
+from audio.recording import SAMPLE_RATE, num_samples
 from audio.recordings import Recordings
 from audio.remarks import SKIPPED, log_remark
 from audio.vad import require_package
 from DatasetLoader import EvaluationDataset, EvaluationItem, evaluation_loader
 from distributed.signals import StopSignal
-from evaluation.store import EmbeddingFile, Embeddings, EmbeddingStore
+from evaluation.store import Embeddings, EmbeddingStore, StoredEmbeddings
 from normalization._cohort import subtract_mean
 from options import Options
-from scoring._crops import Windows
+from options.flags import embedding_precision
+from runtime import Precision
+from scoring._crops import LONGEST, Windows
 from SpeakerNet import SpeakerNet
 
 FILES_PER_BATCH = 8  # of the loader, each with --num_eval crops
-MAX_PADDED_SAMPLES = 16_000 * 600  # of a padded batch: ten minutes
+BATCH_SAMPLES = 600 * SAMPLE_RATE  # of a batch on a GPU, with the padding; on a CPU LONGEST
 
 
 def build_scoring(values: Options) -> Any:
@@ -45,6 +47,7 @@ class Embedder:
         num_workers: int,
         skip_bad: bool,
         vad: str = "none",
+        precision: str = "fp32",
         store: EmbeddingStore | None = None,
     ) -> None:
         """How recordings are embedded.
@@ -56,6 +59,7 @@ class Embedder:
             num_workers: processes that read recordings.
             skip_bad: leave out recordings that can't be used.
             vad: the voice activity detector whose speech is embedded, or none.
+            precision: how the network computes, see runtime.Precision.
             store: where embeddings are kept for later runs.
         """
         self.recordings = recordings
@@ -64,6 +68,7 @@ class Embedder:
         self.num_workers = num_workers
         self.skip_bad = skip_bad
         self.vad = vad
+        self.precision = Precision(precision, device)
         self.store = store
         # On a CPU each recording goes through the network alone: faster there, and then no last digit of an
         # embedding depends on the other recordings.
@@ -160,27 +165,26 @@ class Embedder:
             for items in loader:
                 stop.check()
                 for batch in self._in_batches(network, [item for item in items if self._is_usable(item)]):
-                    groups = zip(*(item.crops for item in batch), strict=True)
-                    yield (
-                        batch,
-                        [embed_crops(network, crops, self.scoring.windows, self.device) for crops in groups],
-                    )
+                    yield batch, self._embed(network, batch)
                 progress.update(len(items))
 
     def _in_batches(self, network: SpeakerNet, items: list[EvaluationItem]) -> list[list[EvaluationItem]]:
         """Recordings -> those that go through the network together."""
-        alone = [[item] for item in items]
-        if not items or not self.shares_batches:
-            return alone
+        if not self.shares_batches:
+            return [[item] for item in items]
         if self.scoring.windows is not None:  # they all have one length
-            return [items]
-        if network.embeds_unequal:
-            longest = max(crops.numel() for item in items for crops in item.crops)
-            return [items] if longest * len(items) <= MAX_PADDED_SAMPLES else alone
-        batches: dict[tuple[int, ...], list[EvaluationItem]] = {}
-        for item in items:
-            batches.setdefault(tuple(crops.shape[1] for crops in item.crops), []).append(item)
-        return list(batches.values())
+            return [items] if items else []
+        batches: dict[tuple[Any, ...], list[EvaluationItem]] = {}
+        for item in items:  # recordings longer than LONGEST have other numbers of crops
+            alike = tuple(len(crops) if network.embeds_unequal else crops.shape for crops in item.crops)
+            batches.setdefault(alike, []).append(item)
+        return [part for batch in batches.values() for part in _bounded(batch)]
+
+    def _embed(self, network: SpeakerNet, items: Sequence[EvaluationItem]) -> list[Tensor]:
+        """Batch of n recordings -> embeddings of their groups of crops [(n, k, D), ...]."""
+        groups = zip(*(item.crops for item in items), strict=True)
+        with self.precision.context():
+            return [embed_crops(network, crops, self.scoring.windows, self.device) for crops in groups]
 
     def _is_usable(self, item: EvaluationItem) -> bool:
         if item.error is None:
@@ -191,18 +195,34 @@ class Embedder:
         return False
 
 
+def _bounded(items: list[EvaluationItem]) -> list[list[EvaluationItem]]:
+    """A batch -> itself, or each recording alone if it would be too large."""
+    longest = max(crops.numel() for item in items for crops in item.crops)
+    return [items] if longest * len(items) <= BATCH_SAMPLES else [[item] for item in items]
+
+
 def embed_crops(
     network: SpeakerNet, crops: Sequence[Tensor], windows: Windows | None, device: torch.device
 ) -> Tensor:
-    """Crops of n recordings [(k, T), ...], or n whole ones [(1, T_i), ...] -> embeddings (n, k, D), float32.
+    """Crops of n recordings [(k, T_i), ...] -> embeddings (n, k, D), float32.
 
-    With `windows`, of these windows of the features of whole recordings.
+    Equal crops in succession go through the network once: those of a recording no longer than a crop.
+
+    Args:
+        network: in evaluation mode.
+        crops: of one length T, or of unequal ones if the network embeds these together.
+        windows: None, or the windows of the features of whole recordings (1, T_i) that are embedded.
+        device: where the network is.
     """
     if windows is not None:
-        return embed_windows(network, [each[0].to(device) for each in crops], windows).float()
+        return embed_windows(network, [each[0].to(device) for each in crops], windows)
     if len({each.shape[1] for each in crops}) > 1:
-        return network.embed_unequal([each[0].to(device) for each in crops]).float()[:, None]
-    return network.embed(torch.cat(list(crops)).to(device)).float().unflatten(0, (len(crops), -1))
+        waveforms = [row.to(device) for each in crops for row in each]
+        embeddings = network.embed_unequal(waveforms).float()
+    else:
+        rows = torch.cat(list(crops)).to(device)
+        embeddings = _embed_distinct(network.embed, rows, rows.shape[1])
+    return embeddings.unflatten(0, (len(crops), -1))
 
 
 def embed_windows(network: SpeakerNet, waveforms: Sequence[Tensor], windows: Windows) -> Tensor:
@@ -213,7 +233,21 @@ def embed_windows(network: SpeakerNet, waveforms: Sequence[Tensor], windows: Win
     front_end: Any = network.features
     num_frames = front_end.num_frames(windows.length)
     cut = [windows.cut(front_end(each[None] * network.input_scale), num_frames) for each in waveforms]
-    return network.model(torch.cat(cut)).unflatten(0, (len(waveforms), -1))
+    embeddings = _embed_distinct(network.model, torch.cat(cut), windows.length)
+    return embeddings.unflatten(0, (len(waveforms), -1))
+
+
+def _embed_distinct(embed: Callable[[Tensor], Tensor], inputs: Tensor, num_samples: int) -> Tensor:
+    """Inputs (N, ...), each of a number of samples -> embeddings (N, D) in batches of bounded size.
+
+    An input that equals the one before it has its embedding.
+    """
+    is_new = torch.ones(len(inputs), dtype=torch.bool, device=inputs.device)
+    is_new[1:] = (inputs[1:] != inputs[:-1]).flatten(1).any(dim=1)
+    most = LONGEST if inputs.device.type == "cpu" else BATCH_SAMPLES
+    size = max(1, most // num_samples)
+    embeddings = [embed(batch).float() for batch in inputs[is_new].split(size)]
+    return torch.cat(embeddings)[is_new.cumsum(0) - 1]
 
 
 def build_embedder(
@@ -239,6 +273,7 @@ def build_embedder(
         num_workers=values.nDataLoaderThread,
         skip_bad=values.skip_bad_audio,
         vad=values.vad,
+        precision=embedding_precision(values),
         store=store,
     )
 
@@ -252,8 +287,8 @@ def _gather(embeddings: Embeddings, local: Embeddings) -> None:
             embeddings.put(numbers.tolist(), vectors, measures)
 
 
-def _keep(embeddings: Embeddings, kept: EmbeddingFile, identities: Sequence[str]) -> None:
+def _keep(embeddings: Embeddings, kept: StoredEmbeddings, identities: Sequence[str]) -> None:
     try:
         kept.add(embeddings, identities)
     except OSError as error:
-        log_remark(f"embeddings aren't kept: {error.strerror}", str(kept.path))
+        log_remark(f"embeddings aren't kept: {error.strerror}", str(kept.folder))

@@ -1,8 +1,10 @@
-"""Embeddings of recordings, and files that keep them for later evaluations."""
+"""Embeddings of recordings, and the folders that keep them for later runs."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ from torch import Tensor
 import distributed
 import options
 import runtime
-from audio.utterances import Paths
 from options import Options
 from options.flags import scoring_options
 from SpeakerNet import SpeakerNet
 from storage.files import written_whole
 
 Floats = NDArray[np.float64]
+Keys = NDArray[np.uint64]
+BLOCK = 1024  # recordings of a part
 CODE = ("audio/*.py", "DatasetLoader.py", "SpeakerNet.py", "evaluation/embedder.py")  # besides plug-ins
 MEASURES = ("duration_s", "norm", "speech_s")  # of a recording and what it was embedded from
 
@@ -33,7 +36,7 @@ class Embeddings:
         self.vectors = torch.zeros(count, 0, 0)
         self.measures = np.zeros((count, len(MEASURES)))
         self.present = np.zeros(count, dtype=bool)
-        self.num_stored = 0  # how many come from earlier runs
+        self.stored = np.zeros(count, dtype=bool)  # which come from earlier runs
 
     def put(self, numbers: Sequence[int], vectors: Tensor, measures: Floats) -> None:
         """Numbers of n recordings, their vectors (n, V, D), measures (n, 3)."""
@@ -75,7 +78,7 @@ def fingerprint(network: SpeakerNet, deciding: Mapping[str, Any], *more: bytes) 
 
 
 class EmbeddingStore:
-    """A folder of embedding files, one for each network and way of embedding."""
+    """A folder with a folder of embeddings for each network and way of embedding."""
 
     def __init__(self, folder: Path, values: Options, device: torch.device) -> None:
         self.folder = folder
@@ -84,73 +87,153 @@ class EmbeddingStore:
         code = options.sources(values, (*options.NETWORK_KINDS, "scoring"), CODE)
         self.version = f"{torch.__version__} {device.type}".encode() + code
 
-    def open(self, network: SpeakerNet, mean: Tensor | None) -> "EmbeddingFile":
-        """Network, mean that is subtracted from its embeddings (D,) -> their file."""
+    def open(self, network: SpeakerNet, mean: Tensor | None) -> "StoredEmbeddings":
+        """Network, mean that is subtracted from its embeddings (D,) -> what is stored of it."""
         subtracted = b"" if mean is None else mean.cpu().numpy().tobytes()
-        name = fingerprint(network, self.deciding, self.version, subtracted)[:20]
-        return EmbeddingFile(self.folder / f"{name}.npz")
+        return StoredEmbeddings(
+            self.folder / fingerprint(network, self.deciding, self.version, subtracted)[:20]
+        )
 
 
-class EmbeddingFile:
-    """Embeddings of any recordings by one network in one way; the file grows with each run.
+class DamagedPartError(Exception):
+    """A part can't be used."""
 
-    If two runs write at the same time, each may lose what the other added; it is then computed again.
+
+class StoredEmbeddings:
+    """A folder of embeddings of any recordings, computed by one network in one way, in parts.
+
+    A part is a file that is written whole, under a name that no other writer has, and never changed; so any
+    number of processes may add to the folder. Each sees the parts that were there when it opened the folder,
+    and its own. Memory: 28 bytes a recording; vectors are only read where they are asked for.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._read()
-
-    def _read(self) -> None:
-        self.rows = dict[str, int]()
-        self.vectors = torch.empty(0)
-        self.measures = np.empty((0, len(MEASURES)))
-        try:
-            with np.load(self.path, allow_pickle=False) as content:
-                names = list(Paths(content["text"], content["ends"]))
-                vectors, measures = torch.from_numpy(content["vectors"]), content["measures"]
-            if (
-                vectors.ndim != 3
-                or measures.shape != (len(names), len(MEASURES))
-                or len(vectors) != len(names)
-            ):
-                return
-            if not (vectors.isfinite().all() and np.isfinite(measures).all()):
-                return
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise OSError(
-                f"{self.path}: cannot be read: {error.strerror or error}; delete it, or give "
-                "--reuse_embeddings False"
-            ) from None
-        except Exception as error:  # damaged in one of many ways: everything is computed again
-            if runtime.is_out_of_memory(error) or distributed.is_dead_worker(error):
-                raise
-            return
-        self.rows = {name: row for row, name in enumerate(names)}
-        self.vectors = vectors
-        self.measures = measures
+    def __init__(self, folder: Path) -> None:
+        """Reads which recordings the parts hold; a damaged part holds none."""
+        self.folder = folder
+        self._parts = list[Path]()
+        self._index = Index()
+        for path in sorted(folder.glob("*.npz")):
+            try:
+                with _reading(path) as content:
+                    keys = content["keys"]
+            except DamagedPartError:
+                continue
+            if keys.dtype == np.uint64 and keys.shape[1:] == (2,):
+                self._add_part(path, keys)
 
     def fill(self, embeddings: Embeddings, identities: Sequence[str]) -> None:
         """Put the stored embeddings of the recordings with these identities (U,)."""
-        numbers = [i for i, identity in enumerate(identities) if identity in self.rows]
-        if numbers:
-            rows = [self.rows[identities[i]] for i in numbers]
-            embeddings.put(numbers, self.vectors[rows], self.measures[rows])
-        embeddings.num_stored = len(numbers)
+        parts, rows = self._index.find(_keys(identities))
+        for part in np.unique(parts[parts >= 0]).tolist():
+            numbers = np.flatnonzero(parts == part)
+            try:
+                vectors, measures = _read_part(self._parts[part])
+            except DamagedPartError:  # computed again; the file would only be read in vain each time
+                with suppress(OSError):
+                    self._parts[part].unlink()
+                continue
+            embeddings.put(numbers.tolist(), vectors[rows[numbers]], measures[rows[numbers]])
+            embeddings.stored[numbers] = True
+
+    def blocks(self, identities: Sequence[str], size: int = BLOCK) -> Iterator[Embeddings]:
+        """Identities of any number of recordings -> their embeddings in this order, `size` at a time.
+
+        Those that aren't stored aren't present.
+        """
+        for start in range(0, len(identities), size):
+            block = identities[start : start + size]
+            embeddings = Embeddings(len(block))
+            self.fill(embeddings, block)
+            yield embeddings
 
     def add(self, embeddings: Embeddings, identities: Sequence[str]) -> None:
-        """Write the stored embeddings and those that are new; another run may have written meanwhile."""
-        present = np.flatnonzero(embeddings.present).tolist()
-        if all(identities[i] in self.rows for i in present):
+        """Write those embeddings of recordings with these identities (U,) that aren't from earlier runs."""
+        new = np.flatnonzero(embeddings.present & ~embeddings.stored)
+        for start in range(0, len(new), BLOCK):
+            numbers = new[start : start + BLOCK]
+            path = self.folder / f"{uuid.uuid4().hex}.npz"
+            keys = _keys([identities[i] for i in numbers])
+            vectors = embeddings.vectors[torch.from_numpy(numbers)].numpy()
+            with written_whole(path) as stream:
+                np.savez(stream, keys=keys, vectors=vectors, measures=embeddings.measures[numbers])
+            self._add_part(path, keys)
+
+    def _add_part(self, path: Path, keys: Keys) -> None:
+        self._index.add(keys, len(self._parts))
+        self._parts.append(path)
+
+
+class Index:
+    """Where embeddings are stored: key -> part and row in it. Arrays, since objects take 10 times as much."""
+
+    def __init__(self) -> None:
+        self._added: list[tuple[Keys, int]] = []
+        self._keys = np.empty((0, 2), np.uint64)  # sorted by their first half
+        self._places = np.empty((0, 2), np.int32)
+
+    def add(self, keys: Keys, part: int) -> None:
+        """Keys (n, 2) of the rows of a part, the part's number."""
+        self._added.append((keys, part))
+
+    def find(self, keys: Keys) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Keys (U, 2) -> parts (U,), -1 for unknown keys, and rows in these (U,)."""
+        self._sort()
+        places = np.full((len(keys), 2), -1, np.int32)
+        if len(self._keys):
+            at = np.searchsorted(self._keys[:, 0], keys[:, 0]).clip(max=len(self._keys) - 1)
+            # a key whose first half another one shares may not be found; it is computed again
+            is_known = (self._keys[at] == keys).all(axis=1)
+            places[is_known] = self._places[at[is_known]]
+        return places[:, 0], places[:, 1]
+
+    def _sort(self) -> None:
+        """Sort what was added in among the rest."""
+        if not self._added:
             return
-        self._read()
-        new = [i for i in present if identities[i] not in self.rows]
-        names = Paths.of([*self.rows, *(identities[i] for i in new)])
-        vectors = embeddings.vectors[new]
-        if self.rows:
-            vectors = torch.cat([self.vectors, vectors])
-        measures = np.concatenate([self.measures, embeddings.measures[new]])
-        with written_whole(self.path) as stream:
-            np.savez(stream, text=names.text, ends=names.ends, vectors=vectors.numpy(), measures=measures)
+        places = [np.stack([np.full(len(keys), part), np.arange(len(keys))], 1) for keys, part in self._added]
+        keys = np.concatenate([self._keys, *(keys for keys, _ in self._added)])
+        order = np.argsort(keys[:, 0], kind="stable")
+        self._keys = keys[order]
+        self._places = np.concatenate([self._places, *places]).astype(np.int32)[order]
+        self._added.clear()
+
+
+def _keys(identities: Sequence[str]) -> Keys:
+    """Identities (U,) -> hashes of 128 bits (U, 2)."""
+    texts = (identity.encode(errors="surrogateescape") for identity in identities)
+    digests = b"".join(hashlib.blake2b(text, digest_size=16).digest() for text in texts)
+    return np.frombuffer(digests, "<u8").astype(np.uint64).reshape(-1, 2)
+
+
+def _read_part(path: Path) -> tuple[Tensor, Floats]:
+    """Part -> its vectors (n, V, D) and measures (n, 3)."""
+    with _reading(path) as content:
+        vectors, measures = torch.from_numpy(content["vectors"]), content["measures"]
+        has_form = vectors.ndim == 3 and measures.shape == (len(content["keys"]), len(MEASURES))
+        has_form &= len(vectors) == len(measures)
+        if not (has_form and vectors.isfinite().all() and np.isfinite(measures).all()):
+            raise DamagedPartError
+    return vectors, measures
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """The arrays of a part, read when they are asked for.
+
+    Raises:
+        DamagedPartError: it is damaged, or gone.
+        OSError: it can't be read for another reason.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            yield content
+    except FileNotFoundError:
+        raise DamagedPartError from None
+    except OSError as error:
+        raise OSError(
+            f"{path}: cannot be read: {error.strerror or error}; delete it, or give --reuse_embeddings False"
+        ) from None
+    except Exception as error:  # damaged in one of many ways
+        if runtime.is_out_of_memory(error) or distributed.is_dead_worker(error):
+            raise
+        raise DamagedPartError from None

@@ -102,7 +102,7 @@ class TrialTest:
             trials = listed.without(sides.missing)
             scores = normalise(score_trials(sides.vectors, trials, self.embedder.scoring), trials)
             scored.append(ScoredList(name, trials, scores, len(listed.enrol) - len(scores)))
-        return Outcome(scored, sides, cohort, embeddings.num_stored)
+        return Outcome(scored, sides, cohort, int(embeddings.stored.sum()))
 
     def file(self, name: str) -> str:
         """A name of the trials -> the path of its recording, of several the first."""

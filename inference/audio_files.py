@@ -16,21 +16,14 @@ from storage.files import walk
 LISTS = (".txt", ".lst", ".scp")
 KALDI = ".scp"
 T = TypeVar("T")
-
-
-class Entry(NamedTuple):
-    """A recording as an argument names it."""
-
-    path: str
-    name: str
-    speaker: str  # "" if it isn't known
+Entry = tuple[str, str, str]  # name, path, speaker ("" if it isn't known)
 
 
 class AudioFiles(NamedTuple):
     """Recordings in the order in which they are named, each once."""
 
     paths: Paths
-    names: Paths  # the path, or the utterance's name in wav.scp
+    names: Paths  # the path, or the utterance's name in wav.scp; each is another
     speakers: Paths  # "" where no list names one
     num_repeated: int  # how many were named again, and left out
     unreadable: list[str]  # folders that can't be read, and so were left out
@@ -42,7 +35,7 @@ def files_of(arguments: Iterable[str]) -> AudioFiles:
     A folder is searched for names of recordings of any format. A list is a text file .txt or .lst with one
     path or `speaker path` in each line, or a Kaldi wav.scp of `utterance path` lines. The first line that
     names a file decides for the whole list which of the two its lines are, and where relative paths start: at
-    the working folder, otherwise at the list's folder. Anything else is a recording, also "-", standard input.
+    the working folder, otherwise at the list's folder. Anything else is a recording, "-" standard input.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -50,32 +43,41 @@ def files_of(arguments: Iterable[str]) -> AudioFiles:
             or a recording of two speakers.
     """
     unreadable = list[str]()
-    entries: dict[str, Entry] = {}
+    speakers: dict[str, str] = {}  # by name
+    paths: dict[str, str] = {}  # by name, where it isn't the path itself
     num_entries = 0
     for argument in arguments:
-        for entry in _entries(argument, unreadable):
+        for name, path, speaker in _entries(argument, unreadable):
             num_entries += 1
-            key = _key(entry)
-            first = entries.setdefault(key, entry)
-            if entry.speaker and not first.speaker:
-                entries[key] = first._replace(speaker=entry.speaker)
-            elif entry.speaker and entry.speaker != first.speaker:
-                raise ValueError(
-                    f"{argument}: {entry.path} is listed under {first.speaker} and {entry.speaker}"
-                )
-    columns = zip(*entries.values(), strict=True) if entries else ((), (), ())
-    paths, names, speakers = map(Paths.of, columns)
-    return AudioFiles(paths, names, speakers, num_entries - len(entries), unreadable)
+            first = speakers.setdefault(name, speaker)
+            if speaker != first:
+                speakers[name] = _one_of(first, speaker, f"{argument}: {name} is listed under")
+            if name is not path and paths.setdefault(name, path) != path:
+                raise ValueError(f"{argument}: {name} is {path}, and in another list {paths[name]}")
+    names = Paths.of(speakers)
+    return AudioFiles(
+        Paths.of(paths.get(name, name) for name in speakers) if paths else names,
+        names,
+        Paths.of(speakers.values()),
+        num_entries - len(speakers),
+        unreadable,
+    )
 
 
-def _key(entry: Entry) -> str:
-    """What two entries for one recording share: the path without `./` and repeated slashes, and a name."""
-    path = entry.path
+def _one_of(first: str, second: str, message: str) -> str:
+    """Two different speakers, one of them unknown -> the known one; raises ValueError for two known ones."""
+    if first and second:
+        raise ValueError(f"{message} {first} and {second}")
+    return first or second
+
+
+def _file(start: str, path: str) -> Entry:
+    """A recording without a name of its own; of several spellings of a path one is kept."""
+    path = os.path.join(start, path)  # noqa: PTH118  (Path is 4 times as slow)
     if "./" in path or "//" in path:
-        path = "/".join(part for part in path.split("/") if part not in ("", ".")) + "/" * path.startswith(
-            "/"
-        )
-    return path if entry.name == entry.path else f"{path}\0{entry.name}"
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        path = "/" * path.startswith("/") + "/".join(parts)
+    return path, path, ""
 
 
 def _entries(argument: str, unreadable: list[str]) -> Iterator[Entry]:
@@ -87,7 +89,7 @@ def _entries(argument: str, unreadable: list[str]) -> Iterator[Entry]:
     elif argument.lower().endswith(LISTS):
         yield from _in_list(argument)
     else:
-        yield Entry(argument, argument, "")
+        yield _file("", argument)
 
 
 def _in_folder(folder: str, unreadable: list[str]) -> Iterator[Entry]:
@@ -95,8 +97,7 @@ def _in_folder(folder: str, unreadable: list[str]) -> Iterator[Entry]:
     for path in walk(Path(folder), unreadable):
         if NAMES.fullmatch(path):
             is_empty = False
-            place = os.path.join(folder, path)  # noqa: PTH118  (Path is 4 times as slow)
-            yield Entry(place, place, "")
+            yield _file(folder, path)
     if is_empty:
         advice = "; give its wav.scp" if is_kaldi_directory(folder) else ""
         raise ValueError(f"{folder}: no recordings (wav, flac, mp3, m4a, ...) in this folder{advice}")
@@ -107,18 +108,21 @@ def _in_scp(path: str) -> Iterator[Entry]:
     files = {name: file for name, (_, file) in read_scp(path, "list").items()}
     start, _ = _reading(path, files.values(), [str])
     for name, file in files.items():
-        yield Entry(os.path.join(start, file), name, "")  # noqa: PTH118
+        yield name, _file(start, file)[1], ""
 
 
 def _in_list(path: str) -> Iterator[Entry]:
     _require_text(path)
     start, file_of = _reading(path, read_lines(path, "list"), [Line.name, _second])
+    known: dict[str, str] = {}  # one string object per speaker, however many lines name it
     for line in read_lines(path, "list"):
-        file = file_of(line)
+        if file_of is not _second:
+            yield _file(start, line.name())
+            continue
+        speaker, file = line.pair()
         if not file:
             raise ValueError(f'{path}:{line.number}: expected "speaker path", got 1 field')
-        place = os.path.join(start, file)  # noqa: PTH118  (Path is 4 times as slow)
-        yield Entry(place, place, line.pair()[0] if file_of is _second else "")
+        yield *_file(start, file)[:2], known.setdefault(speaker, speaker)
 
 
 def _second(line: Line) -> str:
@@ -129,7 +133,7 @@ def _second(line: Line) -> str:
 def _reading(
     path: str, lines: Iterable[T], parsers: Sequence[Callable[[T], str]]
 ) -> tuple[str, Callable[[T], str]]:
-    """List, its lines, ways to find a path in a line -> where relative paths start, and which way is right."""
+    """List, its lines, ways to find a path in a line -> where relative paths start, the right way."""
     starts = ("", os.path.dirname(path))  # noqa: PTH120
     for line in lines:
         for start in starts:

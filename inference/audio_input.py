@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from audio.any_format import open_any
-from audio.containers import status_of, too_long
-from audio.errors import AudioError
+from audio.errors import AudioError, too_long
+from audio.file_status import status_of
 from audio.recording import (
     ALL_CHANNELS,
     OPPOSITE_PHASE,

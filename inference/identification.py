@@ -194,7 +194,7 @@ def model_of(voice: "Voice") -> Model:
     voice.require_vectors()
     name = voice.values.initial_model
     place = str(Path(name).absolute()) if Path(name).exists() else name
-    return Model(place, voice.fingerprint, voice.values.nOut)
+    return Model(place, voice.fingerprint, voice.dim)
 
 
 def cohort_of(voice: "Voice") -> Cohort | None:

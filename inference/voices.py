@@ -15,7 +15,7 @@ import options
 import runtime
 from audio.errors import AudioError
 from audio.quality import warnings_of
-from audio.recording import ALL_CHANNELS, SAMPLE_RATE, Audio
+from audio.recording import ALL_CHANNELS, SHORTEST, Audio
 from audio.vad import LEAST_SPEECH_S, hear, require_package
 from evaluation.cohort import Cohort, check_cohort
 from evaluation.decisions import decided_options, require_current
@@ -104,7 +104,7 @@ def load(
         channel: channel of recordings that have several, 0 = the first, -1 = all are mixed down.
         device: auto, cpu or cuda.
         gpu_id: index of the GPU.
-        precision: auto = fp32, tf32, bf16 or fp16.
+        precision: fp32, tf32, bf16 or fp16; auto = that of the threshold in the model file, or fp32.
 
     Raises:
         FileNotFoundError, ValueError, OSError: no such model, a damaged one, or it can't be downloaded.
@@ -120,6 +120,8 @@ def load(
         )
     public = None if Path(source).exists() else MODELS.get(source)
     chosen = {"vad": vad or decided.get("vad") or (public.vad if public else "energy"), "channel": channel}
+    chosen["precision"] = precision if precision != "auto" else decided.get("precision", "fp32")
+    chosen["eval"] = True  # so that the precision isn't that of training
     defaults = ADDED_SCORING | {"score_norm": "none", "subtract_mean": False}
     values = Options(defaults | model_file.options | decided | chosen | {"initial_model": source})
     require_package(values.vad)
@@ -133,7 +135,7 @@ def load(
     on = runtime.choose_device(device, gpu_id)
     network = SpeakerNet.from_model_file(model_file, values).to(on).eval()
     cohort = _cohort(model_file.cohort, network, values)
-    as_precise = runtime.Precision("fp32" if precision == "auto" else precision, on)
+    as_precise = runtime.Precision(values.precision, on)
     return Voice(network, values, rule=rule, cohort=cohort, precision=as_precise)
 
 
@@ -182,6 +184,13 @@ class Voice:
         mean = None if self.cohort is None else self.cohort.mean
         subtracted = b"" if mean is None else mean.numpy().tobytes()
         return fingerprint(self.network, embedding_options(self.values), subtracted)
+
+    @cached_property
+    def dim(self) -> int:
+        """Size D of an embedding."""
+        groups = self.scoring.crops(np.zeros(SHORTEST, np.float32))
+        summary = self.scoring.summarise([torch.zeros(1, 1, self.values.nOut) for _ in groups], True)
+        return int(summary.shape[-1])
 
     def embed(self, waveform: ArrayLike, rate: int) -> Vector:
         """Samples (T,) or (T, C), float in [-1, 1] or integers, sample rate in Hz -> embedding (D,).
@@ -289,6 +298,8 @@ class Voice:
         """
         with open_book(self, database, prototypes="") as book:
             return book.enrol(name, [book.listen(path) for path in paths])
+
+    enroll = enrol
 
     def identify(
         self,

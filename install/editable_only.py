@@ -1,7 +1,7 @@
 """Build backend of pip: setuptools for `pip install -e .`; wheels are refused.
 
-Modules of a wheel would lie in site-packages under names such as `options`, `models` or `metrics`, where other
-packages may have some of these names too.
+The modules of a wheel would lie in site-packages under names such as `options` or `models`, which other
+packages may have too.
 """
 
 from typing import Any, NoReturn

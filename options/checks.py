@@ -6,7 +6,7 @@ from typing import Any
 
 from audio.augment import kinds_of, read_chain
 from audio.recording import SAMPLE_RATE, SHORTEST, num_samples
-from options.flags import FLAGS, Role, names_of
+from options.flags import EXACT, FLAGS, Role, names_of
 from options.plugins import (
     KINDS,
     NETWORK_KINDS,
@@ -47,6 +47,9 @@ def for_evaluation(resolved: Resolved, stored: Mapping[str, Any], older: bool) -
         ValueError: an older file whose model isn't known, or a cohort that would be empty.
     """
     options = resolved.options
+    if options.precision == "auto":
+        options = options.replaced(precision=EXACT)
+        resolved = resolved._replace(options=options)
     if options.prepare and not (options.subtract_mean or plugin("scoring", options.scoring).is_vector):
         raise ValueError(
             f"--prepare: --scoring {options.scoring} needs nothing but a mean; add --subtract_mean"

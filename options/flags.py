@@ -15,7 +15,8 @@ from options.parser import Parser
 from options.plugins import choices
 
 AUGMENTATIONS = ("noise", "music", "babble", "reverb", "speed", "band", "mulaw", "gain")  # of --augment_chain
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+EXACT = "fp32"
+PRECISIONS = (EXACT, "tf32", "bf16", "fp16")
 # as in audio/vad.py and audio/recording.py, which would slow down --help
 DETECTORS = ("none", "energy", "webrtc", "silero")
 ALL_CHANNELS = -1
@@ -365,11 +366,12 @@ SCHEDULE = [
     Flag("--tensorboard", "write curves of loss, EER, learning rate and speed for TensorBoard", False, bool),
     Flag(
         "--precision",
-        "precision of the network in training; front end, margins and losses are always float32. auto: bf16 "
-        "on CPUs with instructions for it, else fp32",
+        "precision of the network; front end, margins, losses and scores are always float32. auto: with "
+        "--eval, --prepare and --test fp32; in training bf16 on CPUs with instructions for it, else fp32. "
+        "Tests during training are in fp32",
         "auto",
         choices=("auto", *PRECISIONS),
-        roles=Role.FIXED,
+        roles=Role.EVALUATION | Role.FIXED,
     ),
     Flag("--mixedprec", "the same as --precision fp16", False, bool),
     Flag("--optimizer", choices("optimizer"), "adam"),
@@ -635,6 +637,7 @@ SPELLINGS = {
 # Scoring options that cohorts and thresholds of earlier versions lack, and the defaults that these were made
 # with. They are left out of what is hashed and stored while they have the default, so that those stay valid.
 ADDED_SCORING = {flag.option: flag.default for flag in FLAGS if flag.option in ("vad", "channel")}
+ADDED_SCORING["precision"] = EXACT
 
 
 def names_of(roles: Role) -> list[str]:
@@ -644,8 +647,15 @@ def names_of(roles: Role) -> list[str]:
 
 def scoring_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """Resolved options -> how recordings are embedded and compared, as it is hashed and stored."""
+    deciding = {name: values[name] for name in names_of(Role.SCORING)}
+    deciding["precision"] = embedding_precision(values)
     defaults = ADDED_SCORING.items()
-    return {name: values[name] for name in names_of(Role.SCORING) if (name, values[name]) not in defaults}
+    return {name: value for name, value in deciding.items() if (name, value) not in defaults}
+
+
+def embedding_precision(values: Mapping[str, Any]) -> str:
+    """Resolved options -> the precision that embeddings are computed in; in tests during training EXACT."""
+    return values["precision"] if values.get("eval") else EXACT
 
 
 def training_parser(description: str, add_help: bool) -> Parser:

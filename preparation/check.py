@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from audio.containers import require_one_stream
 from audio.errors import AudioError
 from audio.recording import FORMATS, NO_END, AudioFile
+from audio.streams import require_one_stream
 from audio.utterances import Utterance
 from metrics.fields import shown, text_of
 from preparation.tally import Tally

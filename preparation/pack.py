@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from audio.containers import require_one_stream
 from audio.errors import AudioError
 from audio.pack import Pack
 from audio.recording import SAMPLE_RATE, AudioFile, Samples
+from audio.streams import require_one_stream
 from audio.utterances import Paths
 from preparation.workers import in_processes
 from storage.files import written_whole

@@ -105,7 +105,7 @@ def _costs(test: Mapping[str, Any]) -> dict[str, str]:
 def _results(facts: ModelFacts) -> str:
     tests = _labelled(facts.tests)
     if not tests:
-        return "## Results\n\nIt was not tested on labelled trials.\n"
+        return "## Results\n\nThere are no figures of labelled trials.\n"
     costs = _costs(tests[0])
     rows = [
         [

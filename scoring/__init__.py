@@ -7,7 +7,9 @@ group, T: samples at 16 kHz, D: embedding size.
         length: samples of a crop (--eval_frames), 0 for whole recordings; num_crops: --num_eval, which counts
         only where length isn't 0. Raise ValueError, naming the flag, for values that this choice can't use.
     crops(self, audio) -> [(k, T), ...]
-        audio (T,), float32 in [-1, 1] -> what the network embeds, one array for each length of crop.
+        audio (T,), float32 in [-1, 1] -> what the network embeds, one array for each length of crop. k is the
+        same for all recordings, but more than 1 for whole ones that are too long for the memory. Crops that
+        coincide are embedded once.
     windows: Windows or None
         None: what `crops` returns is embedded. Otherwise `crops` returns the whole recording [(1, T)], not
         shorter than a window, and these windows of its features are embedded.

@@ -11,8 +11,9 @@ class Scoring(CropScoring):
     """Embeddings are length-normalised only if the loss asks for it."""
 
     def summarise(self, embeddings: list[Tensor], normalize: bool) -> Tensor:
-        """Embeddings [(n, K, D)] of the crops -> all of them (n, K, D)."""
-        return F.normalize(embeddings[0], dim=-1) if normalize else embeddings[0]
+        """Embeddings [(n, K, D)] of the crops -> all of them (n, K, D); of whole recordings one (n, 1, D)."""
+        vectors = F.normalize(embeddings[0], dim=-1) if normalize else embeddings[0]
+        return vectors if self.length else vectors.mean(dim=1, keepdim=True)  # of the parts of long ones
 
     def score(self, enrol: Tensor, test: Tensor) -> Tensor:
         """Summaries (N, K, D), (N, K, D) -> scores (N,)."""

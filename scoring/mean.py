@@ -9,7 +9,7 @@ reproducible.
 from torch import Tensor
 from torch.nn import functional as F
 
-from audio.recording import SHORTEST, Audio
+from audio.recording import Audio
 from scoring._crops import VectorScoring, Windows, repeated
 
 
@@ -25,7 +25,7 @@ class Scoring(VectorScoring):
 
     def crops(self, audio: Audio) -> list[Audio]:
         """Audio (T,) -> the whole recording (1, T), repeated if it is shorter than a window."""
-        return [repeated(audio, self.length or SHORTEST)[None]]
+        return [repeated(audio, self.length)[None]] if self.windows else super().crops(audio)
 
     def summarise(self, embeddings: list[Tensor], normalize: bool) -> Tensor:
         """Embeddings [(n, K, D)] of the windows -> their length-normalised means (n, 1, D)."""

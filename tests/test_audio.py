@@ -9,8 +9,17 @@ import soundfile
 from conftest import voice
 from scipy.signal import resample_poly
 
-from audio.recording import OPPOSITE_PHASE, AudioError, AudioFile, WaveFile, mix_down, num_samples
+from audio import recording
+from audio.recording import (
+    OPPOSITE_PHASE,
+    AudioError,
+    AudioFile,
+    RecordingInMemory,
+    mix_down,
+    num_samples,
+)
 from audio.recordings import Recordings
+from audio.wave_file import WaveFile
 from scoring._crops import evaluation_crops
 
 
@@ -248,3 +257,61 @@ def test_evaluation_crops_are_spread_evenly():
 
 def test_frames_are_counted_as_in_voxceleb_trainer():
     assert num_samples(200) == 32_240
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 44_100, 48_000, 16_001])
+@pytest.mark.parametrize("suffix", ["wav", "mp3"])
+def test_long_recordings_are_read_in_pieces_of_the_whole(rate, suffix, tmp_path, monkeypatch):
+    """MP3 is decoded on from where the last piece ended."""
+    if suffix == "mp3" and rate == 16_001:
+        pytest.skip("no rate of MP3")
+    path = write(tmp_path / f"a.{suffix}", np.stack([voice(1, 0, 1.0, rate)] * 2, axis=1), rate)
+    whole = AudioFile(path).whole()
+    for piece in (4000, 30_000):
+        monkeypatch.setattr(recording, "PIECE", piece)
+        opened = AudioFile(path)
+        with monkeypatch.context() as context:
+            counts = []
+            read = soundfile.SoundFile.read
+            counted = lambda file, n, **kw: (counts.append(n), read(file, n, **kw))[1]  # noqa: B023, E731
+            context.setattr(soundfile.SoundFile, "read", counted)
+            np.testing.assert_allclose(opened.whole(), whole, atol=1e-6)
+        most = max(piece // 2, 16_001) if rate == 16_001 else piece // 2
+        assert sum(counts) == opened.num_frames and max(counts) <= most
+
+
+def test_pieces_end_with_the_recording(tmp_path, monkeypatch):
+    """Whatever is left for the last piece: nothing, one sample, less than the filter reaches."""
+    for count in (24_000, 24_001, 24_010, 23_999, 23_989):
+        samples = voice(1, 0, count / 48_000, 48_000)
+        expected = resample_poly(samples, 1, 3)
+        monkeypatch.setattr(recording, "PIECE", 6000)
+        np.testing.assert_allclose(RecordingInMemory("", samples, 48_000).whole(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0, 1, 999, 768_001])
+def test_sample_rates_that_no_recording_has(rate, tmp_path):
+    path = tmp_path / "a.wav"
+    write(path, voice(0, 0))
+    content = bytearray(path.read_bytes())
+    content[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(content)
+    reason = (
+        rf"its sample rate is {rate} Hz, expected 1000 to 768000 Hz; is the header right\?|cannot be read"
+    )
+    with pytest.raises(AudioError, match=rf"a\.wav: ({reason})"):
+        AudioFile(str(path))
+
+
+def test_a_fifo_is_no_recording(tmp_path):
+    """Opening one waits until somebody writes to it."""
+    os.mkfifo(tmp_path / "a.wav")
+    with pytest.raises(AudioError, match=r"a\.wav: cannot be read: a FIFO, not a file$"):
+        Recordings(str(tmp_path), ["a.wav"])[0]
+
+
+def test_errors_have_one_line_whatever_the_file_is_called(tmp_path):
+    with pytest.raises(AudioError) as caught:
+        AudioFile(str(tmp_path / "a\n\udcff.wav"))
+    assert str(caught.value) == f"{tmp_path}/a\\x0a\\xff.wav: cannot be read: no such file"
+    assert caught.value.reason(str(tmp_path / "a\n\udcff.wav")) == "cannot be read: no such file"

@@ -12,10 +12,11 @@ import pytest
 import soundfile
 from conftest import voice
 
-from audio.containers import require_one_stream
 from audio.decoder_messages import hidden
 from audio.errors import AudioError, UnsupportedAudioError
-from audio.recording import NO_END, AudioFile, WaveFile
+from audio.recording import NO_END, AudioFile
+from audio.streams import require_one_stream
+from audio.wave_file import WaveFile
 from preparation.convert import Job, Report, convert_files
 
 COMMAND = "python dataprep.py --convert --from FOLDER --save_path NEW"

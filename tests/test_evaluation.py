@@ -26,7 +26,7 @@ from distributed import signals
 from evaluation.cohort import Cohort, CohortList, check_cohort
 from evaluation.decisions import decided_options
 from evaluation.embedder import Embedder, build_scoring
-from evaluation.store import EmbeddingFile, EmbeddingStore, embedding_options, fingerprint
+from evaluation.store import EmbeddingStore, embedding_options, fingerprint
 from metrics import fusion
 from metrics.calibration import Calibration
 from metrics.figures import eer
@@ -116,7 +116,7 @@ def test_embeddings_are_kept_until_audio_or_options_change(trained, corpus, tmp_
     os.utime(root / "spk0" / "0.wav", ns=(1, 1))
     changed, scores = count("--eval_frames=0")
     assert changed == 1 and scores[0] != same[0]
-    for path in (tmp_path / "exp" / "result" / "embeddings").iterdir():
+    for path in (tmp_path / "exp" / "result" / "embeddings").glob("*/*.npz"):
         path.write_bytes(path.read_bytes()[:-100])
     again, rescored = count("--eval_frames=0")
     assert again == 12  # damaged ones are computed again
@@ -193,9 +193,10 @@ def test_cohorts_and_thresholds_from_before_channels_could_be_chosen_stay_valid(
     stored = {"scoring": "cosine", "eval_frames": 300, "num_eval": 10, "score_norm": "none"}
     decision = {"threshold": 0.5, "rule": "EER", "calibration": {}, "options": stored}
     # the recordings were mixed down, whatever channel the network was trained on, and embedded whole
-    assert decided_options(decision, "x.model") == stored | {"channel": -1, "vad": "none"}
+    defaults = {"channel": -1, "vad": "none", "precision": "fp32"}
+    assert decided_options(decision, "x.model") == stored | defaults
     stored |= {"channel": 1, "vad": "energy"}
-    assert decided_options(decision, "x.model") == stored
+    assert decided_options(decision, "x.model") == stored | {"precision": "fp32"}
     stored["vad"] = "by hand"
     with pytest.raises(ValueError, match=r"x\.model: its decision has an unknown option, vad by hand;"):
         decided_options(decision, "x.model")
@@ -232,6 +233,33 @@ def test_a_threshold_of_scores_from_before_detectors_and_channels_decides(model,
     for flag, has in (("--vad energy", "vad none"), ("--channel 0", "channel -1")):
         refused = evaluate(stored, corpus, tmp_path / "x", *words, *flag.split(), mode="--test")
         assert_refused(refused, f"{flag} contradicts", f"m.model, which has {has}; leave the flag out")
+
+
+def test_precision_belongs_to_scores_and_thresholds(model, corpus, tmp_path):
+    (tmp_path / "test.txt").write_text("1 spk0/0.wav spk0/1.wav\n0 spk0/0.wav spk1/0.wav\n")
+    words = ["--test_list", tmp_path / "test.txt", "--eval_frames=0"]
+    scores, from_store = {}, {}
+    for precision in ("fp32", "auto", "bf16"):
+        done = evaluate(model, corpus, tmp_path, *words, f"--precision={precision}")
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        scores[precision] = scores_of(tmp_path)
+        from_store[precision] = "of 3 recordings are from earlier runs" in done.stdout
+    assert from_store == {"fp32": False, "auto": True, "bf16": False}
+    np.testing.assert_array_equal(scores["auto"], scores["fp32"])
+    np.testing.assert_allclose(scores["bf16"], scores["fp32"], atol=0.02)
+    assert (scores["bf16"] != scores["fp32"]).all()
+    stored = shutil.copy(model, tmp_path / "m.model")
+    path = tmp_path / "result" / "eval" / "test.scores.txt"
+    assert json.loads(path.with_suffix(".json").read_text())["options"]["precision"] == "bf16"
+    result = run_here("tuneThreshold.py", path, "--store", stored)
+    assert result.returncode == 0, result.stderr
+    decided = evaluate(stored, corpus, tmp_path, *words[:2], mode="--test")
+    assert "embeddings of 3 of 3 recordings are from earlier runs" in decided.stdout, decided.stderr
+    refused = evaluate(stored, corpus, tmp_path, *words[:2], "--precision=fp32", mode="--test")
+    assert_refused(refused, "--precision fp32 contradicts", "m.model, which has precision bf16; leave")
+    trained_in_bf16 = trainSpeakerNet.parse([*corpus.options(tmp_path), "--precision=bf16"])[0]
+    assert "precision" not in embedding_options(trained_in_bf16)  # tests during training are exact
+    assert embedding_options(trained_in_bf16.replaced(eval=True))["precision"] == "bf16"
 
 
 def test_a_cohort_in_a_model_from_before_bindings_is_for_scores_of_then():
@@ -400,9 +428,8 @@ def test_a_stop_keeps_what_was_embedded(model, corpus, tmp_path):
 
     with pytest.raises(signals.Stopped):
         listed.embedder.embed(network, stop)
-    [path] = tmp_path.glob("*.npz")
-    with np.load(path) as content:
-        assert len(content["vectors"]) == 16  # two batches of eight files
+    [path] = tmp_path.glob("*/*.npz")
+    assert len(np.load(path)["vectors"]) == 16  # two batches of eight files
 
 
 def test_scores_are_normalised_by_a_cohort(trained, corpus, tmp_path):
@@ -775,15 +802,6 @@ def test_processes_with_different_stores_drop_nothing(model, corpus, tmp_path):
     )
     ours = [line for line in done.stderr.splitlines() if line.startswith("trainSpeakerNet.py: error")]
     assert done.returncode and len(ours) == 1 and "spk3/1.wav" in ours[0], done.stderr
-    [store] = (tmp_path / "result" / "embeddings").glob("*.npz")
-    with np.load(store) as content:  # what both had embedded is kept
-        assert len(content["vectors"]) > 12
-
-
-def test_a_store_of_another_form_is_not_believed(tmp_path):
-    store = EmbeddingFile(tmp_path / "store.npz")
-    names = {"text": np.zeros(3, np.uint8), "ends": np.array([3])}
-    np.savez(store.path, **names, vectors=np.zeros((2, 1, 4)), measures=np.zeros((2, 2)))
-    assert not EmbeddingFile(store.path).rows
-    np.savez(store.path, text=np.array([object()]), ends=0, vectors=0, measures=0)
-    assert not EmbeddingFile(store.path).rows
+    # what both had embedded is kept
+    parts = [np.load(path)["vectors"] for path in (tmp_path / "result" / "embeddings").glob("*/*.npz")]
+    assert sum(map(len, parts)) > 12

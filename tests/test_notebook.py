@@ -62,4 +62,8 @@ def test_its_cells_run_in_order(model, tmp_path, monkeypatch, capsys):
     assert names["accepted"] == (names["score"] >= 0.5)
     out = capsys.readouterr().out
     assert "voice3 ['0.wav', '1.wav', '2.wav']" in out and "threshold 0.5 - P_fa 1 %, stored in" in out
+    answers = [line for line in out.splitlines() if ": it is " in line]
+    assert [line.split(":")[0] for line in answers] == ["voice0", "voice1", "voice2", "voice3"]
+    # 0.5 + ln 3 / 10: three are enrolled, and the calibration has a weight of 10
+    assert all(line.endswith("the threshold 0.61") for line in answers)
     names["temporary"].cleanup()

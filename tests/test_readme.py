@@ -12,7 +12,7 @@ import inferSpeakerNet
 import options
 import trainSpeakerNet
 import tuneThreshold
-from inference import conversion
+from inference import Voice, conversion
 from inference.public_models import MODELS
 
 README = ROOT / "README.md"
@@ -214,6 +214,18 @@ def test_the_example_is_a_loss_that_satisfies_the_interface(tmp_path, monkeypatc
     assert list(options.plugin_options(factory)) == ["margin"]
     loss, accuracy = factory(8, 3)(torch.randn(2, 2, 8), torch.tensor([0, 2]))
     assert loss.isfinite() and 0.0 <= accuracy <= 1.0
+
+
+def test_what_voices_are_asked_exists():
+    names = {name for text in TEXTS.values() for name in re.findall(r"\bvoice\.(\w+)\(", text)}
+    assert {"compare", "embed", "enrol"} <= names
+    assert all(hasattr(Voice, name) for name in names), names
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_python_blocks_are_python(name):
+    for block in re.findall(r"```python\n(.*?)```", TEXTS[name], re.DOTALL):
+        compile(block, name, "exec")
 
 
 def test_tables_name_every_choice():

@@ -84,7 +84,7 @@ def test_nothing_of_the_machine_and_no_secret_is_in_it():
 
 def test_without_labelled_trials_it_says_so():
     card = model_card(replace(FACTS, tests=[], is_best=False))
-    assert "It was not tested on labelled trials." in card and "model-index" not in front_matter(card)
+    assert "There are no figures of labelled trials." in card and "model-index" not in front_matter(card)
 
 
 @pytest.mark.parametrize("name", ["a: b # c", "-", "é\udcff|"])

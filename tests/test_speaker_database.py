@@ -124,7 +124,10 @@ def _other_model(path):
         (_other_tables, "s.db: an SQLite file, but not a database of speakers"),
         (_newer, "s.db: its format is 2, this version reads up to 1"),
         (_damaged, "s.db: damaged; restore a copy"),
-        (_other_model, "computed by --initial_model tiny.model, or in another way; give that model, or re-embed"),
+        (
+            _other_model,
+            "computed by --initial_model tiny.model, or in another way; give that model, or re-embed",
+        ),
     ],
 )
 def test_what_is_no_database_is_refused_in_a_line(make, message, tmp_path):

@@ -155,14 +155,17 @@ def test_a_missing_silero_is_named(monkeypatch, fresh_silero):
         require_package("silero")
 
 
-def test_silero_leaves_the_number_of_threads(monkeypatch, fresh_silero):
-    """The import of the package sets it to 1."""
+def test_silero_has_one_thread_and_leaves_the_others(monkeypatch, fresh_silero):
+    """The import of the package sets it to 1 for the whole process."""
     pytest.importorskip("silero_vad", reason="pip install silero-vad")
-    monkeypatch.setattr(torch, "set_num_threads", calls := mock.Mock())
     for module in ("silero_vad", "silero_vad.model"):
         monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(torch, "set_num_threads", calls := mock.Mock())
     require_package("silero")
-    assert calls.call_args_list == [mock.call(1), mock.call(torch.get_num_threads())]
+    assert calls.call_args_list == [mock.call(1), mock.call(1), mock.call(3)]
+    silero(voice(0, 0))
+    assert calls.call_args_list[3:] == [mock.call(1), mock.call(3)]
 
 
 def test_silero_tells_speech_from_other_sounds(real_data):

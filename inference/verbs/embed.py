@@ -18,9 +18,9 @@ DESCRIPTION = """Write the embeddings of recordings, folders and lists into a fi
 python inferSpeakerNet.py embed recordings --out embeddings.npz
 python inferSpeakerNet.py embed wav.scp --out embeddings.ark --initial_model exps/exp1
 
-A list is a text file of paths or of `speaker path` lines, or a Kaldi wav.scp. Recordings that can't be used, or
-have no speech, are named and left out; the exit code is then 2, and 0 otherwise. The same command continues
-one that was stopped."""
+A list is a text file of paths or of `speaker path` lines, or a Kaldi wav.scp. Recordings that can't be used,
+or have no speech, are named and left out; the exit code is then 2, and 0 otherwise. The same command
+continues one that was stopped."""
 MANY = 128  # recordings, from which on it pays to start a process for each core
 TIMEOUT_S = 600.0  # for a process to wait for another one that reads a long recording
 SCRIPT = Path(__file__).parents[2] / "inferSpeakerNet.py"

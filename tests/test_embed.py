@@ -1,0 +1,101 @@
+"""The verb embed: many recordings to a file, whatever happens in between."""
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT, assert_refused, run_here, run_script
+
+from distributed.signals import Stopped
+from evaluation.embedder import Embedder
+from inference import extraction, load
+from inference.embedding_files import read_embeddings
+from inference.extraction import parts_folder
+
+
+@pytest.fixture
+def model(trained):
+    return [f"--initial_model={trained[0]}", "--device=cpu"]
+
+
+def embed(*words):
+    return run_here("inferSpeakerNet.py", "embed", *words)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv"])
+def test_embeddings_are_those_of_the_voice(trained, model, corpus, tmp_path, suffix):
+    out = tmp_path / f"x.{suffix}"
+    result = embed(corpus.root / "spk0", corpus.root / "spk1" / "3.wav", *model, "--out", out)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == f"6 embeddings of 512 values in {out}"
+    content = read_embeddings(out)
+    paths = [*(corpus.root / "spk0" / f"{take}.wav" for take in range(5)), corpus.root / "spk1" / "3.wav"]
+    assert content.names == [str(path) for path in paths]
+    answering = load(str(trained[0]), device="cpu")
+    np.testing.assert_allclose(content.vectors, answering.embed_files(paths), atol=1e-5)
+    assert not parts_folder(out).exists()
+    assert_refused(embed(corpus.root, *model, "--out", out), f"{out} exists already")
+
+
+def test_recordings_that_cant_be_used_are_named_and_left_out(model, corpus, tmp_path):
+    (tmp_path / "text.wav").write_text("not audio")
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    good = corpus.root / "spk0" / "0.wav"
+    out = tmp_path / "x.npy"
+    result = embed(
+        tmp_path / "text.wav", tmp_path / "silent.wav", good, tmp_path / "none.wav", *model, "--out", out
+    )
+    assert result.returncode == 2, result.stderr
+    notes = [line for line in result.stdout.splitlines() if line.startswith("note: skipped: ")]
+    assert [name for line in notes for name in ("text", "silent", "none") if f"{name}.wav: " in line] == [
+        "text",
+        "none",
+        "silent",
+    ]
+    assert result.stdout.splitlines()[-1].endswith("; 3 recordings left out")
+    assert read_embeddings(out).names == [str(good)]
+    nothing = embed(tmp_path / "text.wav", *model, "--out", tmp_path / "y.npy")
+    assert_refused(nothing, "none of the 1 recordings has an embedding")
+    assert not (tmp_path / "y.npy").exists() and not (tmp_path / "y.txt").exists()
+
+
+def test_the_same_command_continues(model, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(extraction, "BLOCK", 2)
+    embedded, is_stopped = list[int](), [True]
+    original = Embedder.embed
+
+    def stop_in_the_second_block(self, *arguments, **more):
+        if embedded and is_stopped[0]:
+            raise Stopped(15)
+        embeddings = original(self, *arguments, **more)
+        embedded.append(int((~embeddings.stored).sum()))
+        return embeddings
+
+    monkeypatch.setattr(Embedder, "embed", stop_in_the_second_block)
+    words = [corpus.root / "spk0", *model, "--out", tmp_path / "x.npz"]
+    result = embed(*words)
+    assert result.returncode == 128 + 15 and "the same command continues" in result.stderr
+    assert not (tmp_path / "x.npz").exists()
+    is_stopped[0] = False
+    assert embed(*words).returncode == 0
+    assert embedded == [2, 0, 2, 1] and len(read_embeddings(tmp_path / "x.npz").names) == 5
+
+
+def test_mistakes_are_refused_before_anything_is_read(model, corpus, tmp_path):
+    assert_refused(embed(*model), "expected recordings, folders or lists")
+    assert_refused(embed(corpus.root, *model, "--out", tmp_path / "x.txt"), ".npz, .npy, .csv or .ark")
+    assert_refused(embed("-", *model, "--out", tmp_path / "x.npz"), "embed reads files")
+    (tmp_path / "a b.wav").write_bytes(b"")
+    assert_refused(embed(tmp_path / "a b.wav", *model, "--out", tmp_path / "x.ark"), "a blank can't be in it")
+
+
+@pytest.mark.slow
+def test_several_processes_write_the_same_file(trained, model, corpus, tmp_path):
+    contents = []
+    for nproc in (1, 2):
+        out = tmp_path / f"{nproc}.npz"
+        words = [corpus.root, *model, "--out", out, f"--nproc={nproc}"]
+        result = run_script("inferSpeakerNet.py", "embed", *words, cwd=ROOT)
+        assert result.returncode == 0, result.stderr
+        contents.append(read_embeddings(out))
+    assert contents[0].names == contents[1].names and len(contents[0].names) == 30
+    np.testing.assert_allclose(contents[0].vectors, contents[1].vectors, atol=1e-5)
