@@ -5,12 +5,15 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 from audio.errors import AudioError
 from inference import speaker_search
@@ -188,13 +191,17 @@ def test_one_row_a_speaker_by_the_best_or_the_mean_of_its_recordings(kind, tmp_p
             search.identify(np.ones(4))
 
 
-def test_the_index_shows_what_the_database_says(database, monkeypatch):
+@pytest.mark.parametrize("kind", ["mean", "max"])
+def test_the_index_shows_what_the_database_says(kind, tmp_path, monkeypatch):
+    database = SpeakerDatabase.create(tmp_path / "s.db", MODEL, kind)
     monkeypatch.setattr(speaker_search, "MOST_CHANGED", 2)
     generator = np.random.default_rng(0)
-    vectors = dict(zip("ABCDEFGH", generator.normal(size=(8, 3)).astype(np.float32), strict=True))
+    rows = generator.normal(size=(8, 3))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    vectors = dict(zip("ABCDEFGH", rows.astype(np.float32), strict=True))
 
     def check(search):
-        direct = sorted(vectors, key=lambda name: -vectors[name][0] / np.linalg.norm(vectors[name]))
+        direct = sorted(vectors, key=lambda name: -vectors[name][0])
         assert [name for name, _ in ranked(search, 1, 0, 0, top=9)] == direct
         assert search.count() == len(vectors)
 
@@ -205,7 +212,7 @@ def test_the_index_shows_what_the_database_says(database, monkeypatch):
     check(search)
     path = index_path(database.path)
     first = path.stat().st_mtime_ns
-    vectors["A"] = np.float32([5, 1, 1])
+    vectors["A"] = np.float32([0.96, 0.28, 0])
     database.enrol("A", [enrolment("/x", *vectors["A"])])
     database.remove("B")
     del vectors["B"]
@@ -217,7 +224,7 @@ def test_the_index_shows_what_the_database_says(database, monkeypatch):
     check(SpeakerSearch(database))
     assert path.stat().st_mtime_ns != first
     whole = path.read_bytes()
-    for content in (b"", b"something else", whole[:-1], whole.replace(b"mean", b"nope")):
+    for content in (b"", b"something else", whole[:-1], whole.replace(kind.encode(), b"nope")):
         path.write_bytes(content)
         check(SpeakerSearch(database))
         assert path.read_bytes() == whole  # made again
@@ -226,6 +233,19 @@ def test_the_index_shows_what_the_database_says(database, monkeypatch):
     with monkeypatch.context() as patch:  # recordings are there
         patch.setattr(Path, "is_file", lambda self: True)
         assert findings(database) == [f"{path}: differs from the database; delete it, it is made again"]
+    database.close()
+
+
+def test_a_search_needs_no_pytorch(database):
+    database.enrol("Ann", [enrolment("/a.wav", 1, 0, 0)])
+    code = (
+        "import sys; from inference.speaker_search import SpeakerSearch; "
+        "from inference.database import SpeakerDatabase; "
+        "print(SpeakerSearch(SpeakerDatabase(sys.argv[1])).identify([1, 0, 0]), 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, database.path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[Match(name='Ann', score=1.0)] False"
 
 
 def test_an_index_of_another_history_is_not_used(tmp_path, monkeypatch):
