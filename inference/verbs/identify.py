@@ -9,7 +9,6 @@ DESCRIPTION = """Say who of the enrolled speakers speaks in a recording, or that
 
 python inferSpeakerNet.py identify unknown.wav
 python inferSpeakerNet.py identify a.wav b.wav --db team.db --json
-python inferSpeakerNet.py identify --mic 5
 
 The best speaker is accepted if the score reaches a threshold, which grows with the number of speakers, and
 exceeds that of the runner-up by a margin; `tune` measures both. The exit code is 0 for somebody, 1 for
