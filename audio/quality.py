@@ -3,7 +3,7 @@
 import numpy as np
 
 from audio.recording import SAMPLE_RATE, Audio
-from audio.vad import LEAST_SPEECH_S, MOSTLY_SILENCE, Heard
+from audio.vad import LEAST_SPEECH_S, MOSTLY_SILENCE, MOSTLY_SILENT, NO_SPEECH, Heard
 
 LITTLE_SPEECH_S = 2.0
 # Resampling changes what was cut off at full scale. Of 238 recordings of speech one has more such samples;
@@ -13,8 +13,9 @@ MUCH_CLIPPED = 0.001  # share of samples
 
 
 def warnings_of(audio: Audio, heard: Heard) -> list[str]:
-    """Samples (T,) at 16 kHz, what `hear` found in them -> warnings beside the remarks of `hear`."""
-    warnings = list[str]()
+    """Samples (T,) at 16 kHz, what `hear` found in them -> warnings, among them the remarks of `hear`."""
+    # of the others more is said below, or by the answer itself
+    warnings = [remark for remark in heard.remarks if remark not in (NO_SPEECH, MOSTLY_SILENT)]
     if LEAST_SPEECH_S <= heard.speech_s < LITTLE_SPEECH_S:
         warnings.append(f"short: {heard.speech_s:.1f} s of speech; expected at least {LITTLE_SPEECH_S:g} s")
     duration_s = len(audio) / SAMPLE_RATE

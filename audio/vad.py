@@ -42,6 +42,8 @@ HOPS_OF_WEBRTC_FRAME = WEBRTC_FRAME // HOP
 AGGRESSIVENESS = 3  # of 0 to 3: keeps the least
 SMOOTHED_FRAMES = 8  # more than half of them are voiced where there is speech
 KEPT_AROUND = 3  # frames before and after speech
+NO_SPEECH = "no speech found"  # remarks
+MOSTLY_SILENT = "mostly without speech, which --vad energy would leave out"
 LEAST_LEVEL = 10 ** (-30 / 20)  # root mean square to which quieter recordings are amplified, -30 dBFS
 
 
@@ -226,9 +228,9 @@ def hear(audio: Audio, vad: str) -> Heard:
     speech = DETECTORS.get(vad, energy)(kept)
     duration_s = len(audio) / SAMPLE_RATE
     if speech.duration_s < LEAST_SPEECH_S:
-        remarks.append("no speech found")
+        remarks.append(NO_SPEECH)
     elif vad != NONE:
         kept = speech.of(kept)
     elif speech.duration_s < MOSTLY_SILENCE * len(kept) / SAMPLE_RATE:
-        remarks.append("mostly without speech, which --vad energy would leave out")
+        remarks.append(MOSTLY_SILENT)
     return Heard(kept, duration_s, speech.duration_s, remarks)

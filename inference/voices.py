@@ -231,7 +231,7 @@ class Voice:
         heard = hear(waveform, self.values.vad)
         has_speech = heard.speech_s >= LEAST_SPEECH_S
         summary = self._summary(heard.audio) if has_speech else None
-        warnings = (*remarks, *heard.remarks, *warnings_of(waveform, heard))
+        warnings = (*remarks, *warnings_of(waveform, heard))
         return Embedding(name, summary, heard.duration_s, heard.speech_s, warnings)
 
     def compare(

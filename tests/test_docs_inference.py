@@ -25,6 +25,7 @@ def folder(real_data, tmp_path_factory):
         (folder / "recordings" / speaker.name[2:]).mkdir(parents=True)
         for number, path in enumerate(sorted(speaker.rglob("*.flac"))[:5]):
             (folder / "recordings" / speaker.name[2:] / f"{number + 1}.flac").symlink_to(path.resolve())
+    (folder / "pairs.txt").write_text("2609/1.flac 2609/3.flac\n2609/1.flac 3331/1.flac\n")
     return folder
 
 

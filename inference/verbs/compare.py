@@ -54,8 +54,10 @@ class Answer(NamedTuple):
         values |= {"first": self.first, "second": self.second, "decision": self.decision}
         if self.comparison is None:
             return values | {"reason": self.error, "warnings": []}
-        for name in ("score", "threshold", "probability", "reason"):
-            values[name] = getattr(self.comparison, name)
+        for name in ("score", "threshold", "probability"):
+            value = getattr(self.comparison, name)
+            values[name] = value if value is None else round(value, 6)
+        values["reason"] = self.comparison.reason
         for side in ("first", "second"):
             embedding = getattr(self.comparison, side)
             values[f"{side}_duration_s"] = round(embedding.duration_s, 3)
