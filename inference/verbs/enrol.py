@@ -9,8 +9,8 @@ from options.parser import Parser
 
 DESCRIPTION = """Add recordings of a speaker to a database, which is made if there is none.
 
-python inferSpeakerNet.py enrol "Ann Lee" ann1.wav ann2.wav ann3.wav
-python inferSpeakerNet.py enrol "Ann Lee" headset.wav --db team.db --prototypes max
+python inferSpeakerNet.py enrol Ann ann1.wav ann2.wav ann3.wav
+python inferSpeakerNet.py enrol Ann headset.wav --db team.db --prototypes max
 
 The recordings are added to those that the speaker has; the same file again replaces what was made of it.
 Remarks say which recording disagrees with the others, and whether there is enough speech. The exit code is 2

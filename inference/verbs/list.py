@@ -8,7 +8,7 @@ from options.parser import Parser
 DESCRIPTION = """List the enrolled speakers, or the recordings of one.
 
 python inferSpeakerNet.py list
-python inferSpeakerNet.py list "Ann Lee" --db team.db --json"""
+python inferSpeakerNet.py list Ann --db team.db --json"""
 
 
 def make_parser(add_help: bool = True) -> Parser:

@@ -6,8 +6,8 @@ from options.parser import Parser
 
 DESCRIPTION = """Say whether an enrolled speaker speaks in a recording.
 
-python inferSpeakerNet.py verify "Ann Lee" call.wav
-python inferSpeakerNet.py verify "Ann Lee" call.wav --db team.db --threshold 0.6
+python inferSpeakerNet.py verify Ann call.wav
+python inferSpeakerNet.py verify Ann call.wav --db team.db --threshold 0.6
 
 The exit code is 0 if so, 1 if not, 2 for an error or a recording without speech; of many recordings the
 largest one."""
