@@ -38,9 +38,9 @@ def files_of(arguments: Iterable[str]) -> AudioFiles:
     the working folder, otherwise at the list's folder. Anything else is a recording, "-" standard input.
 
     Raises:
-        FileNotFoundError: there is no such file or folder.
+        FileNotFoundError: there is no such list.
         ValueError: a folder without recordings, a list of which no line names a file, a line without a path,
-            or a recording of two speakers.
+            a recording of two speakers, or two recordings of one name.
     """
     unreadable = list[str]()
     speakers: dict[str, str] = {}  # by name
@@ -76,7 +76,8 @@ def _file(start: str, path: str) -> Entry:
     path = os.path.join(start, path)  # noqa: PTH118  (Path is 4 times as slow)
     if "./" in path or "//" in path:
         parts = [part for part in path.split("/") if part not in ("", ".")]
-        path = "/" * path.startswith("/") + "/".join(parts)
+        if parts != ["-"] or path.startswith("/"):  # ./- is a file, - standard input
+            path = "/" * path.startswith("/") + "/".join(parts)
     return path, path, ""
 
 

@@ -153,7 +153,7 @@ def _read_standard_input(channel: int) -> AudioInput:
     """Standard input, a recording of any format -> its samples; decoders seek, and so need a file."""
     name = "standard input"
     if sys.stdin is None or sys.stdin.isatty():
-        raise AudioError(f"{name}: a terminal is no recording; write `COMMAND - < FILE`, or give the file")
+        raise AudioError(f"{name}: a terminal, or closed; write `COMMAND - < FILE`, or give the file")
     num_bytes = 0
     with tempfile.NamedTemporaryFile(prefix="speakernet-") as file:
         while block := sys.stdin.buffer.read(1 << 20):

@@ -1,6 +1,6 @@
 """Files that nobody should give as recordings, and a few odd ones that are right: about 900, from one voice.
 
-python tests/malformed_audio.py FOLDER writes them, for commands to be tried on.
+PYTHONPATH=. python tests/malformed_audio.py FOLDER writes them, for commands to be tried on.
 """
 
 import os

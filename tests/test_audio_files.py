@@ -40,6 +40,7 @@ def test_files_and_folders(tree):
     assert list(files.paths) == list(files.names) == expected
     assert list(files.speakers) == [""] * 6 and files.num_repeated == 2 and files.unreadable == []
     assert list(files_of([]).paths) == []
+    assert list(files_of(["./-", "/-", ".//a/./../b"]).paths) == ["./-", "/-", "a/../b"]
 
 
 @pytest.mark.parametrize(

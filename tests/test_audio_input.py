@@ -246,7 +246,7 @@ def test_standard_input_is_named_when_it_cannot_be_used(standard_input, no_ffmpe
     monkeypatch.setattr(audio_input, "LARGEST_STREAM", 1000)
     assert "more than 1e-06 GB" in refusal(bytes(1001))
     monkeypatch.setattr("sys.stdin", mock.Mock(isatty=lambda: True))
-    with pytest.raises(AudioError, match=r"^standard input: a terminal is no recording"):
+    with pytest.raises(AudioError, match=r"^standard input: a terminal, or closed; write"):
         read_audio("-")
 
 

@@ -148,18 +148,18 @@ def files(*vectors, speech_s=3.0):
 
 def test_remarks_name_the_file_that_disagrees():
     alike = files((1, 0, 0.1), (1, 0.1, 0), (1, 0, 0))
-    assert remarks("Ann", alike, 0.6) == []
+    assert remarks("id1", alike, 0.6) == []
     # (0, 0, 1) against the mean of the three: 0.1 / 3 of its length
-    (line,) = remarks("Ann", [*alike, *files((0, 0, 1))], 0.6)
-    assert line.startswith("0.wav: doesn't resemble the other recordings of Ann, score 0.033 below 0.600")
-    (line,) = remarks("Ann", files((1, 0, 0), (0, 1, 0)), 0.6)
+    (line,) = remarks("id1", [*alike, *files((0, 0, 1))], 0.6)
+    assert line.startswith("0.wav: doesn't resemble the other recordings of id1, score 0.033 below 0.600")
+    (line,) = remarks("id1", files((1, 0, 0), (0, 1, 0)), 0.6)
     assert line == "0.wav and 1.wav may be of different speakers: score 0.000"
-    assert remarks("Ann", files((1, 0, 0), (0, 1, 0)), None) == []
-    lines = remarks("Ann", files((1, 0), (1, 0), speech_s=1.5), 0.6, Match("Bob", 0.7))
+    assert remarks("id1", files((1, 0, 0), (0, 1, 0)), None) == []
+    lines = remarks("id1", files((1, 0), (1, 0), speech_s=1.5), 0.6, Match("id2", 0.7))
     assert lines == [
         "0.wav: 1.5 s of speech, 2 s or more are advised",
         "1.wav: 1.5 s of speech, 2 s or more are advised",
-        "Ann: 3.0 s of speech in all, 5 s or more are advised",
-        "Ann resembles Bob, who is enrolled already: score 0.700; are they one person?",
+        "id1: 3.0 s of speech in all, 5 s or more are advised",
+        "id1 resembles id2, who is enrolled already: score 0.700; are they one person?",
     ]
-    assert remarks("Ann", alike, 0.6, Match("Bob", 0.5)) == []
+    assert remarks("id1", alike, 0.6, Match("id2", 0.5)) == []

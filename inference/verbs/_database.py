@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from inference.voices import Recording
 
 DB = Flag("--db", "the database of speakers", "speakers.db", path, metavar="FILE")
-JSON = Flag("--json", "an object a line instead of text", False, bool)
+FORMAT = Flag("--format", "text, or json: an object a line", "text", choices=("text", "json"))
 DECIDING = [
     Flag(
         "--threshold",
@@ -107,7 +107,7 @@ def answer_each(
             tell(str(error))
             worst = 2
             continue
-        show(found, args.json, book.required_rule().origin, nobody)
+        show(found, args.format == "json", book.required_rule().origin, nobody)
         worst = max(worst, exit_code(found))
     return worst
 

@@ -101,8 +101,8 @@ def require_consent(source: str, is_given: bool) -> None:
     question = f"download {model.title}, {megabytes:.0f} MB, licence {model.licence}, into {cache_folder()}?"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ValueError(
-            f"the default model isn't there yet: --yes downloads it, as does `inferSpeakerNet.py fetch {source}`; "
-            "or give --initial_model"
+            f"the default model isn't there yet: --yes downloads it, as does `inferSpeakerNet.py fetch "
+            f"{source}`; or give --initial_model"
         )
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -3,14 +3,14 @@
 import json
 from typing import Any
 
-from inference.verbs._database import JSON, add_flags, book_of, database_parser, heard
+from inference.verbs._database import FORMAT, add_flags, book_of, database_parser, heard
 from options.flags import Flag
 from options.parser import Parser
 
 DESCRIPTION = """Add recordings of a speaker to a database, which is made if there is none.
 
-python inferSpeakerNet.py enrol Ann ann1.wav ann2.wav ann3.wav
-python inferSpeakerNet.py enrol Ann headset.wav --db team.db --prototypes max
+python inferSpeakerNet.py enrol id10270 id10270/1.wav id10270/2.wav
+python inferSpeakerNet.py enrol id10270 headset.wav --db team.db --prototypes max
 
 The recordings are added to those that the speaker has; the same file again replaces what was made of it.
 Remarks say which recording disagrees with the others, and whether there is enough speech. The exit code is 2
@@ -29,7 +29,7 @@ def make_parser(add_help: bool = True) -> Parser:
     parser = database_parser(DESCRIPTION, "enrol NAME FILES", add_help)
     parser.add_argument("name", metavar="NAME", help="of the speaker")
     parser.add_argument("files", nargs="+", metavar="FILE", help="recordings of this speaker alone")
-    return add_flags(parser, PROTOTYPES, JSON, uses_model=True)
+    return add_flags(parser, PROTOTYPES, FORMAT, uses_model=True)
 
 
 def run(words: list[str]) -> int:
@@ -45,7 +45,7 @@ def run(words: list[str]) -> int:
     remarks = book.enrol(name, enrolments)
     records = book.database.recordings(name)
     speech_s = sum(record.speech_s for record in records)
-    if args.json:
+    if args.format == "json":
         values: dict[str, Any] = {"speaker": name, "enrolled": [enrolment.path for enrolment in enrolments]}
         values |= {"num_recordings": len(records), "speech_s": round(speech_s, 3), "remarks": remarks}
         print(json.dumps(values))

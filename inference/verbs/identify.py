@@ -1,6 +1,6 @@
 """Say who of the enrolled speakers speaks in a recording, or that nobody of them does."""
 
-from inference.verbs._database import DECIDING, JSON, add_flags, answer_each, database_parser
+from inference.verbs._database import DECIDING, FORMAT, add_flags, answer_each, database_parser
 from inference.verbs._model import MICROPHONE
 from options.flags import Flag, at_least
 from options.parser import Parser
@@ -8,7 +8,7 @@ from options.parser import Parser
 DESCRIPTION = """Say who of the enrolled speakers speaks in a recording, or that nobody of them does.
 
 python inferSpeakerNet.py identify unknown.wav
-python inferSpeakerNet.py identify --mic 5 --db team.db --json
+python inferSpeakerNet.py identify --mic 5 --db team.db --format json
 
 The best speaker is accepted if the score reaches a threshold, which grows with the number of speakers, and
 exceeds that of the runner-up by a margin; `tune` measures both. The exit code is 0 for somebody, 1 for
@@ -20,7 +20,7 @@ def make_parser(add_help: bool = True) -> Parser:
     """The flags of `identify`."""
     parser = database_parser(DESCRIPTION, "identify FILES", add_help)
     parser.add_argument("files", nargs="*", metavar="FILE", help='recordings; "-": standard input')
-    return add_flags(parser, *DECIDING, MICROPHONE, TOP, JSON, uses_model=True)
+    return add_flags(parser, *DECIDING, MICROPHONE, TOP, FORMAT, uses_model=True)
 
 
 def run(words: list[str]) -> int:

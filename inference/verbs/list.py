@@ -2,20 +2,20 @@
 
 import json
 
-from inference.verbs._database import JSON, add_flags, database_parser
+from inference.verbs._database import FORMAT, add_flags, database_parser
 from options.parser import Parser
 
 DESCRIPTION = """List the enrolled speakers, or the recordings of one.
 
 python inferSpeakerNet.py list
-python inferSpeakerNet.py list Ann --db team.db --json"""
+python inferSpeakerNet.py list id10270 --db team.db --format json"""
 
 
 def make_parser(add_help: bool = True) -> Parser:
     """The flags of `list`."""
     parser = database_parser(DESCRIPTION, "list [NAME]", add_help)
     parser.add_argument("name", nargs="?", default="", metavar="NAME", help="of a speaker")
-    return add_flags(parser, JSON)
+    return add_flags(parser, FORMAT)
 
 
 def run(words: list[str]) -> int:
@@ -27,7 +27,7 @@ def run(words: list[str]) -> int:
     with SpeakerDatabase(args.db) as database:
         rows = database.recordings(args.name) if args.name else database.speakers()
     for row in rows:
-        if args.json:
+        if args.format == "json":
             print(json.dumps(row._asdict()))
             continue
         columns = f"{row.speech_s:8.1f} s of speech  {row.date}"

@@ -6,8 +6,8 @@ from options.parser import Parser
 
 DESCRIPTION = """Remove a speaker from a database, or one recording of a speaker.
 
-python inferSpeakerNet.py remove Ann
-python inferSpeakerNet.py remove Ann --recording bad.wav --db team.db
+python inferSpeakerNet.py remove id10270
+python inferSpeakerNet.py remove id10270 --recording bad.wav --db team.db
 
 Files with recordings stay. A speaker without recordings is removed."""
 RECORDING = Flag("--recording", "the recording that is removed; default: all", "", path, metavar="FILE")
