@@ -31,7 +31,7 @@ def embeddings_of(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
             return content["vectors"], content["speakers"]
     from inference import load
 
-    voice = load(args.initial_model)
+    voice = load(args.initial_model, vad=args.vad)
     paths = dict[str, list[str]]()
     for line in Path(args.list).read_text(encoding="utf-8").splitlines():
         speaker, path = line.split(maxsplit=1)
@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--path", default="", help="folder of the recordings")
     parser.add_argument("--embeddings", default="", help=".npz file that keeps them")
     parser.add_argument("--initial_model", default="campplus-zh-en")
+    parser.add_argument("--vad", default="", help="voice activity detector; default: the model's")
     parser.add_argument("--threshold", type=float, default=0.609, help="of one speaker at P_fa 1 %%")
     parser.add_argument("--tail", type=float, default=0.0339, help="scale of the tail of nontarget scores")
     parser.add_argument("--draws", type=int, default=200)

@@ -1,8 +1,10 @@
 """Using trained models: `from inference import load` gives a voice that embeds, compares and identifies.
 
-voices.py is the Python face; verbs/ are the subcommands of inferSpeakerNet.py. model_source.py finds what
---initial_model names, fetch.py keeps the cache of the public models that public_models.py lists, and
-conversion.py reads model files of other programs. Importing the package doesn't import PyTorch.
+voices.py is the Python face; verbs/ are the subcommands of inferSpeakerNet.py. database.py keeps enrolled
+speakers, speaker_search.py ranks them, open_set.py and tuning.py decide, and identification.py joins these to
+a voice. model_source.py finds what --initial_model names, fetch.py keeps the cache of the public models that
+public_models.py lists, and conversion.py reads model files of other programs. Importing the package doesn't
+import PyTorch.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -97,15 +97,14 @@ class SpeakerBook:
         Raises:
             ValueError: the name can't be used, or there is no recording.
         """
-        name = speaker_name(name)
+        name, rule = speaker_name(name), self.rule()
         self.database.enrol(name, enrolments)
         vectors = self.database.vectors(name)
         of_speaker = [
             Enrolment(record.path, vector, record.duration_s, record.speech_s)
             for record, vector in zip(self.database.recordings(name), vectors, strict=True)
         ]
-        rule = self.rule()
-        # remarks compare vectors as they are
+        # remarks compare vectors as they are, without a cohort
         if rule is None or self.cohort is not None:
             return remarks(name, of_speaker, None)
         mean = unit(vectors.mean(axis=0, dtype=np.float64))

@@ -8,7 +8,7 @@ from options.parser import Parser
 DESCRIPTION = """Say who of the enrolled speakers speaks in a recording, or that nobody of them does.
 
 python inferSpeakerNet.py identify unknown.wav
-python inferSpeakerNet.py identify a.wav b.wav --db team.db --format json
+python inferSpeakerNet.py identify --mic 5 --db team.db --format json
 
 The best speaker is accepted if the score reaches a threshold, which grows with the number of speakers, and
 exceeds that of the runner-up by a margin; `tune` measures both. The exit code is 0 for somebody, 1 for

@@ -1,6 +1,6 @@
 """Embed all recordings of a database again, by another model."""
 
-from functools import partial
+from tqdm import tqdm
 
 from inference.verbs._database import add_flags, database_parser
 from inference.verbs._model import voice_of
@@ -24,7 +24,7 @@ def make_parser(add_help: bool = True) -> Parser:
 def run(words: list[str]) -> int:
     """Embed the recordings -> exit code."""
     args = make_parser().parse_words(words)
-    from inference.database import SpeakerDatabase
+    from inference.database import Enrolment, SpeakerDatabase
     from inference.upkeep import migrate
 
     with SpeakerDatabase(args.db) as database:
@@ -32,8 +32,14 @@ def run(words: list[str]) -> int:
         from inference.identification import listen, model_of
 
         model = model_of(voice)
-        embed = partial(listen, voice)
-        for line in migrate(database, model, embed, drop_missing=args.drop_missing):
+        with tqdm(desc="embedding", total=len(database.recordings()), disable=None) as progress:
+
+            def embed(path: str) -> Enrolment:
+                progress.update()
+                return listen(voice, path)
+
+            removed = migrate(database, model, embed, drop_missing=args.drop_missing)
+        for line in removed:
             print(f"removed: {line}")
         print(f"{args.db}: {len(database.recordings())} recordings embedded by {model.name}")
     return 0
