@@ -80,9 +80,15 @@ class Results:
         remark = "" if list_figures else f"; no error rates {reason}"
         self.log.say(f"{len(scored.scores)} scores in {path}{remark}")
         settings = {name: self.values[name] for name in names_of(TEST)}
-        settings["precision"] = embedding_precision(self.values)
         counts = {"trials": len(scored.scores), "trials_left_out": scored.num_left_out}
-        self.log.record(**event, **settings, **counts, list=scored.name, **list_figures)
+        self.log.record(
+            **event,
+            **settings,
+            **counts,
+            precision=embedding_precision(self.values),
+            list=scored.name,
+            **list_figures,
+        )
         return list_figures
 
     def _figures(self, rates: ErrorRates) -> dict[str, float]:
