@@ -126,7 +126,7 @@ def evaluate(
     network = SpeakerNet.from_model_file(model_file, values)
     folder.require_writable()
     _say_precision(values, device, log)
-    log.say(f"{values.model} from {values.initial_model} on {runtime.describe(device)}")
+    log.say(f"{values.model} from {values.initial_model} on {runtime.describe(device)}, {values.precision}")
     network = network.to(device)
     with distributed.wait_for_stragglers(), stop.guard(), _stop_message(log, store):
         if values.prepare:

@@ -210,7 +210,7 @@ def embed_crops(
 
     Args:
         network: in evaluation mode.
-        crops: of one length T, or of unequal ones if the network embeds these together.
+        crops: of one length T, or of unequal ones, in one batch, if the network embeds these together.
         windows: None, or the windows of the features of whole recordings (1, T_i) that are embedded.
         device: where the network is.
     """

@@ -20,7 +20,7 @@ from metrics.score_files import score_text
 from metrics.summary import FigureOptions, measure_with_default_intervals
 from metrics.trials import ScoredTrials
 from options import TESTING_KINDS, chosen_options
-from options.flags import TEST, names_of, scoring_options
+from options.flags import TEST, embedding_precision, names_of, scoring_options
 from SpeakerNet import SpeakerNet
 from storage.files import write_text
 from storage.run_folder import RunFolder
@@ -81,7 +81,14 @@ class Results:
         self.log.say(f"{len(scored.scores)} scores in {path}{remark}")
         settings = {name: self.values[name] for name in names_of(TEST)}
         counts = {"trials": len(scored.scores), "trials_left_out": scored.num_left_out}
-        self.log.record(**event, **settings, **counts, list=scored.name, **list_figures)
+        self.log.record(
+            **event,
+            **settings,
+            **counts,
+            precision=embedding_precision(self.values),
+            list=scored.name,
+            **list_figures,
+        )
         return list_figures
 
     def _figures(self, rates: ErrorRates) -> dict[str, float]:

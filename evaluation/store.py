@@ -104,7 +104,7 @@ class StoredEmbeddings:
 
     A part is a file that is written whole, under a name that no other writer has, and never changed; so any
     number of processes may add to the folder. Each sees the parts that were there when it opened the folder,
-    and its own. Memory: 28 bytes a recording; vectors are only read where they are asked for.
+    and its own. Memory: 24 bytes a recording; vectors are only read where they are asked for.
     """
 
     def __init__(self, folder: Path) -> None:

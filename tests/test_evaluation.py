@@ -244,6 +244,8 @@ def test_precision_belongs_to_scores_and_thresholds(model, corpus, tmp_path):
         assert done.returncode == 0 and not done.stderr, done.stderr
         scores[precision] = scores_of(tmp_path)
         from_store[precision] = "of 3 recordings are from earlier runs" in done.stdout
+        used = "fp32" if precision == "auto" else precision
+        assert f"threads), {used}" in done.stdout and records(tmp_path)[-1]["precision"] == used
     assert from_store == {"fp32": False, "auto": True, "bf16": False}
     np.testing.assert_array_equal(scores["auto"], scores["fp32"])
     np.testing.assert_allclose(scores["bf16"], scores["fp32"], atol=0.02)
