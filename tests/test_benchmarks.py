@@ -1,4 +1,6 @@
-"""benchmarks/train_step.py runs from end to end."""
+"""Benchmarks run from end to end."""
+
+import re
 
 import pytest
 from conftest import run_script
@@ -15,3 +17,15 @@ def test_training_steps_have_a_rate_and_a_share_of_the_peak():
         assert words[1] == "4" and rate > 0.0 and ratio > 0.0 and share > 0.0
         assert abs(speed - rate * work) < 0.1 * speed  # all rounded
     assert float(rows[0][4]) == 1.0
+
+
+@pytest.mark.slow
+def test_evaluation_gives_the_scores_of_the_loop(corpus):
+    words = ["--test_list", corpus.test_list, "--test_path", corpus.root, "--files=4", "--workers=0"]
+    result = run_script("benchmarks/evaluation_loop.py", *words, "--threads=1")
+    assert result.returncode == 0, result.stderr
+    found = re.search(
+        r"(\d+) trials: .*\nscores at most (\S+) apart, standard deviation (\S+)", result.stdout
+    )
+    num_trials, distance, deviation = map(float, found.groups())
+    assert num_trials == 3 and distance < 1e-4 < deviation
