@@ -1,5 +1,7 @@
 """Benchmarks that run from end to end."""
 
+import re
+
 import pytest
 from conftest import run_script
 
@@ -21,3 +23,15 @@ def test_training_steps_have_a_rate_and_a_share_of_the_peak():
 def test_databases_survive_killed_processes_and_power_cuts():
     result = run_script("benchmarks/database_robustness.py", "--seconds", "5", "--stops", "1")
     assert result.returncode == 0 and result.stdout.splitlines()[-1] == "nothing lost", result.stdout
+
+
+@pytest.mark.slow
+def test_evaluation_gives_the_scores_of_the_loop(corpus):
+    words = ["--test_list", corpus.test_list, "--test_path", corpus.root, "--files=4", "--workers=0"]
+    result = run_script("benchmarks/evaluation_loop.py", *words, "--threads=1")
+    assert result.returncode == 0, result.stderr
+    found = re.search(
+        r"(\d+) trials: .*\nscores at most (\S+) apart, standard deviation (\S+)", result.stdout
+    )
+    num_trials, distance, deviation = map(float, found.groups())
+    assert num_trials == 3 and distance < 1e-4 < deviation

@@ -126,13 +126,15 @@ def test_distance_scoring_compares_but_has_no_embedding(trained, corpus, tmp_pat
 
 
 def test_rules_of_public_models():
-    rule = measured_rule(MODELS["campplus-zh-en"])
-    one_percent, one_in_a_thousand = MODELS["campplus-zh-en"].measured
+    measured = MODELS["campplus-zh-en"].measured[0]
+    rule = measured_rule(MODELS["campplus-zh-en"], measured.vad)
+    one_percent, one_in_a_thousand = measured.thresholds
     assert rule.threshold == one_percent.cosine and "P_fa 1 %" in rule.origin
     # ten times as many speakers: where P_fa is a tenth
     assert rule.threshold + rule.tail * np.log(10.0) == pytest.approx(one_in_a_thousand.cosine)
-    assert measured_rule(MODELS["speechbrain-ecapa"]) == Rule(0.25, "published by its authors")
-    assert measured_rule(MODELS["rawnet3"]).accepts(1.0) is None
+    assert measured_rule(MODELS["speechbrain-ecapa"], "energy") == Rule(0.25, "published by its authors")
+    assert measured_rule(MODELS["campplus-zh-en"], "silero").threshold is None
+    assert measured_rule(MODELS["rawnet3"], "energy").accepts(1.0) is None
 
 
 # The verb
