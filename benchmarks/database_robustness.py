@@ -26,10 +26,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from inference.database import Enrolment, SpeakerDatabase
-from inference.database_file import Model
-from inference.speaker_search import SpeakerSearch
-from inference.upkeep import findings
+from inference.speakers.database import Enrolment, SpeakerDatabase
+from inference.speakers.database_file import Model
+from inference.speakers.search import SpeakerSearch
+from inference.speakers.upkeep import findings
 
 PROCESSES, KILLED = 10, 3
 SIZE = 192

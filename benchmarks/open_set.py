@@ -16,9 +16,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from inference.open_set import OpenSetRule, untuned_rule
-from inference.prototypes import prototypes_of
-from inference.tuning import leave_one_out, tuned
+from inference.speakers.open_set import OpenSetRule, untuned_rule
+from inference.speakers.prototypes import prototypes_of
+from inference.speakers.tuning import leave_one_out, tuned
 
 RECORDINGS = 4  # of each speaker; the last one is never enrolled
 

@@ -21,16 +21,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from inference.database import Enrolment, SpeakerDatabase
-from inference.database_file import Model, now
-from inference.speaker_search import SpeakerSearch, index_path
+from inference.speakers.database import Enrolment, SpeakerDatabase
+from inference.speakers.database_file import Model, now
+from inference.speakers.search import SpeakerSearch, index_path
 
 ROOT = Path(__file__).parent.parent
 COLD = """
 import sys; sys.path.insert(0, {root!r})
 import numpy as np
-from inference.database import SpeakerDatabase
-from inference.speaker_search import SpeakerSearch
+from inference.speakers.database import SpeakerDatabase
+from inference.speakers.search import SpeakerSearch
 with SpeakerDatabase({path!r}, "0") as database:
     SpeakerSearch(database).identify(np.ones({size}))
 """

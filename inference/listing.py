@@ -21,8 +21,10 @@ def description(model: PublicModel) -> list[str]:
     """Lines about a public model."""
     thresholds = [] if model.threshold is None else [f"{model.threshold} (its authors')"]
     thresholds += [
-        f"{each.cosine} at P_fa {100 * each.p_fa:g} % ({each.interval[0]} to {each.interval[1]})"
-        for each in model.measured
+        f"{each.cosine} at P_fa {100 * each.p_fa:g} % ({each.interval[0]} to {each.interval[1]}) "
+        f"with --vad {measured.vad}"
+        for measured in model.measured
+        for each in measured.thresholds
     ]
     figure = f"{model.eer} % EER ({model.eer_source})" if model.eer else "none published"
     return [
@@ -32,5 +34,5 @@ def description(model: PublicModel) -> list[str]:
         f"trained on  {model.trained_on}",
         f"front end   {model.front_end}",
         f"figure      {figure}",
-        f"threshold   {', '.join(thresholds) or 'none known'}",
+        "threshold   " + (f"\n{' ' * 12}".join(thresholds) or "none known"),
     ]

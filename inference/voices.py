@@ -23,10 +23,10 @@ from evaluation.embedder import build_scoring, embed_crops
 from evaluation.store import embedding_options, fingerprint
 from inference.audio_input import AudioInput, from_samples, read_audio
 from inference.conversion import converted
-from inference.identification import Identification, open_book
 from inference.model_source import model_path
 from inference.public_models import MODELS
-from inference.thresholds import Rule, measured_rule, stored_rule
+from inference.speakers.identification import Identification, open_book
+from inference.thresholds import Rule, default_vad, measured_rule, stored_rule
 from normalization._cohort import subtract_mean
 from options import Options
 from options.checks import needs_cohort
@@ -119,7 +119,7 @@ def load(
             f"--vad {vad}: the threshold in {source} is for --vad {decided['vad']}; give --threshold too"
         )
     public = None if Path(source).exists() else MODELS.get(source)
-    chosen = {"vad": vad or decided.get("vad") or (public.vad if public else "energy"), "channel": channel}
+    chosen = {"vad": vad or decided.get("vad") or default_vad(public), "channel": channel}
     chosen["precision"] = precision if precision != "auto" else decided.get("precision", "fp32")
     chosen["eval"] = True  # so that the precision isn't that of training
     defaults = ADDED_SCORING | {"score_norm": "none", "subtract_mean": False}
@@ -131,7 +131,7 @@ def load(
         require_current(model_file.decision["options"], source)
         rule = stored_rule(model_file.decision, source)
     else:
-        rule = measured_rule(public) if public else Rule(None, "")
+        rule = measured_rule(public, values.vad) if public else Rule(None, "")
     on = runtime.choose_device(device, gpu_id)
     network = SpeakerNet.from_model_file(model_file, values).to(on).eval()
     cohort = _cohort(model_file.cohort, network, values)

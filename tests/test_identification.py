@@ -10,8 +10,8 @@ from conftest import assert_refused, run_here
 
 from evaluation.cohort import Cohort
 from inference import load
-from inference.database import SpeakerDatabase
-from inference.identification import SpeakerBook, model_of, open_book
+from inference.speakers.database import SpeakerDatabase
+from inference.speakers.identification import SpeakerBook, model_of, open_book
 from inference.thresholds import Rule
 
 

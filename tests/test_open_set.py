@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from inference.cohort_scores import Cohort
-from inference.database import Enrolment, SpeakerDatabase
-from inference.database_file import Model
-from inference.enrolment import remarks
-from inference.open_set import OpenSetRule, untuned_rule
-from inference.speaker_search import Match, SpeakerSearch
-from inference.tuning import LeaveOneOut, leave_one_out, tune, tuned
+from inference.speakers.cohort_scores import Cohort
+from inference.speakers.database import Enrolment, SpeakerDatabase
+from inference.speakers.database_file import Model
+from inference.speakers.enrolment import remarks
+from inference.speakers.open_set import OpenSetRule, untuned_rule
+from inference.speakers.search import Match, SpeakerSearch
+from inference.speakers.tuning import LeaveOneOut, leave_one_out, tune, tuned
 from metrics.wilson import Share
 
 RULE = OpenSetRule(threshold=0.6, tail=0.03, margin=0.1, p_fa=0.01, origin="by hand")

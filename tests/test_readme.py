@@ -50,7 +50,13 @@ WRITTEN_BY_COMMANDS = (
     "voxceleb1/",
     "DIR/",
 )
-WRITTEN_BY_USERS = ("recordings/", "loss/cosface.py", "speaker/any/depth/file.wav", "R.yaml")
+WRITTEN_BY_USERS = (
+    "recordings/",
+    "embeddings.npz",
+    "loss/cosface.py",
+    "speaker/any/depth/file.wav",
+    "R.yaml",
+)
 REQUIREMENTS = (ROOT / "requirements.txt").read_text().splitlines()
 
 

@@ -16,12 +16,12 @@ import torch
 from conftest import ROOT
 
 from audio.errors import AudioError
-from inference import speaker_search
-from inference.cohort_scores import Cohort
-from inference.database import NOTHING, Enrolment, SpeakerDatabase, speaker_name
-from inference.database_file import Model
-from inference.speaker_search import SpeakerSearch, index_path
-from inference.upkeep import csv_lines, findings, json_lines, migrate
+from inference.speakers import search as speaker_search
+from inference.speakers.cohort_scores import Cohort
+from inference.speakers.database import NOTHING, Enrolment, SpeakerDatabase, speaker_name
+from inference.speakers.database_file import Model
+from inference.speakers.search import SpeakerSearch, index_path
+from inference.speakers.upkeep import csv_lines, findings, json_lines, migrate
 from normalization.asnorm import Normalization
 
 MODEL = Model("tiny.model", "f" * 64, 3)
@@ -239,8 +239,8 @@ def test_the_index_shows_what_the_database_says(kind, tmp_path, monkeypatch):
 def test_a_search_needs_no_pytorch(database):
     database.enrol("Ann", [enrolment("/a.wav", 1, 0, 0)])
     code = (
-        "import sys; from inference.speaker_search import SpeakerSearch; "
-        "from inference.database import SpeakerDatabase; "
+        "import sys; from inference.speakers.search import SpeakerSearch; "
+        "from inference.speakers.database import SpeakerDatabase; "
         "print(SpeakerSearch(SpeakerDatabase(sys.argv[1])).identify([1, 0, 0]), 'torch' in sys.modules)"
     )
     command = [sys.executable, "-c", code, database.path]

@@ -69,7 +69,7 @@ def test_the_threshold_may_be_given_and_is_for_one_detector(scored, corpus):
     strict = load(str(model), threshold=1e6, device="cpu")
     comparison = strict.compare(corpus.root / PATHS[0], corpus.root / PATHS[0])
     assert comparison.accepted is False and comparison.threshold == 1e6
-    with pytest.raises(ValueError, match="the threshold in .* is for --vad energy; give --threshold too"):
+    with pytest.raises(ValueError, match=r"the threshold in .* is for --vad energy; give --threshold too"):
         load(str(model), vad="none", device="cpu")
 
 
@@ -101,7 +101,7 @@ def test_silence_is_an_answer(trained, corpus, tmp_path, capsys):
     comparison = answering.compare(tmp_path / "silent.wav", corpus.root / PATHS[0])
     assert comparison.score is None and comparison.accepted is None and comparison.second.speech_s > 0.1
     assert comparison.reason == f"{tmp_path / 'silent.wav'}: no speech in 2.0 s"
-    with pytest.raises(NoSpeechError, match="no speech in 2.0 s"):
+    with pytest.raises(NoSpeechError, match=r"no speech in 2\.0 s"):
         answering.embed_files([tmp_path / "silent.wav"])
     words = [tmp_path / "silent.wav", corpus.root / PATHS[0], f"--initial_model={trained[0]}", "--device=cpu"]
     assert inferSpeakerNet.main(["compare", *map(str, words)]) == 2
@@ -121,7 +121,7 @@ def test_distance_scoring_compares_but_has_no_embedding(trained, corpus, tmp_pat
     answering = load(str(tmp_path / "m.model"), device="cpu")
     first, second = (corpus.root / path for path in PATHS[:2])
     assert answering.compare(first, first).score > answering.compare(first, second).score
-    with pytest.raises(ValueError, match="convert .*m.model NEW --scoring cosine"):
+    with pytest.raises(ValueError, match=r"convert .*m\.model NEW --scoring cosine"):
         answering.embed_files([first])
 
 

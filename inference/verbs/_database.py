@@ -12,8 +12,8 @@ from options.flags import Flag, path
 from options.parser import Parser
 
 if TYPE_CHECKING:
-    from inference.database import Enrolment
-    from inference.identification import Identification, SpeakerBook
+    from inference.speakers.database import Enrolment
+    from inference.speakers.identification import Identification, SpeakerBook
     from inference.voices import Recording
 
 DB = Flag("--db", "the database of speakers", "speakers.db", path, metavar="FILE")
@@ -57,11 +57,11 @@ def book_of(args: argparse.Namespace, prototypes: str | None = None) -> "Speaker
         ValueError, OSError: the model or the database can't be used.
     """
     if prototypes is None:
-        from inference.database import SpeakerDatabase
+        from inference.speakers.database import SpeakerDatabase
 
         SpeakerDatabase(args.db).close()  # a wrong path is told before seconds have passed
     voice = voice_of(args)
-    from inference.identification import open_book
+    from inference.speakers.identification import open_book
 
     threshold, margin = getattr(args, "threshold", None), getattr(args, "margin", None)
     return open_book(voice, args.db, threshold=threshold, margin=margin, prototypes=prototypes)

@@ -18,8 +18,8 @@ def make_parser(add_help: bool = True) -> Parser:
 
 def run(words: list[str]) -> int:
     """Print what is wrong -> exit code."""
-    from inference.database import SpeakerDatabase
-    from inference.upkeep import findings
+    from inference.speakers.database import SpeakerDatabase
+    from inference.speakers.upkeep import findings
 
     args = make_parser().parse_words(words)
     with SpeakerDatabase(args.db) as database:

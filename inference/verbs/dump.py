@@ -26,8 +26,8 @@ def make_parser(add_help: bool = True) -> Parser:
 
 def run(words: list[str]) -> int:
     """Print the lines -> exit code."""
-    from inference.database import SpeakerDatabase
-    from inference.upkeep import csv_lines, json_lines
+    from inference.speakers.database import SpeakerDatabase
+    from inference.speakers.upkeep import csv_lines, json_lines
 
     args = make_parser().parse_words(words)
     lines_of = json_lines if args.format == "json" else csv_lines

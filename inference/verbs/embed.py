@@ -12,6 +12,7 @@ from options.parser import Parser
 if TYPE_CHECKING:
     from distributed.signals import StopSignal
     from inference.audio_files import AudioFiles
+    from inference.extraction import Extracted
 
 DESCRIPTION = """Write the embeddings of recordings, folders and lists into a file.
 
@@ -111,13 +112,18 @@ def embed(args: argparse.Namespace, words: list[str], files: "AudioFiles", stop:
             remarks.gather()
     finally:
         LOGGER.removeHandler(remarks)
-    if extracted is None:
-        return 0
-    for folder in files.unreadable:
+    return (
+        0 if extracted is None else report(extracted, files.unreadable, f"{voice.dim} values in {args.out}")
+    )
+
+
+def report(extracted: "Extracted", unreadable: list[str], what: str) -> int:
+    """Print what was written, and which folders were left out -> exit code."""
+    for folder in unreadable:
         print(f"note: can't be read: {folder}")
     left_out = f"; {extracted.num_left_out} recordings left out" if extracted.num_left_out else ""
-    print(f"{extracted.num_written} embeddings of {voice.dim} values in {args.out}{left_out}")
-    return 2 if extracted.num_left_out or files.unreadable else 0
+    print(f"{extracted.num_written} embeddings of {what}{left_out}")
+    return 2 if extracted.num_left_out or unreadable else 0
 
 
 def processes_for(args: argparse.Namespace, num_files: int) -> int:

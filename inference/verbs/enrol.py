@@ -34,7 +34,7 @@ def make_parser(add_help: bool = True) -> Parser:
 
 def run(words: list[str]) -> int:
     """Enrol a speaker -> exit code."""
-    from inference.database import speaker_name
+    from inference.speakers.database import speaker_name
 
     args = make_parser().parse_words(words)
     name = speaker_name(args.name)

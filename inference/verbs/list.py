@@ -20,7 +20,7 @@ def make_parser(add_help: bool = True) -> Parser:
 
 def run(words: list[str]) -> int:
     """Print the table -> exit code."""
-    from inference.database import Speaker, SpeakerDatabase, StoredRecording
+    from inference.speakers.database import Speaker, SpeakerDatabase, StoredRecording
 
     args = make_parser().parse_words(words)
     rows: list[Speaker] | list[StoredRecording]

@@ -24,12 +24,12 @@ def make_parser(add_help: bool = True) -> Parser:
 def run(words: list[str]) -> int:
     """Embed the recordings -> exit code."""
     args = make_parser().parse_words(words)
-    from inference.database import Enrolment, SpeakerDatabase
-    from inference.upkeep import migrate
+    from inference.speakers.database import Enrolment, SpeakerDatabase
+    from inference.speakers.upkeep import migrate
 
     with SpeakerDatabase(args.db) as database:
         voice = voice_of(args)
-        from inference.identification import listen, model_of
+        from inference.speakers.identification import listen, model_of
 
         model = model_of(voice)
         with tqdm(desc="embedding", total=len(database.recordings()), disable=None) as progress:

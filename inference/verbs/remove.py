@@ -22,7 +22,7 @@ def make_parser(add_help: bool = True) -> Parser:
 
 def run(words: list[str]) -> int:
     """Remove -> exit code."""
-    from inference.database import SpeakerDatabase
+    from inference.speakers.database import SpeakerDatabase
 
     args = make_parser().parse_words(words)
     with SpeakerDatabase(args.db) as database:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inference.array_file import map_arrays, write_arrays
-from inference.cohort_scores import Cohort, CohortScores, normalised
-from inference.database import NOTHING, Ids, SpeakerDatabase, Vectors, Version, checked_vector
-from inference.prototypes import Floats, Prototypes, first_rows, prototypes_of
+from inference.speakers.array_file import map_arrays, write_arrays
+from inference.speakers.cohort_scores import Cohort, CohortScores, normalised
+from inference.speakers.database import NOTHING, Ids, SpeakerDatabase, Vectors, Version, checked_vector
+from inference.speakers.prototypes import Floats, Prototypes, first_rows, prototypes_of
 
 MOST_CHANGED = 2000  # speakers that are read from the database instead of the index; then it is rebuilt
 

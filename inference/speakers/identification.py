@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from inference.cohort_scores import Cohort
-from inference.database import Enrolment, SpeakerDatabase, speaker_name
-from inference.database_file import Model
-from inference.enrolment import remarks
-from inference.open_set import Answer, OpenSetRule, untuned_rule
-from inference.prototypes import unit
-from inference.speaker_search import Match, SpeakerSearch
-from inference.tuning import Tuning, tune
+from inference.speakers.cohort_scores import Cohort
+from inference.speakers.database import Enrolment, SpeakerDatabase, speaker_name
+from inference.speakers.database_file import Model
+from inference.speakers.enrolment import remarks
+from inference.speakers.open_set import Answer, OpenSetRule, untuned_rule
+from inference.speakers.prototypes import unit
+from inference.speakers.search import Match, SpeakerSearch
+from inference.speakers.tuning import Tuning, tune
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import
     from inference.voices import Embedding, Recording, Voice
@@ -144,7 +144,7 @@ class SpeakerBook:
         return Identification(heard, ranked, rule.decide(ranked, 1))
 
     def tune(self, p_fa: float = 0.01) -> Tuning:
-        """Tune the decision on the enrolled speakers; see inference.tuning."""
+        """Tune the decision on the enrolled speakers; see inference.speakers.tuning."""
         return tune(self.database, p_fa, model_rule=self.model_rule(), cohort=self.cohort)
 
     def required_rule(self) -> OpenSetRule:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.database_errors import plain_errors
-from inference.database_file import DatabaseFile, Model, make_tables, now
+from inference.speakers.database_errors import plain_errors
+from inference.speakers.database_file import DatabaseFile, Model, make_tables, now
 from options.parser import nearest
 
 Vectors = NDArray[np.float32]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.database import Ids, Vectors
+from inference.speakers.database import Ids, Vectors
 
 Floats = NDArray[np.float64]
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inference.database import Enrolment
-from inference.prototypes import Floats, unit
-from inference.speaker_search import Match
+from inference.speakers.database import Enrolment
+from inference.speakers.prototypes import Floats, unit
+from inference.speakers.search import Match
 
 LEAST_FILE_S = 2.0  # speech in a file, below which embeddings are known to be unreliable
 LEAST_TOTAL_S = 5.0  # speech in all files

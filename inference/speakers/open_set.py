@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
-from inference.speaker_search import Match
+from inference.speakers.search import Match
 
 MARGIN = 2.0  # of a rule that isn't tuned, in scales of the tail; docs/inference.md has what it was chosen by
 

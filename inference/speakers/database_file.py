@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from inference.database_errors import plain_errors
+from inference.speakers.database_errors import plain_errors
 
 APPLICATION_ID = 0x53504B44  # "SPKD", in the header of the file
 FORMAT = 1  # of the tables

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.cohort_scores import Cohort, normalised
-from inference.database import Ids, SpeakerDatabase, Vectors, now
-from inference.open_set import OpenSetRule
-from inference.prototypes import Floats, first_rows, prototypes_of, unit
+from inference.speakers.cohort_scores import Cohort, normalised
+from inference.speakers.database import Ids, SpeakerDatabase, Vectors, now
+from inference.speakers.open_set import OpenSetRule
+from inference.speakers.prototypes import Floats, first_rows, prototypes_of, unit
 from metrics.wilson import Share
 
 FEWEST_SPEAKERS = 5  # with two recordings

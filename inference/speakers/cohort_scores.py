@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inference.database import Vectors
-from inference.prototypes import Floats
+from inference.speakers.database import Vectors
+from inference.speakers.prototypes import Floats
 
 BLOCK_VALUES = 1 << 21  # scores in a block
 MIN_DEVIATION = 1e-6  # as in normalization/_cohort.py

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from audio.errors import AudioError
-from inference.database import Enrolment, SpeakerDatabase, StoredRecording, Vectors, checked_vector
-from inference.database_file import Model
-from inference.prototypes import prototypes_of
-from inference.speaker_search import index_path, mapped_index
+from inference.speakers.database import Enrolment, SpeakerDatabase, StoredRecording, Vectors, checked_vector
+from inference.speakers.database_file import Model
+from inference.speakers.prototypes import prototypes_of
+from inference.speakers.search import index_path, mapped_index
 
 COLUMNS = ("speaker", "path", "duration_s", "speech_s", "date")
 MOST_SHOWN = 5  # paths in an error
