@@ -9,7 +9,7 @@ from torch import Tensor
 from audio.recording import SAMPLE_RATE, SHORTEST, Audio
 
 # Longer whole recordings are embedded in parts, which bounds the memory: at this length CAM++ takes 0.5 GB,
-# ResNetSE34L 0.15 GB. The longest utterance of VoxCeleb has 145 s.
+# ResNetSE34L 0.15 GB. The longest utterance of VoxCeleb1 has 145 s.
 LONGEST = 150 * SAMPLE_RATE
 
 
