@@ -29,7 +29,7 @@ def write_model_card(
     log: RunLog,
     epoch: int,
 ) -> None:
-    """Write README.md beside a model file of a run; a card of best.model stays unless it is about that.
+    """Write the card, README.md, beside a model file of a run; once there is best.model, only for that.
 
     Args:
         model: the file.
@@ -67,7 +67,7 @@ def write_model_card(
 
 
 def _tests(log: RunLog, epoch: int) -> list[dict[str, object]]:
-    """The records of an epoch's test, one for each list: the last, as a resumed run may have tested again."""
+    """The records of an epoch's test: of each list the last one, as a resumed run may test an epoch again."""
     tests = {
         record["list"]: record
         for record in log.records()

@@ -43,7 +43,7 @@ def write_run(folder: RunFolder, options: Mapping[str, Any], device: str) -> Non
 def read_run(folder: RunFolder) -> dict[str, Any]:
     """Contents of run.json; {} where it is missing or damaged."""
     path = folder.result / "run.json"
-    with suppress(FileNotFoundError, json.JSONDecodeError):
+    with suppress(FileNotFoundError, ValueError):  # ValueError: neither UTF-8 nor JSON
         run = json.loads(path.read_text(encoding="utf-8"))
         return run if isinstance(run, dict) else {}
     return {}
