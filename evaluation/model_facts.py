@@ -14,8 +14,20 @@ from storage.run_log import RunLog
 from storage.run_record import read_run
 
 TRAINING = (  # what every training has; the options of its plug-ins are added
-    *("max_epoch", "batch_size", "nPerSpeaker", "max_frames", "max_seg_per_spk", "accumulate"),
-    *("lr", "trunk_lr", "clip_norm", "ema_decay", "mask_bands", "mask_frames", "precision", "seed"),
+    "max_epoch",
+    "batch_size",
+    "nPerSpeaker",
+    "max_frames",
+    "max_seg_per_spk",
+    "accumulate",
+    "lr",
+    "trunk_lr",
+    "clip_norm",
+    "ema_decay",
+    "mask_bands",
+    "mask_frames",
+    "precision",
+    "seed",
 )
 
 

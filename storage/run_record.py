@@ -53,7 +53,8 @@ def earlier_option(folder: RunFolder, name: str) -> Any:
     """An option of the run whose state is in the folder; None if there is no state."""
     if not folder.state.exists():
         return None
-    return read_run(folder).get("options", {}).get(name)
+    options = read_run(folder).get("options")
+    return options.get(name) if isinstance(options, dict) else None
 
 
 def _version(package: str) -> str | None:
