@@ -1,4 +1,4 @@
-"""What runs leave in their folder; benchmarks/kill_test.py shows that killed ones end with the same weights."""
+"""What runs leave in their folder; that killed ones end alike is shown by benchmarks/kill_test.py."""
 
 import pytest
 from conftest import run_here
