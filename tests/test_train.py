@@ -228,7 +228,7 @@ def test_a_stop_between_any_two_steps_goes_on_with_the_next_batch(corpus, tmp_pa
         for steps in stops:
             StopAfter.steps = steps
             with monkeypatch.context() as patch:
-                patch.setattr(trainSpeakerNet, "StopSignal", StopAfter)
+                patch.setattr("distributed.exit.StopSignal", StopAfter)
                 stopped = run_here(SCRIPT, *words)
             assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
         result = run_here(SCRIPT, *words)

@@ -228,7 +228,8 @@ def test_warnings_have_their_numbers():
     spoken = energy(voice(0, 0, 1.0)).duration_s
     assert short.startswith(f"short: {spoken:.1f} s of speech") and 0.5 < spoken <= 1.0
     audio = np.concatenate([np.zeros(9 * RATE, np.float32), voice(0, 0, 3.0), np.zeros(4 * RATE, np.float32)])
-    (silent,) = warned(audio)
+    left_out, silent = warned(audio)
+    assert left_out == "at least 5 s of zeros at an end left out"  # a remark of `hear`
     spoken = energy(audio).duration_s
     assert silent == f"mostly silent: {spoken:.1f} of 16.0 s are speech, {100 * spoken / 16:.0f} %"
     audio = voice(0, 0, 4.0)
