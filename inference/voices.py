@@ -350,6 +350,8 @@ class Voice:
         ends = [waveforms.shape[1]] * len(waveforms)
         if lengths is not None:
             ends = torch.round(torch.as_tensor(lengths).cpu() * waveforms.shape[1]).int().tolist()
+        if len(ends) != len(waveforms):
+            raise ValueError(f"expected one length for each of {len(waveforms)} waveforms, got {len(ends)}")
         rows = [from_samples(row[:end], SAMPLE_RATE) for row, end in zip(waveforms, ends, strict=True)]
         return torch.stack([self._summary(row.waveform) for row in rows])
 

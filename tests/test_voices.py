@@ -161,6 +161,8 @@ def test_encode_batch_takes_what_users_have(plain):
         torch.testing.assert_close(plain.encode_batch(given, [1.0, 1.0]), expected)
     with pytest.raises(ValueError, match=r"^expected waveforms \(B, T\), got \(16000,\)$"):
         plain.encode_batch(torch.from_numpy(waveforms[0]))
+    with pytest.raises(ValueError, match="expected one length for each of 2 waveforms, got 1"):
+        plain.encode_batch(torch.from_numpy(waveforms), [1.0])
     with pytest.raises(ValueError, match="not finite"):
         plain.encode_batch(torch.full((1, 8000), torch.nan))
 
