@@ -7,12 +7,13 @@ from types import ModuleType
 
 from metrics.fields import shown
 from options.parser import nearest
-from storage.console import exit_at_once, print_any_name
+from storage.console import exit_at_once, print_any_name, print_nowhere_if_closed
 
 VERBS = (
     *("fetch", "convert", "embed", "compare"),
     *("enrol", "identify", "verify", "list", "remove", "tune", "migrate", "dump", "db-check"),
 )
+NO_READER = 141  # exit code, 128 + SIGPIPE, as of other programs before `| head`
 
 
 def module_of(verb: str) -> ModuleType:
@@ -43,15 +44,23 @@ def run(words: list[str]) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command -> exit code: that of the verb, 2 for a mistake of the user, 130 after Ctrl-C."""
+    print_nowhere_if_closed()
     print_any_name()
     gc.set_threshold(100_000, 50, 50)  # collections take a fifth of the time that imports take
     try:
-        return run(sys.argv[1:] if argv is None else argv)
+        code = run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()  # what can't be written is an error
+        return code
+    except BrokenPipeError:
+        return NO_READER
     except (ValueError, OSError) as error:
         print(f"inferSpeakerNet.py: error: {shown(str(error))}", file=sys.stderr)
         return 2
+    except MemoryError:
+        print("inferSpeakerNet.py: error: out of memory", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("stopped; the same command continues", file=sys.stderr)
+        print("stopped", file=sys.stderr)
         return 130
 
 

@@ -1,8 +1,9 @@
 """Using trained models: `from inference import load` gives a voice that embeds, compares and identifies.
 
-voices.py is the Python face; verbs/ are the subcommands of inferSpeakerNet.py. database.py keeps enrolled
-speakers, speaker_search.py ranks them, open_set.py and tuning.py decide, and identification.py joins these to
-a voice. model_source.py finds what --initial_model names, fetch.py keeps the cache of the public models that
+voices.py is the Python face, thresholds.py its decisions; verbs/ are the subcommands of inferSpeakerNet.py.
+audio_input.py and audio_files.py read what users give, extraction.py embeds many recordings, and
+embedding_files.py writes the embeddings. speakers/ keeps enrolled speakers and decides who speaks.
+model_source.py finds what --initial_model names, fetch.py keeps the cache of the public models that
 public_models.py lists, and conversion.py reads model files of other programs. Importing the package doesn't
 import PyTorch.
 """

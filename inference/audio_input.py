@@ -10,6 +10,7 @@ import os
 import select
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,8 +102,10 @@ def from_samples(samples: Any, rate: int, channel: int = ALL_CHANNELS, name: str
     return _read(recording)
 
 
-def record(duration_s: float) -> AudioInput:
+def record(duration_s: float, on_start: Callable[[], None] = lambda: None) -> AudioInput:
     """Duration in seconds -> what the microphone hears in that time, or until Enter or Ctrl-C is pressed.
+
+    on_start: called when the microphone is on.
 
     Raises:
         ValueError: no microphone, or the package sounddevice or its library isn't installed.
@@ -116,6 +119,7 @@ def record(duration_s: float) -> AudioInput:
         rate = round(sounddevice.query_devices(kind="input")["default_samplerate"])
         with sounddevice.InputStream(samplerate=rate, channels=1, dtype="float32") as stream:
             at_once = round(RECORDED_AT_ONCE_S * rate)
+            on_start()
             has_gaps = _fill(blocks, stream, round(duration_s * rate), at_once)
     except (sounddevice.PortAudioError, ValueError) as error:  # ValueError: there is no input device
         reason = " ".join(str(error).split())

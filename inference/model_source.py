@@ -1,5 +1,6 @@
 """What --initial_model names: a file, a folder or a public model."""
 
+import sys
 from pathlib import Path
 
 from inference.public_models import MODELS
@@ -30,7 +31,8 @@ def model_path(source: str) -> str:
     if source in MODELS:
         from inference.fetch import fetched
 
-        return str(fetched(source))
+        # standard output is for answers
+        return str(fetched(source, lambda message: print(message, file=sys.stderr)))
     raise FileNotFoundError(
         f"{source}: no such file or folder; public model {source} (inferSpeakerNet.py fetch --list): "
         f"{nearest(source, MODELS)}"

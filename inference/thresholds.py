@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 from inference.public_models import PublicModel
 from metrics.calibration import Calibration
 
+NO_THRESHOLD = "the model has no threshold: give one, or store one in it (tuneThreshold.py --store)"
+
 
 class Rule(NamedTuple):
-    """A threshold for scores, where it comes from, and what else is known about the scores."""
+    """A threshold for scores, and what else is known about them."""
 
     threshold: float | None  # scores from it on are accepted; None: nothing is decided
-    origin: str  # for people
+    origin: str  # for people: where the threshold comes from, or why there is none
     calibration: tuple[float, float] | None = None  # log-likelihood ratio = w * score + b
     tail: float | None = None  # how much the threshold rises where e times as many speakers are enrolled
 
@@ -21,7 +23,13 @@ class Rule(NamedTuple):
         return None if self.threshold is None else score >= self.threshold
 
     def probability(self, score: float, prior: float = 0.5) -> float | None:
-        """Score, prior probability of one speaker -> the probability given both; None without calibration."""
+        """Score, prior probability of one speaker -> the probability given both; None without calibration.
+
+        Raises:
+            ValueError: the prior isn't between 0 and 1.
+        """
+        if not 0.0 < prior < 1.0:
+            raise ValueError(f"prior: expected a probability between 0 and 1, got {prior}")
         if self.calibration is None:
             return None
         weight, offset = self.calibration
@@ -29,21 +37,56 @@ class Rule(NamedTuple):
         return 1.0 / (1.0 + math.exp(-min(max(log_odds, -700.0), 700.0)))
 
 
-def stored_rule(decision: Mapping[str, Any], source: str) -> Rule:
-    """The decision in a model file (evaluation.decisions) -> its rule.
+def given_rule(threshold: float) -> Rule:
+    """A threshold that the user gives -> its rule; raises ValueError if it isn't a finite number."""
+    if not math.isfinite(threshold):
+        raise ValueError(f"threshold: expected a finite number, got {threshold}")
+    return Rule(threshold, "as given")
+
+
+def stored_rule(
+    decision: Mapping[str, Any], source: str, decided: Mapping[str, Any], chosen: Mapping[str, Any]
+) -> Rule:
+    """The decision in a model file (evaluation.decisions) -> its rule; it has no threshold for other options.
+
+    Args:
+        decision: what the file holds.
+        source: the file, for people.
+        decided: the options that the threshold is for.
+        chosen: those that the user gives.
 
     Raises:
-        ValueError: its calibration is damaged.
+        ValueError: its calibration or its threshold is damaged.
     """
-    calibration = Calibration.from_dict(decision["calibration"])
+    for name, value in chosen.items():
+        if value != decided[name]:
+            return Rule(
+                None,
+                f"the threshold in {source} is for --{name} {decided[name]}, not {value}; give another one "
+                "(--threshold)",
+            )
+    if not math.isfinite(decision["threshold"]):
+        raise ValueError(
+            f"{source}: its threshold isn't a finite number; store it again (tuneThreshold.py --store)"
+        )
+    try:
+        calibration = Calibration.from_dict(decision["calibration"])
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}; store it again (tuneThreshold.py --store)") from None
     line = calibration.weights[0], calibration.offset
     # with e times as many speakers enrolled, each of them is e times as improbable beforehand
     tail = 1.0 / line[0] if line[0] > 0.0 else None
     return Rule(decision["threshold"], f"{decision['rule']}, stored in {source}", line, tail)
 
 
-def default_vad(model: PublicModel | None) -> str:
-    """A public model, or None for others -> the voice activity detector that is used unless one is given."""
+def default_vad(stored: str, model: PublicModel | None) -> str:
+    """--vad in a model file, its table entry or None -> the detector that is used unless another is given.
+
+    Networks that were tested without a detector, which is the default of --eval, have `energy`: what users
+    record begins and ends with silence.
+    """
+    if stored != "none":
+        return stored
     return model.measured[0].vad if model and model.measured else "energy"
 
 
@@ -51,7 +94,9 @@ def measured_rule(model: PublicModel, vad: str) -> Rule:
     """A public model, a detector -> the rule of its table entry: measured, or published by its authors."""
     measured = next((each for each in model.measured if each.vad == vad), None)
     if measured is None:
-        return Rule(model.threshold, "" if model.threshold is None else "published by its authors")
+        if model.threshold is not None:
+            return Rule(model.threshold, "published by its authors")
+        return Rule(None, f"no threshold is known for {model.name} with --vad {vad}; give one (--threshold)")
     first, *others = measured.thresholds
     low, high = first.interval
     origin = (

@@ -1,21 +1,21 @@
 """A trained network that answers questions about recordings: embeddings, comparisons, who is speaking."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 import options
 import runtime
 from audio.errors import AudioError
 from audio.quality import warnings_of
-from audio.recording import ALL_CHANNELS, SHORTEST, Audio
+from audio.recording import SAMPLE_RATE, SHORTEST, Audio
 from audio.vad import LEAST_SPEECH_S, hear, require_package
 from evaluation.cohort import Cohort, check_cohort
 from evaluation.decisions import decided_options, require_current
@@ -26,18 +26,18 @@ from inference.conversion import converted
 from inference.model_source import model_path
 from inference.public_models import MODELS
 from inference.speakers.identification import Identification, open_book
-from inference.thresholds import Rule, default_vad, measured_rule, stored_rule
+from inference.thresholds import NO_THRESHOLD, Rule, default_vad, given_rule, measured_rule, stored_rule
 from normalization._cohort import subtract_mean
 from options import Options
 from options.checks import needs_cohort
-from options.flags import ADDED_SCORING
+from options.flags import ADDED_SCORING, DETECTORS, PRECISIONS
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
 
 Vector = NDArray[np.float32]
+Samples = NDArray[Any] | Tensor
 # a path, samples and their rate in Hz, or what inference.audio_input has read
-Recording = str | PathLike[str] | tuple[ArrayLike, int] | AudioInput
-NO_THRESHOLD = "the model has no threshold: give one, or store one in it (tuneThreshold.py --store)"
+Recording = str | PathLike[str] | tuple[Samples, int] | AudioInput
 
 
 class NoSpeechError(AudioError):
@@ -84,11 +84,11 @@ class Comparison(NamedTuple):
 
 
 def load(
-    source: str = "campplus-zh-en",
+    source: str | PathLike[str] = "campplus-zh-en",
     *,
     threshold: float | None = None,
     vad: str = "",
-    channel: int = ALL_CHANNELS,
+    channel: int | None = None,
     device: str = "auto",
     gpu_id: int = 0,
     precision: str = "auto",
@@ -100,8 +100,9 @@ def load(
             model, which is downloaded once (`inferSpeakerNet.py fetch --list`).
         threshold: scores from it on are accepted; by default the one in the model file, or that of the
             public model.
-        vad: voice activity detector, as --vad; "" = the one that the threshold was measured with, or energy.
-        channel: channel of recordings that have several, 0 = the first, -1 = all are mixed down.
+        vad: voice activity detector, as --vad; "" = that of the threshold or of the model file, or energy.
+        channel: channel of recordings that have several, 0 = the first, -1 = all are mixed down; None = that
+            of the threshold in the model file, or -1.
         device: auto, cpu or cuda.
         gpu_id: index of the GPU.
         precision: fp32, tf32, bf16 or fp16; auto = that of the threshold in the model file, or fp32.
@@ -109,34 +110,52 @@ def load(
     Raises:
         FileNotFoundError, ValueError, OSError: no such model, a damaged one, or it can't be downloaded.
     """
+    _require_choice("device", device, ("auto", "cpu", "cuda"))
+    _require_choice("precision", precision, ("auto", *PRECISIONS))
+    source = fspath(source)
     path = model_path(source)
     model_file = checkpoint.load_model(path)
     if model_file.origin:
         model_file = converted(path).model_file
-    decided = decided_options(model_file.decision, source)
-    if decided and vad not in ("", decided["vad"]) and threshold is None:
-        raise ValueError(
-            f"--vad {vad}: the threshold in {source} is for --vad {decided['vad']}; give --threshold too"
-        )
     public = None if Path(source).exists() else MODELS.get(source)
-    chosen = {"vad": vad or decided.get("vad") or default_vad(public), "channel": channel}
-    chosen["precision"] = precision if precision != "auto" else decided.get("precision", "fp32")
-    chosen["eval"] = True  # so that the precision isn't that of training
-    defaults = ADDED_SCORING | {"score_norm": "none", "subtract_mean": False}
-    values = Options(defaults | model_file.options | decided | chosen | {"initial_model": source})
+    decided = decided_options(model_file.decision, source)
+    given = {"vad": vad or None, "channel": channel, "precision": None if precision == "auto" else precision}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    usual = ADDED_SCORING | {"vad": default_vad(model_file.options.get("vad", "none"), public)} | decided
+    # with `eval` the precision isn't that of training
+    named = {"initial_model": source, "eval": True}
+    defaults = {"score_norm": "none", "subtract_mean": False}
+    values = Options(defaults | model_file.options | usual | chosen | named)
+    _require_choice("vad", values.vad, DETECTORS)
     require_package(values.vad)
     if threshold is not None:
-        rule = Rule(threshold, "as given")
+        rule = given_rule(threshold)
     elif model_file.decision is not None:
         require_current(model_file.decision["options"], source)
-        rule = stored_rule(model_file.decision, source)
+        rule = stored_rule(model_file.decision, source, decided, chosen)
     else:
-        rule = measured_rule(public, values.vad) if public else Rule(None, "")
+        rule = measured_rule(public, values.vad) if public else Rule(None, NO_THRESHOLD)
     on = runtime.choose_device(device, gpu_id)
-    network = SpeakerNet.from_model_file(model_file, values).to(on).eval()
-    cohort = _cohort(model_file.cohort, network, values)
     as_precise = runtime.Precision(values.precision, on)
-    return Voice(network, values, rule=rule, cohort=cohort, precision=as_precise)
+    try:
+        network = SpeakerNet.from_model_file(model_file, values).to(on).eval()
+        cohort = _cohort(model_file.cohort, network, values)
+        return Voice(network, values, rule=rule, cohort=cohort, precision=as_precise)
+    except (TypeError, KeyError, AttributeError) as error:  # one is missing, or of another type
+        raise ValueError(f"{source}: its options are damaged: {error}") from error
+
+
+def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raises ValueError for a value that isn't one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+
+
+def several(paths: Iterable[str | PathLike[str]]) -> Iterable[str | PathLike[str]]:
+    """Paths -> the same; raises ValueError for a single one, whose characters would be taken for paths."""
+    if isinstance(paths, str | PathLike):
+        raise ValueError(f"expected a list of paths, got one path: write [{str(paths)!r}]")
+    return paths
 
 
 def _cohort(content: dict[str, Any] | None, network: SpeakerNet, values: Options) -> Cohort | None:
@@ -192,8 +211,8 @@ class Voice:
         summary = self.scoring.summarise([torch.zeros(1, 1, self.values.nOut) for _ in groups], True)
         return int(summary.shape[-1])
 
-    def embed(self, waveform: ArrayLike, rate: int) -> Vector:
-        """Samples (T,) or (T, C), float in [-1, 1] or integers, sample rate in Hz -> embedding (D,).
+    def embed(self, waveform: Samples, rate: int) -> Vector:
+        """Samples (T,) or (T, C), float in [-1, 1], int16 or int32, sample rate in Hz -> embedding (D,).
 
         Raises:
             ValueError: samples that aren't finite, or another shape.
@@ -210,7 +229,8 @@ class Voice:
             NoSpeechError: nobody speaks in one.
         """
         self.require_vectors()
-        return np.stack([self.listen(path).vector for path in paths])
+        vectors = [self.listen(path).vector for path in several(paths)]
+        return np.array(vectors, np.float32).reshape(-1, self.dim)
 
     def require_vectors(self) -> None:
         """Raises ValueError unless a recording has one vector, and a score is a dot product."""
@@ -261,7 +281,7 @@ class Voice:
             self.rule.accepts(score),
             self.rule.threshold,
             self.rule.probability(score, prior),
-            NO_THRESHOLD if self.rule.threshold is None else "",
+            self.rule.origin if self.rule.threshold is None else "",
         )
 
     def verify_files(
@@ -280,12 +300,10 @@ class Voice:
         if first.summary is None or second.summary is None:
             raise NoSpeechError(second.no_speech if first.summary is not None else first.no_speech)
         score = self.scoring.score(first.summary[None], second.summary[None]).double().numpy()
-        if self.cohort is None or self.values.score_norm == "none":
+        if self._normalization is None:
             return float(score[0])
-        labels = self.cohort.labels.numpy()
-        normalization = options.build("normalization", self.values, self.cohort.entries, labels)
-        statistics = normalization.statistics(torch.cat([first.summary, second.summary]))
-        return float(normalization.apply(score, statistics, np.array([0]), np.array([1]))[0])
+        statistics = self._normalization.statistics(torch.cat([first.summary, second.summary]))
+        return float(self._normalization.apply(score, statistics, np.array([0]), np.array([1]))[0])
 
     def enrol(
         self, name: str, paths: Iterable[str | PathLike[str]], database: str | PathLike[str]
@@ -297,7 +315,7 @@ class Voice:
             ValueError, OSError: the name or the database can't be used.
         """
         with open_book(self, database, prototypes="") as book:
-            return book.enrol(name, [book.listen(path) for path in paths])
+            return book.enrol(name, [book.listen(path) for path in several(paths)])
 
     enroll = enrol
 
@@ -318,25 +336,45 @@ class Voice:
         with open_book(self, database, threshold=threshold) as book:
             return book.identify(recording, top)
 
-    @torch.inference_mode()
     def encode_batch(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Waveforms (B, T) at 16 kHz, the used share of each (B,) -> embeddings (B, 1, D), as SpeechBrain's.
 
-        Nothing is cut out of them: there is no voice activity detector here.
+        Nothing is cut out of them: there is no voice activity detector here. The embeddings are on the CPU.
+
+        Raises:
+            ValueError: another shape, or samples that can't be used.
         """
-        shares = torch.ones(len(waveforms)) if lengths is None else lengths
-        ends = torch.round(shares * waveforms.shape[1]).int().tolist()
-        rows = [self._summary(row[:end].numpy()) for row, end in zip(waveforms.cpu(), ends, strict=True)]
-        return torch.stack(rows)
+        self.require_vectors()
+        if waveforms.ndim != 2:
+            raise ValueError(f"expected waveforms (B, T), got {tuple(waveforms.shape)}")
+        ends = [waveforms.shape[1]] * len(waveforms)
+        if lengths is not None:
+            ends = torch.round(torch.as_tensor(lengths).cpu() * waveforms.shape[1]).int().tolist()
+        if len(ends) != len(waveforms):
+            raise ValueError(f"expected one length for each of {len(waveforms)} waveforms, got {len(ends)}")
+        rows = [from_samples(row[:end], SAMPLE_RATE) for row, end in zip(waveforms, ends, strict=True)]
+        return torch.stack([self._summary(row.waveform) for row in rows])
+
+    @cached_property
+    def _normalization(self) -> Any:
+        """What normalises scores by the cohort; None for scores as they are."""
+        if self.cohort is None or self.values.score_norm == "none":
+            return None
+        return options.build("normalization", self.values, self.cohort.entries, self.cohort.labels.numpy())
 
     def _read(self, recording: Recording) -> tuple[str, AudioInput]:
         """A path, or samples and their rate -> its name, what is in it."""
         channel = self.values.channel
         if isinstance(recording, AudioInput):
             return "microphone", recording
-        if isinstance(recording, tuple):
+        if isinstance(recording, tuple) and len(recording) == 2:
             return "waveform", from_samples(*recording, channel)
-        return str(recording), read_audio(recording, channel)
+        if isinstance(recording, str | PathLike):
+            return str(recording), read_audio(recording, channel)
+        raise ValueError(
+            "expected a recording: a path, or a tuple of samples and their rate in Hz, got "
+            f"{type(recording).__name__}"
+        )
 
     @torch.inference_mode()
     def _summary(self, audio: Audio) -> Tensor:

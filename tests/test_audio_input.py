@@ -288,7 +288,9 @@ REMARKS = ["resampled from 8000 to 16000 Hz", "recorded at 8000 Hz: nothing abov
 
 def test_the_microphone_is_recorded_for_a_time_or_until_ctrl_c_or_enter(microphone, monkeypatch):
     microphone()
-    waveform, remarks = record(0.55)
+    on_start = mock.Mock()
+    waveform, remarks = record(0.55, on_start)
+    on_start.assert_called_once_with()
     assert len(waveform) == 8800 and remarks == REMARKS
     np.testing.assert_allclose(waveform[200:-200], 0.25, atol=1e-3)
     microphone(interrupted_after=3, is_late=True)
@@ -302,7 +304,7 @@ def test_the_microphone_is_recorded_for_a_time_or_until_ctrl_c_or_enter(micropho
 def test_why_the_microphone_cannot_be_used(microphone, monkeypatch):
     microphone(missing=True)
     with pytest.raises(ValueError, match=r"^the microphone can't be used: Error querying device -1; is one "):
-        record(1.0)
+        record(1.0, mock.Mock(side_effect=AssertionError))  # nobody is told to speak
     microphone(interrupted_after=0)
     with pytest.raises(AudioError, match=r"^microphone: nothing was recorded$"):
         record(1.0)

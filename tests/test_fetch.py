@@ -7,6 +7,7 @@ import sys
 import zipfile
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import test_download
@@ -126,6 +127,24 @@ def test_a_model_is_fetched_once_and_its_name_works_everywhere(server, cache, tm
     listed = capsys.readouterr().out
     assert re.search(r"^tiny \* +1\.4 +50 all +MIT +nothing$", listed, re.MULTILINE)
     assert re.search(r"^ge2e +1\.4 +-", listed, re.MULTILINE) and f"in {cache}: tiny\n" in listed
+
+
+def test_what_a_download_says_is_no_answer(server, cache, monkeypatch, no_conversion, capsys):
+    """Standard output may be a table or objects for another program."""
+    server.files["a.zip"] = DATA
+    add_model(monkeypatch, served(server))
+    assert model_source.model_path("tiny") == str(cache / "tiny.model")
+    printed = capsys.readouterr()
+    assert printed.out == "" and "fetching tiny" in printed.err
+
+
+def test_without_a_home_folder_another_one_must_be_named(monkeypatch):
+    monkeypatch.delenv(cache_module.CACHE)
+    monkeypatch.setattr(Path, "expanduser", mock.Mock(side_effect=RuntimeError))
+    with pytest.raises(
+        ValueError, match=r"^\S+: the home folder is unknown; SPEAKERNET_CACHE may name a folder"
+    ):
+        cache_module.cache_folder()
 
 
 def test_a_wrong_checksum_is_an_error(server, cache, monkeypatch, no_conversion):

@@ -1,10 +1,12 @@
 """Voices: answers about recordings equal the scores of --eval; the Python face and the verb compare."""
 
 import csv
+import errno
 import io
 import itertools
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -15,10 +17,12 @@ from conftest import assert_refused, run_here, voice
 import inferSpeakerNet
 import trainSpeakerNet
 import tuneThreshold
+from audio.errors import AudioError
 from inference import load
 from inference.public_models import MODELS
-from inference.thresholds import Rule, measured_rule
+from inference.thresholds import Rule, default_vad, measured_rule, stored_rule
 from inference.voices import NoSpeechError
+from metrics.calibration import Calibration
 from storage import checkpoint
 
 PATHS = [f"spk{speaker}/{take}.wav" for speaker in (3, 4, 5) for take in range(3)]
@@ -69,8 +73,59 @@ def test_the_threshold_may_be_given_and_is_for_one_detector(scored, corpus):
     strict = load(str(model), threshold=1e6, device="cpu")
     comparison = strict.compare(corpus.root / PATHS[0], corpus.root / PATHS[0])
     assert comparison.accepted is False and comparison.threshold == 1e6
-    with pytest.raises(ValueError, match=r"the threshold in .* is for --vad energy; give --threshold too"):
+    with pytest.raises(ValueError, match=r"the cohort was made with .* other options of evaluation"):
         load(str(model), vad="none", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def plain(trained):
+    """The best model of a run, by a Path of its folder."""
+    return load(trained[0], device="cpu")
+
+
+@pytest.fixture(scope="module")
+def deciding(trained, tmp_path_factory):
+    """A model file with a threshold for speech of the second channel."""
+    options = {"scoring": "cosine", "score_norm": "none", "vad": "energy", "channel": 1}
+    line = Calibration(("score",), (10.0,), -5.0, 0.5, num_targets=9, num_nontargets=9, ridge=0.0).to_dict()
+    decision = {"threshold": 0.5, "rule": "P_fa 1 %", "calibration": line, "options": options}
+    path = tmp_path_factory.mktemp("deciding") / "m.model"
+    best = checkpoint.load_model(str(trained[0] / "model" / "best.model"))
+    checkpoint.save_model(path, best._replace(decision=decision))
+    return path
+
+
+def test_recordings_are_embedded_as_those_that_the_threshold_is_from(deciding, tmp_path):
+    """Otherwise there are scores, and nothing is decided."""
+    two = np.stack([voice(0, 0), voice(3, 0)], axis=1)
+    soundfile.write(tmp_path / "two.wav", two, 16_000)
+    answering, other = load(deciding, device="cpu"), load(deciding, channel=-1, device="cpu")
+    heard, alone = answering.listen(tmp_path / "two.wav"), other.listen((voice(3, 0), 16_000))
+    np.testing.assert_allclose(heard.vector, alone.vector, atol=1e-3)  # a file has 16 bits
+    assert answering.compare(heard, alone).accepted
+    with pytest.raises(AudioError, match="no channel 1"):
+        answering.listen((voice(3, 0), 16_000))
+    comparison = other.compare(heard, alone)
+    assert comparison.score > 0.99 and comparison.accepted is None
+    assert comparison.reason.endswith("m.model is for --channel 1, not -1; give another one (--threshold)")
+
+
+def test_a_threshold_is_for_one_way_of_embedding(deciding):
+    decision = checkpoint.load_model(str(deciding)).decision
+    decided = {"vad": "energy", "channel": 1, "precision": "fp32"}
+    assert stored_rule(decision, "m", decided, {"precision": "fp32"}).threshold == 0.5
+    other = stored_rule(decision, "m", decided, {"vad": "energy", "precision": "bf16"})
+    assert other.threshold is None and "is for --precision fp32, not bf16" in other.origin
+    with pytest.raises(ValueError, match=r"^m: its threshold isn't a finite number"):
+        stored_rule(decision | {"threshold": float("nan")}, "m", decided, {})
+    with pytest.raises(ValueError, match=r"^m: not a calibration of this program"):
+        stored_rule(decision | {"calibration": {}}, "m", decided, {})
+
+
+def test_the_detector_of_a_model_without_a_threshold():
+    ge2e = MODELS["ge2e"]
+    assert default_vad("none", None) == default_vad("none", MODELS["rawnet3"]) == "energy"
+    assert default_vad("none", ge2e) == "webrtc" and default_vad("silero", ge2e) == "silero"
 
 
 def test_samples_are_embedded_as_their_file(trained, corpus):
@@ -95,6 +150,70 @@ def test_encode_batch_has_speechbrains_shapes(trained, corpus):
     np.testing.assert_allclose(embeddings[1, 0], answering.embed(voice(1, 0)[:8_000], 16_000), atol=1e-5)
 
 
+def test_encode_batch_takes_what_users_have(plain):
+    waveforms = np.stack([voice(0, 0), voice(1, 0)])
+    expected = plain.encode_batch(torch.from_numpy(waveforms))
+    for given in (
+        waveforms,
+        torch.from_numpy(waveforms).requires_grad_(),
+        torch.from_numpy(waveforms).double(),
+    ):
+        torch.testing.assert_close(plain.encode_batch(given, [1.0, 1.0]), expected)
+    with pytest.raises(ValueError, match=r"^expected waveforms \(B, T\), got \(16000,\)$"):
+        plain.encode_batch(torch.from_numpy(waveforms[0]))
+    with pytest.raises(ValueError, match="expected one length for each of 2 waveforms, got 1"):
+        plain.encode_batch(torch.from_numpy(waveforms), [1.0])
+    with pytest.raises(ValueError, match="not finite"):
+        plain.encode_batch(torch.full((1, 8000), torch.nan))
+
+
+def test_what_is_no_recording_is_refused(plain, corpus, tmp_path):
+    path = corpus.root / PATHS[0]
+    with path.open("rb") as stream:
+        for given in (voice(0, 0), bytes(path), [path], (voice(0, 0),), stream, None):
+            kind = type(given).__name__
+            with pytest.raises(ValueError, match=f"^expected a recording: a path, or a tuple .* got {kind}$"):
+                plain.compare(given, path)
+    for paths in (path, str(path)):
+        with pytest.raises(
+            ValueError, match=r"^expected a list of paths, got one path: write \['.*0\.wav'\]$"
+        ):
+            plain.embed_files(paths)
+        with pytest.raises(ValueError, match=r"^expected a list of paths"):
+            plain.enrol("a", paths, tmp_path / "a.db")
+    assert plain.embed_files([]).shape == (0, 512)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"vad": "enrgy"}, "vad: expected one of none, energy, webrtc, silero, got 'enrgy'"),
+        ({"device": "cuda:1"}, "device: expected one of auto, cpu, cuda, got 'cuda:1'"),
+        ({"precision": "fp8"}, "precision: expected one of auto, fp32, tf32, bf16, fp16, got 'fp8'"),
+        ({"threshold": float("nan")}, "threshold: expected a finite number, got nan"),
+    ],
+)
+def test_values_that_nothing_has_are_refused(trained, values, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        load(trained[0], **values)
+
+
+@pytest.mark.parametrize("change", [{"nOut": "x"}, {"features": None}])
+def test_damaged_options_are_an_error(trained, tmp_path, change):
+    """Files may come from anybody."""
+    best = checkpoint.load_model(str(trained[0] / "model" / "best.model"))
+    values = {name: value for name, value in (best.options | change).items() if value is not None}
+    checkpoint.save_model(tmp_path / "m.model", best._replace(options=values))
+    with pytest.raises(ValueError, match=r"^.*m\.model: its options are damaged: [^\n]+$"):
+        load(tmp_path / "m.model", device="cpu")
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0, float("nan"), 2.0])
+def test_a_prior_is_a_probability(prior):
+    with pytest.raises(ValueError, match=r"^prior: expected a probability between 0 and 1, got "):
+        Rule(0.5, "", (10.0, -5.0)).probability(0.5, prior)
+
+
 def test_silence_is_an_answer(trained, corpus, tmp_path, capsys):
     answering = load(str(trained[0]), threshold=0.5, device="cpu")
     soundfile.write(tmp_path / "silent.wav", np.zeros(32_000), 16_000)
@@ -105,7 +224,8 @@ def test_silence_is_an_answer(trained, corpus, tmp_path, capsys):
         answering.embed_files([tmp_path / "silent.wav"])
     words = [tmp_path / "silent.wav", corpus.root / PATHS[0], f"--initial_model={trained[0]}", "--device=cpu"]
     assert inferSpeakerNet.main(["compare", *map(str, words)]) == 2
-    assert capsys.readouterr().out.startswith("undecided: ")
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("undecided: ") and second.endswith("silent.wav: no speech in 2.0 s")
 
 
 def test_a_model_without_a_threshold_gives_a_score_and_decides_nothing(trained, corpus):
@@ -133,7 +253,8 @@ def test_rules_of_public_models():
     # ten times as many speakers: where P_fa is a tenth
     assert rule.threshold + rule.tail * np.log(10.0) == pytest.approx(one_in_a_thousand.cosine)
     assert measured_rule(MODELS["speechbrain-ecapa"], "energy") == Rule(0.25, "published by its authors")
-    assert measured_rule(MODELS["campplus-zh-en"], "silero").threshold is None
+    unknown = measured_rule(MODELS["campplus-zh-en"], "silero")
+    assert unknown.threshold is None and "known for campplus-zh-en with --vad silero" in unknown.origin
     assert measured_rule(MODELS["rawnet3"], "energy").accepts(1.0) is None
 
 
@@ -167,9 +288,57 @@ def test_mistakes_are_refused_in_one_line(trained, corpus, tmp_path, monkeypatch
     a = corpus.root / PATHS[0]
     assert_refused(run_here("inferSpeakerNet.py", "compare", a), "two recordings or --test_list, got 1")
     assert_refused(run_here("inferSpeakerNet.py", "compare", a, a, "--treshold=1"), "did you mean threshold")
+    assert_refused(run_here("inferSpeakerNet.py", "compare", a, a, "--threshold=nan"), "--threshold", "nan")
+    assert_refused(run_here("inferSpeakerNet.py", "compare", a, a, "--prior=1"), "--prior", "got 1")
+    for words in ((a, a, "--test_list=pairs.txt"), (a, a, "--test_path=folder")):
+        assert_refused(run_here("inferSpeakerNet.py", "compare", *words), "--test_list")
     monkeypatch.setenv("SPEAKERNET_CACHE", str(tmp_path))
     refused = run_here("inferSpeakerNet.py", "compare", a, a)
     assert_refused(refused, "the default model isn't there yet: --yes", "fetch campplus-zh-en")
+    monkeypatch.setattr("sys.stdin", None)
+    assert_refused(run_here("inferSpeakerNet.py", "compare", a, a), "the default model isn't there yet")
     model = f"--initial_model={trained[0]}"
     refused = run_here("inferSpeakerNet.py", "compare", a, tmp_path / "none.wav", model)
     assert_refused(refused, "none.wav: cannot be read: no such file")
+
+
+def test_names_of_files_are_printed_in_one_line(trained, tmp_path, monkeypatch, capsys):
+    """Also that of a file called microphone, which isn't one."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("microphone", "a\n\x1b[2J.wav"):
+        soundfile.write(name, voice(0, 0), 16_000, format="WAV")
+    words = [
+        "a\n\x1b[2J.wav",
+        "microphone",
+        f"--initial_model={trained[0]}",
+        "--threshold=-1",
+        "--device=cpu",
+    ]
+    code, printed = answers_of(capsys, *words)
+    lines = printed.out.splitlines()
+    assert code == 0 and lines[0] == r"one speaker: a\x0a\x1b[2J.wav and microphone"
+    assert [line.split()[0] for line in lines[1:3]] == ["score", "threshold"] and "\x1b" not in printed.out
+
+
+class Unwritable(io.StringIO):
+    """Standard output whose file or reader has gone."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def flush(self):  # noqa: D102
+        raise self.error
+
+
+def test_what_cannot_be_printed_is_an_error(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout", Unwritable(BrokenPipeError(errno.EPIPE, "Broken pipe")))
+    assert inferSpeakerNet.main([]) == 141
+    monkeypatch.setattr("sys.stdout", Unwritable(OSError(errno.ENOSPC, "No space left on device")))
+    assert inferSpeakerNet.main([]) == 2
+    assert capsys.readouterr().err == "inferSpeakerNet.py: error: [Errno 28] No space left on device\n"
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(f"sys.{name}", None)
+    assert inferSpeakerNet.main([]) == 0 and inferSpeakerNet.main(["compare"]) == 2
+    for stream in (sys.stdout, sys.stderr):
+        stream.close()

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from inference.cache import cache_folder, cached
 from inference.public_models import MODELS
-from options.flags import ALL_CHANNELS, DETECTORS, PRECISIONS, Flag, at_least, path, threads
+from options.flags import ALL_CHANNELS, DETECTORS, PRECISIONS, Flag, at_least, path, threads, within
 from options.parser import Parser
+from storage.console import is_interactive
 
 if TYPE_CHECKING:
     from inference.audio_input import AudioInput
@@ -27,14 +28,15 @@ MODEL = [
     Flag("--yes", "download the default model without asking", False, bool),
     Flag(
         "--vad",
-        "voice activity detector; default: the one that the threshold was measured with, else energy",
+        "voice activity detector; default: that of the threshold or of the model file, else energy",
         "",
         choices=DETECTORS,
     ),
     Flag(
         "--channel",
-        "channel of recordings that have several, 0: the first; -1: all are mixed down",
-        ALL_CHANNELS,
+        "channel of recordings that have several, 0: the first; -1: all are mixed down; default: that of a "
+        "threshold in the model file, else -1",
+        None,
         at_least(ALL_CHANNELS),
         metavar="N",
     ),
@@ -50,7 +52,9 @@ MICROPHONE = Flag(
     float,
     metavar="SECONDS",
 )
-THRESHOLD = Flag("--threshold", "scores from it on are accepted; default: the model's", None, float)
+THRESHOLD = Flag(
+    "--threshold", "scores from it on are accepted; default: the model's", None, within(-1e9, 1e9)
+)
 
 
 def add_model_flags(parser: Parser) -> None:
@@ -84,8 +88,10 @@ def recorded(duration_s: float) -> "AudioInput":
     """Value of --mic -> what the microphone hears."""
     from inference.audio_input import record
 
-    print(f"recording {duration_s:g} s; speak now, Enter ends it", file=sys.stderr, flush=True)
-    return record(duration_s)
+    def tell() -> None:
+        print(f"recording {duration_s:g} s; speak now, Enter ends it", file=sys.stderr, flush=True)
+
+    return record(duration_s, tell)
 
 
 def require_consent(source: str, is_given: bool) -> None:
@@ -99,7 +105,7 @@ def require_consent(source: str, is_given: bool) -> None:
     model = MODELS[source]
     megabytes = sum(file.size or 0 for file in model.files) / 1e6
     question = f"download {model.title}, {megabytes:.0f} MB, licence {model.licence}, into {cache_folder()}?"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not is_interactive():
         raise ValueError(
             f"the default model isn't there yet: --yes downloads it, as does `inferSpeakerNet.py fetch "
             f"{source}`; or give --initial_model"

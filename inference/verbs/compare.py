@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from audio.errors import AudioError
 from inference.verbs._model import MICROPHONE, THRESHOLD, add_model_flags, recorded, voice_of
+from metrics.fields import shown
 from options.flags import Flag, path, within
 from options.parser import Parser
 
@@ -25,12 +26,13 @@ python inferSpeakerNet.py compare enrolment.wav test.wav
 python inferSpeakerNet.py compare --test_list pairs.txt --test_path recordings --format csv > answers.csv
 
 The score is the cosine of the two embeddings, or what the model's scoring makes of them. The exit code is 0
-for one speaker, 1 for two, 2 for an error or a recording without speech; of many pairs the largest one."""
+for one speaker, 1 for two, 2 for an error, a recording without speech or a model without a threshold; of many
+pairs the largest one."""
 FIELDS = (
     *("first", "second", "score", "threshold", "probability", "decision", "reason"),
     *("first_duration_s", "first_speech_s", "second_duration_s", "second_speech_s", "warnings"),
 )
-HEARD = "microphone"  # in the place of a path
+MICROPHONE_NAME = "microphone"  # where others have a path
 EXIT_CODES = {"accepted": 0, "rejected": 1, "undecided": 2}
 
 
@@ -104,31 +106,36 @@ def run(words: list[str]) -> int:
     show = PRINTERS[args.format](voice, args.prior)
 
     @cache  # each recording is listened to once
-    def listen(name: str) -> "Embedding":
-        return voice.listen(recorded(args.mic) if name == HEARD else name)
+    def listen(path: str | None) -> "Embedding":
+        return voice.listen(recorded(args.mic) if path is None else path)
 
     worst = 0
     is_quiet = len(pairs) < 2 or None  # None: shown on a terminal
     for first, second in tqdm(pairs, "comparing", disable=is_quiet):
+        names = first, MICROPHONE_NAME if second is None else second
         try:
-            answer = Answer(first, second, voice.compare(listen(first), listen(second), args.prior))
+            answer = Answer(*names, voice.compare(listen(first), listen(second), args.prior))
         except AudioError as error:
-            answer = Answer(first, second, None, str(error))
+            answer = Answer(*names, None, str(error))
         show(answer)
         worst = max(worst, EXIT_CODES[answer.decision])
     return worst
 
 
-def pairs_of(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """Values of the flags -> pairs of paths, or of a path and HEARD.
+def pairs_of(args: argparse.Namespace) -> list[tuple[str, str | None]]:
+    """Values of the flags -> pairs of paths, or of a path and None for the microphone.
 
     Raises:
         ValueError: neither two recordings nor a list, or a line of another form.
     """
-    files = args.files + [HEARD] * (args.mic is not None)
-    if bool(args.test_list) == bool(files) or len(files) not in (0, 2):
-        raise ValueError(f"expected two recordings or --test_list, got {len(files)} recordings")
-    if files:
+    files = [*args.files, *([None] if args.mic is not None else [])]
+    if args.test_list and files:
+        raise ValueError("--test_list names all recordings; leave out the others")
+    if not args.test_list:
+        if args.test_path:
+            raise ValueError(f"--test_path {args.test_path} is for --test_list, which isn't given")
+        if len(files) != 2:
+            raise ValueError(f"expected two recordings or --test_list, got {len(files)} recordings")
         return [(files[0], files[1])]
     from audio.trials import read_trial_lines
 
@@ -146,18 +153,20 @@ def text_printer(voice: "Voice", prior: float) -> Callable[[Answer], None]:
             print(f"inferSpeakerNet.py: error: {answer.error}", file=sys.stderr)
             return
         first, second, score, accepted, _, probability, reason = answer.comparison
-        verdict = {True: "one speaker", False: "two speakers", None: f"undecided: {reason}"}[accepted]
-        print(f"{verdict}: {answer.first} and {answer.second}")
+        verdict = {True: "one speaker", False: "two speakers", None: "undecided"}[accepted]
+        lines = [f"{verdict}: {answer.first} and {answer.second}"]
+        if reason:
+            lines.append(f"  reason       {reason}")
         if score is not None:
-            print(f"  score        {score:.4f}")
+            lines.append(f"  score        {score:.4f}")
         if score is not None and rule.threshold is not None:
-            print(f"  threshold    {rule.threshold:.4f} ({rule.origin})")
+            lines.append(f"  threshold    {rule.threshold:.4f} ({rule.origin})")
         if probability is not None:
-            print(f"  probability  {probability:.4f} of one speaker, before listening {prior:g}")
+            lines.append(f"  probability  {probability:.4f} of one speaker, before listening {prior:g}")
         for side in [first] if first is second else [first, second]:
-            print(f"  speech       {side.speech_s:.1f} of {side.duration_s:.1f} s in {side.name}")
-        for warning in answer.warnings():
-            print(f"  warning      {warning}")
+            lines.append(f"  speech       {side.speech_s:.1f} of {side.duration_s:.1f} s in {side.name}")
+        lines += [f"  warning      {warning}" for warning in answer.warnings()]
+        print(*map(shown, lines), sep="\n")
 
     return show
 

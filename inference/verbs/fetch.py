@@ -36,6 +36,8 @@ def run(words: list[str]) -> int:
         return 0
     path = fetched(args.name)
     print(*description(MODELS[args.name]), f"file        {path}", sep="\n")
-    evaluation = "python trainSpeakerNet.py --eval --initial_model"
-    print(f"next: {evaluation} {args.name} --test_list LIST --test_path FOLDER --save_path exps/{args.name}")
+    model = f"--initial_model {args.name}"
+    print(f"next: python inferSpeakerNet.py compare A B {model}")
+    lists = "--test_list LIST --test_path FOLDER"
+    print(f"  or: python trainSpeakerNet.py --eval {model} {lists} --save_path exps/{args.name}")
     return 0
