@@ -13,7 +13,7 @@ NO_THRESHOLD = "the model has no threshold: give one, or store one in it (tuneTh
 class Rule(NamedTuple):
     """A threshold for scores, and what else is known about them."""
 
-    threshold: float | None  # scores from it on are accepted; None: nothing is decided
+    threshold: float | None  # scores of at least this are accepted; None: nothing is decided
     origin: str  # for people: where the threshold comes from, or why there is none
     calibration: tuple[float, float] | None = None  # log-likelihood ratio = w * score + b
     tail: float | None = None  # how much the threshold rises where e times as many speakers are enrolled

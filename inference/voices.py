@@ -98,7 +98,7 @@ def load(
     Args:
         source: a model file, a run folder, a file or folder of another program, or the name of a public
             model, which is downloaded once (`inferSpeakerNet.py fetch --list`).
-        threshold: scores from it on are accepted; by default the one in the model file, or that of the
+        threshold: scores of at least this are accepted; by default that in the model file, or that of the
             public model.
         vad: voice activity detector, as --vad; "" = that of the threshold or of the model file, or energy.
         channel: channel of recordings that have several, 0 = the first, -1 = all are mixed down; None = that

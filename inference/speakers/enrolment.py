@@ -28,17 +28,17 @@ def disagreeing(enrolments: Sequence[Enrolment], threshold: float) -> list[tuple
     The worst one is taken out before the next is looked for, as it spoils the scores of the others. Of two
     recordings nobody can say which is wrong: both are returned.
     """
-    kept, found = list(enrolments), list[tuple[Enrolment, float]]()
+    kept, outliers = list(enrolments), list[tuple[Enrolment, float]]()
     while len(kept) > 1:
         scores = left_out_scores(kept)
         worst = int(scores.argmin())
         if scores[worst] >= threshold:
             break
         if len(kept) == 2:
-            found += [(enrolment, float(scores[0])) for enrolment in kept]
+            outliers += [(enrolment, float(scores[0])) for enrolment in kept]
             break
-        found.append((kept.pop(worst), float(scores[worst])))
-    return found
+        outliers.append((kept.pop(worst), float(scores[worst])))
+    return outliers
 
 
 def remarks(

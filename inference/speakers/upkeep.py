@@ -68,23 +68,23 @@ def findings(database: SpeakerDatabase) -> list[str]:
     Looks at the file, references between its tables, the vectors, whether the recordings are still where they
     were, and whether the index agrees.
     """
-    found = database.findings_of_sqlite()
-    if found:
-        return found  # nothing that is read is to be trusted
+    problems = database.findings_of_sqlite()
+    if problems:
+        return problems  # nothing that is read is to be trusted
     with database.reading():
         size = database.model.embedding_size
         for record, vector in _records(database):
             if vector.shape != (size,):
-                found.append(f"{record.speaker}, {record.path}: {len(vector)} values instead of {size}")
+                problems.append(f"{record.speaker}, {record.path}: {len(vector)} values instead of {size}")
             elif not np.isfinite(vector).all():
-                found.append(f"{record.speaker}, {record.path}: its embedding isn't finite")
+                problems.append(f"{record.speaker}, {record.path}: its embedding isn't finite")
             if not is_file(record):
-                found.append(f"{record.speaker}, {record.path}: no such file; migrate will need it")
+                problems.append(f"{record.speaker}, {record.path}: no such file; migrate will need it")
         lonely = "SELECT name FROM speakers WHERE id NOT IN (SELECT speaker FROM recordings)"
-        found += [f"{name}: a speaker without recordings" for (name,) in database.rows(lonely)]
-        if not found:
-            found += _findings_of_index(database)
-    return found
+        problems += [f"{name}: a speaker without recordings" for (name,) in database.rows(lonely)]
+        if not problems:
+            problems += _findings_of_index(database)
+    return problems
 
 
 def _findings_of_index(database: SpeakerDatabase) -> list[str]:

@@ -21,8 +21,8 @@ FORMAT = Flag("--format", "text, or json: an object a line", "text", choices=("t
 DECIDING = [
     Flag(
         "--threshold",
-        "scores from it on are accepted, whatever the number of speakers; default: the tuned one, else the "
-        "model's, which grow with it",
+        "accept scores of at least this, for any number of speakers; default: the tuned threshold, else the "
+        "model's, which grow with that number",
         None,
         within(-math.inf, math.inf),
     ),
@@ -59,7 +59,7 @@ def book_of(args: argparse.Namespace) -> "SpeakerBook":
     """
     from inference.speakers.database import SpeakerDatabase
 
-    SpeakerDatabase(args.db).close()  # a wrong path is told before seconds have passed
+    SpeakerDatabase(args.db).close()  # a wrong path is reported before the model is loaded
     voice = voice_of(args)
     from inference.speakers.identification import open_book
 
@@ -92,52 +92,52 @@ def answer_each(
         origin = book.required_rule().origin
         for name in [*args.files, *([None] if args.mic is not None else [])]:
             try:
-                found = ask(book, recorded(args.mic) if name is None else name)
+                identification = ask(book, recorded(args.mic) if name is None else name)
             except AudioError as error:
                 tell(str(error))
                 worst = 2
                 continue
-            show(found, args.format == "json", origin, nobody)
-            worst = max(worst, exit_code(found))
+            show(identification, args.format == "json", origin, nobody)
+            worst = max(worst, exit_code(identification))
     return worst
 
 
-def exit_code(found: "Identification") -> int:
+def exit_code(identification: "Identification") -> int:
     """0 for an accepted speaker, 1 for none, 2 without speech."""
-    if found.recording.summary is None:
+    if identification.recording.summary is None:
         return 2
-    return 0 if found.answer.name is not None else 1
+    return 0 if identification.answer.name is not None else 1
 
 
-def values_of(found: "Identification") -> dict[str, Any]:
+def values_of(identification: "Identification") -> dict[str, Any]:
     """An answer -> plain values for JSON."""
     return {
-        "file": found.recording.name,
-        "speaker": found.answer.name,
-        "reason": found.answer.reason,
-        "threshold": found.answer.threshold,
-        "ranked": [match._asdict() for match in found.ranked],
-        "duration_s": round(found.recording.duration_s, 3),
-        "speech_s": round(found.recording.speech_s, 3),
-        "warnings": list(found.recording.warnings),
+        "file": identification.recording.name,
+        "speaker": identification.answer.name,
+        "reason": identification.answer.reason,
+        "threshold": identification.answer.threshold,
+        "ranked": [match._asdict() for match in identification.ranked],
+        "duration_s": round(identification.recording.duration_s, 3),
+        "speech_s": round(identification.recording.speech_s, 3),
+        "warnings": list(identification.recording.warnings),
     }
 
 
-def show(found: "Identification", as_json: bool, origin: str, nobody: str) -> None:
+def show(identification: "Identification", as_json: bool, origin: str, nobody: str) -> None:
     """Print an answer.
 
     Args:
-        found: the answer.
+        identification: the answer.
         as_json: an object in a line.
         origin: where the threshold comes from.
         nobody: what is printed instead of a name.
     """
     if as_json:
-        print(json.dumps(values_of(found)))
+        print(json.dumps(values_of(identification)))
         return
-    answer, recording = found.answer, found.recording
+    answer, recording = identification.answer, identification.recording
     print(f"{recording.name}: {answer.name or f'{nobody}: {answer.reason}'}")
-    for match in found.ranked:
+    for match in identification.ranked:
         print(f"  {match.score:8.4f}   {match.name}")
     print(f"  threshold  {answer.threshold:.4f} ({origin})")
     print(f"  speech     {recording.speech_s:.1f} of {recording.duration_s:.1f} s")

@@ -53,7 +53,7 @@ MICROPHONE = Flag(
     metavar="SECONDS",
 )
 THRESHOLD = Flag(
-    "--threshold", "scores from it on are accepted; default: the model's", None, within(-1e9, 1e9)
+    "--threshold", "accept scores of at least this; default: the model's", None, within(-1e9, 1e9)
 )
 
 

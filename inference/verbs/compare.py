@@ -26,8 +26,8 @@ python inferSpeakerNet.py compare enrolment.wav test.wav
 python inferSpeakerNet.py compare --test_list pairs.txt --test_path recordings --format csv > answers.csv
 
 The score is the cosine of the two embeddings, or what the model's scoring makes of them. The exit code is 0
-for one speaker, 1 for two, 2 for an error, a recording without speech or a model without a threshold; of many
-pairs the largest one."""
+for one speaker, 1 for two, 2 for an error, a recording without speech or a model without a threshold;
+for many pairs, the largest of these."""
 FIELDS = (
     *("first", "second", "score", "threshold", "probability", "decision", "reason"),
     *("first_duration_s", "first_speech_s", "second_duration_s", "second_speech_s", "warnings"),

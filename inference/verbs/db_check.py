@@ -23,8 +23,8 @@ def run(words: list[str]) -> int:
 
     args = make_parser().parse_words(words)
     with SpeakerDatabase(args.db) as database:
-        found = findings(database)
-        print(*found, sep="\n", end="\n" if found else "")
-        if not found:
+        problems = findings(database)
+        print(*problems, sep="\n", end="\n" if problems else "")
+        if not problems:
             print(f"{args.db}: {len(database.speakers())} speakers, nothing wrong")
-    return 1 if found else 0
+    return 1 if problems else 0

@@ -20,7 +20,7 @@ DESCRIPTION = """Add recordings of a speaker to a database, which is made if the
 python inferSpeakerNet.py enrol id10270 id10270/1.wav id10270/2.wav
 python inferSpeakerNet.py enrol id10270 headset.wav --db team.db --prototypes max
 
-The recordings are added to those that the speaker has; the same file again replaces what was made of it.
+The recordings are added to those that the speaker has; a file given again replaces its enrolment.
 Remarks say which recording disagrees with the others, and whether there is enough speech. The exit code is 2
 if a recording can't be used; the others are enrolled, and without any nothing is written."""
 PROTOTYPES = Flag(
@@ -51,7 +51,7 @@ def run(words: list[str]) -> int:
     voice = voice_of(args)
     from inference.speakers.identification import open_book
 
-    if Path(args.db).exists():  # one of another model is told before the recordings are embedded
+    if Path(args.db).exists():  # one of another model is refused before the recordings are embedded
         open_book(voice, args.db, prototypes=args.prototypes).database.close()
     enrolments = heard(voice, args.files)
     if not enrolments:
@@ -72,7 +72,7 @@ def run(words: list[str]) -> int:
 
 
 def heard(voice: "Voice", paths: Sequence[str]) -> "list[Enrolment]":
-    """Recordings -> those that can be enrolled; the others are told on standard error."""
+    """Recordings -> those that can be enrolled; the others are reported on standard error."""
     from inference.speakers.identification import listen
 
     enrolments = []

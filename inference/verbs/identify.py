@@ -1,18 +1,18 @@
-"""Say who of the enrolled speakers speaks in a recording, or that nobody of them does."""
+"""Say which enrolled speaker speaks in a recording, if any."""
 
 from inference.verbs._database import DECIDING, FORMAT, add_flags, answer_each, database_parser
 from inference.verbs._model import MICROPHONE
 from options.flags import Flag, at_least
 from options.parser import Parser
 
-DESCRIPTION = """Say who of the enrolled speakers speaks in a recording, or that nobody of them does.
+DESCRIPTION = """Say which enrolled speaker speaks in a recording, if any.
 
 python inferSpeakerNet.py identify unknown.wav
 python inferSpeakerNet.py identify --mic 5 --db team.db --format json
 
 The best speaker is accepted if the score reaches a threshold, which grows with the number of speakers, and
 exceeds that of the runner-up by a margin; `tune` measures both. The exit code is 0 for somebody, 1 for
-nobody, 2 for an error or a recording without speech; of many recordings the largest one."""
+nobody, 2 for an error or a recording without speech; for several recordings, the largest of these."""
 TOP = Flag("--top", "how many speakers are shown", 5, at_least(1), metavar="N")
 
 

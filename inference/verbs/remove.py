@@ -9,7 +9,7 @@ DESCRIPTION = """Remove a speaker from a database, or one recording of a speaker
 python inferSpeakerNet.py remove id10270
 python inferSpeakerNet.py remove id10270 --recording bad.wav --db team.db
 
-Files with recordings stay. A speaker without recordings is removed."""
+The files themselves are not deleted. A speaker without recordings is removed."""
 RECORDING = Flag("--recording", "the recording that is removed; default: all", None, path, metavar="FILE")
 
 

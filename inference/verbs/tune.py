@@ -9,7 +9,7 @@ DESCRIPTION = """Tune threshold and margin of `identify` and `verify` on the enr
 python inferSpeakerNet.py tune
 python inferSpeakerNet.py tune --db team.db --p_fa 0.001
 
-Compares each recording with the others of its speaker, and with the other speakers as that of a stranger.
+Compares each recording with the others of its speaker and, as a stranger's, with the other speakers.
 Needs five speakers with two recordings or more; the more there are, the less the model's own threshold
 counts."""
 P_FA = Flag("--p_fa", "share of strangers who may be taken for somebody", 0.01, float, metavar="P")

@@ -9,8 +9,8 @@ DESCRIPTION = """Say whether an enrolled speaker speaks in a recording.
 python inferSpeakerNet.py verify id10270 call.wav
 python inferSpeakerNet.py verify id10270 call.wav --db team.db --threshold 0.6
 
-The exit code is 0 if so, 1 if not, 2 for an error or a recording without speech; of many recordings the
-largest one."""
+The exit code is 0 if so, 1 if not, 2 for an error or a recording without speech; for several
+recordings, the largest of these."""
 
 
 def make_parser(add_help: bool = True) -> Parser:
@@ -27,5 +27,5 @@ def run(words: list[str]) -> int:
 
     args = make_parser().parse_words(words)
     with SpeakerDatabase(args.db) as database:
-        database.vectors(args.name)  # an unknown name is told before seconds have passed
+        database.vectors(args.name)  # an unknown name is reported before the model is loaded
     return answer_each(args, lambda book, recording: book.verify(args.name, recording), f"not {args.name}")
