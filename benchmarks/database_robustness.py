@@ -139,6 +139,8 @@ def cut_power(folder: Path, delay_s: float) -> tuple[int, list[str]]:
     writer.start()
     pid = writer.pid or 0
     try:
+        while writer.is_alive() and not Path(f"{path}-wal").exists():  # a busy machine starts it late
+            time.sleep(0.01)
         while True:
             time.sleep(delay_s)
             os.kill(pid, signal.SIGSTOP)
