@@ -1,15 +1,18 @@
 r"""Recordings per second of `inferSpeakerNet.py embed`, against one by one, here and by other programs.
 
     python benchmarks/extraction.py --test_path ../shared/data/test --initial_model campplus-zh-en
+    python benchmarks/extraction.py --test_path ../shared/data/test --initial_model ecapa.model --vad none \
+        --peer speechbrain --peer_python peers/bin/python
     python benchmarks/extraction.py --test_path ../shared/data/test --initial_model ge2e --peer resemblyzer \
         --peer_python peers/bin/python
 
 The same files are embedded by the verb, with a process for each core, and one after another by a voice in one
 process with all cores as threads; the verb, the loop and the peer's loop take turns, and ratios are medians
 over the turns. The verb's time is that of the whole command without its start, which is the time of a command
-for two recordings. Peers run in an environment of their own, with the same weights: Resemblyzer with its
-own file (pip install Resemblyzer==0.1.4 --no-deps, webrtcvad-wheels, librosa), SpeechBrain's ECAPA-TDNN with
-those of --initial_model (pip install speechbrain==1.1.2 soundfile).
+for two recordings. Peers run in an environment of their own: Resemblyzer with its own weights, which ge2e
+has, and its own detector (pip install Resemblyzer==0.1.4 --no-deps, webrtcvad-wheels, librosa), SpeechBrain's
+ECAPA-TDNN with random weights of the same shapes (pip install speechbrain==1.1.2 soundfile). The latter
+embeds whole recordings: --vad none has the verb and the loop do so, too.
 """
 
 import argparse
@@ -36,12 +39,12 @@ def files_in(folder: str, count: int) -> list[str]:
     return paths[:: max(1, len(paths) // count)][:count]
 
 
-def verb_seconds(paths: list[str], model: str, out: Path) -> float:
-    """Paths -> seconds of the command that embeds them."""
+def verb_seconds(paths: list[str], model: list[str], out: Path) -> float:
+    """Paths, flags of the model -> seconds of the command that embeds them."""
     listed = out.with_suffix(".lst")
     listed.write_text("".join(f"{path}\n" for path in paths))
     out.unlink(missing_ok=True)
-    words = ["embed", str(listed), "--out", str(out), "--initial_model", model]
+    words = ["embed", str(listed), "--out", str(out), *model]
     words += ["--nproc", str(len(os.sched_getaffinity(0)))]
     start = time.perf_counter()
     command = [sys.executable, str(ROOT / "inferSpeakerNet.py"), *words]
@@ -58,13 +61,12 @@ def loop_seconds(voice: Any, paths: list[str]) -> tuple[float, Any]:
 
 def peer_seconds(args: argparse.Namespace, paths: list[str]) -> float:
     """Paths -> seconds of the other program's loop, as its own process measures them."""
-    words = ["--worker", args.peer, "--initial_model", args.initial_model]
-    command = [args.peer_python, __file__, *words]
+    command = [args.peer_python, __file__, "--worker", args.peer]
     done = subprocess.run(command, input="\n".join(paths), capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])
 
 
-def resemblyzer(_: str) -> Callable[[str], Any]:
+def resemblyzer() -> Callable[[str], Any]:
     """-> function that embeds a file as Resemblyzer does."""
     import scipy.ndimage
 
@@ -74,8 +76,8 @@ def resemblyzer(_: str) -> Callable[[str], Any]:
     return lambda path: encoder.embed_utterance(package.preprocess_wav(path))
 
 
-def speechbrain(model: str) -> Callable[[str], Any]:
-    """Model file with an ECAPA of --variant speechbrain -> function that embeds as EncoderClassifier does."""
+def speechbrain() -> Callable[[str], Any]:
+    """-> function that embeds a file as EncoderClassifier does."""
     import soundfile
     import torch
 
@@ -100,9 +102,9 @@ def speechbrain(model: str) -> Callable[[str], Any]:
 PEERS = {"resemblyzer": resemblyzer, "speechbrain": speechbrain}
 
 
-def work(peer: str, model: str) -> None:
+def work(peer: str) -> None:
     """In the peer's environment: embed the paths of standard input, print the seconds."""
-    embed = PEERS[peer](model)
+    embed = PEERS[peer]()
     paths = sys.stdin.read().split("\n")
     embed(paths[0])
     start = time.perf_counter()
@@ -119,14 +121,15 @@ def measure(args: argparse.Namespace) -> None:
     from inference.embedding_files import read_embeddings
 
     paths = files_in(args.test_path, args.files)
-    voice = load(args.initial_model)
+    voice = load(args.initial_model, vad=args.vad)
+    model = ["--initial_model", args.initial_model, *(["--vad", args.vad] if args.vad else [])]
     loop_seconds(voice, paths[:5])
     verb, loop, peer = list[float](), list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "x.npz"
-        start_s = statistics.median(verb_seconds(paths[:2], args.initial_model, out) for _ in range(3))
+        start_s = statistics.median(verb_seconds(paths[:2], model, out) for _ in range(3))
         for _ in range(args.turns):
-            verb.append(verb_seconds(paths, args.initial_model, out) - start_s)
+            verb.append(verb_seconds(paths, model, out) - start_s)
             seconds, embeddings = loop_seconds(voice, paths)
             loop.append(seconds)
             if args.peer:
@@ -148,13 +151,14 @@ def main() -> None:
     parser.add_argument("--test_path", default="", help="folder of recordings, searched for .wav and .flac")
     parser.add_argument("--files", type=int, default=400, help="how many are embedded")
     parser.add_argument("--initial_model", default="campplus-zh-en")
+    parser.add_argument("--vad", default="", help="as of embed")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--peer", default="", choices=("", *PEERS), help="another program")
     parser.add_argument("--peer_python", default="", help="Python of its environment")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        work(args.worker, args.initial_model)
+        work(args.worker)
     else:
         measure(args)
 

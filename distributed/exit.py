@@ -42,7 +42,10 @@ def user_message(error: BaseException) -> str:
     if isinstance(error, runtime.BatchTooLargeError):
         return str(error)
     if runtime.is_out_of_memory(error):
-        return "out of memory; lower --batch_size or --max_frames (with --eval: --num_eval, --eval_frames)"
+        return (
+            "out of memory; lower --batch_size or --max_frames (with --eval: --num_eval, --eval_frames; with "
+            "embed: --nproc)"
+        )
     if distributed.is_dead_worker(error):
         return f"a data worker died: {first_line(error)}"
     if isinstance(error, ValueError | OSError):

@@ -90,6 +90,7 @@ class Embedder:
         Raises:
             AudioError: a recording can't be used, unless skip_bad; or none can.
             ValueError: an embedding isn't finite.
+            OSError: embeddings can't be written into the store, unless that is a cache.
             Stopped: a stop was requested; what was embedded until then is in the store.
         """
         embeddings = Embeddings(len(self.recordings))
@@ -101,13 +102,13 @@ class Embedder:
         local = Embeddings(len(self.recordings))
         with distributed.errors_on_all_ranks():
             try:
-                numbers = distributed.shard(distributed.broadcast(missing))
+                numbers = distributed.broadcast(missing)
                 for items, groups in self._batches(network, numbers, stop, description):
                     self._put(local, items, groups, network.normalize, mean)
             finally:  # what was embedded before an error or a stop is kept
                 _gather(embeddings, local)
-                if kept is not None:
-                    _keep(embeddings, kept, identities)
+                if self.store is not None and kept is not None:
+                    _keep(embeddings, kept, identities, self.store.is_cache)
         if distributed.is_first() and not embeddings.present.any():
             raise AudioError(f"none of the {len(self.recordings)} files could be read")
         return embeddings
@@ -117,7 +118,7 @@ class Embedder:
         """Network -> the mean (D,) of the embeddings of all crops, as the network returns them."""
         total, count = torch.zeros(()), 0
         with distributed.errors_on_all_ranks():
-            numbers = distributed.shard(self._in_order(list(range(len(self.recordings)))))
+            numbers = self._in_order(list(range(len(self.recordings))))
             for _, groups in self._batches(network, numbers, stop, "mean"):
                 crops = torch.cat(groups, dim=1).flatten(0, 1)  # (n*K, D)
                 total = total + crops.double().sum(dim=0).cpu()
@@ -157,16 +158,24 @@ class Embedder:
     def _batches(
         self, network: SpeakerNet, numbers: Sequence[int], stop: StopSignal, description: str
     ) -> Iterator[tuple[list[EvaluationItem], list[Tensor]]]:
-        """Numbers of recordings -> some that can be used, the embeddings of their groups [(n, k, D), ...]."""
+        """Numbers of recordings, of which this process embeds its part.
+
+        Yields some that can be used, and the embeddings of their groups [(n, k, D), ...]. The first process
+        shows the progress of all, as if the others were as fast.
+        """
         network.eval()
-        dataset = EvaluationDataset(self.recordings, self.scoring, self.vad, numbers)
-        loader = evaluation_loader(dataset, FILES_PER_BATCH, self.num_workers)
-        with tqdm(total=len(numbers), desc=description, unit="file", disable=None, leave=False) as progress:
+        dataset = EvaluationDataset(self.recordings, self.scoring, self.vad, distributed.shard(numbers))
+        files_per_batch = FILES_PER_BATCH if self.shares_batches else 1  # hours of audio stay in memory
+        loader = evaluation_loader(dataset, files_per_batch, self.num_workers)
+        is_hidden = None if distributed.is_first() else True  # None: unless stderr is a terminal
+        with tqdm(
+            total=len(numbers), desc=description, unit="file", disable=is_hidden, leave=False
+        ) as progress:
             for items in loader:
                 stop.check()
                 for batch in self._in_batches(network, [item for item in items if self._is_usable(item)]):
                     yield batch, self._embed(network, batch)
-                progress.update(len(items))
+                progress.update(min(len(items) * distributed.world_size(), len(numbers) - progress.n))
 
     def _in_batches(self, network: SpeakerNet, items: list[EvaluationItem]) -> list[list[EvaluationItem]]:
         """Recordings -> those that go through the network together."""
@@ -287,8 +296,10 @@ def _gather(embeddings: Embeddings, local: Embeddings) -> None:
             embeddings.put(numbers.tolist(), vectors, measures)
 
 
-def _keep(embeddings: Embeddings, kept: StoredEmbeddings, identities: Sequence[str]) -> None:
+def _keep(embeddings: Embeddings, kept: StoredEmbeddings, identities: Sequence[str], is_cache: bool) -> None:
     try:
         kept.add(embeddings, identities)
     except OSError as error:
+        if not is_cache:
+            raise
         log_remark(f"embeddings aren't kept: {error.strerror}", str(kept.folder))

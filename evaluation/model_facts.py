@@ -14,8 +14,20 @@ from storage.run_log import RunLog
 from storage.run_record import read_run
 
 TRAINING = (  # what every training has; the options of its plug-ins are added
-    *("max_epoch", "batch_size", "nPerSpeaker", "max_frames", "max_seg_per_spk", "accumulate"),
-    *("lr", "trunk_lr", "clip_norm", "ema_decay", "mask_bands", "mask_frames", "precision", "seed"),
+    "max_epoch",
+    "batch_size",
+    "nPerSpeaker",
+    "max_frames",
+    "max_seg_per_spk",
+    "accumulate",
+    "lr",
+    "trunk_lr",
+    "clip_norm",
+    "ema_decay",
+    "mask_bands",
+    "mask_frames",
+    "precision",
+    "seed",
 )
 
 
@@ -29,7 +41,7 @@ def write_model_card(
     log: RunLog,
     epoch: int,
 ) -> None:
-    """Write README.md beside a model file of a run; a card of best.model stays unless it is about that.
+    """Write the card, README.md, beside a model file of a run; once there is best.model, only for that.
 
     Args:
         model: the file.
@@ -67,7 +79,7 @@ def write_model_card(
 
 
 def _tests(log: RunLog, epoch: int) -> list[dict[str, object]]:
-    """The records of an epoch's test, one for each list: the last, as a resumed run may have tested again."""
+    """The records of an epoch's test: of each list the last one, as a resumed run may test an epoch again."""
     tests = {
         record["list"]: record
         for record in log.records()

@@ -80,19 +80,26 @@ def fingerprint(network: SpeakerNet, deciding: Mapping[str, Any], *more: bytes) 
 class EmbeddingStore:
     """A folder with a folder of embeddings for each network and way of embedding."""
 
-    def __init__(self, folder: Path, values: Options, device: torch.device) -> None:
+    def __init__(self, folder: Path, values: Options, device: torch.device, *, is_cache: bool = True) -> None:
+        """Where embeddings are kept; a cache does without those that can't be written."""
         self.folder = folder
+        self.is_cache = is_cache
+        self._opened: StoredEmbeddings | None = None
         self.deciding = embedding_options(values)
         # a cache: other code or another PyTorch may round differently
         code = options.sources(values, (*options.NETWORK_KINDS, "scoring"), CODE)
         self.version = f"{torch.__version__} {device.type}".encode() + code
 
     def open(self, network: SpeakerNet, mean: Tensor | None) -> "StoredEmbeddings":
-        """Network, mean that is subtracted from its embeddings (D,) -> what is stored of it."""
+        """Network, mean that is subtracted from its embeddings (D,) -> what is stored of it.
+
+        The parts are looked through once for successive calls with one network.
+        """
         subtracted = b"" if mean is None else mean.cpu().numpy().tobytes()
-        return StoredEmbeddings(
-            self.folder / fingerprint(network, self.deciding, self.version, subtracted)[:20]
-        )
+        folder = self.folder / fingerprint(network, self.deciding, self.version, subtracted)[:20]
+        if self._opened is None or self._opened.folder != folder:
+            self._opened = StoredEmbeddings(folder)
+        return self._opened
 
 
 class DamagedPartError(Exception):
@@ -134,17 +141,6 @@ class StoredEmbeddings:
                 continue
             embeddings.put(numbers.tolist(), vectors[rows[numbers]], measures[rows[numbers]])
             embeddings.stored[numbers] = True
-
-    def blocks(self, identities: Sequence[str], size: int = BLOCK) -> Iterator[Embeddings]:
-        """Identities of any number of recordings -> their embeddings in this order, `size` at a time.
-
-        Those that aren't stored aren't present.
-        """
-        for start in range(0, len(identities), size):
-            block = identities[start : start + size]
-            embeddings = Embeddings(len(block))
-            self.fill(embeddings, block)
-            yield embeddings
 
     def add(self, embeddings: Embeddings, identities: Sequence[str]) -> None:
         """Write those embeddings of recordings with these identities (U,) that aren't from earlier runs."""

@@ -227,9 +227,12 @@ def read_embeddings(path: str | Path) -> NamedEmbeddings:
             raise FileNotFoundError(f"{file}: no such file")
     try:
         found = READERS[path.suffix](path)
-    except (ValueError, KeyError, StopIteration, EOFError, struct.error, zipfile.BadZipFile):
-        found = None
-    if found is None or found.vectors.ndim != 2 or len(found.names) != len(found.vectors):
+        is_whole = found.vectors.ndim == 2 and len(found.names) == len(found.vectors)
+    except (OSError, MemoryError):
+        raise
+    except Exception:  # damaged in one of many ways
+        is_whole = False
+    if not is_whole:
         raise ValueError(f"{path}: damaged, or not a file of embeddings as `embed --out` writes it")
     return found
 
@@ -247,7 +250,8 @@ def _read_npz(path: Path) -> NamedEmbeddings:
 def _read_csv(path: Path) -> NamedEmbeddings:
     with path.open(newline="", encoding="utf-8", errors=KEPT) as stream:
         rows = csv.reader(stream)
-        next(rows, None)  # the header
+        if next(rows, ["name"])[:1] != ["name"]:
+            raise ValueError("no header")
         names, vectors = list[str](), list[Vectors]()
         for name, *values in rows:
             names.append(name)
@@ -265,6 +269,8 @@ def _read_ark(path: Path) -> NamedEmbeddings:
         names.append(content[place:end].decode(errors=KEPT))
         place = end + 1 + len(begin)
         (dim,) = struct.unpack_from("<i", content, place)
+        if dim < 0:
+            raise ValueError("negative length")
         vectors.append(np.frombuffer(content, "<f4", dim, place + 4))
         place += 4 + 4 * dim
     return NamedEmbeddings(names, _stacked(vectors))

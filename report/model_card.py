@@ -22,7 +22,7 @@ LICENCE = """\
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the card of a model says; paths are shown without their folders."""
+    """What the card of a model says."""
 
     title: str
     file: str  # name of the model file
@@ -31,13 +31,13 @@ class ModelFacts:
     embedding_dim: int
     network: Mapping[str, Any]  # options that decide what the network computes
     training: Mapping[str, Any]  # options that decide how it was trained
-    train_list: str
+    train_list: str  # a path; the card names paths without their folders
     num_speakers: int
     num_utterances: int
     hours: float | None  # of the training recordings, where known
     augmentation: str  # "" without
-    started_from: str  # model that training started from, "" for none
-    tests: Sequence[Mapping[str, Any]]  # what results.jsonl says of the model, a list each
+    started_from: str  # path or name of the model that training started from, "" for none
+    tests: Sequence[Mapping[str, Any]]  # the model's records in results.jsonl, one for each trial list
     is_best: bool  # whether the first list chose it among the epochs
     run: Mapping[str, Any]  # contents of run.json
 
@@ -106,13 +106,15 @@ def _results(facts: ModelFacts) -> str:
     tests = _labelled(facts.tests)
     if not tests:
         return "## Results\n\nThere are no figures of labelled trials.\n"
-    costs = _costs(tests[0])
+    costs = dict[str, str]()
+    for test in tests:  # a resumed run may have other costs than its last test before
+        costs |= _costs(test)
     rows = [
         [
             shown(test["list"]),
             f"{test['trials']:,}",
             f"{100.0 * test['eer']:.2f} %",
-            *(f"{test[name]:.4f}" for name in costs.values()),
+            *(f"{test[name]:.4f}" if name in test else "-" for name in costs.values()),
             f"{test['threshold']:.4g}",
             test["time"][:10],
         ]
@@ -150,12 +152,12 @@ score, accepted = voice.verify_files("a.wav", "b.wav")  # accepted is None witho
 
 def _data(facts: ModelFacts) -> str:
     rows = [
-        ["list", shown(_without_folders(facts.train_list))],
+        ["list", shown(Path(facts.train_list).name)],
         ["speakers", f"{facts.num_speakers:,}"],
         ["utterances", f"{facts.num_utterances:,}"],
         ["hours", "not known" if facts.hours is None else f"{facts.hours:,.1f}"],
         ["augmentation", facts.augmentation or "none"],
-        ["started from", shown(_without_folders(facts.started_from)) or "random weights"],
+        ["started from", shown(Path(facts.started_from).name) or "random weights"],
     ]
     return "## Training data\n\n" + _table(["", ""], rows)
 
@@ -175,7 +177,7 @@ def _versions(run: Mapping[str, Any]) -> str:
 
 
 def _without_folders(text: str) -> str:
-    """A path -> its last part, which says nothing about the machine; other texts as they are."""
+    """A value -> its last part if it is a path, which says nothing about the machine; others as they are."""
     return Path(text).name if Path(text).is_absolute() or text.startswith(("./", "../")) else text
 
 

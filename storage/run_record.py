@@ -43,7 +43,7 @@ def write_run(folder: RunFolder, options: Mapping[str, Any], device: str) -> Non
 def read_run(folder: RunFolder) -> dict[str, Any]:
     """Contents of run.json; {} where it is missing or damaged."""
     path = folder.result / "run.json"
-    with suppress(FileNotFoundError, json.JSONDecodeError):
+    with suppress(FileNotFoundError, ValueError):  # ValueError: neither UTF-8 nor JSON
         run = json.loads(path.read_text(encoding="utf-8"))
         return run if isinstance(run, dict) else {}
     return {}
@@ -53,7 +53,8 @@ def earlier_option(folder: RunFolder, name: str) -> Any:
     """An option of the run whose state is in the folder; None if there is no state."""
     if not folder.state.exists():
         return None
-    return read_run(folder).get("options", {}).get(name)
+    options = read_run(folder).get("options")
+    return options.get(name) if isinstance(options, dict) else None
 
 
 def _version(package: str) -> str | None:

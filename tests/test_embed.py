@@ -1,5 +1,11 @@
 """The verb embed: many recordings to a file, whatever happens in between."""
 
+import errno
+import os
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,6 +13,7 @@ from conftest import ROOT, assert_refused, run_here, run_script
 
 from distributed.signals import Stopped
 from evaluation.embedder import Embedder
+from evaluation.store import StoredEmbeddings
 from inference import extraction, load
 from inference.embedding_files import read_embeddings
 from inference.extraction import parts_folder
@@ -55,7 +62,7 @@ def test_recordings_that_cant_be_used_are_named_and_left_out(model, corpus, tmp_
     assert read_embeddings(out).names == [str(good)]
     nothing = embed(tmp_path / "text.wav", *model, "--out", tmp_path / "y.npy")
     assert_refused(nothing, "none of the 1 recordings has an embedding")
-    assert not (tmp_path / "y.npy").exists() and not (tmp_path / "y.txt").exists()
+    assert not list(tmp_path.glob("y.*"))
 
 
 def test_the_same_command_continues(model, corpus, tmp_path, monkeypatch):
@@ -86,6 +93,58 @@ def test_mistakes_are_refused_before_anything_is_read(model, corpus, tmp_path):
     assert_refused(embed("-", *model, "--out", tmp_path / "x.npz"), "embed reads files")
     (tmp_path / "a b.wav").write_bytes(b"")
     assert_refused(embed(tmp_path / "a b.wav", *model, "--out", tmp_path / "x.ark"), "a blank can't be in it")
+
+
+def test_no_file_of_the_user_is_overwritten(model, corpus, tmp_path):
+    for name, line, out in (("x.txt", "", "x.npy"), ("x.scp", "a ", "x.ark")):
+        listed = tmp_path / name  # the file of names, or the index, would have its name
+        listed.write_text(f"{line}{corpus.root / 'spk0' / '0.wav'}\n")
+        before = listed.read_text()
+        assert_refused(embed(listed, *model, "--out", tmp_path / out), f"{listed} exists already")
+        assert listed.read_text() == before
+
+
+def test_what_cannot_be_written_is_told_before_anything_is_embedded(model, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(Embedder, "embed", None)
+    recording = corpus.root / "spk0" / "0.wav"
+    assert_refused(embed(recording, *model, "--out", recording / "x.npz"), "Not a directory")
+    parts_folder(tmp_path / "x.npz").mkdir()
+    code = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print(); input()"
+    command = [sys.executable, "-c", code, parts_folder(tmp_path / "x.npz") / "lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        assert_refused(embed(recording, *model, "--out", tmp_path / "x.npz"), "is held by another process")
+        other.communicate(b"\n")
+
+
+def test_a_full_disk_is_told(model, corpus, tmp_path, monkeypatch):
+    def add(self, *_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
+
+    monkeypatch.setattr(StoredEmbeddings, "add", add)
+    assert_refused(
+        embed(corpus.root / "spk0", *model, "--out", tmp_path / "x.npz"), "No space left", ".parts"
+    )
+
+
+def test_recordings_that_are_named_twice_or_change_meanwhile_are_told(model, corpus, tmp_path, monkeypatch):
+    shutil.copytree(corpus.root / "spk0", tmp_path / "spk0")
+    original = Embedder.embed
+
+    def embed_and_change(self, *arguments, **more):
+        embeddings = original(self, *arguments, **more)
+        os.utime(tmp_path / "spk0" / "1.wav", ns=(1, 1))
+        return embeddings
+
+    monkeypatch.setattr(Embedder, "embed", embed_and_change)
+    words = [tmp_path / "spk0", tmp_path / "spk0" / "0.wav", *model]
+    result = embed(*words, "--out", tmp_path / "x.npz")
+    assert result.returncode == 2, result.stderr
+    assert result.stdout.splitlines() == [
+        f"note: skipped: {tmp_path}/spk0/1.wav: changed after it was embedded",
+        "note: 1 recordings that are named again are embedded once",
+        f"4 embeddings of 512 values in {tmp_path / 'x.npz'}; 1 recordings left out",
+    ]
 
 
 @pytest.mark.slow

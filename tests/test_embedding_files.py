@@ -2,6 +2,7 @@
 
 import csv
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,14 @@ def test_damaged_and_missing_files_are_told_in_one_line(tmp_path, suffix):
     path = written(tmp_path / f"x{suffix}", ["a", "b", "c", "d"])
     path.write_bytes(path.read_bytes()[:-7] + (b",x\n" if suffix == ".csv" else b""))
     with pytest.raises(ValueError, match=rf"x\{suffix}: damaged, or not a file of embeddings"):
+        read_embeddings(path)
+    content = path.read_bytes()
+    for place in range(0, len(content), 13):  # whatever is read, no other error comes
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        with suppress(ValueError):
+            read_embeddings(path)
+    path.write_bytes(written(tmp_path / ("y.npz" if suffix == ".npy" else "y.npy"), [*"abcd"]).read_bytes())
+    with pytest.raises(ValueError, match="damaged"):
         read_embeddings(path)
     (companion(path) if suffix == ".npy" else path).unlink()
     with pytest.raises(FileNotFoundError, match=r"x\.\w+: no such file"):

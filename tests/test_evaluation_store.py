@@ -1,4 +1,4 @@
-"""Embeddings kept in parts: several writers, damage, kills, and blocks that are read back."""
+"""Embeddings kept in parts: several writers, damage and kills."""
 
 import signal
 import subprocess
@@ -50,18 +50,14 @@ def test_two_writers_lose_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 100])
-def test_blocks_come_in_the_order_asked_for(tmp_path, monkeypatch, block):
+def test_embeddings_come_in_the_order_asked_for(tmp_path, monkeypatch, block):
     monkeypatch.setattr(store_module, "BLOCK", block)
     kept = StoredEmbeddings(tmp_path)
     kept.add(embeddings(0, 1, 2, 3, 4), [*"abcde"])
     kept.add(embeddings(5, 6), [*"fg"])
     assert len(list(tmp_path.iterdir())) == -(-5 // block) + -(-2 // block)
-    blocks = list(StoredEmbeddings(tmp_path).blocks([*"gaxfecc"], size=3))
-    assert [each.present.tolist() for each in blocks] == [[True, True, False], [True] * 3, [True]]
-    assert torch.cat([each.vectors[:, 0, 0] for each in blocks]).tolist() == [6, 0, 0, 5, 4, 2, 2]
-    assert [each.measures[:, 1].tolist() for each in blocks] == [[6, 0, 0], [5, 4, 2], [2]]
-    [nothing] = StoredEmbeddings(tmp_path / "none").blocks(["a"])
-    assert not nothing.present.any()
+    assert stored(tmp_path, [*"gaxfecc"]) == [6, 0, None, 5, 4, 2, 2]
+    assert stored(tmp_path / "none", ["a"]) == [None]
 
 
 def test_a_damaged_part_is_computed_again_and_the_others_are_kept(tmp_path):

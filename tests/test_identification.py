@@ -73,9 +73,9 @@ def test_a_speaker_is_verified_by_one_score(enrolled, corpus, monkeypatch):
     below = answer["ranked"][0]["score"] + 0.001
     result = call("verify", "speaker 2", file, *words, f"--threshold={below}")
     assert result.returncode == 1 and "not speaker 2: the score is below the threshold" in result.stdout
-    assert_refused(
-        call("verify", "speaker 9", file, *words, "--threshold=0"), "speaker 9: unknown; did you mean"
-    )
+    unknown = call("verify", "speaker 9", "none.wav", *words, "--threshold=0")  # before anything is read
+    assert_refused(unknown, "speaker 9: unknown; did you mean")
+    assert_refused(call("verify", "speaker 2", file, *words, "--threshold=nan"), "--threshold", "nan")
     assert_refused(
         call("verify", "speaker 2", file, *words), "no threshold; give --threshold, tune the database"
     )
@@ -92,6 +92,8 @@ def test_rules_are_given_or_tuned_or_the_models(enrolled, monkeypatch):
         tuned = book.tune(0.05).rule
         assert book.rule() == tuned and tuned.origin.startswith("tuned on 10 recordings of 5 speakers on 20")
         assert SpeakerBook(answering, database, margin=0.3).rule().threshold == tuned.threshold
+        with pytest.raises(ValueError, match="expected numbers, got threshold nan"):
+            SpeakerBook(answering, database, threshold=float("nan"))
         given = SpeakerBook(answering, database, threshold=0.7).rule()
         assert (given.threshold_for(99), given.margin, given.origin) == (0.7, 0.0, "as given")
         database.set_tuning(database.tuning() | {"score_norm": "other"})
@@ -114,6 +116,12 @@ def test_enrolment_says_what_is_wrong_with_recordings(enrolled, corpus, tmp_path
     remarks = json.loads(result.stdout)["remarks"]
     assert result.returncode == 0 and "id2 resembles id1, who is enrolled already" in remarks[-1]
     assert call("enrol", "Cleo", tmp_path / "none.wav", db, *words).returncode == 2
+    never = tmp_path / "never.db"
+    assert call("enrol", "Cleo", tmp_path / "none.wav", f"--db={never}", *words).returncode == 2
+    result = call("enrol", "Cleo", "-", f"--db={never}", *words)
+    assert result.returncode == 2 and "standard input can't be enrolled" in result.stderr
+    assert not never.exists()
+    assert_refused(call("enrol", "Cleo", files[0], f"--db={never}/s.db", *words), "doesn't exist")
     assert_refused(call("enrol", "", files[0], db, *words), "a blank one")
     assert_refused(call("enrol", "id1", files[0], db, *words, "--prototypes=mean"), "leave the flag out")
     result = call("list", db)
@@ -141,7 +149,7 @@ def test_databases_of_another_model_are_refused_until_they_are_migrated(enrolled
         sql = f"INSERT INTO recordings ({columns}) VALUES (1, ?, ?, 1.0, 1.0, ?)"
         connection.execute(sql, values)
     refused = call("identify", file, f"--db={path}", *words, "--threshold=0")
-    assert_refused(refused, "computed by --initial_model old.model, or in another way", "(migrate)")
+    assert_refused(refused, "computed by --initial_model old.model --vad", "(migrate)")
     result = call("migrate", f"--db={path}", *words)
     assert result.returncode == 0 and "1 recordings embedded by" in result.stdout
     assert call("identify", file, f"--db={path}", *words, "--threshold=0.9").returncode == 0

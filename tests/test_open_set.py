@@ -106,6 +106,12 @@ def test_tuning_finds_the_threshold_of_an_exponential_tail():
     count_level = np.sort(others[:, -1])[::-1][500] + tail * math.log(0.1 / 0.01) + tail * math.log(100 / 99)
     expected = (100 * count_level + 20 * (0.8 + 0.06 * math.log(100))) / 120
     assert both.rule.threshold_for(100) == pytest.approx(expected)
+    # the threshold of a model whose tail isn't known grows by that of the scores
+    scores = LeaveOneOut(own, others[:, -1], others[:, -2])
+    alone = tuned(scores, 100, 0.01, untuned_rule(0.8, None, "model")).rule
+    without = 100 * result.rule.threshold_for(100)
+    expected = (without + 20 * (0.8 + result.rule.tail * math.log(100))) / 120
+    assert alone.tail == result.rule.tail and alone.threshold_for(100) == pytest.approx(expected)
 
 
 def enrol_speakers(database, num_speakers, num_recordings):
@@ -137,6 +143,11 @@ def test_tuning_is_stored_or_says_what_is_missing(tmp_path):
         assert OpenSetRule.from_dict(stored, "s.db") == result.rule and result.rule.p_fa == 0.02
         assert stored["right"] == [result.right.num, 10] and stored["strangers"][1] == 10
         assert any(line.startswith("strangers") and "the aim is 2 %" in line for line in result.lines())
+        for text in ("[1]", "{"):
+            with database.writing() as connection:
+                connection.execute("UPDATE meta SET value = ? WHERE key = 'tuning'", (text,))
+            with pytest.raises(ValueError, match=r"s.db: its tuned decision is damaged; tune it again"):
+                database.tuning()
 
 
 def files(*vectors, speech_s=3.0):

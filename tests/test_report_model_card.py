@@ -77,9 +77,20 @@ def test_tables_hold_the_facts():
 
 
 def test_nothing_of_the_machine_and_no_secret_is_in_it():
-    card = model_card(replace(FACTS, started_from="/home/me/exps/old/model/best.model"))
-    assert "/home" not in card and "s3cret" not in card
-    assert "| `--weights` | w.pt |" in card and "| started from | best.model |" in card
+    for folder in ("/home/me/", "home/me/", "../me/"):
+        paths = {"train_list": f"{folder}train.txt", "started_from": f"{folder}old/best.model"}
+        card = model_card(replace(FACTS, **paths))
+        assert "me/" not in card and "s3cret" not in card
+        assert "| list | train.txt |" in card and "| started from | best.model |" in card
+        assert "| `--weights` | w.pt |" in card
+    assert "| started from | ge2e |" in model_card(replace(FACTS, started_from="ge2e"))
+
+
+def test_lists_may_have_been_tested_with_different_costs():
+    other = {name: value for name, value in TEST.items() if not name.startswith("min_dcf")}
+    card = model_card(replace(FACTS, tests=[TEST, other | {"list": "second", "min_dcf_0.1": 0.75}]))
+    assert "| test_list | 2,000 | 9.12 % | 0.5000 | 0.6250 | - | 0.31 |" in card
+    assert "| second | 2,000 | 9.12 % | - | - | 0.7500 | 0.31 |" in card
 
 
 def test_without_labelled_trials_it_says_so():

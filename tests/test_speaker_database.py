@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from conftest import ROOT
 
 from audio.errors import AudioError
+from inference.speakers import array_file
 from inference.speakers import search as speaker_search
 from inference.speakers.cohort_scores import Cohort
 from inference.speakers.database import NOTHING, Enrolment, SpeakerDatabase, speaker_name
@@ -24,7 +26,7 @@ from inference.speakers.search import SpeakerSearch, index_path
 from inference.speakers.upkeep import csv_lines, findings, json_lines, migrate
 from normalization.asnorm import Normalization
 
-MODEL = Model("tiny.model", "f" * 64, 3)
+MODEL = Model("tiny.model", "f" * 64, 3, "--vad none")
 
 
 def enrolment(path, *values, speech_s=2.5):
@@ -87,6 +89,30 @@ def test_names_and_paths_may_be_any_text(database):
         database.remove("Zoe")
     with pytest.raises(ValueError, match=r"/y.wav: not a recording of 李雷"):
         database.remove("李雷", "/y.wav")
+    with pytest.raises(ValueError, match="not a recording of 李雷"):  # an empty variable of a shell
+        database.remove("李雷", "")
+    assert len(database.recordings("李雷")) == 1
+
+
+def test_names_are_utf8_and_paths_the_file_systems_in_any_locale(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsencode", lambda path: str(path).encode("latin-1", "surrogateescape"))
+    monkeypatch.setattr(os, "fsdecode", lambda name: name.decode("latin-1", "surrogateescape"))
+    with SpeakerDatabase.create(tmp_path / "s.db", MODEL) as database:
+        database.enrol("李雷", [enrolment("/\u00c3\u00a9.wav", 1, 0, 0)])
+        assert [record[1:3] for record in database.recordings()] == [("李雷", "/\u00c3\u00a9.wav")]
+        assert database.speakers()[0].name == "李雷"
+
+
+def test_paths_hold_after_the_working_folder_has_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(speaker_search, "MOST_CHANGED", 0)
+    monkeypatch.chdir(tmp_path)
+    with SpeakerDatabase.create("odd %20?#\n.db", MODEL) as database:
+        database.enrol("Ann", [enrolment("a.wav", 1, 0, 0)])
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+        assert SpeakerSearch(database).count() == 1
+        assert database.recordings()[0].path == str(tmp_path / "a.wav")
+        assert (tmp_path / "odd %20?#\n.db.index").is_file() and not list(Path().iterdir())
 
 
 def _text(path):
@@ -103,6 +129,13 @@ def _newer(path):
     SpeakerDatabase.create(path, MODEL).close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = '2' WHERE key = 'format'")
+    connection.close()
+
+
+def _without_settings(path):
+    SpeakerDatabase.create(path, MODEL).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM meta WHERE key = 'fingerprint'")
     connection.close()
 
 
@@ -127,9 +160,10 @@ def _other_model(path):
         (_other_tables, "s.db: an SQLite file, but not a database of speakers"),
         (_newer, "s.db: its format is 2, this version reads up to 1"),
         (_damaged, "s.db: damaged; restore a copy"),
+        (_without_settings, "s.db: its settings are damaged"),
         (
             _other_model,
-            "computed by --initial_model tiny.model, or in another way; give that model, or re-embed",
+            "computed by --initial_model tiny.model --vad none, or by that model before it changed",
         ),
     ],
 )
@@ -153,6 +187,16 @@ def test_an_interrupted_creation_is_completed(tmp_path):
         SpeakerDatabase.create(tmp_path / "s.db", MODEL, "mean")
     with pytest.raises(FileNotFoundError, match=r"the folder .*none doesn't exist"):
         SpeakerDatabase.create(tmp_path / "none" / "s.db", MODEL)
+
+
+def test_of_processes_that_create_a_database_at_once_none_fails(tmp_path):
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # between two steps of its creation
+    timer = threading.Timer(0.1, other.close)
+    timer.start()
+    with SpeakerDatabase.create(tmp_path / "s.db", MODEL) as database:
+        assert database.rows("PRAGMA journal_mode") == [("wal",)]
+    timer.join()
 
 
 def test_a_read_only_folder_can_be_searched():
@@ -231,7 +275,7 @@ def test_the_index_shows_what_the_database_says(kind, tmp_path, monkeypatch):
     assert not [line for line in findings(database) if "no such file" not in line]
     path.write_bytes(whole[:-4] + b"\0\0\0\x3f")
     with monkeypatch.context() as patch:  # recordings are there
-        patch.setattr(Path, "is_file", lambda self: True)
+        patch.setattr(os.path, "isfile", lambda path: True)
         assert findings(database) == [f"{path}: differs from the database; delete it, it is made again"]
     database.close()
 
@@ -246,6 +290,20 @@ def test_a_search_needs_no_pytorch(database):
     command = [sys.executable, "-c", code, database.path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[Match(name='Ann', score=1.0)] False"
+
+
+def test_a_file_that_is_replaced_meanwhile_is_mapped_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "s.db.index"
+    array_file.write_arrays(path, {"number": 1}, [np.arange(3)])
+    read_magic = array_file.npy.read_magic
+
+    def replacing(stream):
+        array_file.write_arrays(path, {"number": 2}, [np.arange(5, 9)])
+        return read_magic(stream)
+
+    monkeypatch.setattr(array_file.npy, "read_magic", replacing)
+    header, (numbers,) = array_file.map_arrays(path, 1)
+    assert header == {"number": 1} and numbers.tolist() == [0, 1, 2]
 
 
 def test_an_index_of_another_history_is_not_used(tmp_path, monkeypatch):
@@ -293,17 +351,21 @@ def test_scores_are_normalised_as_by_score_norm(database, top_n, monkeypatch):
 
 
 def test_everything_is_written_as_text(database):
-    database.enrol('A "b", c', [enrolment("/a.wav", 0.1, 0, 1)])
+    database.enrol('A "b", \u00e9\U0001f600', [enrolment("/a.wav", 0.1, 0, 1)])
     meta, record = map(json.loads, json_lines(database, with_vectors=True))
     assert meta["database"]["fingerprint"] == MODEL.fingerprint and meta["database"]["embedding_size"] == "3"
-    assert record["speaker"] == 'A "b", c' and np.float32(record["vector"]).tolist() == [
+    assert all(line.isascii() for line in json_lines(database))  # whatever the terminal's encoding
+    assert record["speaker"] == 'A "b", \u00e9\U0001f600' and np.float32(record["vector"]).tolist() == [
         np.float32(0.1),
         0,
         1,
     ]
     assert "vector" not in json.loads(list(json_lines(database))[1])
     header, row = csv.reader(csv_lines(database, with_vectors=True))
-    assert header[:5] == ["speaker", "path", "duration_s", "speech_s", "date"] and row[0] == 'A "b", c'
+    assert (
+        header[:5] == ["speaker", "path", "duration_s", "speech_s", "date"]
+        and row[0] == 'A "b", \u00e9\U0001f600'
+    )
     assert [np.float32(value) for value in row[5:]] == [np.float32(0.1), 0, 1]
     assert [len(row) for row in csv.reader(csv_lines(database))] == [5, 5]
 
@@ -312,6 +374,9 @@ def test_check_finds_what_is_damaged(database, tmp_path):
     (tmp_path / "a.wav").touch()
     database.enrol("Ann", [enrolment(tmp_path / "a.wav", 1, 0, 0)])
     assert findings(database) == []
+    database.enrol("Zed", [enrolment("/" + 300 * "x", 1, 0, 0)])  # a name that no file system takes
+    assert findings(database)[0].endswith("x: no such file; migrate will need it")
+    database.remove("Zed")
     with database.writing() as connection:
         connection.execute("UPDATE recordings SET vector = x'0000'")
         connection.execute("INSERT INTO speakers (name) VALUES ('Bob')")
@@ -365,3 +430,47 @@ def test_migration_embeds_all_again_or_changes_nothing(database, tmp_path):
     assert [speaker[:3] for speaker in database.speakers()] == [("Ann", 1, 9.0), ("Dora", 1, 9.0)]
     assert embedded == [str(paths[0]), str(late)] and database.vectors("Dora").tolist() == [[2.0, 1.0]]
     assert findings(database) == []
+
+
+def test_what_was_opened_before_a_migration_is_refused_after_it(database, tmp_path):
+    """Vectors of two models in one database would be compared without anybody's noticing."""
+    (tmp_path / "a.wav").touch()
+    database.enrol("Ann", [enrolment(tmp_path / "a.wav", 1, 0, 0)])
+    with SpeakerDatabase(database.path, MODEL.fingerprint) as other:
+        search = SpeakerSearch(other)
+        assert ranked(search, 1, 0, 0) == [("Ann", 1.0)]
+        migrate(
+            database, MODEL._replace(name="new.model", fingerprint="0"), lambda path: enrolment(path, 0, 1, 0)
+        )
+        for use in (
+            lambda: other.enrol("Bob", [enrolment("/b.wav", 1, 0, 0)]),
+            lambda: other.set_tuning({}),
+            lambda: search.identify(np.array([1, 0, 0])),
+            lambda: search.score("Ann", np.array([1, 0, 0])),
+        ):
+            with pytest.raises(ValueError, match=r"computed by --initial_model new\.model --vad none"):
+                use()
+    assert [speaker.name for speaker in database.speakers()] == ["Ann"] and database.tuning() is None
+
+
+def test_a_link_to_a_database_in_a_read_only_folder_leads_to_its_log():
+    folder, links = Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp())  # where another user may look
+    is_root = os.geteuid() == 0
+    try:
+        with SpeakerDatabase.create(links / "s.db", MODEL) as database:
+            database.enrol("Ann", [enrolment("/a.wav", 1, 0, 0)])
+            for suffix in ("", "-wal"):  # as a process that was killed leaves them
+                shutil.copy(f"{database.path}{suffix}", folder)
+        (links / "link.db").symlink_to(folder / "s.db")
+        for place in (folder, links):
+            place.chmod(0o555)
+        if is_root:  # whom no permission stops
+            os.seteuid(65534)
+        with pytest.raises(OSError, match=r"link.db: can't be"):  # instead of a database without Ann
+            SpeakerDatabase(links / "link.db").speakers()
+    finally:
+        if is_root:
+            os.seteuid(0)
+        for place in (folder, links):
+            place.chmod(0o755)
+            shutil.rmtree(place)

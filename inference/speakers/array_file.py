@@ -1,6 +1,8 @@
 """Files of a header and NumPy arrays, one behind the other, which are mapped into memory instead of read."""
 
 import json
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,25 +34,27 @@ def map_arrays(path: Path, count: int) -> tuple[dict[str, Any], list[Array]] | N
     """A file of `count` arrays -> its header and arrays; None if it is missing, damaged or something else."""
     try:
         with path.open("rb") as stream:
-            text, *arrays = (_mapped(stream, path) for _ in range(1 + count))
+            text, *arrays = (_mapped(stream) for _ in range(1 + count))
         header = json.loads(text.tobytes())
     except (OSError, ValueError):
         return None
     return (header, arrays) if isinstance(header, dict) else None
 
 
-def _mapped(stream: BinaryIO, path: Path) -> Array:
-    """A file at the beginning of an array -> the array; leaves the file at the array's end."""
+def _mapped(stream: BinaryIO) -> Array:
+    """A file at the beginning of an array -> the array; leaves the file at the array's end.
+
+    Maps the open file: under its path another process may have put a newer one.
+    """
     if npy.read_magic(stream) != (1, 0):
         raise ValueError("expected an array of NumPy's format 1.0")
     shape, is_fortran, dtype = npy.read_array_header_1_0(stream)
     if is_fortran or dtype.hasobject:
         raise ValueError("expected an array as this file writes it")
     begin = stream.tell()
-    size = int(np.prod(shape)) * dtype.itemsize
-    if begin + size > path.stat().st_size:
+    size = math.prod(shape) * dtype.itemsize
+    if begin + size > os.fstat(stream.fileno()).st_size:
         raise ValueError("truncated")
+    array = np.memmap(stream, dtype, "r", begin, shape) if size else np.empty(shape, dtype)
     stream.seek(begin + size)
-    if size == 0:
-        return np.empty(shape, dtype)
-    return np.memmap(path, dtype, "r", begin, shape)
+    return array

@@ -6,7 +6,7 @@ import sqlite3
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ Vectors = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 PROTOTYPES = ("mean", "max")
+# columns of a StoredRecording; paths are bytes, which needn't be UTF-8
+RECORDING = "recordings.id, name, CAST(path AS BLOB), duration_s, speech_s, date"
 UNUSABLE_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")  # controls, surrogates, separators of lines and paragraphs
 
 
@@ -50,6 +52,12 @@ class StoredRecording(NamedTuple):
     duration_s: float
     speech_s: float
     date: str
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> "StoredRecording":
+        """A row of RECORDING -> the recording."""
+        number, speaker, path, *others = row
+        return cls(number, speaker, os.fsdecode(path), *others)
 
 
 class Version(NamedTuple):
@@ -95,7 +103,7 @@ class SpeakerDatabase(DatabaseFile):
         """
         if prototypes not in ("", *PROTOTYPES):
             raise ValueError(f"prototypes: expected {' or '.join(PROTOTYPES)}, got {prototypes}")
-        place = Path(os.fspath(path))
+        place = Path(path).absolute()
         with plain_errors(place):
             make_tables(place, model, prototypes or PROTOTYPES[0])
         database = cls(place, model.fingerprint)
@@ -117,6 +125,7 @@ class SpeakerDatabase(DatabaseFile):
         size = self.model.embedding_size
         vectors = [checked_vector(enrolment.vector, size, enrolment.path) for enrolment in enrolments]
         with self.writing() as connection:
+            self.require_model()  # another process may have migrated it
             connection.execute("INSERT INTO speakers (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
             speaker = self._id(name)
             for enrolment, vector in zip(enrolments, vectors, strict=True):
@@ -133,7 +142,7 @@ class SpeakerDatabase(DatabaseFile):
             (*place, vector.tobytes(), float(enrolment.duration_s), float(enrolment.speech_s), now()),
         )
 
-    def remove(self, name: str, path: str = "") -> None:
+    def remove(self, name: str, path: str | None = None) -> None:
         """Remove a speaker, or one recording of it; a speaker without recordings is removed too.
 
         Raises:
@@ -141,15 +150,16 @@ class SpeakerDatabase(DatabaseFile):
         """
         with self.writing() as connection:
             speaker = self._id(name)
-            if path:
+            if path is not None:
                 place = speaker, stored_path(path)
                 delete = "DELETE FROM recordings WHERE speaker = ? AND path = CAST(? AS TEXT)"
                 if not connection.execute(delete, place).rowcount:
+                    missing = os.fsdecode(place[1])
                     raise ValueError(
-                        f"{path}: not a recording of {name} in {self.path}; list {name} shows them"
+                        f"{missing}: not a recording of {name} in {self.path}; list {name} shows them"
                     )
             remaining = "SELECT count(*) FROM recordings WHERE speaker = ?"
-            if not path or not connection.execute(remaining, (speaker,)).fetchone()[0]:
+            if path is None or not connection.execute(remaining, (speaker,)).fetchone()[0]:
                 connection.execute("DELETE FROM speakers WHERE id = ?", (speaker,))
 
     def speakers(self) -> list[Speaker]:
@@ -164,13 +174,12 @@ class SpeakerDatabase(DatabaseFile):
         Raises:
             ValueError: there is no such speaker.
         """
-        sql = "SELECT recordings.id, name, path, duration_s, speech_s, date FROM recordings "
-        sql += "JOIN speakers ON speakers.id = speaker "
+        sql = f"SELECT {RECORDING} FROM recordings JOIN speakers ON speakers.id = speaker "
         if name:
             rows = self.rows(f"{sql}WHERE speaker = ? ORDER BY recordings.id", (self._id(name),))
         else:
             rows = self.rows(f"{sql}ORDER BY recordings.id")
-        return [StoredRecording(*row) for row in rows]
+        return [StoredRecording.from_row(row) for row in rows]
 
     def vectors(self, name: str) -> Vectors:
         """The vectors of a speaker's recordings (V, D), in order of enrolment."""

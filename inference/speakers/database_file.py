@@ -3,8 +3,9 @@
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -13,7 +14,9 @@ from inference.speakers.database_errors import plain_errors
 
 APPLICATION_ID = 0x53504B44  # "SPKD", in the header of the file
 FORMAT = 1  # of the tables
+SETTINGS = {"prototypes", "model", "flags", "fingerprint", "embedding_size"}  # in `meta`, besides the format
 BUSY_S = 60.0  # how long a process waits for another one to finish writing
+RETRY_S = 0.01
 ROWS = 4096  # read at once
 # Each change of a speaker's recordings is a row of `changes`, so that an index knows what it lacks. The token
 # tells the history of this file from that of another one, such as a copy that was restored.
@@ -50,6 +53,7 @@ class Model(NamedTuple):
     name: str  # as given to --initial_model
     fingerprint: str  # the same for the same weights and the same way of embedding
     embedding_size: int
+    flags: str = ""  # how recordings are embedded, as on the command line
 
 
 class DatabaseFile:
@@ -70,7 +74,8 @@ class DatabaseFile:
             ValueError, OSError: it is no database of speakers, damaged, of a newer version, or can't be read;
                 or its embeddings were computed by another model.
         """
-        self.path = Path(os.fspath(path))
+        self.path = Path(path).absolute()  # the working folder may change
+        self._fingerprint = fingerprint
         if not self.path.is_file():
             raise FileNotFoundError(
                 f"{self.path}: no such database; enrol makes it: enrol NAME FILES --db PATH"
@@ -79,8 +84,7 @@ class DatabaseFile:
             self._connection = _connect(self.path)
         try:
             self._check_format()
-            if fingerprint:
-                self._check_fingerprint(fingerprint)
+            self.require_model()
         except BaseException:
             self.close()
             raise
@@ -99,7 +103,7 @@ class DatabaseFile:
     def model(self) -> Model:
         """The model that computed the embeddings."""
         meta = self.meta()
-        return Model(meta["model"], meta["fingerprint"], int(meta["embedding_size"]))
+        return Model(meta["model"], meta["fingerprint"], int(meta["embedding_size"]), meta["flags"])
 
     @property
     def prototypes(self) -> str:
@@ -111,14 +115,35 @@ class DatabaseFile:
         return dict(self.rows("SELECT key, value FROM meta"))
 
     def tuning(self) -> dict[str, Any] | None:
-        """What set_tuning stored last; None if nothing, or since the model has changed."""
-        text = self.meta().get("tuning")
-        return None if text is None else json.loads(text)
+        """What set_tuning stored last; None if nothing, or since the model has changed.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        text = self.meta().get("tuning", "null")
+        try:
+            content = json.loads(text)
+        except ValueError:
+            content = text
+        if content is not None and not isinstance(content, dict):
+            raise ValueError(f"{self.path}: its tuned decision is damaged; tune it again")
+        return content
 
     def set_tuning(self, content: dict[str, Any]) -> None:
         """Keep plain values of a decision that was tuned on these speakers."""
         with self.writing() as connection:
+            self.require_model()
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('tuning', ?)", (json.dumps(content),))
+
+    def require_model(self) -> None:
+        """Raises ValueError if another model computed the embeddings than the one that it was opened for."""
+        model = self.model
+        if self._fingerprint not in ("", model.fingerprint):
+            way = " ".join(filter(None, (model.name, model.flags)))
+            raise ValueError(
+                f"{self.path}: its embeddings were computed by --initial_model {way}, or by that model "
+                "before it changed; give the same flags, or re-embed all recordings (migrate)"
+            )
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -163,27 +188,21 @@ class DatabaseFile:
             while rows := cursor.fetchmany(ROWS):
                 yield rows
 
-    def _plain_errors(self) -> Any:
+    def _plain_errors(self) -> AbstractContextManager[None]:
         return plain_errors(self.path)
 
     def _check_format(self) -> None:
         """Raises ValueError unless this version of the program can use the file."""
         if self.rows("PRAGMA application_id")[0][0] != APPLICATION_ID:
             raise ValueError(f"{self.path}: an SQLite file, but not a database of speakers")
-        found = self.meta().get("format", "")
+        meta = self.meta()
+        found = meta.get("format", "")
         if not found.isdecimal() or int(found) > FORMAT:
             raise ValueError(
                 f"{self.path}: its format is {found or 'unknown'}, this version reads up to {FORMAT}"
             )
-
-    def _check_fingerprint(self, fingerprint: str) -> None:
-        """Raises ValueError if another model computed the embeddings."""
-        model = self.model
-        if model.fingerprint != fingerprint:
-            raise ValueError(
-                f"{self.path}: its embeddings were computed by --initial_model {model.name}, or in "
-                "another way; give that model, or re-embed all recordings (migrate)"
-            )
+        if not meta.keys() >= SETTINGS or not meta["embedding_size"].isdecimal():
+            raise ValueError(f"{self.path}: its settings are damaged; restore a copy")
 
 
 def now() -> str:
@@ -194,7 +213,8 @@ def now() -> str:
 def _connect(path: Path) -> sqlite3.Connection:
     """Path -> a connection without transactions of its own making."""
     uri = path.absolute().as_uri()
-    log = path.with_name(f"{path.name}-wal")
+    place = path.resolve()  # SQLite follows links
+    log = place.with_name(f"{place.name}-wal")
     try:
         return _opened(uri)
     except sqlite3.OperationalError as error:
@@ -207,7 +227,6 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _opened(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, timeout=BUSY_S, isolation_level=None, uri=True)
-    connection.text_factory = os.fsdecode  # paths needn't be UTF-8
     try:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -218,15 +237,20 @@ def _opened(uri: str) -> sqlite3.Connection:
     return connection
 
 
-def make_tables(path: Path, model: Model, prototypes: str) -> None:
-    """Make the tables, unless the file has some; of several processes the first one does."""
+def require_folder(path: Path) -> None:
+    """Raises FileNotFoundError if the folder of a file that is to be made doesn't exist."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: the folder {path.parent} doesn't exist")
+
+
+def make_tables(path: Path, model: Model, prototypes: str) -> None:
+    """Make the tables, unless the file has some; of several processes the first one does."""
+    require_folder(path)
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
         if _has_tables(connection):
             return
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
         if not _has_tables(connection):
@@ -234,11 +258,25 @@ def make_tables(path: Path, model: Model, prototypes: str) -> None:
                 connection.execute(statement)
             meta = {"format": FORMAT, "created": now(), "prototypes": prototypes, "model": model.name}
             meta |= {"fingerprint": model.fingerprint, "embedding_size": model.embedding_size}
+            meta["flags"] = model.flags
             connection.executemany("INSERT INTO meta VALUES (?, ?)", [(k, str(v)) for k, v in meta.items()])
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
     finally:
         connection.close()
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL mode; where other processes do so at once, SQLite refuses it without waiting."""
+    end_s = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > end_s:
+                raise
+        time.sleep(RETRY_S)
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:

@@ -1,12 +1,15 @@
 """A voice and a database of speakers: who is enrolled, who speaks in a recording."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from audio.errors import AudioError
 from inference.speakers.cohort_scores import Cohort
 from inference.speakers.database import Enrolment, SpeakerDatabase, speaker_name
 from inference.speakers.database_file import Model
@@ -46,12 +49,15 @@ class SpeakerBook:
         Args:
             voice: computes the embeddings.
             database: opened with the fingerprint of the voice.
-            threshold: instead of the tuned one or the model's, whatever the number of speakers.
+            threshold: instead of the tuned one or the model's, whatever the number of speakers; without a
+                margin unless one is given.
             margin: over the runner-up, instead of the tuned one or the model's.
 
         Raises:
-            ValueError: the model's scores are normalised in a way that a search can't.
+            ValueError: the model's scores are normalised in a way that a search can't, or NaN is given.
         """
+        if any(math.isnan(value) for value in (threshold, margin) if value is not None):
+            raise ValueError(f"expected numbers, got threshold {threshold} and margin {margin}")
         self.voice = voice
         self.database = database
         self.cohort = cohort_of(voice)
@@ -67,25 +73,29 @@ class SpeakerBook:
 
     def rule(self) -> OpenSetRule | None:
         """What decides: as given, as tuned, or as the model brings it; None if nothing is known."""
+        rule: OpenSetRule | None
+        if self.threshold is None:
+            rule = self._tuned_rule() or self.model_rule()
+        else:
+            rule = untuned_rule(self.threshold, None, "as given")
+        return rule if rule is None or self.margin is None else replace(rule, margin=self.margin)
+
+    def _tuned_rule(self) -> OpenSetRule | None:
+        """What `tune` has stored; raises ValueError if it is for other scores, or damaged."""
         stored = self.database.tuning()
-        if self.threshold is not None:
-            return untuned_rule(self.threshold, None, "as given", margin=self.margin)
         if stored is None:
-            return self.model_rule()
+            return None
         norm = "none" if self.cohort is None else self.cohort.digest
         if stored.get("score_norm") != norm:
             raise ValueError(f"{self.database.path}: tuned with another cohort; tune it again")
-        rule = OpenSetRule.from_dict(stored, str(self.database.path))
-        if self.margin is None:
-            return rule
-        return untuned_rule(rule.threshold, rule.tail, rule.origin, p_fa=rule.p_fa, margin=self.margin)
+        return OpenSetRule.from_dict(stored, str(self.database.path))
 
     def model_rule(self) -> OpenSetRule | None:
         """What the model alone knows about its scores."""
         known = self.voice.rule
         if known.threshold is None:
             return None
-        return untuned_rule(known.threshold, known.tail, known.origin, margin=self.margin)
+        return untuned_rule(known.threshold, known.tail, known.origin)
 
     def listen(self, path: str | PathLike[str]) -> Enrolment:
         """The same as the function, by this voice."""
@@ -99,10 +109,11 @@ class SpeakerBook:
         """
         name, rule = speaker_name(name), self.rule()
         self.database.enrol(name, enrolments)
-        vectors = self.database.vectors(name)
+        with self.database.reading():  # other processes may enrol the speaker, too
+            vectors, records = self.database.vectors(name), self.database.recordings(name)
         of_speaker = [
             Enrolment(record.path, vector, record.duration_s, record.speech_s)
-            for record, vector in zip(self.database.recordings(name), vectors, strict=True)
+            for record, vector in zip(records, vectors, strict=True)
         ]
         # remarks compare vectors as they are, without a cohort
         if rule is None or self.cohort is not None:
@@ -136,9 +147,9 @@ class SpeakerBook:
         """
         rule = self.required_rule()
         name = speaker_name(name)
+        self.database.vectors(name)  # an unknown one is told before the recording is embedded
         heard = self.voice.listen(recording)
         if heard.summary is None:
-            self.database.vectors(name)  # an unknown name is the greater mistake
             return Identification(heard, [], Answer(None, rule.threshold, heard.no_speech))
         ranked = [Match(name, self.search.score(name, heard.vector))]
         return Identification(heard, ranked, rule.decide(ranked, 1))
@@ -182,8 +193,14 @@ def listen(voice: "Voice", path: str | PathLike[str]) -> Enrolment:
     """A recording -> what is enrolled of it.
 
     Raises:
-        AudioError: it can't be read, or nobody speaks.
+        AudioError: it can't be read, nobody speaks, or it is standard input, which can't be read again.
     """
+    from inference.audio_input import STANDARD_INPUT
+
+    if path == STANDARD_INPUT:
+        raise AudioError(
+            "-: standard input can't be enrolled, since migrate reads recordings again; give a file"
+        )
     recording = voice.listen(path)
     return Enrolment(str(path), recording.vector, recording.duration_s, recording.speech_s)
 
@@ -193,7 +210,9 @@ def model_of(voice: "Voice") -> Model:
     voice.require_vectors()
     name = voice.values.initial_model
     place = str(Path(name).absolute()) if Path(name).exists() else name
-    return Model(place, voice.fingerprint, voice.dim)
+    values = voice.values
+    flags = f"--vad {values.vad} --channel {values.channel} --precision {values.precision}"
+    return Model(place, voice.fingerprint, voice.dim, flags)
 
 
 def cohort_of(voice: "Voice") -> Cohort | None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from inference.speakers.search import Match
 
+UNTUNED_P_FA = 0.01
 MARGIN = 2.0  # of a rule that isn't tuned, in scales of the tail; docs/inference.md has what it was chosen by
 
 
@@ -67,17 +68,13 @@ class OpenSetRule:
         return cls(**values)
 
 
-def untuned_rule(
-    threshold: float, tail: float | None, origin: str, *, p_fa: float = 0.01, margin: float | None = None
-) -> OpenSetRule:
+def untuned_rule(threshold: float, tail: float | None, origin: str) -> OpenSetRule:
     """What is known of a model's scores -> a rule for any speakers.
 
     Args:
-        threshold: for one enrolled speaker.
+        threshold: for one enrolled speaker; it is taken for one at UNTUNED_P_FA.
         tail: scale of the tail of nontarget scores; None: not known, and the threshold doesn't grow.
         origin: where the threshold comes from, for people.
-        p_fa: the rate of false alarms that the threshold was chosen for.
-        margin: over the runner-up; by default MARGIN times the tail.
     """
     scale = tail or 0.0
-    return OpenSetRule(threshold, scale, MARGIN * scale if margin is None else margin, p_fa, origin)
+    return OpenSetRule(threshold, scale, MARGIN * scale, UNTUNED_P_FA, origin)

@@ -55,7 +55,8 @@ class SpeakerSearch:
         """Vector of a recording (D,) -> the speakers that it resembles most, best first.
 
         Raises:
-            ValueError: the vector has another size or isn't finite, or the database is damaged.
+            ValueError: the vector has another size or isn't finite, or the database is damaged, or was
+                migrated to another model.
         """
         with self.database.reading():
             parts = self._refreshed()
@@ -74,9 +75,10 @@ class SpeakerSearch:
         Raises:
             ValueError: there is no such speaker, or see `identify`.
         """
-        vectors = self.database.vectors(name)
-        speakers = np.zeros(len(vectors), np.int64)
-        part = _Part(prototypes_of(vectors, speakers, self.database.prototypes), self.cohort)
+        with self.database.reading():
+            self.database.require_model()
+            vectors, kind = self.database.vectors(name), self.database.prototypes
+        part = _Part(prototypes_of(vectors, np.zeros(len(vectors), np.int64), kind), self.cohort)
         test = checked_vector(vector, self.database.model.embedding_size, "the recording")[None]
         return float(part.best(test, None if self.cohort is None else self.cohort.scores(test), 1)[0][0])
 
@@ -89,6 +91,7 @@ class SpeakerSearch:
         """The parts as of now: those of the index, and those that have changed since."""
         version = self.database.version()
         if version != self._version:
+            self.database.require_model()  # another process may have migrated it
             self._parts = self._loaded(version)
             self._version = version
         return self._parts

@@ -115,8 +115,8 @@ def tuned(scores: LeaveOneOut, num_speakers: int, p_fa: float, model_rule: OpenS
     # best is of one speaker less than are enrolled
     level = _level(scores.best, tail, p_fa) + tail * math.log(num_speakers / (num_speakers - 1))
     if model_rule is not None:
-        model_level = model_rule.threshold_for(num_speakers)
-        model_level += model_rule.tail * math.log(model_rule.p_fa / p_fa)
+        growth = math.log(num_speakers * model_rule.p_fa / p_fa)
+        model_level = model_rule.threshold + (model_rule.tail or tail) * growth
         level = (num_speakers * level + MODEL_SPEAKERS * model_level) / (num_speakers + MODEL_SPEAKERS)
     gaps = scores.own - scores.best
     is_right = (scores.own >= level) & (gaps > 0.0)

@@ -3,15 +3,22 @@
 import csv
 import io
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from audio.errors import AudioError
-from inference.speakers.database import Enrolment, SpeakerDatabase, StoredRecording, Vectors, checked_vector
+from inference.speakers.database import (
+    RECORDING,
+    Enrolment,
+    SpeakerDatabase,
+    StoredRecording,
+    Vectors,
+    checked_vector,
+)
 from inference.speakers.database_file import Model
 from inference.speakers.prototypes import prototypes_of
 from inference.speakers.search import index_path, mapped_index
@@ -24,12 +31,12 @@ INDEX_TOLERANCE = 1e-6  # of a value in the index
 def json_lines(database: SpeakerDatabase, with_vectors: bool = False) -> Iterator[str]:
     """A database -> its settings as JSON, then a line of JSON for each recording."""
     with database.reading():
-        yield json.dumps({"database": database.meta()}, ensure_ascii=False)
+        yield json.dumps({"database": database.meta()})
         for record, vector in _records(database):
             content = {name: getattr(record, name) for name in COLUMNS}
             if with_vectors:
                 content["vector"] = vector.tolist()
-            yield json.dumps(content, ensure_ascii=False)
+            yield json.dumps(content)
 
 
 def csv_lines(database: SpeakerDatabase, with_vectors: bool = False) -> Iterator[str]:
@@ -43,12 +50,10 @@ def csv_lines(database: SpeakerDatabase, with_vectors: bool = False) -> Iterator
 
 
 def _records(database: SpeakerDatabase) -> Iterator[tuple[StoredRecording, Vectors]]:
-    sql = "SELECT recordings.id, name, path, duration_s, speech_s, date, vector FROM recordings "
-    for rows in database.row_blocks(
-        f"{sql}JOIN speakers ON speakers.id = speaker ORDER BY name, recordings.id"
-    ):
+    sql = f"SELECT {RECORDING}, vector FROM recordings JOIN speakers ON speakers.id = speaker "
+    for rows in database.row_blocks(f"{sql}ORDER BY name, recordings.id"):
         for *values, blob in rows:
-            yield StoredRecording(*values), np.frombuffer(blob[: len(blob) // 4 * 4], "<f4")
+            yield StoredRecording.from_row(values), np.frombuffer(blob[: len(blob) // 4 * 4], "<f4")
 
 
 def _row(values: list[Any]) -> str:
@@ -73,7 +78,7 @@ def findings(database: SpeakerDatabase) -> list[str]:
                 found.append(f"{record.speaker}, {record.path}: {len(vector)} values instead of {size}")
             elif not np.isfinite(vector).all():
                 found.append(f"{record.speaker}, {record.path}: its embedding isn't finite")
-            if not Path(record.path).is_file():
+            if not is_file(record):
                 found.append(f"{record.speaker}, {record.path}: no such file; migrate will need it")
         lonely = "SELECT name FROM speakers WHERE id NOT IN (SELECT speaker FROM recordings)"
         found += [f"{name}: a speaker without recordings" for (name,) in database.rows(lonely)]
@@ -140,7 +145,12 @@ def migrate(
 
 
 def _missing(recordings: list[StoredRecording]) -> list[StoredRecording]:
-    return [record for record in recordings if not Path(record.path).is_file()]
+    return [record for record in recordings if not is_file(record)]
+
+
+def is_file(record: StoredRecording) -> bool:
+    """Whether a recording is where it was; not if its folder can't be looked into."""
+    return os.path.isfile(record.path)  # noqa: PTH113  (Path.is_file raises errors of permissions)
 
 
 def _require_none(failed: dict[int, str], drop_missing: bool) -> None:
@@ -162,7 +172,7 @@ def _replace(
         connection.execute(sql, values)
     connection.executemany("DELETE FROM recordings WHERE id = ?", [(number,) for number in removed])
     connection.execute("DELETE FROM speakers WHERE id NOT IN (SELECT speaker FROM recordings)")
-    meta = {"model": model.name, "fingerprint": model.fingerprint}
+    meta = {"model": model.name, "flags": model.flags, "fingerprint": model.fingerprint}
     meta["embedding_size"] = str(model.embedding_size)
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", list(meta.items()))
     connection.execute("DELETE FROM meta WHERE key = 'tuning'")

@@ -2,17 +2,17 @@
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from audio.errors import AudioError
 from inference.verbs._model import add_model_flags, recorded, voice_of
-from options.flags import Flag, path
+from options.flags import Flag, path, within
 from options.parser import Parser
 
 if TYPE_CHECKING:
-    from inference.speakers.database import Enrolment
     from inference.speakers.identification import Identification, SpeakerBook
     from inference.voices import Recording
 
@@ -24,13 +24,14 @@ DECIDING = [
         "scores from it on are accepted, whatever the number of speakers; default: the tuned one, else the "
         "model's, which grow with it",
         None,
-        float,
+        within(-math.inf, math.inf),
     ),
     Flag(
         "--margin",
-        "by which the best score exceeds the second; default: the tuned one, else the model's",
+        "by which the best score exceeds the second; default: the tuned one, else the model's; none with "
+        "--threshold",
         None,
-        float,
+        within(0.0, math.inf),
     ),
 ]
 
@@ -50,32 +51,20 @@ def add_flags(parser: Parser, *flags: Flag, uses_model: bool = False) -> Parser:
     return parser
 
 
-def book_of(args: argparse.Namespace, prototypes: str | None = None) -> "SpeakerBook":
-    """Values of the flags -> voice and database; with `prototypes` it is made if there is none.
+def book_of(args: argparse.Namespace) -> "SpeakerBook":
+    """Values of the flags -> voice and database.
 
     Raises:
         ValueError, OSError: the model or the database can't be used.
     """
-    if prototypes is None:
-        from inference.speakers.database import SpeakerDatabase
+    from inference.speakers.database import SpeakerDatabase
 
-        SpeakerDatabase(args.db).close()  # a wrong path is told before seconds have passed
+    SpeakerDatabase(args.db).close()  # a wrong path is told before seconds have passed
     voice = voice_of(args)
     from inference.speakers.identification import open_book
 
     threshold, margin = getattr(args, "threshold", None), getattr(args, "margin", None)
-    return open_book(voice, args.db, threshold=threshold, margin=margin, prototypes=prototypes)
-
-
-def heard(book: "SpeakerBook", paths: Sequence[str]) -> "list[Enrolment]":
-    """Recordings -> those that can be enrolled; the others are told on standard error."""
-    enrolments = []
-    for recording in paths:
-        try:
-            enrolments.append(book.listen(recording))
-        except AudioError as error:
-            tell(str(error))
-    return enrolments
+    return open_book(voice, args.db, threshold=threshold, margin=margin)
 
 
 def tell(message: str) -> None:
@@ -98,17 +87,18 @@ def answer_each(
     """
     if not args.files and args.mic is None:
         raise ValueError("expected a recording, or --mic SECONDS")
-    book = book_of(args)
     worst = 0
-    for name in [*args.files, *([None] if args.mic is not None else [])]:
-        try:
-            found = ask(book, recorded(args.mic) if name is None else name)
-        except AudioError as error:
-            tell(str(error))
-            worst = 2
-            continue
-        show(found, args.format == "json", book.required_rule().origin, nobody)
-        worst = max(worst, exit_code(found))
+    with book_of(args) as book:
+        origin = book.required_rule().origin
+        for name in [*args.files, *([None] if args.mic is not None else [])]:
+            try:
+                found = ask(book, recorded(args.mic) if name is None else name)
+            except AudioError as error:
+                tell(str(error))
+                worst = 2
+                continue
+            show(found, args.format == "json", origin, nobody)
+            worst = max(worst, exit_code(found))
     return worst
 
 

@@ -22,8 +22,8 @@ python inferSpeakerNet.py embed wav.scp --out embeddings.ark --initial_model exp
 A list is a text file of paths or of `speaker path` lines, or a Kaldi wav.scp. Recordings that can't be used,
 or have no speech, are named and left out; the exit code is then 2, and 0 otherwise. The same command
 continues one that was stopped."""
-MANY = 128  # recordings, from which on it pays to start a process for each core
-TIMEOUT_S = 600.0  # for a process to wait for another one that reads a long recording
+LEAST_FILES = 64  # of a process, whose start takes as long as embedding some dozens of recordings
+TIMEOUT_S = 600.0  # for a process to wait for another one that loads the model
 SCRIPT = Path(__file__).parents[2] / "inferSpeakerNet.py"
 
 
@@ -41,7 +41,12 @@ def make_parser(add_help: bool = True) -> Parser:
             path,
             metavar="PATH",
         ),
-        Flag("--nproc", "processes; default: one a GPU, or one a core for many recordings", 0, at_least(0)),
+        Flag(
+            "--nproc",
+            f"processes; default: one for every {LEAST_FILES} recordings, at most one a GPU, or one a core",
+            0,
+            at_least(0),
+        ),
         Flag(
             "--nDataLoaderThread",
             "processes that read recordings, for each that embeds; default: 4 for a GPU, 0 for a core",
@@ -60,25 +65,31 @@ def run(words: list[str]) -> int:
     out = Path(args.out)
     if not args.files:
         raise ValueError("expected recordings, folders or lists; --help shows examples")
-    if out.exists():
-        raise ValueError(f"{out} exists already; give another --out, or delete it")
     from inference.audio_files import files_of
     from inference.audio_input import STANDARD_INPUT
-    from inference.embedding_files import check_names
+    from inference.embedding_files import check_names, companion
 
+    for file in filter(None, (out, companion(out))):  # the latter may be the list that is embedded
+        if file.exists():
+            raise ValueError(f"{file} exists already; give another --out, or delete it")
     if STANDARD_INPUT in args.files:
         raise ValueError("embed reads files; compare and identify also take standard input")
-    files = files_of(args.files)
-    check_names(out, files.names)
-    require_consent(args.initial_model, args.yes)
+    import distributed
     from distributed.exit import exit_code_of
     from distributed.signals import Stopped
+    from inference.model_source import model_path
+
+    files = files_of(args.files if distributed.is_first() else [])  # it tells the others
+    check_names(out, files.names)
+    require_consent(args.initial_model, args.yes)
+    model_path(args.initial_model)  # downloaded once, before there are several processes
 
     def embed_until_stopped(stop: "StopSignal") -> int:
         try:
             return embed(args, words, files, stop)
         except Stopped as stopped:
-            print(f"stopped by {stopped}; the same command continues", file=sys.stderr)
+            if distributed.is_first():
+                print(f"stopped by {stopped}; the same command continues", file=sys.stderr)
             raise
 
     return exit_code_of(embed_until_stopped)
@@ -90,11 +101,9 @@ def embed(args: argparse.Namespace, words: list[str], files: "AudioFiles", stop:
     from distributed import launch
     from distributed.exit import abort
     from inference.extraction import Extraction
-    from inference.model_source import model_path
     from storage.run_log import LOGGER, Remarks
 
     distributed.rendezvous(abort)
-    model_path(args.initial_model)  # downloaded once, before there are several processes
     num_processes = processes_for(args, len(files.paths))
     if num_processes > 1:
         return launch.launch([str(SCRIPT), "embed", *words], num_processes, 0, stop)
@@ -108,22 +117,25 @@ def embed(args: argparse.Namespace, words: list[str], files: "AudioFiles", stop:
     LOGGER.addHandler(remarks)
     try:
         with stop.guard(), distributed.wait_for_stragglers():
-            extracted = Extraction(voice, files, Path(args.out), num_workers).run(stop)
+            extraction = Extraction(voice, files, Path(args.out), num_workers)
+            extraction.embed(stop)
             remarks.gather()
+            extracted = extraction.write(stop)
     finally:
         LOGGER.removeHandler(remarks)
-    return (
-        0 if extracted is None else report(extracted, files.unreadable, f"{voice.dim} values in {args.out}")
-    )
+    return 0 if extracted is None else report(extracted, files, f"{voice.dim} values in {args.out}")
 
 
-def report(extracted: "Extracted", unreadable: list[str], what: str) -> int:
-    """Print what was written, and which folders were left out -> exit code."""
-    for folder in unreadable:
+def report(extracted: "Extracted", files: "AudioFiles", what: str) -> int:
+    """Print what was written, and what was left out -> exit code."""
+    for folder in files.unreadable:
         print(f"note: can't be read: {folder}")
+    if files.num_repeated:
+        print(f"note: {files.num_repeated} recordings that are named again are embedded once")
     left_out = f"; {extracted.num_left_out} recordings left out" if extracted.num_left_out else ""
-    print(f"{extracted.num_written} embeddings of {what}{left_out}")
-    return 2 if extracted.num_left_out or unreadable else 0
+    embeddings = "embedding" if extracted.num_written == 1 else "embeddings"
+    print(f"{extracted.num_written} {embeddings} of {what}{left_out}")
+    return 2 if extracted.num_left_out or files.unreadable else 0
 
 
 def processes_for(args: argparse.Namespace, num_files: int) -> int:
@@ -135,6 +147,7 @@ def processes_for(args: argparse.Namespace, num_files: int) -> int:
         return 1
     if args.nproc:
         return int(args.nproc)
-    if gpus := runtime.num_gpus(args.device):
-        return gpus
-    return runtime.num_cores() if num_files >= MANY else 1
+    gpus = runtime.num_gpus(args.device)
+    if gpus and args.gpu_id:  # one GPU is chosen
+        return 1
+    return max(1, min(num_files // LEAST_FILES, gpus or runtime.num_cores()))

@@ -1,11 +1,19 @@
 """Add recordings of a speaker to a database."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from inference.verbs._database import FORMAT, add_flags, book_of, database_parser, heard
+from audio.errors import AudioError
+from inference.verbs._database import FORMAT, add_flags, database_parser, tell
+from inference.verbs._model import voice_of
 from options.flags import Flag
 from options.parser import Parser
+
+if TYPE_CHECKING:
+    from inference.speakers.database import Enrolment
+    from inference.voices import Voice
 
 DESCRIPTION = """Add recordings of a speaker to a database, which is made if there is none.
 
@@ -14,7 +22,7 @@ python inferSpeakerNet.py enrol id10270 headset.wav --db team.db --prototypes ma
 
 The recordings are added to those that the speaker has; the same file again replaces what was made of it.
 Remarks say which recording disagrees with the others, and whether there is enough speech. The exit code is 2
-if a recording can't be used; the others are enrolled."""
+if a recording can't be used; the others are enrolled, and without any nothing is written."""
 PROTOTYPES = Flag(
     "--prototypes",
     "of a new database: compare with the mean of a speaker's recordings, or with each of them, of which the "
@@ -35,15 +43,22 @@ def make_parser(add_help: bool = True) -> Parser:
 def run(words: list[str]) -> int:
     """Enrol a speaker -> exit code."""
     from inference.speakers.database import speaker_name
+    from inference.speakers.database_file import require_folder
 
     args = make_parser().parse_words(words)
     name = speaker_name(args.name)
-    book = book_of(args, args.prototypes)
-    enrolments = heard(book, args.files)
+    require_folder(Path(args.db))
+    voice = voice_of(args)
+    from inference.speakers.identification import open_book
+
+    if Path(args.db).exists():  # one of another model is told before the recordings are embedded
+        open_book(voice, args.db, prototypes=args.prototypes).database.close()
+    enrolments = heard(voice, args.files)
     if not enrolments:
         return 2
-    remarks = book.enrol(name, enrolments)
-    records = book.database.recordings(name)
+    with open_book(voice, args.db, prototypes=args.prototypes) as book:
+        remarks = book.enrol(name, enrolments)
+        records = book.database.recordings(name)
     speech_s = sum(record.speech_s for record in records)
     if args.format == "json":
         values: dict[str, Any] = {"speaker": name, "enrolled": [enrolment.path for enrolment in enrolments]}
@@ -54,3 +69,16 @@ def run(words: list[str]) -> int:
         for remark in remarks:
             print(f"  remark     {remark}")
     return 0 if len(enrolments) == len(args.files) else 2
+
+
+def heard(voice: "Voice", paths: Sequence[str]) -> "list[Enrolment]":
+    """Recordings -> those that can be enrolled; the others are told on standard error."""
+    from inference.speakers.identification import listen
+
+    enrolments = []
+    for recording in paths:
+        try:
+            enrolments.append(listen(voice, recording))
+        except AudioError as error:
+            tell(str(error))
+    return enrolments

@@ -10,7 +10,7 @@ python inferSpeakerNet.py remove id10270
 python inferSpeakerNet.py remove id10270 --recording bad.wav --db team.db
 
 Files with recordings stay. A speaker without recordings is removed."""
-RECORDING = Flag("--recording", "the recording that is removed; default: all", "", path, metavar="FILE")
+RECORDING = Flag("--recording", "the recording that is removed; default: all", None, path, metavar="FILE")
 
 
 def make_parser(add_help: bool = True) -> Parser:

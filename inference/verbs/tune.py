@@ -23,5 +23,6 @@ def make_parser(add_help: bool = True) -> Parser:
 def run(words: list[str]) -> int:
     """Tune, store and print the decision -> exit code."""
     args = make_parser().parse_words(words)
-    print(*book_of(args).tune(args.p_fa).lines(), sep="\n")
+    with book_of(args) as book:
+        print(*book.tune(args.p_fa).lines(), sep="\n")
     return 0

@@ -23,5 +23,9 @@ def make_parser(add_help: bool = True) -> Parser:
 
 def run(words: list[str]) -> int:
     """Print the decision -> exit code."""
+    from inference.speakers.database import SpeakerDatabase
+
     args = make_parser().parse_words(words)
+    with SpeakerDatabase(args.db) as database:
+        database.vectors(args.name)  # an unknown name is told before seconds have passed
     return answer_each(args, lambda book, recording: book.verify(args.name, recording), f"not {args.name}")
