@@ -50,7 +50,7 @@ class Recordings:
         self.spans = spans
         self.channel = channel
         self.open_file = open_file
-        self.pack = Pack(Path(root)) if Path(root, Pack.INDEX).exists() else None
+        self.pack = Pack(Path(root)) if root and Path(root, Pack.INDEX).exists() else None
         if self.pack and channel > 0:
             raise ValueError(
                 f"--channel {channel}: the recordings of the pack {root} have one channel; leave the flag "

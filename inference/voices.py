@@ -25,7 +25,7 @@ from inference.audio_input import AudioInput, from_samples, read_audio
 from inference.conversion import converted
 from inference.model_source import model_path
 from inference.public_models import MODELS
-from inference.speakers.identification import Identification, open_book
+from inference.speakers.identification import Identification, listen, open_book
 from inference.thresholds import NO_THRESHOLD, Rule, default_vad, given_rule, measured_rule, stored_rule
 from normalization._cohort import subtract_mean
 from options import Options
@@ -314,8 +314,9 @@ class Voice:
             AudioError: a recording can't be used; then none is enrolled.
             ValueError, OSError: the name or the database can't be used.
         """
-        with open_book(self, database, prototypes="") as book:
-            return book.enrol(name, [book.listen(path) for path in several(paths)])
+        enrolments = [listen(self, path) for path in several(paths)]
+        with open_book(self, database, prototypes="") as book:  # made only if there is something to enrol
+            return book.enrol(name, enrolments)
 
     enroll = enrol
 

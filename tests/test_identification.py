@@ -171,3 +171,10 @@ def test_scores_are_normalised_by_the_models_cohort(enrolled, corpus, tmp_path, 
         monkeypatch.setattr(answering, "values", answering.values.replaced(score_norm="znorm"))
         with pytest.raises(ValueError, match=r"znorm of .* identification takes asnorm or snorm"):
             SpeakerBook(answering, book.database)
+
+
+def test_a_recording_that_cant_be_enrolled_leaves_no_database(enrolled, corpus, tmp_path):
+    answering, _ = enrolled
+    with pytest.raises(ValueError, match=r"none\.wav: cannot be read"):
+        answering.enrol("id1", [corpus.root / "spk0" / "0.wav", tmp_path / "none.wav"], tmp_path / "new.db")
+    assert not (tmp_path / "new.db").exists()

@@ -271,3 +271,11 @@ def test_a_pack_given_as_a_list_is_refused_with_the_flag_to_use(recordings, tmp_
     words = ("--train_list", pack_folder, "--train_path", root, "--save_path", tmp_path / "run")
     refused = run_here("trainSpeakerNet.py", "--model", "ResNetSE34L", "--trainfunc", "amsoftmax", *words)
     assert_refused(refused, "give the pack to --train_path and the list file to --train_list")
+
+
+def test_a_file_called_index_in_the_working_folder_is_no_pack(recordings, tmp_path, monkeypatch):
+    root, paths = recordings
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / Pack.INDEX).write_bytes(b"embeddings of inferSpeakerNet.py embed, for example")
+    listed = Recordings("", [str(root / paths[0])])
+    assert np.array_equal(listed[0].whole(), Recordings(str(root), paths)[0].whole())

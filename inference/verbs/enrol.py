@@ -65,7 +65,8 @@ def run(words: list[str]) -> int:
         values |= {"num_recordings": len(records), "speech_s": round(speech_s, 3), "remarks": remarks}
         print(json.dumps(values))
     else:
-        print(f"{name}: {len(records)} recordings, {speech_s:.1f} s of speech, in {args.db}")
+        plural = "" if len(records) == 1 else "s"
+        print(f"{name}: {len(records)} recording{plural}, {speech_s:.1f} s of speech, in {args.db}")
         for remark in remarks:
             print(f"  remark     {remark}")
     return 0 if len(enrolments) == len(args.files) else 2
