@@ -736,6 +736,7 @@ def test_a_stored_threshold_decides_as_the_list_it_was_found_on(trained, corpus,
     assert_refused(run_here("tuneThreshold.py", scores, "--store", model), "needs scores of --eval")
 
 
+@pytest.mark.slow
 def test_a_report_of_two_systems(model, corpus, tmp_path):
     paths = [f"spk{speaker}/{take}.wav" for speaker in range(6) for take in range(2)]
     pairs = itertools.combinations(paths, 2)

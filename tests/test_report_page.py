@@ -133,6 +133,7 @@ def test_links_lead_to_the_file(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_same_figures_give_the_same_files(synthetic, tmp_path):
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:

@@ -660,6 +660,7 @@ def test_overflowing_gradients_skip_the_step_and_lower_the_scale():
         assert precision.scaler.get_scale() == (before if is_made else before / 2)
 
 
+@pytest.mark.slow
 def test_curves_for_tensorboard(corpus, tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     for epochs in (1, 2):  # resumed in between
