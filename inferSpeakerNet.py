@@ -10,8 +10,19 @@ from options.parser import nearest
 from storage.console import exit_at_once, print_any_name, print_nowhere_if_closed
 
 VERBS = (
-    *("fetch", "convert", "embed", "compare"),
-    *("enrol", "identify", "verify", "list", "remove", "tune", "migrate", "dump", "db-check"),
+    "fetch",
+    "convert",
+    "embed",
+    "compare",
+    "enrol",
+    "identify",
+    "verify",
+    "list",
+    "remove",
+    "tune",
+    "migrate",
+    "dump",
+    "db-check",
 )
 NO_READER = 141  # exit code, 128 + SIGPIPE, as of other programs before `| head`
 

@@ -29,8 +29,18 @@ The score is the cosine of the two embeddings, or what the model's scoring makes
 for one speaker, 1 for two, 2 for an error, a recording without speech or a model without a threshold;
 for many pairs, the largest of these."""
 FIELDS = (
-    *("first", "second", "score", "threshold", "probability", "decision", "reason"),
-    *("first_duration_s", "first_speech_s", "second_duration_s", "second_speech_s", "warnings"),
+    "first",
+    "second",
+    "score",
+    "threshold",
+    "probability",
+    "decision",
+    "reason",
+    "first_duration_s",
+    "first_speech_s",
+    "second_duration_s",
+    "second_speech_s",
+    "warnings",
 )
 MICROPHONE_NAME = "microphone"  # where others have a path
 EXIT_CODES = {"accepted": 0, "rejected": 1, "undecided": 2}
