@@ -65,8 +65,7 @@ class Cohort(NamedTuple):
 
 def cohort_binding(network: SpeakerNet, deciding: Mapping[str, Any], mean: Tensor | None) -> str:
     """What binds a cohort to its network: its weights, the options that decide an embedding, and the mean."""
-    subtracted = b"" if mean is None else mean.cpu().numpy().tobytes()
-    return BINDING + fingerprint(network, deciding, subtracted)
+    return BINDING + fingerprint(network, deciding, mean)
 
 
 def check_cohort(cohort: Cohort, network: SpeakerNet, values: Options, from_model_file: bool) -> None:

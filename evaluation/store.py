@@ -59,8 +59,10 @@ def embedding_options(values: Options) -> dict[str, Any]:
     return deciding | scoring_options(values)
 
 
-def fingerprint(network: SpeakerNet, deciding: Mapping[str, Any], *more: bytes) -> str:
-    """A hash of the network's weights and of the options that decide an embedding.
+def fingerprint(
+    network: SpeakerNet, deciding: Mapping[str, Any], mean: Tensor | None = None, *, more: bytes = b""
+) -> str:
+    """A hash of the network's weights, the options that decide an embedding, and the mean taken off it (D,).
 
     Neither PyTorch's version nor the code takes part, so that it lasts, but the scoring's own version does.
     `more` is hashed too.
@@ -68,8 +70,9 @@ def fingerprint(network: SpeakerNet, deciding: Mapping[str, Any], *more: bytes) 
     settings = dict(deciding) | {"normalize": network.normalize}
     way = f"embeddings-{options.plugin('scoring', deciding['scoring']).version}"
     digest = hashlib.sha256(json.dumps([way, settings], sort_keys=True, default=str).encode())
-    for part in more:
-        digest.update(part)
+    digest.update(more)
+    if mean is not None:
+        digest.update(mean.cpu().numpy().tobytes())
     for name, tensor in network.state_dict().items():
         if not name.startswith("loss."):
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
@@ -95,8 +98,7 @@ class EmbeddingStore:
 
         The parts are looked through once for successive calls with one network.
         """
-        subtracted = b"" if mean is None else mean.cpu().numpy().tobytes()
-        folder = self.folder / fingerprint(network, self.deciding, self.version, subtracted)[:20]
+        folder = self.folder / fingerprint(network, self.deciding, mean, more=self.version)[:20]
         if self._opened is None or self._opened.folder != folder:
             self._opened = StoredEmbeddings(folder)
         return self._opened

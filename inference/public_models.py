@@ -424,4 +424,5 @@ _MODELS = (
         eer_source="README of its repository",
     ),
 )
+DEFAULT_MODEL = "campplus-zh-en"  # of inference, where no other one is named
 MODELS: dict[str, PublicModel] = {model.name: model for model in _MODELS}

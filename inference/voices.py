@@ -24,7 +24,7 @@ from evaluation.store import embedding_options, fingerprint
 from inference.audio_input import AudioInput, from_samples, read_audio
 from inference.conversion import converted
 from inference.model_source import model_path
-from inference.public_models import MODELS
+from inference.public_models import DEFAULT_MODEL, MODELS
 from inference.speakers.identification import Identification, listen, open_book
 from inference.thresholds import NO_THRESHOLD, Rule, default_vad, given_rule, measured_rule, stored_rule
 from normalization._cohort import subtract_mean
@@ -84,7 +84,7 @@ class Comparison(NamedTuple):
 
 
 def load(
-    source: str | PathLike[str] = "campplus-zh-en",
+    source: str | PathLike[str] = DEFAULT_MODEL,
     *,
     threshold: float | None = None,
     vad: str = "",
@@ -201,8 +201,7 @@ class Voice:
     def fingerprint(self) -> str:
         """A text that is the same for the same weights and the same way of embedding."""
         mean = None if self.cohort is None else self.cohort.mean
-        subtracted = b"" if mean is None else mean.numpy().tobytes()
-        return fingerprint(self.network, embedding_options(self.values), subtracted)
+        return fingerprint(self.network, embedding_options(self.values), mean)
 
     @cached_property
     def dim(self) -> int:

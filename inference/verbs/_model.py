@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference.cache import cache_folder, cached
-from inference.public_models import MODELS
+from inference.public_models import DEFAULT_MODEL, MODELS
 from options.flags import ALL_CHANNELS, DETECTORS, PRECISIONS, Flag, at_least, path, threads, within
 from options.parser import Parser
 from storage.console import is_interactive
@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from inference.audio_input import AudioInput
     from inference.voices import Voice
 
-DEFAULT = "campplus-zh-en"
 MODEL = [
     Flag(
         "--initial_model",
         "a model file, a run folder, a file or folder of another program, or the name of a public model "
         "(fetch --list)",
-        DEFAULT,
+        DEFAULT_MODEL,
         path,
         metavar="MODEL",
     ),
@@ -100,7 +99,7 @@ def require_consent(source: str, is_given: bool) -> None:
     Raises:
         ValueError: it may not, or there is nobody to ask.
     """
-    if source != DEFAULT or is_given or Path(source).exists() or cached(source).is_file():
+    if source != DEFAULT_MODEL or is_given or Path(source).exists() or cached(source).is_file():
         return
     model = MODELS[source]
     megabytes = sum(file.size or 0 for file in model.files) / 1e6
