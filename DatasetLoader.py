@@ -16,6 +16,7 @@ from audio.augment import Augmenter
 from audio.crops import BatchDraws, Crops
 from audio.data_workers import DataWorkers
 from audio.effects import apply_effects, gather
+from audio.held_out import set_aside
 from audio.lists import TrainList, names_files, read_train_list
 from audio.logging_loader import LoggingLoader, WithRecords, begin_worker
 from audio.recording import FULL_SCALE, num_samples
@@ -124,7 +125,8 @@ class TrainDataset(Dataset[TrainBatch | ValueError | OSError]):
 class TrainData(NamedTuple):
     """The utterances of a train list, and the loader that turns them into batches."""
 
-    utterances: TrainList
+    utterances: TrainList  # without those of validation
+    validation: TrainList | None  # those of the speakers that are set aside
     dataset: TrainDataset
     sampler: Any
     loader: LoggingLoader
@@ -139,7 +141,8 @@ class TrainData(NamedTuple):
         Raises:
             ValueError, FileNotFoundError: the list, an option or a recording can't be used.
         """
-        utterances = read_train_list(options.train_list, options.exclude, root=options.train_path)
+        listed = read_train_list(options.train_list, options.exclude, root=options.train_path)
+        utterances, validation = set_aside(listed, options.validation_speakers, options.seed)
         recordings = Recordings(options.train_path, utterances.paths, options.channel, utterances.spans)
         has_found = utterances.num_excluded or recordings.pack or not utterances.num_to_exclude
         may_miss = has_found or options.exclude_may_miss
@@ -165,7 +168,16 @@ class TrainData(NamedTuple):
             masks=options.mask_bands > 0 or options.mask_frames > 0,
         )
         loader = train_loader(dataset, sampler, options.nDataLoaderThread, pin_memory=device != CPU)
-        return cls(utterances, dataset, sampler, loader, num_speakers, num_speakers * num_speeds, options)
+        return cls(
+            utterances,
+            validation,
+            dataset,
+            sampler,
+            loader,
+            num_speakers,
+            num_speakers * num_speeds,
+            options,
+        )
 
     def material_digest(self) -> str:
         """A hash of the noises and rooms that augmentation draws from; "" without augmentation."""
@@ -237,8 +249,8 @@ def _check_speakers(utterances: TrainList, recordings: Recordings, options: Opti
     num_speakers = options.nClasses or num_listed
     if num_speakers < num_listed:
         raise ValueError(
-            f"--nClasses {num_speakers} is less than the {num_listed} speakers of {options.train_list}; "
-            "leave the flag out to use their number"
+            f"--nClasses {num_speakers} is less than the {num_listed} speakers to train on in "
+            f"{options.train_list}; leave the flag out to use their number"
         )
     if num_listed < 2:
         raise ValueError(f"{options.train_list} has one speaker only; there is nothing to tell apart")

@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,20 +11,16 @@ import distributed
 import runtime
 from DatasetLoader import TrainData
 from distributed.signals import Stopped, StopSignal
-from evaluation.model_facts import write_model_card
-from evaluation.results import score_in_training
-from evaluation.trial_test import TrialTest
+from evaluation.run_models import RunModels
+from evaluation.run_tests import RunTests
 from loss._sharded import shard_head
 from options import TRAINING_KINDS, Options, added_options, fixed_options
-from options.flags import TEST, names_of
 from SpeakerNet import ModelTrainer, SpeakerNet
-from storage import checkpoint
 from storage.checkpoint import ModelFile
 from storage.initial_weights import load_initial_weights
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 from storage.run_state import Progress, RunIdentity, States
-from training.averaging import average, update_batchnorm
 from training.nonfinite import NonFiniteError
 from training.profile import Profile
 from training.speaker_accuracy import SpeakerAccuracy
@@ -44,7 +39,8 @@ class Run:
     folder: RunFolder
     log: RunLog
     data: TrainData
-    test: TrialTest | None
+    tests: RunTests
+    models: RunModels
     trainer: ModelTrainer
     states: States
     progress: Progress = field(default_factory=Progress)
@@ -71,8 +67,10 @@ class Run:
             except NonFiniteError as error:
                 self._roll_back(error)
         self.trainer.state.watch.require_updates(self.trainer.steps_per_epoch)
+        if self.tests.final is not None and not self.progress.final_tested:
+            self._test_at_end(stop)
         if self.options.average_last and not distributed.broadcast(self.folder.average.exists()):
-            self._average_models(stop)
+            self.models.save_average(self.tests, stop)
 
     def _stops_early(self) -> bool:
         waited = self.progress.tests_since_best
@@ -135,7 +133,7 @@ class Run:
                 f"warning: training waited for data for {100 * figures.data_wait:.0f} % of the time; "
                 f"{self.data.workers.waiting_advice()}"
             )
-        self._save(self.progress._replace(epoch=epoch, tested=False))
+        self._save(self.progress._replace(epoch=epoch, tested=False, final_tested=False))
 
     def _pause(self, stop: StopSignal) -> None:
         """Between two steps: stop or save if one of the processes has to; all do it after the same step."""
@@ -151,71 +149,31 @@ class Run:
     def _test_and_save(self, stop: StopSignal) -> None:
         epoch = self.progress.epoch
         network = self.trainer.tested()
-        metrics = self._test(network, stop, f"Epoch {epoch}", epoch)
+        metrics = self.tests.score(network, stop, name=f"Epoch {epoch}", epoch=epoch)
         if epoch == 0:
             self.progress = self.progress._replace(tested=True)
             return
-        model_file = self._model_file(network, metrics)
-        _save_model(self.folder.model(epoch), model_file)
-        self.folder.forget_average()
-        best_eer = min(self.progress.best_eer, metrics.get("eer", float("inf")))
-        is_best = best_eer < self.progress.best_eer
+        eer = metrics.get("eer", float("inf"))
+        is_best = eer < self.progress.best_eer
+        self.models.save(network, metrics, epoch, is_best=is_best)
+        progress = self.progress._replace(tested=True, tests_since_best=self.progress.tests_since_best + 1)
         if is_best:
-            _save_model(self.folder.best, model_file)
-        write_model_card(
-            self.folder.best if is_best else self.folder.model(epoch),
-            network,
-            self.options,
-            data=self.data,
-            folder=self.folder,
-            log=self.log,
-            epoch=epoch,
-        )
-        tests_since_best = 0 if is_best else self.progress.tests_since_best + 1
-        self._save(self.progress._replace(tested=True, best_eer=best_eer, tests_since_best=tests_since_best))
+            progress = progress._replace(best_eer=eer, best_epoch=epoch, tests_since_best=0)
+        self._save(progress)
 
-    def _test(self, network: SpeakerNet, stop: StopSignal, name: str, epoch: int) -> dict[str, float]:
-        return score_in_training(
-            self.test, network, stop, folder=self.folder, log=self.log, name=name, epoch=epoch
-        )
-
-    def _model_file(self, network: SpeakerNet, metrics: dict[str, float]) -> ModelFile:
-        """A network as it is saved; to be called by all processes."""
-        weights = self.trainer.state.whole_weights(network)
-        weights = checkpoint.keep_classes(weights, self.data.num_classes, self.data.num_speakers)
-        return ModelFile(
-            weights, dict(self.options), self.data.utterances.speakers, network.normalize, metrics
-        )
-
-    def _average_models(self, stop: StopSignal) -> None:
-        """Save and test average.model, whose batch norm has the statistics of the training data."""
-        count = self.options.average_last
-        paths = distributed.broadcast([str(path) for path in self.folder.last_models(count)])
-        network = SpeakerNet.build(self.options)
-        network.normalize = self.trainer.network.normalize
-        self.data.sampler.set_epoch(self.options.max_epoch)
-        with distributed.errors_on_all_ranks():
-            trunks = [checkpoint.split_loss(checkpoint.load_model(path).weights)[0] for path in paths]
-            checkpoint.load_weights(network, average(trunks), "the average")
-            network.to(self.trainer.device)
-            if self.options.trunk_lr:  # else all models have the same statistics
-                update_batchnorm(network, self.data.loader, self.trainer.device, stop.check)
-        distributed.broadcast_buffers(network)
-        metrics = self._test(network, stop, f"Average of {len(paths)}", -1)
-        _save_model(self.folder.average, self._model_file(network, metrics))
-        fewer = "" if len(paths) == count else f", all there are of {count}"
-        self.log.say(f"{self.folder.average} is the average of {', '.join(paths)}{fewer}")
+    def _test_at_end(self, stop: StopSignal) -> None:
+        """Score the trial lists that are looked at once."""
+        epoch = self.progress.best_epoch or self.progress.epoch
+        network = self.tests.score_at_end(self.trainer.device, stop, epoch)
+        if self.progress.best_epoch:
+            self.models.write_card(self.folder.best, network, epoch)
+        self._save(self.progress._replace(final_tested=True))
 
     def _save(self, progress: Progress) -> None:
         """Save the state; requests to save or stop made before are dropped."""
         self.states.save(progress)
         self.request.discard()
         self.progress = progress
-
-
-def _save_model(path: Path, model_file: ModelFile) -> None:
-    if distributed.is_first():
-        checkpoint.save_model(path, model_file)
 
 
 def build_run(
@@ -234,9 +192,7 @@ def build_run(
         ValueError, FileNotFoundError: an option, a list or a recording can't be used.
     """
     data = TrainData.read(options, device)
-    test = TrialTest(options, device) if options.test_list else None
-    if options.early_stopping and not (test and test.lists.has_labels):
-        raise ValueError("--early_stopping needs a --test_list with labels")
+    tests = RunTests.build(options, data.validation, device, folder=folder, log=log)
     options = options.replaced(nClasses=data.num_speakers)
     network = _build_network(options, data, initial, device, log)
     accuracies = SpeakerAccuracy(data.num_speakers, device) if data.sampler.needs_accuracy else None
@@ -257,11 +213,12 @@ def build_run(
         material=data.material_digest(),
         fixed=fixed_options(options),
         added=added_options(options, TRAINING_KINDS),
-        test={name: options[name] for name in ("test_path", *names_of(TEST))},
+        test=tests.comparable,
         max_epoch=options.max_epoch,
     )
+    models = RunModels(options, folder, log, data, trainer)
     states = States(folder, identity, log=log, trainer=trainer, sampler=data.sampler)
-    return Run(options, folder, log, data, test, trainer, states)
+    return Run(options, folder, log, data, tests, models, trainer, states)
 
 
 def report_nonfinite(log: RunLog, data: TrainData, step: int, utterances: list[int], streak: int) -> None:
@@ -304,7 +261,7 @@ def describe(run: Run) -> None:
     size = sum(p.numel() for p in run.trainer.network.model.parameters())
     device = runtime.describe(run.trainer.device)
     run.log.say(f"{options.model}: {size:,} parameters, on {device}, {options.precision}")
-    for line in run.data.describe():
+    for line in (*run.data.describe(), *run.tests.describe()):
         run.log.say(line)
     num_ranks = distributed.world_size()
     if num_ranks * options.accumulate == 1:

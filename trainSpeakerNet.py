@@ -199,6 +199,7 @@ def train(
     run.resume()
     folder.require_writable()
     write_run(folder, run.options, runtime.describe(device))
+    run.tests.begin()
     if values.tensorboard:
         log.open_board()
     describe(run)

@@ -70,6 +70,16 @@ class TrainList(NamedTuple):
             digest.update(self.spans.data)
         return digest.hexdigest()
 
+    def of_speakers(self, labels: NDArray[np.int64]) -> "TrainList":
+        """The utterances of some speakers (their labels, ascending), whose labels are their places there."""
+        kept = np.flatnonzero(np.isin(self.labels, labels))
+        return self._replace(
+            speakers=[self.speakers[label] for label in labels],
+            labels=np.searchsorted(labels, self.labels[kept]),
+            paths=Paths.of([self.paths[number] for number in kept]),
+            spans=None if self.spans is None else self.spans[kept],
+        )
+
 
 def read_train_list(
     list_path: str, exclude: str = "", flag: str = "--train_list", root: str = ""

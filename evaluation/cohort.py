@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import distributed
+from audio.held_out import set_aside
 from audio.lists import read_train_list
 from audio.recordings import Recordings
 from distributed.signals import StopSignal
@@ -104,11 +105,16 @@ class CohortList:
     """Utterances of many speakers, from which any number of networks make a cohort."""
 
     def __init__(self, values: Options, device: torch.device, store: EmbeddingStore | None = None) -> None:
-        """Reads --cohort_list, or else --train_list: the first --cohort_utterances of each speaker."""
+        """Reads --cohort_list, or else --train_list: the first --cohort_utterances of each speaker.
+
+        The speakers of --train_list that --validation_speakers sets aside are not among them.
+        """
         list_flag = "--cohort_list" if values.cohort_list else "--train_list"
         path_flag = "--cohort_path" if values.cohort_path else "--train_path"
         root = values.cohort_path or values.train_path
         listed = read_train_list(values.cohort_list or values.train_list, values.exclude, list_flag, root)
+        if not values.cohort_list:
+            listed = set_aside(listed, values.validation_speakers, values.seed).training
         order = np.argsort(listed.labels, kind="stable")
         first = np.searchsorted(listed.labels[order], np.arange(len(listed.speakers)))
         place_in_speaker = np.arange(len(order)) - first[listed.labels[order]]

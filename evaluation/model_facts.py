@@ -14,6 +14,7 @@ from storage.run_log import RunLog
 from storage.run_record import read_run
 
 TRAINING = (  # what every training has; the options of its plug-ins are added
+    "validation_speakers",
     "max_epoch",
     "batch_size",
     "nPerSpeaker",

@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import distributed
-from distributed.signals import StopSignal
 from evaluation.cohort import save_cohort
 from evaluation.decisions import IN_MODEL, VERSION, write_decisions, write_origin
 from evaluation.trial_test import Outcome, ScoredList, TrialTest
@@ -21,7 +19,6 @@ from metrics.summary import FigureOptions, measure_with_default_intervals
 from metrics.trials import ScoredTrials
 from options import TESTING_KINDS, chosen_options
 from options.flags import TEST, embedding_precision, names_of, scoring_options
-from SpeakerNet import SpeakerNet
 from storage.files import write_text
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
@@ -226,36 +223,3 @@ def _rates(scored: ScoredList) -> ErrorRates | None:
     if labels is None or (scored.num_left_out and len(np.unique(labels)) < 2):
         return None
     return error_rates(scored.scores, labels)
-
-
-def score_in_training(
-    test: TrialTest | None,
-    network: SpeakerNet,
-    stop: StopSignal,
-    *,
-    folder: RunFolder,
-    log: RunLog,
-    name: str,
-    epoch: int,
-) -> dict[str, float]:
-    """Score a network during training -> its figures on the first list, in every process; {} without any.
-
-    Args:
-        test: the trial lists; None for no test.
-        network: what is tested.
-        stop: request to stop.
-        folder: where the score files are written.
-        log: where the figures are logged.
-        name: what the log calls the network.
-        epoch: of the record.
-    """
-    if test is None:
-        return {}
-    figures_of_first = dict[str, float]()
-    with distributed.wait_for_stragglers():
-        outcome = test.score(network, stop)
-        log.remarks.gather()
-        if outcome is not None:
-            results = Results(test, folder, log)
-            figures_of_first = results.write_scores(outcome, name, {"event": "test", "epoch": epoch})
-        return dict(distributed.broadcast(figures_of_first))

@@ -1,15 +1,15 @@
 """The names in trial lists, and the recordings that they stand for."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 from torch.nn import functional as F
 
-from audio.trials import read_enrolments, read_trials
+from audio.trials import Trials, read_enrolments, read_trials
 from audio.vad import LEAST_SPEECH_S
 from evaluation.store import MEASURES, Embeddings
 
@@ -26,22 +26,28 @@ class Sides(NamedTuple):
 class TrialLists:
     """One or several trial lists whose names are numbered alike."""
 
-    def __init__(self, paths: Sequence[str], root: str, enrol_list: str) -> None:
-        """Reads the lists; names of enrol_list stand for several recordings, all others for themselves.
-
-        Raises:
-            ValueError, FileNotFoundError: a list is missing or has another form, or two have the same name.
-        """
-        models = read_enrolments(enrol_list) if enrol_list else {}
-        self.lists = dict(zip(_stems(paths), read_trials(paths, root, models), strict=True))
+    def __init__(self, lists: dict[str, Trials], models: Mapping[str, Sequence[str]]) -> None:
+        """Trials by the name of their list; names of models stand for several recordings, others for one."""
+        self.lists = lists
         self.names = next(iter(self.lists.values())).names
         self.numbers = {name: number for number, name in enumerate(self.names)}
-        self._require_files_on_test_sides(models, enrol_list)
         self.files = sorted({file for name in self.names for file in models.get(name, [name])})
         numbers = {file: number for number, file in enumerate(self.files)}
         # of each name, the numbers of its recordings, and whether it is a model of enrol_list
         self.recordings = [[numbers[file] for file in models.get(name, [name])] for name in self.names]
         self.is_model = np.array([name in models for name in self.names])
+
+    @classmethod
+    def read(cls, paths: Sequence[str], root: str, enrol_list: str) -> Self:
+        """Paths of trial lists, folder of their recordings, list of models or "" -> the lists.
+
+        Raises:
+            ValueError, FileNotFoundError: a list is missing or has another form, or two have the same name.
+        """
+        models = read_enrolments(enrol_list) if enrol_list else {}
+        lists = cls(dict(zip(_stems(paths), read_trials(paths, root, models), strict=True)), models)
+        lists._require_files_on_test_sides(models, enrol_list)
+        return lists
 
     def _require_files_on_test_sides(self, models: Collection[str], enrol_list: str) -> None:
         """Raises ValueError for a model on the test side of a trial."""

@@ -53,6 +53,7 @@ class TrialTest:
         values: Options,
         device: torch.device,
         *,
+        lists: TrialLists | None = None,
         store: EmbeddingStore | None = None,
         cohort: Cohort | None = None,
         cohort_in_model: bool = False,
@@ -62,6 +63,7 @@ class TrialTest:
         Args:
             values: resolved options.
             device: where networks are.
+            lists: of recordings under --test_path; by default those of --test_list.
             store: where embeddings are kept for later runs.
             cohort: what scores are normalised by.
             cohort_in_model: whether it comes from the network's model file.
@@ -70,7 +72,7 @@ class TrialTest:
             ValueError, FileNotFoundError: a list or a recording can't be used.
         """
         self.values = values
-        self.lists = TrialLists(values.test_list, values.test_path, values.enrol_list)
+        self.lists = lists or TrialLists.read(values.test_list, values.test_path, values.enrol_list)
         recordings = Recordings.of_names(values.test_path, self.lists.files, "--test_path", values.channel)
         self.embedder = build_embedder(recordings, values, device, "--test_path", store)
         self.cohort = cohort

@@ -90,6 +90,21 @@ def within(low: float, high: float) -> Callable[[str], float]:
     return number
 
 
+def share_or_count(text: str) -> float:
+    """A share in [0, 1), or a whole number from 2 on."""
+    value = float(text)
+    if 0.0 <= value < 1.0:
+        return value
+    if not 2 <= value < math.inf or value % 1:
+        raise argparse.ArgumentTypeError(
+            f"must be a share in [0, 1) or a whole number of at least 2, got {text}"
+        )
+    return int(value)
+
+
+share_or_count.__name__ = "float"
+
+
 def threads(text: str) -> int:
     """`auto` -> 0, a number -> itself."""
     if text != "auto" and not text.isdecimal():
@@ -233,8 +248,18 @@ DATA = [
         type=path,
     ),
     Flag(
+        "--validation_speakers",
+        "speakers of --train_list that are set aside, of those with at least 4 files: a share in [0, 1), or "
+        "their number. Trials made from them choose best.model instead of --test_list, which is scored once, "
+        "at the end",
+        0,
+        share_or_count,
+        metavar="SHARE|N",
+        roles=Role.EVALUATION | Role.FIXED,
+    ),
+    Flag(
         "--nClasses",
-        "number of classes of a softmax loss; default: the speakers of --train_list",
+        "number of classes of a softmax loss; default: the speakers to train on",
         type=at_least(1),
         roles=Role.FIXED,
     ),

@@ -29,6 +29,19 @@ class Utterances(NamedTuple):
         return Utterances(*([column[i] for i in indices] for column in self))
 
 
+def speaker_part(path: str, speaker: str) -> int:
+    """Path, name of its speaker -> which of its folders is the speaker's; without one, their number."""
+    *folders, _ = path.split("/")
+    return folders.index(speaker) if speaker in folders else len(folders)
+
+
+def session_of(path: str, part: int) -> str:
+    """Name of the folder below the speaker's folder; without a speaker's folder, the file's; "" = none."""
+    *folders, _ = path.split("/")
+    below = folders[part + 1 :] if part < len(folders) else folders[-1:]
+    return below[0] if below else ""
+
+
 def train_list(utterances: Utterances) -> str:
     """Utterances -> `speaker path` lines."""
     return text_of(zip(utterances.speakers, utterances.paths, strict=True))

@@ -11,7 +11,7 @@ from audio.kaldi import is_kaldi_directory
 from audio.lists import read_utterances
 from audio.recording import FORMATS
 from preparation.convert import Job
-from preparation.lists import Utterances
+from preparation.lists import Utterances, session_of, speaker_part
 from preparation.speakers import Place, name_speakers
 from preparation.tree import unreadable
 from storage.files import walk
@@ -108,8 +108,7 @@ def _listed(source: Path) -> Iterator[tuple[str, str, int]]:
                 f"{file}:{number}: {path} is listed under {speaker}, and under {other} in an earlier line"
             )
     for path, speaker in known.values():
-        *folders, _ = path.split("/")
-        yield path, speaker, folders.index(speaker) if speaker in folders else len(folders)
+        yield path, speaker, speaker_part(path, speaker)
 
 
 def _check_formats(source: Path, paths: Iterable[str]) -> None:
@@ -122,12 +121,5 @@ def _check_formats(source: Path, paths: Iterable[str]) -> None:
 
 def _with_sessions(recordings: Iterable[tuple[str, str, int]]) -> Utterances:
     """Path, speaker and part of the path that is the speaker's, of each -> utterances, by path."""
-    rows = sorted((path, speaker, _session(path, part)) for path, speaker, part in recordings)
+    rows = sorted((path, speaker, session_of(path, part)) for path, speaker, part in recordings)
     return Utterances(*([row[i] for row in rows] for i in range(3)))
-
-
-def _session(path: str, part: int) -> str:
-    """Name of the folder below the speaker's folder; without a speaker's folder, the file's; "" = none."""
-    *folders, _ = path.split("/")
-    below = folders[part + 1 :] if part < len(folders) else folders[-1:]
-    return below[0] if below else ""

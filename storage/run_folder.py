@@ -20,6 +20,7 @@ class RunFolder:
         self.result = self.root / "result"
         self.evaluation = self.result / "eval"
         self.embeddings = self.result / "embeddings"
+        self.validation_list = self.result / "validation_list.txt"
         self.cohort = self.result / "cohort.pt"
         self._lock: TextIO | None = None
 

@@ -20,6 +20,8 @@ class Progress(NamedTuple):
     best_eer: float = float("inf")
     tests_since_best: int = 0
     roll_backs: int = 0  # returns to an earlier state because of gradients that weren't finite
+    best_epoch: int = 0  # 0: none yet; earlier states don't say
+    final_tested: bool = False  # whether the trial lists have been that are scored once, at the end
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class States:
         """
         state, note = checkpoint.load_last_state(self.folder.state)
         is_new = distributed.broadcast(state is None)
-        if state and state["progress"] == Progress()._asdict() and not state["trainer"]["step"]:
+        if state and Progress(**state["progress"]) == Progress() and not state["trainer"]["step"]:
             state = None  # from before the first step: nothing depends on it
         position = (*state["progress"].values(), state["trainer"]["step"]) if state else None
         if len({*distributed.all_gather(position)}) > 1:
@@ -123,7 +125,7 @@ class States:
         for difference in self.identity.differences(state):
             self.log.say(difference)
         if state["test"] != self.identity.test:
-            progress = progress._replace(best_eer=float("inf"), tests_since_best=0)
+            progress = progress._replace(best_eer=float("inf"), best_epoch=0, tests_since_best=0)
         step = self.trainer.state.step
         batches = f"in epoch {progress.epoch + 1} after {step} of {len(self.sampler)} batches"
         where = batches if step else f"after epoch {progress.epoch}"
