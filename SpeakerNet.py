@@ -22,6 +22,7 @@ from options import Options
 from storage import checkpoint
 from storage.checkpoint import ModelFile
 from training.ema import MovingAverage
+from training.margin import MarginSchedule
 from training.memory import memory_advice
 from training.nonfinite import NonFiniteWatch
 from training.pace import EpochFigures, Pace, progress_bar
@@ -195,6 +196,13 @@ class ModelTrainer:
         self.syncs_batchnorm = values.sync_bn and distributed.world_size() > 1
         self.precision = runtime.Precision(values.precision, device)
         self.steps_per_epoch = -(-num_batches // values.accumulate)
+        self.margin = MarginSchedule(
+            network.loss,
+            values.margin_schedule,
+            values.margin_epochs,
+            max_epoch=values.max_epoch,
+            trainfunc=values.trainfunc,
+        )
         self.trunk = Trunk(network, values.trunk_lr, values.trainfunc)
         self.optimizer = options.build("optimizer", values, self.trunk.parameter_groups(values.lr))
         self.scheduler = options.build(
@@ -249,6 +257,7 @@ class ModelTrainer:
         self.trunk.begin_training()
         self._begin_lap()
         lr = self.optimizer.param_groups[0]["lr"]  # of the loss head
+        margin = self._set_margin(seed[1])
         pace, shown_s = Pace(), 0.0
         progress = progress_bar(loader, name, self.num_batches, self.state.step)
         for batch in progress:
@@ -257,6 +266,7 @@ class ModelTrainer:
             if self.state.step % self.accumulate == 0:
                 pause()
                 self._begin_lap()
+                self._set_margin(seed[1])
                 self.update.begin()
                 self.state.watch.begin_step(self.device)
             batch = self._receive(batch)
@@ -281,7 +291,10 @@ class ModelTrainer:
         rate, data_wait = pace.figures()
         loss, accuracy, batches = distributed.all_reduce_sum(self.state.sums).tolist()
         batches = batches or math.nan
-        return EpochFigures(loss / batches, accuracy / batches, lr, rate, data_wait)
+        return EpochFigures(loss / batches, accuracy / batches, lr, rate, data_wait, margin)
+
+    def _set_margin(self, epoch: int) -> float | None:
+        return self.margin.set(epoch - 1 + self.state.step / self.num_batches)
 
     def _receive(self, batch: TrainBatch | ValueError | OSError) -> TrainBatch:
         if isinstance(batch, ValueError | OSError):

@@ -123,12 +123,13 @@ class Run:
             self.data.sampler.set_accuracy(accuracies.means()[: len(self.data.utterances.speakers)])
         self.trainer.state.begin_epoch()
         saving_s = self.states.take_saving_s()
+        margin = "" if figures.margin is None else f"margin {figures.margin:.4f}, "
         self.log.log(
             f"Epoch {epoch}, TEER/TAcc {100 * figures.accuracy:2.2f}, TLOSS {figures.loss:f}, "
-            f"LR {figures.lr:f}, {figures.utterances_per_s:.0f} utterances/s, "
+            f"LR {figures.lr:f}, {margin}{figures.utterances_per_s:.0f} utterances/s, "
             f"data wait {100 * figures.data_wait:.0f} %, saving {saving_s:.1f} s"
         )
-        self.log.record(event="train", epoch=epoch, **figures._asdict(), saving_s=round(saving_s, 3))
+        self.log.record(event="train", epoch=epoch, **figures.known(), saving_s=round(saving_s, 3))
         if figures.data_wait > LONG_WAIT and not self.has_advised:
             self.has_advised = True
             self.log.say(

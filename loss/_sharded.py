@@ -55,7 +55,7 @@ class ShardedHead:
         if drawn is not None:
             columns = torch.searchsorted(drawn, columns).clamp(max=len(drawn) - 1)
         logits = head.logits(head.similarities(utterances, drawn), columns, is_local)
-        return classify_sharded(logits, columns, is_local, len(labels))
+        return head.classify(logits, columns, len(labels), is_local)
 
 
 def classify_sharded(
@@ -76,8 +76,14 @@ def classify_sharded(
     local_target = torch.where(is_local, logits.gather(1, columns[:, None])[:, 0], 0.0)
     local_sum = (logits.logsumexp(dim=1) - largest).exp()
     total, target = distributed.all_reduce_sum(torch.stack([local_sum, local_target]))
-    correct = (target.detach() >= largest).float().unflatten(0, (distributed.world_size(), num_speakers, -1))
-    return (total.log() - (target - largest)).mean(), correct[distributed.rank()].mean(dim=1)
+    accuracy = accuracy_of_sharded(target.detach(), largest, num_speakers)
+    return (total.log() - (target - largest)).mean(), accuracy
+
+
+def accuracy_of_sharded(target: Tensor, largest: Tensor, num_speakers: int) -> Tensor:
+    """Logits of the targets (N,), largest ones (N,), of all processes -> accuracy (S,) of this one's."""
+    correct = (target >= largest).float().unflatten(0, (distributed.world_size(), num_speakers, -1))
+    return correct[distributed.rank()].mean(dim=1)
 
 
 def shard_head(loss: nn.Module | None, name: str) -> None:

@@ -386,6 +386,22 @@ SCHEDULE = [
         roles=Role.FIXED,
     ),
     Flag(
+        "--margin_schedule",
+        "how the margin of the loss rises from 0 to --margin within --margin_epochs; exponential: fast at "
+        "first, by 1 - 0.001 ** t",
+        "constant",
+        choices=("constant", "linear", "exponential"),
+        roles=Role.FIXED,
+    ),
+    Flag(
+        "--margin_epochs",
+        "numbers of epochs, such as 2.5,5: after A of them the margin begins to rise from 0, after B it is "
+        "--margin",
+        type=numbers,
+        metavar="A,B",
+        roles=Role.FIXED,
+    ),
+    Flag(
         "--accumulate",
         "batches whose gradients are summed for one optimizer step",
         1,
