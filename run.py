@@ -295,7 +295,8 @@ def _build_network(
     if options.sync_bn:
         convert_sync_batchnorm(network, device)
     if options.shard_head:
-        shard_head(network.loss, options.trainfunc)
+        assert network.loss is not None
+        shard_head(network.loss, options.trainfunc, network.gather_utterances)
     return network.to(device)
 
 

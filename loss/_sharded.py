@@ -86,20 +86,36 @@ def accuracy_of_sharded(target: Tensor, largest: Tensor, num_speakers: int) -> T
     return correct[distributed.rank()].mean(dim=1)
 
 
-def shard_head(loss: nn.Module | None, name: str) -> None:
-    """Let a loss, of a name for errors, keep only this process's classes.
+def shard_head(loss: nn.Module, name: str, gathers: bool) -> None:
+    """Let a loss, or the parts of a combined one, keep only this process's classes.
+
+    Args:
+        loss: the loss.
+        name: its name for errors.
+        gathers: whether the loss sees the utterances of all processes, which a sharded head gathers itself.
 
     Raises:
-        ValueError: it has no classes.
+        ValueError: it has no classes, or it is split although it gets all utterances.
     """
-    if not hasattr(loss, "shard"):
+    heads = [module for module in loss.modules() if hasattr(module, "shard")]
+    if not heads:
         raise ValueError(f"--shard_head: {name} has no classes to split")
-    loss.shard()  # type: ignore[union-attr, operator]
+    for head in heads:
+        head.shard()  # type: ignore[operator]
+    if gathers and sharded_parameters(loss):
+        raise ValueError(
+            f"--shard_head gathers the utterances of all processes for a part of {name}, which gets them "
+            "already; give --gather_negatives False"
+        )
 
 
 def sharded_parameters(loss: nn.Module) -> list[str]:
     """Loss -> names of its parameters that hold this process's classes only; [] if it isn't sharded."""
-    return list(loss.per_class) if getattr(loss, "sharded", None) else []  # type: ignore[arg-type]
+    names = list[str]()
+    for path, module in loss.named_modules():
+        if getattr(module, "sharded", None):
+            names += [f"{path}.{name}".removeprefix(".") for name in module.per_class]  # type: ignore[union-attr]
+    return names
 
 
 def local_classes(num_classes: int) -> range:

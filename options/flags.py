@@ -213,7 +213,11 @@ NETWORK = [
         1.0,
         float,
     ),
-    Flag("--trainfunc", choices("loss")),
+    Flag(
+        "--trainfunc",
+        f"{choices('loss')}; or a sum of them, such as aamsoftmax+0.5*angleproto: an option that several have "
+        "is given once, and has the default of the first",
+    ),
 ]
 DATA = [
     Flag("--train_list", "lines of `speaker path`", "data/train_list.txt", roles=Role.EVALUATION, type=path),
