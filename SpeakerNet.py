@@ -238,6 +238,11 @@ class ModelTrainer:
         distributed.broadcast_buffers(network)
         return network
 
+    def after_test(self, tests_since_best: int) -> None:
+        """Tell the schedule, if it depends on tests, how many there were since the lowest EER."""
+        if hasattr(self.scheduler, "after_test"):
+            self.scheduler.after_test(tests_since_best)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what self.state.state_dict() returned."""
         self.state.load_state_dict(state, -(-state["step"] // self.accumulate))

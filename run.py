@@ -173,6 +173,7 @@ class Run:
             epoch=epoch,
         )
         tests_since_best = 0 if is_best else self.progress.tests_since_best + 1
+        self.trainer.after_test(tests_since_best)
         self._save(self.progress._replace(tested=True, best_eer=best_eer, tests_since_best=tests_since_best))
 
     def _test(self, network: SpeakerNet, stop: StopSignal, name: str, epoch: int) -> dict[str, float]:
@@ -251,6 +252,8 @@ def build_run(
         speaker_accuracy=accuracies,
         profile=Profile(device, log.say, data.workers.waiting_advice()) if options.profile else None,
     )
+    if hasattr(trainer.scheduler, "after_test") and not (test and test.lists.has_labels):
+        raise ValueError(f"--scheduler {options.scheduler} needs a --test_list with labels")
     if options.compile:
         network.compile_for_training()
     identity = RunIdentity(

@@ -182,7 +182,7 @@ class MarginClassifier(CosineClassifier):
         return self.scale * cosines.scatter(1, columns, with_margin)
 
     def _with_penalties(self, similarities: Tensor, columns: Tensor, has_target: Tensor | None) -> Tensor:
-        """Cosines (N, K), columns of the targets (N, 1) -> cosines (N, K), penalties at the nearest others."""
+        """Cosines (N, K), columns of the targets (N, 1) -> cosines (N, K), the nearest others' penalised."""
         nearest, is_penalised = self._nearest_others(similarities.detach(), columns, has_target)
         cosines = similarities.gather(1, nearest)
         return similarities.scatter(

@@ -215,8 +215,8 @@ NETWORK = [
     ),
     Flag(
         "--trainfunc",
-        f"{choices('loss')}; or a sum of them, such as aamsoftmax+0.5*angleproto: an option that several have "
-        "is given once, and has the default of the first",
+        f"{choices('loss')}; or a sum of them, such as aamsoftmax+0.5*angleproto, in which an option that "
+        "several have is given once and has the default of the first",
     ),
 ]
 DATA = [
