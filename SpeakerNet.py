@@ -29,7 +29,7 @@ from training.pace import EpochFigures, Pace, progress_bar
 from training.profile import Profile
 from training.speaker_accuracy import SpeakerAccuracy
 from training.state import Sharding, TrainingState
-from training.trunk import Trunk
+from training.trunk import Freezing, Trunk
 from training.update import Update
 
 DISPLAY_INTERVAL_S = 1.0  # the device waits while figures are shown, so they are shown rarely
@@ -203,7 +203,8 @@ class ModelTrainer:
             max_epoch=values.max_epoch,
             trainfunc=values.trainfunc,
         )
-        self.trunk = Trunk(network, values.trunk_lr, values.trainfunc)
+        freezing = Freezing(not values.trunk_lr, values.freeze, values.freeze_batchnorm)
+        self.trunk = Trunk(network, values.trunk_lr, freezing, values.trainfunc)
         self.optimizer = options.build("optimizer", values, self.trunk.parameter_groups(values.lr))
         self.scheduler = options.build(
             "scheduler", values, self.optimizer, self.steps_per_epoch, values.max_epoch

@@ -12,6 +12,7 @@ import distributed
 import runtime
 from DatasetLoader import TrainData
 from distributed.signals import Stopped, StopSignal
+from evaluation.imprinting import imprint, imprinted_heads
 from evaluation.model_facts import write_model_card
 from evaluation.results import score_in_training
 from evaluation.trial_test import TrialTest
@@ -60,6 +61,9 @@ class Run:
     def fit(self, stop: StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or the EER doesn't improve."""
         if self.progress == Progress() and not self.trainer.state.step:
+            if self.options.init_head == "mean":
+                speakers = self.data.utterances.speakers
+                imprint(self.trainer.network, self.options, self.trainer.device, stop, speakers)
             self._save(self.progress)  # something to go back to
         while True:
             if self._test_is_due():
@@ -200,8 +204,8 @@ class Run:
             trunks = [checkpoint.split_loss(checkpoint.load_model(path).weights)[0] for path in paths]
             checkpoint.load_weights(network, average(trunks), "the average")
             network.to(self.trainer.device)
-            if self.options.trunk_lr:  # else all models have the same statistics
-                update_batchnorm(network, self.data.loader, self.trainer.device, stop.check)
+            self.trainer.trunk.freezing.begin_training(network)
+            update_batchnorm(network, self.data.loader, self.trainer.device, stop.check)
         distributed.broadcast_buffers(network)
         metrics = self._test(network, stop, f"Average of {len(paths)}", -1)
         _save_model(self.folder.average, self._model_file(network, metrics))
@@ -285,6 +289,8 @@ def _build_network(
         raise ValueError(
             f"--sampler {options.sampler}: {options.trainfunc} gives no accuracy of each speaker"
         )
+    if options.init_head == "mean":
+        imprinted_heads(network.loss, options.trainfunc)  # raises an error if there are none
     if initial is not None:
         notes = load_initial_weights(
             network,

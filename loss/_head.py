@@ -9,13 +9,14 @@ from torch.nn import functional as F
 import distributed
 import runtime
 from loss._classification import classify, draw_classes, per_utterance
-from loss._sharded import ShardedHead, classify_sharded
+from loss._sharded import ShardedHead, classify_sharded, local_rows
 
 SampleClasses = Annotated[
     float, "fraction of the speakers that a training step compares with, drawn at random"
 ]
 SubCenters = Annotated[int, "vectors of each speaker; the nearest one counts"]
 Scale = Annotated[float, "logit = scale * cosine"]
+IMPRINTED_NOISE = 0.1  # length of what is added to a direction of length 1
 InterTopk = Annotated[int, "number of nearest other speakers with a penalty, 5 in the paper; 0: none"]
 InterTopkPenalty = Annotated[float, "what brings these speakers nearer: an angle or a cosine, as the margin"]
 
@@ -135,6 +136,37 @@ class CosineClassifier(ClassHead):
             return F.linear(F.normalize(utterances), F.normalize(weight))
         cosines = F.linear(F.normalize(utterances), F.normalize(weight.flatten(0, 1)))
         return cosines.unflatten(1, (-1, self.sub_centers)).max(dim=2).values
+
+    @torch.no_grad()
+    def imprint(self, directions: Tensor, num_speakers: int, seed: int) -> None:
+        """Let the vectors of classes start in given directions; they keep their lengths.
+
+        Of several vectors of a class the first one has the direction, the others have noise, so that they
+        differ.
+
+        Args:
+            directions: (S, D), of length 1, of speakers 0 to S - 1; zeros where it isn't known.
+            num_speakers: classes of one speed; class c is that of speaker c modulo this number.
+            seed: of the noise.
+        """
+        classes = torch.arange(self.num_classes) % num_speakers
+        is_known = directions.new_zeros(num_speakers, dtype=torch.bool)
+        is_known[: len(directions)] = directions.any(dim=1).to(is_known.device)
+        noise = torch.randn(
+            self.num_classes,
+            self.sub_centers,
+            directions.shape[1],
+            generator=torch.Generator().manual_seed(seed),
+        )
+        noise[:, 0] = 0.0
+        noise = (IMPRINTED_NOISE * F.normalize(noise, dim=2)).to(directions.device)
+        rows = F.pad(directions, (0, 0, 0, num_speakers - len(directions)))[classes]  # (C, D)
+        targets = F.normalize(rows[:, None] + noise, dim=2).view(self.num_classes, *self.weight.shape[1:])
+        known = is_known[classes].view(-1, *[1] * (self.weight.ndim - 1))
+        if self.sharded is not None:
+            targets, known = local_rows(targets), local_rows(known)
+        lengths = self.weight.norm(dim=-1, keepdim=True)
+        self.weight.copy_(torch.where(known, lengths * targets, self.weight))
 
 
 class MarginClassifier(CosineClassifier):
