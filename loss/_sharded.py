@@ -114,7 +114,7 @@ def sharded_parameters(loss: nn.Module) -> list[str]:
     names = list[str]()
     for path, module in loss.named_modules():
         if getattr(module, "sharded", None):
-            names += [f"{path}.{name}".removeprefix(".") for name in module.per_class]  # type: ignore[union-attr]
+            names += [f"{path}.{name}".removeprefix(".") for name in module.per_class]
     return names
 
 
