@@ -22,13 +22,14 @@ from options import Options
 from storage import checkpoint
 from storage.checkpoint import ModelFile
 from training.ema import MovingAverage
+from training.margin import MarginSchedule
 from training.memory import memory_advice
 from training.nonfinite import NonFiniteWatch
 from training.pace import EpochFigures, Pace, progress_bar
 from training.profile import Profile
 from training.speaker_accuracy import SpeakerAccuracy
 from training.state import Sharding, TrainingState
-from training.trunk import Trunk
+from training.trunk import Freezing, Trunk
 from training.update import Update
 
 DISPLAY_INTERVAL_S = 1.0  # the device waits while figures are shown, so they are shown rarely
@@ -195,7 +196,15 @@ class ModelTrainer:
         self.syncs_batchnorm = values.sync_bn and distributed.world_size() > 1
         self.precision = runtime.Precision(values.precision, device)
         self.steps_per_epoch = -(-num_batches // values.accumulate)
-        self.trunk = Trunk(network, values.trunk_lr, values.trainfunc)
+        self.margin = MarginSchedule(
+            network.loss,
+            values.margin_schedule,
+            values.margin_epochs,
+            max_epoch=values.max_epoch,
+            trainfunc=values.trainfunc,
+        )
+        freezing = Freezing(not values.trunk_lr, values.freeze, values.freeze_batchnorm)
+        self.trunk = Trunk(network, values.trunk_lr, freezing, values.trainfunc)
         self.optimizer = options.build("optimizer", values, self.trunk.parameter_groups(values.lr))
         self.scheduler = options.build(
             "scheduler", values, self.optimizer, self.steps_per_epoch, values.max_epoch
@@ -230,6 +239,11 @@ class ModelTrainer:
         distributed.broadcast_buffers(network)
         return network
 
+    def after_test(self, tests_since_best: int) -> None:
+        """Tell the schedule, if it depends on tests, how many there were since the lowest EER."""
+        if hasattr(self.scheduler, "after_test"):
+            self.scheduler.after_test(tests_since_best)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what self.state.state_dict() returned."""
         self.state.load_state_dict(state, -(-state["step"] // self.accumulate))
@@ -249,6 +263,7 @@ class ModelTrainer:
         self.trunk.begin_training()
         self._begin_lap()
         lr = self.optimizer.param_groups[0]["lr"]  # of the loss head
+        margin = self._set_margin(seed[1])
         pace, shown_s = Pace(), 0.0
         progress = progress_bar(loader, name, self.num_batches, self.state.step)
         for batch in progress:
@@ -257,6 +272,7 @@ class ModelTrainer:
             if self.state.step % self.accumulate == 0:
                 pause()
                 self._begin_lap()
+                self._set_margin(seed[1])
                 self.update.begin()
                 self.state.watch.begin_step(self.device)
             batch = self._receive(batch)
@@ -281,7 +297,10 @@ class ModelTrainer:
         rate, data_wait = pace.figures()
         loss, accuracy, batches = distributed.all_reduce_sum(self.state.sums).tolist()
         batches = batches or math.nan
-        return EpochFigures(loss / batches, accuracy / batches, lr, rate, data_wait)
+        return EpochFigures(loss / batches, accuracy / batches, lr, rate, data_wait, margin)
+
+    def _set_margin(self, epoch: int) -> float | None:
+        return self.margin.set(epoch - 1 + self.state.step / self.num_batches)
 
     def _receive(self, batch: TrainBatch | ValueError | OSError) -> TrainBatch:
         if isinstance(batch, ValueError | OSError):

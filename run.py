@@ -11,6 +11,7 @@ import distributed
 import runtime
 from DatasetLoader import TrainData
 from distributed.signals import Stopped, StopSignal
+from evaluation.imprinting import imprint, imprinted_heads
 from evaluation.run_models import RunModels
 from evaluation.run_tests import RunTests
 from loss._sharded import shard_head
@@ -56,6 +57,9 @@ class Run:
     def fit(self, stop: StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or the EER doesn't improve."""
         if self.progress == Progress() and not self.trainer.state.step:
+            if self.options.init_head == "mean":
+                speakers = self.data.utterances.speakers
+                imprint(self.trainer.network, self.options, self.trainer.device, stop, speakers)
             self._save(self.progress)  # something to go back to
         while True:
             if self._test_is_due():
@@ -121,12 +125,13 @@ class Run:
             self.data.sampler.set_accuracy(accuracies.means()[: len(self.data.utterances.speakers)])
         self.trainer.state.begin_epoch()
         saving_s = self.states.take_saving_s()
+        margin = "" if figures.margin is None else f"margin {figures.margin:.4f}, "
         self.log.log(
             f"Epoch {epoch}, TEER/TAcc {100 * figures.accuracy:2.2f}, TLOSS {figures.loss:f}, "
-            f"LR {figures.lr:f}, {figures.utterances_per_s:.0f} utterances/s, "
+            f"LR {figures.lr:f}, {margin}{figures.utterances_per_s:.0f} utterances/s, "
             f"data wait {100 * figures.data_wait:.0f} %, saving {saving_s:.1f} s"
         )
-        self.log.record(event="train", epoch=epoch, **figures._asdict(), saving_s=round(saving_s, 3))
+        self.log.record(event="train", epoch=epoch, **figures.known(), saving_s=round(saving_s, 3))
         if figures.data_wait > LONG_WAIT and not self.has_advised:
             self.has_advised = True
             self.log.say(
@@ -159,6 +164,7 @@ class Run:
         progress = self.progress._replace(tested=True, tests_since_best=self.progress.tests_since_best + 1)
         if is_best:
             progress = progress._replace(best_eer=eer, best_epoch=epoch, tests_since_best=0)
+        self.trainer.after_test(progress.tests_since_best)
         self._save(progress)
 
     def _test_at_end(self, stop: StopSignal) -> None:
@@ -206,6 +212,8 @@ def build_run(
         speaker_accuracy=accuracies,
         profile=Profile(device, log.say, data.workers.waiting_advice()) if options.profile else None,
     )
+    if hasattr(trainer.scheduler, "after_test"):
+        tests.require_labels(f"--scheduler {options.scheduler}")
     if options.compile:
         network.compile_for_training()
     identity = RunIdentity(
@@ -234,10 +242,13 @@ def _build_network(
     """The network with the weights that training starts from."""
     runtime.seed_everything(options.seed)
     network = SpeakerNet.build(options, data.num_classes)
+    assert network.loss is not None
     if data.sampler.needs_accuracy and not getattr(network.loss, "per_speaker", False):
         raise ValueError(
             f"--sampler {options.sampler}: {options.trainfunc} gives no accuracy of each speaker"
         )
+    if options.init_head == "mean":
+        imprinted_heads(network.loss, options.trainfunc)  # raises an error if there are none
     if initial is not None:
         notes = load_initial_weights(
             network,
@@ -251,7 +262,7 @@ def _build_network(
     if options.sync_bn:
         convert_sync_batchnorm(network, device)
     if options.shard_head:
-        shard_head(network.loss, options.trainfunc)
+        shard_head(network.loss, options.trainfunc, network.gather_utterances)
     return network.to(device)
 
 

@@ -53,8 +53,8 @@ class RunModels:
             trunks = [checkpoint.split_loss(checkpoint.load_model(path).weights)[0] for path in paths]
             checkpoint.load_weights(network, average(trunks), "the average")
             network.to(self.trainer.device)
-            if self.options.trunk_lr:  # else all models have the same statistics
-                update_batchnorm(network, self.data.loader, self.trainer.device, stop.check)
+            self.trainer.trunk.freezing.begin_training(network)
+            update_batchnorm(network, self.data.loader, self.trainer.device, stop.check)
         distributed.broadcast_buffers(network)
         metrics = tests.score(network, stop, name=f"Average of {len(paths)}", epoch=-1)
         _write(self.folder.average, self._model_file(network, metrics))

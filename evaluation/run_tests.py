@@ -56,11 +56,17 @@ class RunTests:
             final = choosing
             choosing = validation_test(validation, values, device)
             comparable["validation"] = validation.digest()
-        if values.early_stopping and not (choosing and choosing.lists.has_labels):
-            raise ValueError("--early_stopping needs a --test_list with labels, or --validation_speakers")
         tested = values if choosing is None else choosing.values
         comparable |= {name: tested[name] for name in ("test_path", *names_of(TEST))}
-        return cls(choosing, final, comparable, folder, log)
+        tests = cls(choosing, final, comparable, folder, log)
+        if values.early_stopping:
+            tests.require_labels("--early_stopping")
+        return tests
+
+    def require_labels(self, flag: str) -> None:
+        """Raises ValueError for a flag that needs error rates unless there are trials with labels."""
+        if not (self.choosing and self.choosing.lists.has_labels):
+            raise ValueError(f"{flag} needs a --test_list with labels, or --validation_speakers")
 
     @property
     def validation(self) -> TrialTest | None:

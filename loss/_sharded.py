@@ -55,7 +55,7 @@ class ShardedHead:
         if drawn is not None:
             columns = torch.searchsorted(drawn, columns).clamp(max=len(drawn) - 1)
         logits = head.logits(head.similarities(utterances, drawn), columns, is_local)
-        return classify_sharded(logits, columns, is_local, len(labels))
+        return head.classify(logits, columns, len(labels), is_local)
 
 
 def classify_sharded(
@@ -76,24 +76,46 @@ def classify_sharded(
     local_target = torch.where(is_local, logits.gather(1, columns[:, None])[:, 0], 0.0)
     local_sum = (logits.logsumexp(dim=1) - largest).exp()
     total, target = distributed.all_reduce_sum(torch.stack([local_sum, local_target]))
-    correct = (target.detach() >= largest).float().unflatten(0, (distributed.world_size(), num_speakers, -1))
-    return (total.log() - (target - largest)).mean(), correct[distributed.rank()].mean(dim=1)
+    accuracy = accuracy_of_sharded(target.detach(), largest, num_speakers)
+    return (total.log() - (target - largest)).mean(), accuracy
 
 
-def shard_head(loss: nn.Module | None, name: str) -> None:
-    """Let a loss, of a name for errors, keep only this process's classes.
+def accuracy_of_sharded(target: Tensor, largest: Tensor, num_speakers: int) -> Tensor:
+    """Logits of the targets (N,), largest ones (N,), of all processes -> accuracy (S,) of this one's."""
+    correct = (target >= largest).float().unflatten(0, (distributed.world_size(), num_speakers, -1))
+    return correct[distributed.rank()].mean(dim=1)
+
+
+def shard_head(loss: nn.Module, name: str, gathers: bool) -> None:
+    """Let a loss, or the parts of a combined one, keep only this process's classes.
+
+    Args:
+        loss: the loss.
+        name: its name for errors.
+        gathers: whether the loss sees the utterances of all processes, which a sharded head gathers itself.
 
     Raises:
-        ValueError: it has no classes.
+        ValueError: it has no classes, or it is split although it gets all utterances.
     """
-    if not hasattr(loss, "shard"):
+    heads = [module for module in loss.modules() if hasattr(module, "shard")]
+    if not heads:
         raise ValueError(f"--shard_head: {name} has no classes to split")
-    loss.shard()  # type: ignore[union-attr, operator]
+    for head in heads:
+        head.shard()  # type: ignore[operator]
+    if gathers and sharded_parameters(loss):
+        raise ValueError(
+            f"--shard_head gathers the utterances of all processes for a part of {name}, which gets them "
+            "already; give --gather_negatives False"
+        )
 
 
 def sharded_parameters(loss: nn.Module) -> list[str]:
     """Loss -> names of its parameters that hold this process's classes only; [] if it isn't sharded."""
-    return list(loss.per_class) if getattr(loss, "sharded", None) else []  # type: ignore[arg-type]
+    names = list[str]()
+    for path, module in loss.named_modules():
+        if getattr(module, "sharded", None):
+            names += [f"{path}.{name}".removeprefix(".") for name in module.per_class]
+    return names
 
 
 def local_classes(num_classes: int) -> range:

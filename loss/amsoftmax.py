@@ -4,10 +4,12 @@ from typing import Annotated
 
 from torch import Tensor
 
-from loss._head import CosineClassifier, SampleClasses, Scale, SubCenters
+from loss._head import InterTopk, InterTopkPenalty, MarginClassifier, SampleClasses, Scale, SubCenters
+
+ADDED = ("inter_topk", "inter_topk_penalty")
 
 
-class LossFunction(CosineClassifier):
+class LossFunction(MarginClassifier):
     """Embeddings (S, M, D), labels (S,) -> mean loss (), top-1 accuracy (S,)."""
 
     def __init__(
@@ -19,6 +21,8 @@ class LossFunction(CosineClassifier):
         scale: Scale = 30.0,
         sample_classes: SampleClasses = 1.0,
         sub_centers: SubCenters = 1,
+        inter_topk: InterTopk = 0,
+        inter_topk_penalty: InterTopkPenalty = 0.06,
     ) -> None:
         super().__init__(
             embedding_dim,
@@ -27,8 +31,14 @@ class LossFunction(CosineClassifier):
             scale=scale,
             sample_classes=sample_classes,
             sub_centers=sub_centers,
+            inter_topk=inter_topk,
+            inter_topk_penalty=inter_topk_penalty,
         )
 
     def with_margin(self, cosine: Tensor) -> Tensor:
         """The true speakers' cosines (N, 1) -> these less the margin (N, 1)."""
         return cosine - self.margin
+
+    def with_penalty(self, cosine: Tensor) -> Tensor:
+        """Cosines -> these and the penalty, of the same shape."""
+        return cosine + self.inter_topk_penalty

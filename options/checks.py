@@ -83,8 +83,10 @@ def for_training(resolved: Resolved) -> Resolved:
             raise ValueError(f"--{KINDS[kind].flag} is needed: {choices(kind)}")
     if options.cohort:
         raise ValueError("--cohort is for --eval; training makes a cohort from --cohort_list for each test")
-    if not options.trunk_lr and not options.initial_model:
-        raise ValueError("--trunk_lr 0 freezes a network that isn't trained; give --initial_model")
+    if not options.initial_model:
+        _refuse_freezing(options)
+        if options.init_head == "mean":
+            raise ValueError("--init_head mean takes embeddings of a trained network; give --initial_model")
     for name in ("origin", "head_speakers"):
         if options[name] and not options.initial_model:
             raise ValueError(f"--{name} is about the file of --initial_model, which isn't given")
@@ -97,6 +99,18 @@ def for_training(resolved: Resolved) -> Resolved:
     options = _with_utterances_per_speaker(options, given)
     resolved = resolved._replace(options=options.without("nSpeakers", "mixedprec"))
     return resolved.warn(*_unused_augmentation(resolved.options, given))
+
+
+def _refuse_freezing(options: Options) -> None:
+    """Raises ValueError where a network that isn't trained would be frozen."""
+    flags = {
+        "--trunk_lr 0": not options.trunk_lr,
+        "--freeze": options.freeze,
+        "--freeze_batchnorm": options.freeze_batchnorm,
+    }
+    for flag, is_given in flags.items():
+        if is_given:
+            raise ValueError(f"{flag} freezes a network that isn't trained; give --initial_model")
 
 
 def _with_utterances_per_speaker(options: Options, given: frozenset[str]) -> Options:
@@ -196,7 +210,8 @@ def check_batches(options: Options, batch_size: int, num_speakers: int, world_si
     normalised = batch_size if options.sync_bn else of_process
     compared = batch_size if options.gather_negatives else of_process
     where = "a batch" if world_size == 1 else "the part of a process"
-    if options.trunk_lr and normalised * options.nPerSpeaker < 2:  # a frozen batch norm needs no batch
+    is_normalised = options.trunk_lr and not options.freeze_batchnorm  # else a batch of one will do
+    if is_normalised and normalised * options.nPerSpeaker < 2:
         raise ValueError(
             f"--batch_size {options.batch_size}: batch norm needs two utterances in {where}; raise it, or "
             "give --sync_bn where several processes have more together"

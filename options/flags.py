@@ -128,6 +128,11 @@ def numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
 
 
+def names(text: str) -> tuple[str, ...]:
+    """`a,b` -> ("a", "b")."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def path(text: str) -> str:
     """`~/x` -> the path in the home directory, which shells expand only at the start of a word."""
     return os.path.expanduser(text)  # noqa: PTH111  (a Path would turn "" into ".")
@@ -228,7 +233,11 @@ NETWORK = [
         1.0,
         float,
     ),
-    Flag("--trainfunc", choices("loss")),
+    Flag(
+        "--trainfunc",
+        f"{choices('loss')}; or a sum of them, such as aamsoftmax+0.5*angleproto, in which an option that "
+        "several have is given once and has the default of the first",
+    ),
 ]
 DATA = [
     Flag("--train_list", "lines of `speaker path`", "data/train_list.txt", roles=Role.EVALUATION, type=path),
@@ -408,6 +417,47 @@ SCHEDULE = [
         1.0,
         within(0.0, math.inf),
         metavar="FACTOR",
+        roles=Role.FIXED,
+    ),
+    Flag(
+        "--init_head",
+        "what the speakers' vectors of a loss with cosines start as: random, or the mean embeddings of up to "
+        "10 recordings of each by --initial_model",
+        "random",
+        choices=("random", "mean"),
+        roles=Role.FIXED,
+    ),
+    Flag(
+        "--freeze",
+        "modules of the network, such as model.layer1,model.conv1, that aren't trained; their batch norm and "
+        "dropout work as in evaluation",
+        (),
+        names,
+        metavar="NAME,...",
+        roles=Role.FIXED,
+    ),
+    Flag(
+        "--freeze_batchnorm",
+        "batch norm keeps the running statistics of --initial_model, and normalises by them; its weights are "
+        "trained",
+        False,
+        bool,
+        roles=Role.FIXED,
+    ),
+    Flag(
+        "--margin_schedule",
+        "how the margin of the loss rises from 0 to --margin within --margin_epochs; exponential: fast at "
+        "first, by 1 - 0.001 ** t",
+        "constant",
+        choices=("constant", "linear", "exponential"),
+        roles=Role.FIXED,
+    ),
+    Flag(
+        "--margin_epochs",
+        "numbers of epochs, such as 2.5,5: after A of them the margin begins to rise from 0, after B it is "
+        "--margin",
+        type=numbers,
+        metavar="A,B",
         roles=Role.FIXED,
     ),
     Flag(

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,13 @@ class Kind(NamedTuple):
     entry: str
 
 
+class Part(NamedTuple):
+    """A file that a choice consists of, and its weight in a combined loss."""
+
+    weight: float
+    name: str
+
+
 KINDS = {
     "models": Kind("model", "MainModel"),
     "features": Kind("features", "Features"),
@@ -30,6 +38,7 @@ KINDS = {
     "normalization": Kind("score_norm", "Normalization"),
 }
 NETWORK_KINDS = ("models", "features", "pooling")  # what can't be changed in a stored model
+COMBINED_KINDS = ("loss",)  # whose choices may be sums, as in aamsoftmax+0.5*angleproto
 TESTING_KINDS = ("scoring", "normalization")  # what training doesn't depend on
 TRAINING_KINDS = tuple(kind for kind in KINDS if kind not in TESTING_KINDS)
 
@@ -50,10 +59,43 @@ def plugin(kind: str, name: str) -> Any:
     Raises:
         ValueError: there is no such file, or it doesn't keep the contract.
     """
+    weighted = parts(kind, name)
+    factories = [_defined(kind, part, name) for _, part in weighted]
+    if name == weighted[0].name:
+        return factories[0]
+    combined = importlib.import_module(f"{kind}._combined")
+    return combined.combine([part.weight for part in weighted], factories)
+
+
+def parts(kind: str, name: str) -> list[Part]:
+    """Kind and choice -> the files that it consists of: one, but for a combined loss.
+
+    Raises:
+        ValueError: a weight of `aamsoftmax+0.5*angleproto` is not a positive number.
+    """
+    if kind not in COMBINED_KINDS:
+        return [Part(1.0, name)]
+    weighted = list[Part]()
+    for term in name.split("+"):
+        weight, star, part = term.rpartition("*")
+        try:
+            weighted.append(Part(float(weight) if star else 1.0, part))
+        except ValueError:
+            weighted.append(Part(math.nan, part))
+        if not 0.0 < weighted[-1].weight < math.inf:
+            raise ValueError(
+                f"--{KINDS[kind].flag} {name}: expected a positive weight before *, got {weight!r}"
+            )
+    return weighted
+
+
+def _defined(kind: str, name: str, choice: str) -> Any:
+    """Kind, file and the choice that it is a part of -> what the file defines; see plugin."""
     flag, entry = KINDS[kind]
     names = available(kind)
     if name not in names:
-        raise ValueError(f"--{flag} {name}: {nearest(name, names)} (available: {', '.join(names)})")
+        part = "" if name == choice else f"{name}: "
+        raise ValueError(f"--{flag} {choice}: {part}{nearest(name, names)} (available: {', '.join(names)})")
     factory = getattr(importlib.import_module(f"{kind}.{name}"), entry, None)
     if factory is None:
         raise ValueError(f"{kind}/{name}.py defines no {entry}; see {kind}/__init__.py for the contract")
@@ -80,10 +122,11 @@ def added_options(options: Mapping[str, Any], kinds: Iterable[str]) -> dict[str,
     """
     defaults = dict[str, Any]()
     for kind in kinds:
-        name = options[KINDS[kind].flag]
-        parameters = plugin_options(plugin(kind, name))
-        added = getattr(importlib.import_module(f"{kind}.{name}"), "ADDED", ())
-        defaults |= {option: parameters[option].default for option in added}
+        choice = options[KINDS[kind].flag]
+        parameters = plugin_options(plugin(kind, choice))
+        for _, name in parts(kind, choice):
+            added = getattr(importlib.import_module(f"{kind}.{name}"), "ADDED", ())
+            defaults |= {option: parameters[option].default for option in added}
     return defaults
 
 
@@ -116,6 +159,7 @@ def sources(options: Mapping[str, Any], kinds: Iterable[str], others: Iterable[s
     """
     patterns = list[str]()
     for kind in kinds:
-        patterns += [f"{kind}/_*.py", f"{kind}/{options[KINDS[kind].flag]}.py"]
+        names = [part.name for part in parts(kind, options[KINDS[kind].flag])]
+        patterns += [f"{kind}/_*.py", *(f"{kind}/{name}.py" for name in names)]
     paths = [path for pattern in (*patterns, *others) for path in sorted(ROOT.glob(pattern))]
     return b"".join(path.read_bytes() for path in paths)

@@ -16,7 +16,15 @@ import yaml
 
 from options.flags import Role, names_of, numbers
 from options.parser import BOOLEAN, Parser
-from options.plugins import KINDS, TRAINING_KINDS, available, network_options, plugin, plugin_options
+from options.plugins import (
+    KINDS,
+    TRAINING_KINDS,
+    available,
+    network_options,
+    parts,
+    plugin,
+    plugin_options,
+)
 
 UNSET = object()
 
@@ -134,7 +142,9 @@ def resolve(
     parser = make_parser(True)
     for kind, name in chosen.items():
         if name:
-            _add_plugin_options(parser, kind, name)
+            plugin(kind, name)  # its errors show the whole name
+            for part in parts(kind, name):
+                _add_plugin_options(parser, kind, part.name)
     known = [action.dest for action in parser._actions if action.dest != "help"]
     parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
     parsed, rest = _parse(parser, sources, dict.fromkeys(known, UNSET))

@@ -57,7 +57,7 @@ def load_initial_weights(
     kind = initial.options.get("trainfunc") or trainfunc  # older files don't say
     if fresh_loss and not stored_loss:
         problem = "none"
-    elif kind != trainfunc:
+    elif _parts(kind) != _parts(trainfunc):
         problem = f"that of {kind}"
     else:
         problem = _other_speakers(initial.speakers, speakers) or _other_shapes(stored_loss, fresh_loss)
@@ -70,6 +70,11 @@ def load_initial_weights(
     if misfits:
         notes.append(f"note: --allow_partial: these keep their initial values or are left out: {misfits}")
     return notes
+
+
+def _parts(trainfunc: str) -> list[str]:
+    """`aamsoftmax+0.5*angleproto` -> the names of its losses."""
+    return [part.rpartition("*")[2] for part in trainfunc.split("+")]
 
 
 def _other_speakers(stored: Sequence[str], speakers: Sequence[str]) -> str:

@@ -11,6 +11,8 @@ from storage import checkpoint
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 
+SCHEDULES_OF_ANY_LENGTH = ("steplr", "plateau")  # their rates don't depend on --max_epoch
+
 
 class Progress(NamedTuple):
     """How far a run has come; part of its state."""
@@ -56,7 +58,7 @@ class RunIdentity:
         """Notes for the log on what may differ and does."""
         if state["test"] != self.test:
             yield "note: the test differs from before; the search for the best model starts again"
-        if state["max_epoch"] != self.max_epoch and self.fixed["scheduler"] != "steplr":
+        if state["max_epoch"] != self.max_epoch and self.fixed["scheduler"] not in SCHEDULES_OF_ANY_LENGTH:
             yield (
                 f"note: --max_epoch was {state['max_epoch']}; the rest of the schedule is that of a run of "
                 f"{self.max_epoch} epochs"

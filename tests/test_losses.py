@@ -90,6 +90,47 @@ def test_the_nearest_of_a_speakers_vectors_counts(name):
 
 
 @pytest.mark.parametrize("name", ["amsoftmax", "aamsoftmax"])
+def test_the_nearest_others_get_a_penalty(name):
+    """Others at 5, 20, 60, 170 degrees; the first is nearer than the penalty, 5.7 degrees."""
+    settings = {"margin": 0.2, "scale": 2.0, "inter_topk": 2, "inter_topk_penalty": 0.1}
+    loss_fn = options.plugin("loss", name)(2, 5, **settings)
+    loss_fn.weight.data = unit(20.0, 170.0, 10.0, 60.0, 5.0)
+    cosines = [math.cos(math.radians(degrees)) for degrees in (20, 170, 10, 60, 5)]
+    if name == "amsoftmax":
+        cosines[0], cosines[2], cosines[4] = cosines[0] + 0.1, cosines[2] - 0.2, cosines[4] + 0.1
+    else:
+        cosines[0], cosines[2] = math.cos(math.radians(20) - 0.1), math.cos(math.radians(10) + 0.2)
+        cosines[4] += 1.0 - math.cos(0.1)
+    loss, _ = loss_fn(3.0 * unit(0.0)[None], torch.tensor([2]))
+    torch.testing.assert_close(loss, F.cross_entropy(2.0 * torch.tensor([cosines]), torch.tensor([2])))
+    loss_fn.inter_topk = 99  # as many as there are
+    loss_fn(3.0 * unit(0.0)[None], torch.tensor([2]))[0].backward()
+    assert loss_fn.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["C", "A"])
+def test_sphereface2_classifies_each_speaker_alone(kind):
+    """Own speaker 60 degrees away, others 30 and 150; g(z) = 2 ((z + 1) / 2)^3 - 1."""
+    loss_fn = options.plugin("loss", "sphereface2")(2, 3, margin=0.25, scale=4.0, margin_type=kind)
+    loss_fn.weight.data = unit(60.0, -30.0, 150.0)
+    loss_fn.bias.data.fill_(0.5)
+    loss, accuracy = loss_fn(3.0 * unit(0.0)[None], torch.tensor([0]))
+
+    def logit(degrees, sign):
+        shift = sign * 0.25
+        z = math.cos(math.radians(degrees) - shift * (kind == "A"))
+        return 4.0 * (2.0 * ((z + 1.0) / 2.0) ** 3 - 1.0 + shift * (kind == "C")) + 0.5
+
+    others = sum(math.log(1.0 + math.exp(logit(degrees, 1))) for degrees in (30, 150))
+    own = math.log(1.0 + math.exp(-logit(60, -1)))
+    assert loss.item() == pytest.approx(0.7 * own + 0.3 * others, rel=1e-5)
+    assert accuracy.tolist() == [0.0]
+    loss_fn.scale = 1e4  # log(1 + exp(z)) would overflow
+    loss_fn(3.0 * unit(0.0)[None], torch.tensor([0]))[0].backward()
+    assert loss_fn.weight.grad.isfinite().all() and loss_fn.bias.grad.isfinite()
+
+
+@pytest.mark.parametrize("name", ["amsoftmax", "aamsoftmax"])
 def test_weights_of_one_vector_per_speaker_have_the_shape_of_older_files(name):
     assert options.plugin("loss", name)(8, 5).weight.shape == (5, 8)
     assert options.plugin("loss", name)(8, 5, sub_centers=1).weight.shape == (5, 8)
@@ -284,6 +325,10 @@ def test_similarities_are_one_matrix_product(name, tmp_path):
         ("aamsoftmax", {"sample_classes": math.nan}, "--sample_classes"),
         ("amsoftmax", {"sub_centers": 0}, "--sub_centers"),
         ("aamsoftmax", {"sub_centers": -1}, "--sub_centers"),
+        ("aamsoftmax", {"inter_topk": -1}, "--inter_topk"),
+        ("amsoftmax", {"inter_topk_penalty": 1.0}, "--inter_topk_penalty"),
+        ("sphereface2", {"own_weight": 1.0}, "--own_weight"),
+        ("sphereface2", {"exponent": math.nan}, "--exponent"),
     ],
 )
 def test_values_out_of_range_are_rejected(name, settings, flag):

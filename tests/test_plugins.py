@@ -266,12 +266,16 @@ def test_optimizers_take_groups_with_rates_of_their_own(name):
     torch.testing.assert_close(moves[1], 0.25 * moves[0], rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_fused_optimizers_step_as_torch_does_and_not_where_gradients_overflow(name):
     torch.manual_seed(3)
     start = torch.randn(4, 3, 2, 5)
     weights = [nn.Parameter(start.contiguous(memory_format=torch.channels_last)) for _ in range(2)]
-    plain = {"adam": torch.optim.Adam, "sgd": partial(torch.optim.SGD, momentum=0.9)}[name]
+    plain = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "sgd": partial(torch.optim.SGD, momentum=0.9),
+    }[name]
     plain_optimizer = plain([weights[0]], lr=0.1, weight_decay=0.01)
     fused_optimizer = options.plugin("optimizer", name)([weights[1]], lr=0.1, weight_decay=0.01)
     precision = runtime.Precision("fp16", runtime.CPU)

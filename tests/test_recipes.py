@@ -17,12 +17,11 @@ def values_of(name):
 
 @pytest.mark.parametrize("name", ["ResNet_AAM", "ECAPA_wespeaker_AAM", "ReDimNet_AAM"])
 def test_rates_and_averages_are_wespeakers(name):
-    """0.1 for 64 utterances in a batch, times 5e-4 ** (epoch / epochs), after the warm-up and at the end."""
+    """0.1 for 64 utterances in a batch, times 5e-4 ** (epoch / epochs); the margin from epoch 20 to 40."""
     values = values_of(name)
-    full_rate = 0.1 * values.batch_size / 64
-    after_warmup = full_rate * 5e-4 ** (values.warmup_epochs / values.max_epoch)
-    assert values.lr == pytest.approx(after_warmup, rel=0.01)
-    assert values.lr * values.last_lr == pytest.approx(5e-4 * full_rate, rel=0.05)
+    assert values.lr == pytest.approx(0.1 * values.batch_size / 64)
+    assert (values.scheduler, values.last_lr, values.nesterov) == ("exponential", 5e-4, True)
+    assert (values.margin_schedule, values.margin_epochs) == ("exponential", (19.0, 39.0))
     assert (values.test_interval, values.average_last) == (1, 10)  # a model of each of the last 10 epochs
 
 
@@ -72,8 +71,12 @@ def test_a_recipe_takes_two_steps_and_is_tested(path, corpus, material, tmp_path
     changes |= {"batch_size": 6, "nPerSpeaker": per_speaker, "max_seg_per_spk": 2 * per_speaker}
     changes |= {"max_frames": 40, "max_epoch": 1, "num_eval": 1, "nDataLoaderThread": 0, "device": "cpu"}
     changes |= {"eval_frames": min(values.eval_frames, 40), "save_path": tmp_path, "report": False}
-    if values.scheduler == "cosine":
+    if values.scheduler in ("cosine", "exponential"):
         changes["warmup_epochs"] = 0
+    if values.scheduler == "triangular2":
+        changes["cycles"] = 1
+    if values.margin_schedule != "constant":
+        changes["margin_epochs"] = "0,1"
     if values.subtract_mean:
         changes["cohort_utterances"] = 1
     words = [f"--{name}={value}" for name, value in changes.items()]

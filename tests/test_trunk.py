@@ -8,8 +8,10 @@ from conftest import assert_refused, run_here
 from random_batches import Batches
 from test_engine import SCRIPT, trainer
 
+import trainSpeakerNet
 from storage import checkpoint
 from training import profile
+from training.averaging import update_batchnorm
 
 
 def train(made, epoch=1, num_batches=2):
@@ -139,3 +141,70 @@ def test_only_the_head_of_a_trained_model_is_tuned(trained, corpus, tmp_path, mo
         shared = [key for key in old.weights if is_trunk(key)]
         assert shared and all(torch.equal(old.weights[key], new.weights[key]) for key in shared)
         assert new.metrics["eer"] == old.metrics["eer"]
+
+
+def is_frozen(name):
+    return name.startswith(("model.layer1.", "model.bn1."))
+
+
+def test_named_modules_stay_bit_for_bit():
+    words = ["--lr=0.1", "--weight_decay=0.1", "--momentum=0.9", "--ema_decay=0.5"]
+    made = trainer(*words, "--freeze=model.layer1,model.bn1")
+    before = weights_of(made)
+    train(made)
+    for network in (made.network, made.tested()):
+        changed = {name for name, t in network.state_dict().items() if not torch.equal(t, before[name])}
+        assert changed and not any(map(is_frozen, changed))
+    assert {"model.layer2.0.conv1.weight", "model.layer2.0.bn1.running_mean", "loss.fc.weight"} <= changed
+    assert not made.network.model.layer1.training and made.network.model.layer2.training
+
+
+def test_batch_norm_keeps_its_statistics_but_not_its_weights():
+    made = trainer("--lr=0.1", "--freeze_batchnorm")
+    before = weights_of(made)
+    train(made)
+    statistics = {name for name in before if name.endswith(("running_mean", "running_var"))}
+    unchanged = {name for name, t in weights_of(made).items() if torch.equal(t, before[name])}
+    assert statistics < unchanged and "model.bn1.running_mean" in statistics
+    assert not {name for name, _ in made.network.named_parameters()} & unchanged
+    assert made.network.training and not made.network.model.bn1.training
+
+
+def test_an_averages_batch_norm_is_estimated_again_unless_it_is_frozen():
+    made = trainer("--freeze=model.layer1,model.bn1")
+    before = weights_of(made)
+    made.trunk.begin_training()
+    update_batchnorm(made.network, Batches(3), torch.device("cpu"), lambda: None)
+    changed = {name for name, t in weights_of(made).items() if not torch.equal(t, before[name])}
+    norms = {name for name in before if name.endswith("running_mean") and name.startswith("model.")}
+    assert {name for name in norms if not is_frozen(name)} <= changed
+    assert all(name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in changed)
+    assert not any(map(is_frozen, changed))
+    assert made.network.model.layer2[0].bn1.momentum == 0.1
+    reference = trainer()  # as PyTorch's update_bn does without anything frozen
+    other = trainer()
+    crops = [batch.crops.flatten(0, 1) for batch in Batches(3)]
+    reference.network.forward = reference.network.embed
+    torch.optim.swa_utils.update_bn(crops, reference.network)
+    other.trunk.begin_training()
+    update_batchnorm(other.network, Batches(3), torch.device("cpu"), lambda: None)
+    expected = weights_of(reference)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights_of(other).items())
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--freeze=model.layr1", "--freeze model.layr1: .* did you mean model.layer1"),
+        ("--freeze=model,loss", "--freeze model,loss leaves nothing to train"),
+    ],
+)
+def test_what_cannot_be_frozen_is_refused(flag, message):
+    with pytest.raises(ValueError, match=message):
+        trainer(flag)
+
+
+@pytest.mark.parametrize("flag", ["--freeze=model.layer1", "--freeze_batchnorm"])
+def test_only_a_trained_network_is_frozen(flag):
+    with pytest.raises(ValueError, match="freezes a network that isn't trained; give --initial_model"):
+        trainSpeakerNet.parse(["--model=ResNetSE34L", "--trainfunc=softmax", flag])

@@ -17,6 +17,11 @@ class EpochFigures(NamedTuple):
     lr: float  # at the start of the epoch
     utterances_per_s: float  # of all processes
     data_wait: float  # fraction of the time that was spent waiting for the loader
+    margin: float | None = None  # of the loss at the start of the epoch, where it has a schedule
+
+    def known(self) -> dict[str, float]:
+        """The figures by name, without a margin that has no schedule."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class Pace:
