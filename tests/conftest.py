@@ -1,9 +1,11 @@
 """What the tests share: a tiny corpus, the real recordings where they are, and the commands."""
 
+import gc
 import importlib
 import io
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -24,6 +26,8 @@ from models import ResNet, _residual, _resnet
 os.environ["OMP_NUM_THREADS"] = os.environ.get("TEST_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 os.fsync = lambda _: None  # no test cuts the power, and a disk takes its time
+gc.freeze()  # what has been imported stays: the collector need not look at it again and again
+gc.set_threshold(50_000, 20, 20)
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
@@ -171,6 +175,17 @@ def remarks_of():
         logging.getLogger("speakernet").removeHandler(handler)
 
 
+@contextmanager
+def full_disk(size: int):
+    """Context in which no file can grow beyond so many bytes, which stands for a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def heed_ctrl_c() -> None:
     """For a process to begin with: shells have what they run in the background ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -187,7 +202,10 @@ def run_here(script: str, *arguments: object) -> subprocess.CompletedProcess[str
     words, out, err = [str(argument) for argument in arguments], io.StringIO(), io.StringIO()
     argv = mock.patch.object(sys, "argv", [str(ROOT / script), *words])  # what run.json records
     with argv, redirect_stdout(out), redirect_stderr(err):
-        code = importlib.import_module(script.removesuffix(".py")).main(words)
+        try:
+            code = importlib.import_module(script.removesuffix(".py")).main(words)
+        except SystemExit as end:  # of --help, and of mistakes that argparse finds
+            code = end.code
     return subprocess.CompletedProcess([script, *words], code, out.getvalue(), err.getvalue())
 
 

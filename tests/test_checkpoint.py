@@ -4,14 +4,11 @@ import errno
 import io
 import os
 import pickle
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import full_disk
 from torch import nn
 
 from storage.checkpoint import (
@@ -142,21 +139,9 @@ def test_weights_fit_wholly_or_not_at_all():
 
 
 def test_a_full_disk_leaves_the_file_before(tmp_path):
-    """A limit on the size of files stands for the disk that is full."""
     save_state(tmp_path / "last.state", {"epoch": 1})
-    code = (
-        "import sys, torch; from pathlib import Path; from storage.checkpoint import save_state\n"
-        "try: save_state(Path(sys.argv[1]), {'x': torch.zeros(1_000_000)})\n"
-        "except OSError as error: print(error); sys.exit(2)"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "last.state")],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
-    )
-    assert result.returncode == 2, result.stderr
-    assert len(result.stdout.splitlines()) == 1
+    with pytest.raises(OSError) as caught, full_disk(100_000):
+        save_state(tmp_path / "last.state", {"x": torch.zeros(1_000_000)})
+    assert len(str(caught.value).splitlines()) == 1
     assert load_state(tmp_path / "last.state") == {"epoch": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["last.state"]

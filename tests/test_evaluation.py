@@ -658,7 +658,13 @@ def test_three_processes_share_the_recordings(model, corpus, tmp_path):
     root = shutil.copytree(corpus.root, tmp_path / "audio")
     (root / "spk2" / "0.wav").write_bytes(b"damaged")
     words = [f"--initial_model={model}", f"--test_list={corpus.test_list}", f"--test_path={root}", "--eval"]
-    words += ["--nDataLoaderThread=0", "--eval_frames=0", "--device=cpu", "--skip_bad_audio"]
+    words += [
+        "--nDataLoaderThread=0",
+        "--eval_frames=0",
+        "--device=cpu",
+        "--skip_bad_audio",
+        "--report=False",
+    ]
     words += [
         "--score_norm=snorm",
         "--subtract_mean",

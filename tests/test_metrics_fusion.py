@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import assert_refused, run_here, run_script
+from conftest import assert_refused, run_here
 
 import tuneThreshold as tune
 from metrics import score_files as scorefiles
@@ -488,13 +488,13 @@ def test_wrong_options_are_refused_in_one_line(capsys, words, said):
 
 
 def test_help_teaches_each_command():
-    top = run_script("tuneThreshold.py", "--help")
+    top = run_here("tuneThreshold.py", "--help")
     assert top.returncode == 0
     for word in tune.COMMANDS:
-        said = run_script("tuneThreshold.py", *filter(None, [word]), "--help")
+        said = run_here("tuneThreshold.py", *filter(None, [word]), "--help")
         assert said.returncode == 0 and f"usage: tuneThreshold.py {word}".rstrip() in said.stdout
         assert f"  tuneThreshold.py {word}" in top.stdout or not word
-    assert "--fit" in run_script("tuneThreshold.py", "calibrate", "--help").stdout
+    assert "--fit" in run_here("tuneThreshold.py", "calibrate", "--help").stdout
     assert "--fit" not in top.stdout
 
 

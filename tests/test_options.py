@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, assert_refused, run_here, run_script
+from conftest import ROOT, assert_refused, run_here
 
 import metrics.flags
 import options
@@ -285,7 +285,7 @@ def test_recipes_parse_and_give_their_reasons(path):
 
 
 def test_help_documents_the_chosen_plugins():
-    result = run_script("trainSpeakerNet.py", "--trainfunc", "amsoftmax", "--model=ResNetSE34L", "--help")
+    result = run_here("trainSpeakerNet.py", "--trainfunc", "amsoftmax", "--model=ResNetSE34L", "--help")
     assert result.returncode == 0
     for words in ("loss/amsoftmax.py", "from the true speaker's cosine", "features/logmel.py", "--n_mels"):
         assert words in result.stdout

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import pickle
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from conftest import ROOT, Corpus, assert_refused, run_here, run_script, wait_for
+from conftest import ROOT, Corpus, assert_refused, full_disk, run_here, wait_for
 
 import DatasetLoader
 import inferSpeakerNet
@@ -102,7 +101,7 @@ def test_the_card_of_the_best_model_has_the_figures_of_its_test(trained, corpus)
 def test_the_same_command_goes_on_and_a_finished_run_is_left_alone(trained, corpus, tmp_path):
     save_path, _ = trained
     before = weights(save_path, 4)
-    result = run_script(SCRIPT, *corpus.options(save_path, max_epoch=4, test_interval=2), "--test_at_start")
+    result = run_here(SCRIPT, *corpus.options(save_path, max_epoch=4, test_interval=2), "--test_at_start")
     assert result.returncode == 0 and "resumed after epoch 4" in result.stdout
     assert "Epoch" not in result.stdout
     assert_same(before, weights(save_path, 4))
@@ -507,13 +506,9 @@ def test_a_save_path_that_cannot_be_written(fragile):
 
 @pytest.mark.slow
 def test_a_full_disk(fragile):
-    """A limit on the size of files stands for the disk that is full."""
     corpus, save_path = fragile
-    result = run_script(
-        SCRIPT,
-        *corpus.options(save_path),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
-    )
+    with full_disk(200_000):
+        result = run_here(SCRIPT, *corpus.options(save_path))
     assert_refused(result, "last.state")
     assert not list(save_path.rglob("*.tmp")) and not (save_path / "state" / "last.state").exists()
 
@@ -610,29 +605,38 @@ def losses(save_path):
     return [line["loss"] for line in map(json.loads, lines) if line["event"] == "train"]
 
 
+MIXED = {
+    "test_list": "",
+    "trainfunc": "amsoftmax",
+    "lr": 1e-5,  # fp16 leaves the first steps out, until its loss scale has adapted
+    "batch_size": 6,
+    "max_seg_per_spk": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def exact_losses(corpus, tmp_path_factory):
+    """Of two epochs in fp32."""
+    folder = tmp_path_factory.mktemp("fp32") / "exp"
+    result = run_here(SCRIPT, *corpus.options(folder, **MIXED))
+    assert result.returncode == 0, result.stderr
+    return losses(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "tf32"])
-def test_mixed_precision_trains_nearly_the_same_and_resumes_bit_for_bit(corpus, tmp_path, precision):
-    settings = {
-        "test_list": "",
-        "trainfunc": "amsoftmax",
-        "precision": precision,
-        "lr": 1e-5,  # fp16 leaves the first steps out, until its loss scale has adapted
-        "batch_size": 6,
-        "max_seg_per_spk": 2,
-    }
-    assert (
-        run_here(SCRIPT, *corpus.options(tmp_path / "fp32", **settings | {"precision": "fp32"})).returncode
-        == 0
-    )
+def test_mixed_precision_trains_nearly_the_same_and_resumes_bit_for_bit(
+    exact_losses, corpus, tmp_path, precision
+):
+    settings = MIXED | {"precision": precision}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder, epochs in ((whole, 2), (parts, 1), (parts, 2)):
         result = run_here(SCRIPT, *corpus.options(folder, max_epoch=epochs, **settings))
         assert result.returncode == 0, result.stderr
     assert_same(weights(whole, 2), weights(parts, 2))
-    exact, rounded = losses(tmp_path / "fp32"), losses(whole)
-    assert rounded == pytest.approx(exact, rel=0.02)
-    assert (rounded == exact) == (precision == "tf32")  # which only GPUs have
+    rounded = losses(whole)
+    assert rounded == pytest.approx(exact_losses, rel=0.02)
+    assert (rounded == exact_losses) == (precision == "tf32")  # which only GPUs have
     assert ("tf32 is for GPUs" in result.stdout) == (precision == "tf32")
     other = corpus.options(parts, max_epoch=3, **settings | {"precision": "fp32"})
     assert_refused(run_here(SCRIPT, *other), f"belongs to a run with --precision {precision}")

@@ -416,7 +416,7 @@ def test_the_command_refuses_in_one_line(tmp_path, text, words):
 
 
 def test_the_command_without_arguments_is_refused_in_one_line():
-    assert_refused(run_script("tuneThreshold.py"), "the following arguments are required: scores")
+    assert_refused(run_here("tuneThreshold.py"), "the following arguments are required: scores")
 
 
 def test_printed_thresholds_give_the_rates_beside_them(tmp_path):
