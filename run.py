@@ -15,7 +15,7 @@ from distributed.signals import Stopped, StopSignal
 from evaluation.imprinting import imprint, imprinted_heads
 from evaluation.model_facts import write_model_card
 from evaluation.results import score_in_training
-from evaluation.trial_test import TrialTest
+from evaluation.trial_test import TrialTest, require_labels
 from loss._sharded import shard_head
 from options import TRAINING_KINDS, Options, added_options, fixed_options
 from options.flags import TEST, names_of
@@ -61,9 +61,13 @@ class Run:
     def fit(self, stop: StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or the EER doesn't improve."""
         if self.progress == Progress() and not self.trainer.state.step:
-            if self.options.init_head == "mean":
-                speakers = self.data.utterances.speakers
-                imprint(self.trainer.network, self.options, self.trainer.device, stop, speakers)
+            imprint(
+                self.trainer.network,
+                self.options,
+                self.trainer.device,
+                stop,
+                self.data.utterances.speakers,
+            )
             self._save(self.progress)  # something to go back to
         while True:
             if self._test_is_due():
@@ -127,10 +131,9 @@ class Run:
             self.data.sampler.set_accuracy(accuracies.means()[: len(self.data.utterances.speakers)])
         self.trainer.state.begin_epoch()
         saving_s = self.states.take_saving_s()
-        margin = "" if figures.margin is None else f"margin {figures.margin:.4f}, "
         self.log.log(
             f"Epoch {epoch}, TEER/TAcc {100 * figures.accuracy:2.2f}, TLOSS {figures.loss:f}, "
-            f"LR {figures.lr:f}, {margin}{figures.utterances_per_s:.0f} utterances/s, "
+            f"LR {figures.lr:f}, {figures.shown_margin}{figures.utterances_per_s:.0f} utterances/s, "
             f"data wait {100 * figures.data_wait:.0f} %, saving {saving_s:.1f} s"
         )
         self.log.record(event="train", epoch=epoch, **figures.known(), saving_s=round(saving_s, 3))
@@ -177,7 +180,7 @@ class Run:
             epoch=epoch,
         )
         tests_since_best = 0 if is_best else self.progress.tests_since_best + 1
-        self.trainer.after_test(tests_since_best)
+        self.trainer.state.after_test(tests_since_best)
         self._save(self.progress._replace(tested=True, best_eer=best_eer, tests_since_best=tests_since_best))
 
     def _test(self, network: SpeakerNet, stop: StopSignal, name: str, epoch: int) -> dict[str, float]:
@@ -187,8 +190,9 @@ class Run:
 
     def _model_file(self, network: SpeakerNet, metrics: dict[str, float]) -> ModelFile:
         """A network as it is saved; to be called by all processes."""
-        weights = self.trainer.state.whole_weights(network)
-        weights = checkpoint.keep_classes(weights, self.data.num_classes, self.data.num_speakers)
+        weights = checkpoint.keep_classes(
+            self.trainer.state.whole_weights(network), self.data.num_classes, self.data.num_speakers
+        )
         return ModelFile(
             weights, dict(self.options), self.data.utterances.speakers, network.normalize, metrics
         )
@@ -241,11 +245,8 @@ def build_run(
     """
     data = TrainData.read(options, device)
     test = TrialTest(options, device) if options.test_list else None
-    if options.early_stopping and not (test and test.lists.has_labels):
-        raise ValueError("--early_stopping needs a --test_list with labels")
     options = options.replaced(nClasses=data.num_speakers)
     network = _build_network(options, data, initial, device, log)
-    accuracies = SpeakerAccuracy(data.num_speakers, device) if data.sampler.needs_accuracy else None
     trainer = ModelTrainer(
         network,
         options,
@@ -253,11 +254,13 @@ def build_run(
         num_batches=len(data.sampler),
         num_classes=data.num_classes,
         report_nonfinite=partial(report_nonfinite, log, data),
-        speaker_accuracy=accuracies,
+        speaker_accuracy=SpeakerAccuracy(data.num_speakers, device) if data.sampler.needs_accuracy else None,
         profile=Profile(device, log.say, data.workers.waiting_advice()) if options.profile else None,
     )
-    if hasattr(trainer.scheduler, "after_test") and not (test and test.lists.has_labels):
-        raise ValueError(f"--scheduler {options.scheduler} needs a --test_list with labels")
+    require_labels(
+        test,
+        {"early_stopping": options.early_stopping, "scheduler": hasattr(trainer.scheduler, "after_test")},
+    )
     if options.compile:
         network.compile_for_training()
     identity = RunIdentity(
@@ -285,26 +288,23 @@ def _build_network(
     """The network with the weights that training starts from."""
     runtime.seed_everything(options.seed)
     network = SpeakerNet.build(options, data.num_classes)
+    imprinted_heads(network.loss, options)  # here for its errors
     if data.sampler.needs_accuracy and not getattr(network.loss, "per_speaker", False):
         raise ValueError(
             f"--sampler {options.sampler}: {options.trainfunc} gives no accuracy of each speaker"
         )
-    if options.init_head == "mean":
-        imprinted_heads(network.loss, options.trainfunc)  # raises an error if there are none
     if initial is not None:
-        notes = load_initial_weights(
+        for note in load_initial_weights(
             network,
             initial,
             trainfunc=options.trainfunc,
             speakers=data.utterances.speakers,
             allow_partial=options.allow_partial,
-        )
-        for note in notes:
+        ):
             log.say(note)
     if options.sync_bn:
         convert_sync_batchnorm(network, device)
     if options.shard_head:
-        assert network.loss is not None
         shard_head(network.loss, options.trainfunc, network.gather_utterances)
     return network.to(device)
 

@@ -1,6 +1,6 @@
 """Trial lists to scores, normalised by a cohort or not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -129,3 +129,12 @@ class TrialTest:
         statistics = normalization.statistics(sides.vectors[:, 0], speakers)
         sides.measures["cohort_mean"] = statistics.mean
         return lambda scores, trials: normalization.apply(scores, statistics, trials.enrol, trials.test)
+
+
+def require_labels(test: TrialTest | None, flags: Mapping[str, bool]) -> None:
+    """Raises ValueError if a flag, of those that are True, depends on EERs, and tests have none."""
+    if test is not None and test.lists.has_labels:
+        return
+    for flag, is_used in flags.items():
+        if is_used:
+            raise ValueError(f"--{flag} needs a --test_list with labels")
