@@ -25,11 +25,11 @@ from training.ema import MovingAverage
 from training.margin import MarginSchedule
 from training.memory import memory_advice
 from training.nonfinite import NonFiniteWatch
-from training.pace import EpochFigures, Pace, progress_bar
+from training.pace import EpochFigures, Pace, progress_bar, show_figures
 from training.profile import Profile
 from training.speaker_accuracy import SpeakerAccuracy
 from training.state import Sharding, TrainingState
-from training.trunk import Freezing, Trunk
+from training.trunk import Trunk
 from training.update import Update
 
 DISPLAY_INTERVAL_S = 1.0  # the device waits while figures are shown, so they are shown rarely
@@ -196,15 +196,8 @@ class ModelTrainer:
         self.syncs_batchnorm = values.sync_bn and distributed.world_size() > 1
         self.precision = runtime.Precision(values.precision, device)
         self.steps_per_epoch = -(-num_batches // values.accumulate)
-        self.margin = MarginSchedule(
-            network.loss,
-            values.margin_schedule,
-            values.margin_epochs,
-            max_epoch=values.max_epoch,
-            trainfunc=values.trainfunc,
-        )
-        freezing = Freezing(not values.trunk_lr, values.freeze, values.freeze_batchnorm)
-        self.trunk = Trunk(network, values.trunk_lr, freezing, values.trainfunc)
+        self.margin = MarginSchedule(network.loss, values, num_batches)
+        self.trunk = Trunk(network, values)
         self.optimizer = options.build("optimizer", values, self.trunk.parameter_groups(values.lr))
         self.scheduler = options.build(
             "scheduler", values, self.optimizer, self.steps_per_epoch, values.max_epoch
@@ -239,11 +232,6 @@ class ModelTrainer:
         distributed.broadcast_buffers(network)
         return network
 
-    def after_test(self, tests_since_best: int) -> None:
-        """Tell the schedule, if it depends on tests, how many there were since the lowest EER."""
-        if hasattr(self.scheduler, "after_test"):
-            self.scheduler.after_test(tests_since_best)
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what self.state.state_dict() returned."""
         self.state.load_state_dict(state, -(-state["step"] // self.accumulate))
@@ -263,7 +251,7 @@ class ModelTrainer:
         self.trunk.begin_training()
         self._begin_lap()
         lr = self.optimizer.param_groups[0]["lr"]  # of the loss head
-        margin = self._set_margin(seed[1])
+        margin = self.margin.set(seed[1], self.state.step)
         pace, shown_s = Pace(), 0.0
         progress = progress_bar(loader, name, self.num_batches, self.state.step)
         for batch in progress:
@@ -272,7 +260,7 @@ class ModelTrainer:
             if self.state.step % self.accumulate == 0:
                 pause()
                 self._begin_lap()
-                self._set_margin(seed[1])
+                self.margin.set(seed[1], self.state.step)
                 self.update.begin()
                 self.state.watch.begin_step(self.device)
             batch = self._receive(batch)
@@ -291,16 +279,13 @@ class ModelTrainer:
             pace.start_waiting(len(batch.masks))
             if not progress.disable and pace.waiting_since_s - shown_s > DISPLAY_INTERVAL_S:
                 shown_s = pace.waiting_since_s
-                self._show(progress, *pace.figures())
+                show_figures(progress, self.state.sums, *pace.figures())
         self.state.watch.check()
         self.state.require_finite()
         rate, data_wait = pace.figures()
         loss, accuracy, batches = distributed.all_reduce_sum(self.state.sums).tolist()
         batches = batches or math.nan
         return EpochFigures(loss / batches, accuracy / batches, lr, rate, data_wait, margin)
-
-    def _set_margin(self, epoch: int) -> float | None:
-        return self.margin.set(epoch - 1 + self.state.step / self.num_batches)
 
     def _receive(self, batch: TrainBatch | ValueError | OSError) -> TrainBatch:
         if isinstance(batch, ValueError | OSError):
@@ -350,10 +335,3 @@ class ModelTrainer:
             self.state.watch.end_step(is_made)
         self._lap("optimizer")
         self.state.add(loss, accuracy, batch.labels, is_finite)
-
-    def _show(self, progress: Any, rate: float, data_wait: float) -> None:
-        loss, accuracy, batches = self.state.sums.tolist()
-        progress.set_postfix_str(
-            f"loss {loss / max(batches, 1):.4f}, accuracy {100 * accuracy / max(batches, 1):.1f} %, "
-            f"{rate:.0f} utterances/s, data wait {100 * data_wait:.0f} %"
-        )

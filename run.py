@@ -11,7 +11,7 @@ import distributed
 import runtime
 from DatasetLoader import TrainData
 from distributed.signals import Stopped, StopSignal
-from evaluation.imprinting import imprint, imprinted_heads
+from evaluation.imprinting import imprint
 from evaluation.run_models import RunModels
 from evaluation.run_tests import RunTests
 from loss._sharded import shard_head
@@ -57,9 +57,13 @@ class Run:
     def fit(self, stop: StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or the EER doesn't improve."""
         if self.progress == Progress() and not self.trainer.state.step:
-            if self.options.init_head == "mean":
-                speakers = self.data.utterances.speakers
-                imprint(self.trainer.network, self.options, self.trainer.device, stop, speakers)
+            imprint(
+                self.trainer.network,
+                self.options,
+                self.trainer.device,
+                stop,
+                self.data.utterances.speakers,
+            )
             self._save(self.progress)  # something to go back to
         while True:
             if self._test_is_due():
@@ -125,10 +129,9 @@ class Run:
             self.data.sampler.set_accuracy(accuracies.means()[: len(self.data.utterances.speakers)])
         self.trainer.state.begin_epoch()
         saving_s = self.states.take_saving_s()
-        margin = "" if figures.margin is None else f"margin {figures.margin:.4f}, "
         self.log.log(
             f"Epoch {epoch}, TEER/TAcc {100 * figures.accuracy:2.2f}, TLOSS {figures.loss:f}, "
-            f"LR {figures.lr:f}, {margin}{figures.utterances_per_s:.0f} utterances/s, "
+            f"LR {figures.lr:f}, {figures.shown_margin}{figures.utterances_per_s:.0f} utterances/s, "
             f"data wait {100 * figures.data_wait:.0f} %, saving {saving_s:.1f} s"
         )
         self.log.record(event="train", epoch=epoch, **figures.known(), saving_s=round(saving_s, 3))
@@ -164,7 +167,7 @@ class Run:
         progress = self.progress._replace(tested=True, tests_since_best=self.progress.tests_since_best + 1)
         if is_best:
             progress = progress._replace(best_eer=eer, best_epoch=epoch, tests_since_best=0)
-        self.trainer.after_test(progress.tests_since_best)
+        self.trainer.state.after_test(progress.tests_since_best)
         self._save(progress)
 
     def _test_at_end(self, stop: StopSignal) -> None:
@@ -201,7 +204,6 @@ def build_run(
     tests = RunTests.build(options, data.validation, device, folder=folder, log=log)
     options = options.replaced(nClasses=data.num_speakers)
     network = _build_network(options, data, initial, device, log)
-    accuracies = SpeakerAccuracy(data.num_speakers, device) if data.sampler.needs_accuracy else None
     trainer = ModelTrainer(
         network,
         options,
@@ -209,7 +211,7 @@ def build_run(
         num_batches=len(data.sampler),
         num_classes=data.num_classes,
         report_nonfinite=partial(report_nonfinite, log, data),
-        speaker_accuracy=accuracies,
+        speaker_accuracy=SpeakerAccuracy(data.num_speakers, device) if data.sampler.needs_accuracy else None,
         profile=Profile(device, log.say, data.workers.waiting_advice()) if options.profile else None,
     )
     if hasattr(trainer.scheduler, "after_test"):
@@ -247,17 +249,14 @@ def _build_network(
         raise ValueError(
             f"--sampler {options.sampler}: {options.trainfunc} gives no accuracy of each speaker"
         )
-    if options.init_head == "mean":
-        imprinted_heads(network.loss, options.trainfunc)  # raises an error if there are none
     if initial is not None:
-        notes = load_initial_weights(
+        for note in load_initial_weights(
             network,
             initial,
             trainfunc=options.trainfunc,
             speakers=data.utterances.speakers,
             allow_partial=options.allow_partial,
-        )
-        for note in notes:
+        ):
             log.say(note)
     if options.sync_bn:
         convert_sync_batchnorm(network, device)

@@ -15,16 +15,18 @@ from SpeakerNet import SpeakerNet
 UTTERANCES = 10  # of a speaker: the first ones of the train list
 
 
-def imprinted_heads(loss: nn.Module, trainfunc: str) -> list[nn.Module]:
-    """Loss -> its heads that can start from embeddings.
+def imprinted_heads(loss: nn.Module | None, values: Options) -> list[nn.Module]:
+    """Loss, resolved options -> its heads that start from embeddings; none without --init_head mean.
 
     Raises:
         ValueError: there are none.
     """
+    if values.init_head != "mean" or loss is None:
+        return []
     heads = [module for module in loss.modules() if hasattr(module, "imprint")]
     if not heads:
         raise ValueError(
-            f"--init_head mean: {trainfunc} compares embeddings with no weights of speakers by cosine; "
+            f"--init_head mean: {values.trainfunc} compares embeddings with no weights of speakers by cosine; "
             "choose another --trainfunc, such as aamsoftmax, or leave the flag out"
         )
     return heads
@@ -33,7 +35,7 @@ def imprinted_heads(loss: nn.Module, trainfunc: str) -> list[nn.Module]:
 def imprint(
     network: SpeakerNet, values: Options, device: torch.device, stop: StopSignal, speakers: Sequence[str]
 ) -> None:
-    """Set the class weights of a network to embeddings by this network; to be called by all processes.
+    """Set class weights to embeddings by this network if asked for; to be called by all processes.
 
     Args:
         network: it has a loss.
@@ -42,9 +44,11 @@ def imprint(
         stop: request to stop.
         speakers: the names of the classes, in their order; further classes keep their weights.
     """
-    assert network.loss is not None
+    heads = imprinted_heads(network.loss, values)
+    if not heads:
+        return
     directions = speaker_directions(network, values, device, stop, speakers).to(device)
-    for head in imprinted_heads(network.loss, values.trainfunc):
+    for head in heads:
         head.imprint(directions, values.nClasses, values.seed)  # type: ignore[operator]
 
 

@@ -86,7 +86,7 @@ def accuracy_of_sharded(target: Tensor, largest: Tensor, num_speakers: int) -> T
     return correct[distributed.rank()].mean(dim=1)
 
 
-def shard_head(loss: nn.Module, name: str, gathers: bool) -> None:
+def shard_head(loss: nn.Module | None, name: str, gathers: bool) -> None:
     """Let a loss, or the parts of a combined one, keep only this process's classes.
 
     Args:
@@ -97,6 +97,7 @@ def shard_head(loss: nn.Module, name: str, gathers: bool) -> None:
     Raises:
         ValueError: it has no classes, or it is split although it gets all utterances.
     """
+    assert loss is not None
     heads = [module for module in loss.modules() if hasattr(module, "shard")]
     if not heads:
         raise ValueError(f"--shard_head: {name} has no classes to split")

@@ -98,6 +98,8 @@ def for_training(resolved: Resolved) -> Resolved:
         options = options.replaced(precision="fp16")
     options = _with_utterances_per_speaker(options, given)
     resolved = resolved._replace(options=options.without("nSpeakers", "mixedprec"))
+    if "margin_epochs" in given and options.margin_schedule == "constant":
+        resolved = resolved.warn("--margin_epochs has no effect with --margin_schedule constant")
     return resolved.warn(*_unused_augmentation(resolved.options, given))
 
 

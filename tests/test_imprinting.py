@@ -58,7 +58,9 @@ def test_a_sharded_head_starts_as_the_whole_one(monkeypatch):
 def test_only_losses_with_cosines_are_imprinted():
     for name in ("softmax", "angleproto", "softmaxproto"):
         with pytest.raises(ValueError, match=f"--init_head mean: {name} compares embeddings with no weights"):
-            imprinted_heads(options.plugin("loss", name)(4, 3), name)
+            imprinted_heads(
+                options.plugin("loss", name)(4, 3), options.Options({"init_head": "mean", "trainfunc": name})
+            )
     with pytest.raises(ValueError, match="--init_head mean takes embeddings of a trained network"):
         trainSpeakerNet.parse(["--model=GE2E", "--trainfunc=aamsoftmax", "--init_head=mean"])
 

@@ -5,19 +5,21 @@ from random_batches import Batches
 from test_engine import trainer
 
 import options
+import trainSpeakerNet
 from training.margin import MarginSchedule
 
 AAM = ("--trainfunc=aamsoftmax", "--margin=0.4")
 
 
 def schedule(loss, kind, epochs):
-    return MarginSchedule(loss, kind, epochs, max_epoch=9, trainfunc="the loss")
+    values = {"margin_schedule": kind, "margin_epochs": epochs, "max_epoch": 9, "trainfunc": "the loss"}
+    return MarginSchedule(loss, values, num_batches=4)
 
 
 @pytest.mark.parametrize(
     ("kind", "fractions"),
     [
-        ("linear", {0.0: 0.0, 2.0: 0.0, 3.0: 0.25, 4.0: 0.5, 6.0: 1.0, 8.0: 1.0}),
+        ("linear", {0.0: 0.0, 2.0: 0.0, 2.5: 0.125, 4.0: 0.5, 6.0: 1.0, 8.0: 1.0}),
         # wespeaker: 1 - exp(t ln 0.001), at t = 1/2 0.9684
         ("exponential", {0.0: 0.0, 2.0: 0.0, 3.0: 0.822172, 4.0: 0.968377, 6.0: 1.0, 8.0: 1.0}),
     ],
@@ -26,13 +28,17 @@ def test_the_margin_rises_between_the_epochs_and_the_penalty_with_it(kind, fract
     loss = options.plugin("loss", "aamsoftmax")(4, 3, margin=0.4, inter_topk=2, inter_topk_penalty=0.1)
     rise = schedule(loss, kind, (2.0, 6.0))
     for epochs, fraction in fractions.items():
-        assert rise.set(epochs) == loss.margin == pytest.approx(0.4 * fraction, abs=1e-6)
+        assert (
+            rise.set(int(epochs) + 1, round(4 * (epochs % 1)))
+            == loss.margin
+            == pytest.approx(0.4 * fraction, abs=1e-6)
+        )
         assert loss.inter_topk_penalty == pytest.approx(0.1 * fraction, abs=1e-6)
 
 
 def test_without_a_schedule_nothing_is_set():
     loss = options.plugin("loss", "softmax")(4, 3)
-    assert schedule(loss, "constant", None).set(1.0) is None and not hasattr(loss, "margin")
+    assert schedule(loss, "constant", None).set(2, 0) is None and not hasattr(loss, "margin")
 
 
 def test_a_schedule_that_cannot_be_followed_is_rejected():
@@ -42,6 +48,11 @@ def test_a_schedule_that_cannot_be_followed_is_rejected():
             schedule(loss, "linear", epochs)
     with pytest.raises(ValueError, match="--margin_schedule linear: the loss has no margin"):
         schedule(options.plugin("loss", "softmax")(4, 3), "linear", (0.0, 1.0))
+
+
+def test_epochs_without_a_schedule_are_warned_of():
+    command = trainSpeakerNet.parse(["--model=GE2E", *AAM, "--margin_epochs=1,2"])
+    assert command.warnings == ("--margin_epochs has no effect with --margin_schedule constant",)
 
 
 def test_the_margin_is_set_before_each_step_and_shown(monkeypatch):

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from torch import Tensor
 from tqdm import tqdm
 
 import distributed
@@ -18,6 +19,11 @@ class EpochFigures(NamedTuple):
     utterances_per_s: float  # of all processes
     data_wait: float  # fraction of the time that was spent waiting for the loader
     margin: float | None = None  # of the loss at the start of the epoch, where it has a schedule
+
+    @property
+    def shown_margin(self) -> str:
+        """The margin for a line of the log; "" without a schedule."""
+        return "" if self.margin is None else f"margin {self.margin:.4f}, "
 
     def known(self) -> dict[str, float]:
         """The figures by name, without a margin that has no schedule."""
@@ -46,6 +52,15 @@ class Pace:
         """Utterances of all processes per second, and the fraction of the time that was spent waiting."""
         elapsed_s = time.perf_counter() - self.start_s
         return self.num_utterances * distributed.world_size() / elapsed_s, self.waited_s / elapsed_s
+
+
+def show_figures(progress: Any, sums: Tensor, rate: float, data_wait: float) -> None:
+    """Bar, sums of losses, accuracies and batches (3,), utterances per second, fraction waited -> shown."""
+    loss, accuracy, batches = sums.tolist()
+    progress.set_postfix_str(
+        f"loss {loss / max(batches, 1):.4f}, accuracy {100 * accuracy / max(batches, 1):.1f} %, "
+        f"{rate:.0f} utterances/s, data wait {100 * data_wait:.0f} %"
+    )
 
 
 def progress_bar(loader: Iterable[Any], name: str, num_batches: int, num_done: int) -> Any:

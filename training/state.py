@@ -113,6 +113,11 @@ class TrainingState:
         if self.speaker_accuracy is not None:
             self.speaker_accuracy.sums = state["tally"].to(self.device) * distributed.is_first()
 
+    def after_test(self, tests_since_best: int) -> None:
+        """Tell the schedule, if it depends on tests, how many there were since the lowest EER."""
+        if hasattr(self.scheduler, "after_test"):
+            self.scheduler.after_test(tests_since_best)
+
     def lower_rate(self, factor: float) -> None:
         """Multiply the learning rate, now and in the rest of the schedule."""
         self.scheduler.base_lrs = [factor * rate for rate in self.scheduler.base_lrs]

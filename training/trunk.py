@@ -1,7 +1,7 @@
 """The trunk of a network, all of it but the loss head, trained at a rate of its own; and what is frozen."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -56,29 +56,27 @@ class Freezing(NamedTuple):
 class Trunk:
     """Front end and model of a network whose loss head is trained at another rate."""
 
-    def __init__(self, network: Any, factor: float, freezing: Freezing, trainfunc: str) -> None:
+    def __init__(self, network: Any, values: Mapping[str, Any]) -> None:
         """Freeze what is to be frozen.
 
         Args:
             network: has the modules features, model and loss.
-            factor: learning rate of the trunk, relative to that of the loss head.
-            freezing: what isn't trained.
-            trainfunc: name of the loss, for errors.
+            values: resolved options.
 
         Raises:
             ValueError: the trunk is frozen and the loss has no weights, but at most a scale and an offset; or
                 see Freezing.freeze.
         """
         self.network = network
-        self.factor = factor
-        self.freezing = freezing
+        self.factor = values["trunk_lr"]
+        self.freezing = Freezing(not self.factor, values["freeze"], values["freeze_batchnorm"])
         self.parts = (network.features, network.model)
-        if freezing.trunk and all(parameter.numel() == 1 for parameter in network.loss.parameters()):
+        if self.freezing.trunk and all(parameter.numel() == 1 for parameter in network.loss.parameters()):
             raise ValueError(
-                f"--trunk_lr 0 trains nothing but the loss, and {trainfunc} has no weights, at most a scale "
-                "and an offset; give a --trunk_lr above 0, or another --trainfunc"
+                f"--trunk_lr 0 trains nothing but the loss, and {values['trainfunc']} has no weights, at most a "
+                "scale and an offset; give a --trunk_lr above 0, or another --trainfunc"
             )
-        freezing.freeze(network)
+        self.freezing.freeze(network)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """Learning rate of the loss head -> an optimizer's groups: the head, and the trunk unless frozen."""
