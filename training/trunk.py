@@ -73,8 +73,8 @@ class Trunk:
         self.parts = (network.features, network.model)
         if self.freezing.trunk and all(parameter.numel() == 1 for parameter in network.loss.parameters()):
             raise ValueError(
-                f"--trunk_lr 0 trains nothing but the loss, and {values['trainfunc']} has no weights, at most a "
-                "scale and an offset; give a --trunk_lr above 0, or another --trainfunc"
+                f"--trunk_lr 0 trains nothing but the loss, and {values['trainfunc']} has no weights, at "
+                "most a scale and an offset; give a --trunk_lr above 0, or another --trainfunc"
             )
         self.freezing.freeze(network)
 
