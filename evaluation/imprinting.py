@@ -26,8 +26,8 @@ def imprinted_heads(loss: nn.Module | None, values: Options) -> list[nn.Module]:
     heads = [module for module in loss.modules() if hasattr(module, "imprint")]
     if not heads:
         raise ValueError(
-            f"--init_head mean: {values.trainfunc} compares embeddings with no weights of speakers by cosine; "
-            "choose another --trainfunc, such as aamsoftmax, or leave the flag out"
+            f"--init_head mean: {values.trainfunc} compares embeddings with no weights of speakers by "
+            "cosine; choose another --trainfunc, such as aamsoftmax, or leave the flag out"
         )
     return heads
 

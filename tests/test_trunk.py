@@ -9,6 +9,7 @@ from random_batches import Batches
 from test_engine import SCRIPT, trainer
 
 import trainSpeakerNet
+from SpeakerNet import SpeakerNet
 from storage import checkpoint
 from training import profile
 from training.averaging import update_batchnorm
@@ -208,3 +209,11 @@ def test_what_cannot_be_frozen_is_refused(flag, message):
 def test_only_a_trained_network_is_frozen(flag):
     with pytest.raises(ValueError, match="freezes a network that isn't trained; give --initial_model"):
         trainSpeakerNet.parse(["--model=ResNetSE34L", "--trainfunc=softmax", flag])
+
+
+def test_a_frozen_loss_is_no_fault_of_an_average_that_has_none():
+    made = trainer("--freeze=loss")
+    assert not made.network.loss.fc.weight.requires_grad
+    averaged = SpeakerNet(made.network.features, made.network.model)
+    made.trunk.freezing.begin_training(averaged)
+    assert averaged.training and averaged.model.training

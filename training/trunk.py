@@ -24,6 +24,14 @@ class Freezing(NamedTuple):
         Raises:
             ValueError: a module isn't there, or nothing is left to train.
         """
+        names = [name for name, _ in network.named_modules() if name]
+        for name in self.modules:
+            if name not in names:
+                close = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or ["model"]
+                raise ValueError(
+                    f"--freeze {name}: the network has no module of this name; did you mean "
+                    f"{' or '.join(close)}?"
+                )
         for module in self._frozen(network):
             module.requires_grad_(False)
         if not any(parameter.requires_grad for parameter in network.parameters()):
@@ -43,14 +51,7 @@ class Freezing(NamedTuple):
         if self.trunk:
             yield from (network.get_submodule("features"), network.get_submodule("model"))
         modules = dict(network.named_modules())
-        for name in self.modules:
-            if name not in modules or not name:
-                close = difflib.get_close_matches(name, modules, n=3, cutoff=0.3)
-                raise ValueError(
-                    f"--freeze {name}: the network has no module of this name; did you mean "
-                    f"{' or '.join(close or ['model'])}?"
-                )
-            yield modules[name]
+        yield from (modules[name] for name in self.modules if name in modules)  # some networks have no loss
 
 
 class Trunk:
@@ -73,8 +74,8 @@ class Trunk:
         self.parts = (network.features, network.model)
         if self.freezing.trunk and all(parameter.numel() == 1 for parameter in network.loss.parameters()):
             raise ValueError(
-                f"--trunk_lr 0 trains nothing but the loss, and {values['trainfunc']} has no weights, at most a "
-                "scale and an offset; give a --trunk_lr above 0, or another --trainfunc"
+                f"--trunk_lr 0 trains nothing but the loss, and {values['trainfunc']} has no weights, at "
+                "most a scale and an offset; give a --trunk_lr above 0, or another --trainfunc"
             )
         self.freezing.freeze(network)
 
