@@ -67,7 +67,7 @@ def for_evaluation(resolved: Resolved, stored: Mapping[str, Any], older: bool) -
             resolved = resolved.warn(
                 f"--max_frames {options.max_frames} is taken as --eval_frames, as in 2020"
             )
-    unused = [f"--{name}" for name in sorted(resolved.given - used)]
+    unused = [f"--{name}" for name in sorted(resolved.own - used)]
     return resolved.warn(f"no effect with --eval: {', '.join(unused)}") if unused else resolved
 
 
@@ -96,7 +96,7 @@ def for_training(resolved: Resolved) -> Resolved:
         options = options.replaced(precision="fp16")
     options = _with_utterances_per_speaker(options, given)
     resolved = resolved._replace(options=options.without("nSpeakers", "mixedprec"))
-    return resolved.warn(*_unused_augmentation(resolved.options, given))
+    return resolved.warn(*_unused_augmentation(resolved.options, resolved.own))
 
 
 def _with_utterances_per_speaker(options: Options, given: frozenset[str]) -> Options:

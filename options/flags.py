@@ -153,6 +153,13 @@ ORIGIN = Flag(
 )
 COMMAND = [
     CONFIG,
+    Flag(
+        "--stage",
+        "name of the stage of --config that is done alone; default: all of its stages, one after the other",
+        "",
+        metavar="NAME",
+        roles=Role.EVALUATION,
+    ),
     Flag("--eval", "score --test_list instead of training", False, bool, roles=Role.EVALUATION),
     Flag(
         "--prepare",
