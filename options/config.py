@@ -14,7 +14,13 @@ from options.parser import Parser, nearest
 
 YAML_RULES = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")  # for plain values, as they are kept
 MODES = ("eval", "prepare", "test")
-START = ("initial_model", "origin", "head_speakers", "allow_partial")  # what a training starts from
+START = (
+    "initial_model",
+    "origin",
+    "head_speakers",
+    "allow_partial",
+    "init_head",
+)  # what a training starts from
 # What all stages have in common: where the run is, and its processes.
 OF_RUN = ("save_path", "device", "gpu_id", "gpu", "distributed", "nproc", "port", "rank_timeout", "threads")
 

@@ -155,7 +155,7 @@ COMMAND = [
     CONFIG,
     Flag(
         "--stage",
-        "name of the stage of --config that is done alone; default: all of its stages, one after the other",
+        "the one of the stages of --config (docs/training.md) to do alone; default: all, one after the other",
         "",
         metavar="NAME",
         roles=Role.EVALUATION,

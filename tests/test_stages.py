@@ -5,7 +5,7 @@ import signal
 
 import pytest
 import torch
-from conftest import assert_refused, run_here
+from conftest import run_here
 
 import trainSpeakerNet
 from distributed import signals
@@ -164,15 +164,13 @@ class StopIn(signals.StopSignal):
 
 
 STAGES = """
-max_epoch: 2
 max_frames: 30
 stages:
 - stage: train
   augment: true
   augment_chain: speed:2/3
-  average_last: 2
+  average_last: 1
 - stage: lm
-  max_epoch: 1
   max_frames: 40
   margin: 0.5
   lr: 0.0001
@@ -180,7 +178,6 @@ stages:
   average_last: 0
 - stage: final
   eval: true
-  score_norm: snorm
   calibrate: true
   report: false
 """
@@ -189,10 +186,11 @@ stages:
 @pytest.mark.slow
 def test_a_run_that_is_stopped_in_each_stage_goes_on_in_it(corpus, tmp_path, monkeypatch):
     changes = {"validation_speakers": 2, "trainfunc": "aamsoftmax", "nOut": 16, "batch_size": 4}
-    # epochs have 5 steps, and the test of a network embeds 10 recordings: in epoch 2, in epoch 1 after the test
-    for name, stops in {"whole": [], "parts": [("train", 17), ("lm", 13)]}.items():
+    changes |= {"model": "ECAPA", "channels": 32, "max_epoch": 1}
+    # an epoch has 5 steps; before that of the second stage a test embeds 10 recordings
+    for name, stops in {"whole": [], "parts": [("train", 3), ("lm", 13)]}.items():
         words = [config(tmp_path, STAGES), *corpus.options(tmp_path / name, **changes)]
-        words = [word for word in words if not word.startswith(("--max_epoch", "--max_frames"))]
+        words = [word for word in words if not word.startswith("--max_frames")]  # else that of all stages
         for stage, steps in stops:
             StopIn.state, StopIn.steps = tmp_path / name / "stages" / stage / "state" / "last.state", steps
             with monkeypatch.context() as patch:
@@ -223,9 +221,6 @@ def test_a_run_that_is_stopped_in_each_stage_goes_on_in_it(corpus, tmp_path, mon
         for record in map(json.loads, (root / f"stages/{stage}/result/results.jsonl").open())
         if record["event"] == "test"
     ]
-    assert records[0]["eer"] == min(eers[:3]) and records[1]["eer"] == min(eers)
-    assert eers[3] == records[0]["eer"]  # the second stage begins with the model that the first one keeps
+    assert records[0]["eer"] == min(eers[:2]) and records[1]["eer"] == min(eers[2:])
+    assert eers[2] == records[0]["eer"]  # the second stage begins with the model that the first one keeps
     assert "loss is re-initialised" not in result.stdout
-    again = run_here(SCRIPT, *words)
-    assert again.returncode == 0 and "VEER" not in again.stdout, again.stderr
-    assert_refused(run_here(SCRIPT, *words, "--lr=0.5"), "stage train is done, with --lr 0.001, not 0.5")
