@@ -218,6 +218,21 @@ class TrainData(NamedTuple):
                 f"{self.num_classes} classes: each speaker at each speed; model files keep "
                 f"{self.num_speakers}"
             )
+        yield from self._describe_steps()
+
+    def _describe_steps(self) -> Iterator[str]:
+        """A line on the optimizer steps of an epoch where they aren't its batches."""
+        num_ranks, size = distributed.world_size(), self.sampler.batch_size
+        if num_ranks * self.options.accumulate == 1:
+            return
+        speakers = f"{num_ranks} processes x {size // num_ranks}" if num_ranks > 1 else f"{size}"
+        batches = min(self.options.accumulate, len(self.sampler))
+        per_speaker = self.options.nPerSpeaker
+        yield (
+            f"optimizer steps an epoch: {-(-len(self.sampler) // self.options.accumulate)}, of {batches} x "
+            f"{speakers} x {per_speaker} = {batches * size * per_speaker} utterances; --lr and decay are "
+            "those of a step"
+        )
 
     def _describe_share(self) -> Iterator[str]:
         """A note if an epoch draws little of the list; of long lists the plan would take a second."""

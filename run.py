@@ -158,10 +158,10 @@ class Run:
         epoch = self.progress.epoch
         network = self.trainer.tested()
         metrics = self.tests.score(network, stop, name=f"Epoch {epoch}", epoch=epoch)
-        if epoch == 0:
-            self.progress = self.progress._replace(tested=True)
-            return
         eer = metrics.get("eer", float("inf"))
+        if epoch == 0:
+            self.progress = self.progress._replace(tested=True, start_eer=eer)
+            return
         is_best = eer < self.progress.best_eer
         self.models.save(network, metrics, epoch, is_best=is_best)
         progress = self.progress._replace(tested=True, tests_since_best=self.progress.tests_since_best + 1)
@@ -267,20 +267,9 @@ def _build_network(
 
 def describe(run: Run) -> None:
     """Log what will be trained on what."""
-    options, sampler = run.options, run.data.sampler
+    options = run.options
     size = sum(p.numel() for p in run.trainer.network.model.parameters())
     device = runtime.describe(run.trainer.device)
     run.log.say(f"{options.model}: {size:,} parameters, on {device}, {options.precision}")
     for line in (*run.data.describe(), *run.tests.describe()):
         run.log.say(line)
-    num_ranks = distributed.world_size()
-    if num_ranks * options.accumulate == 1:
-        return
-    batch_size = sampler.batch_size
-    speakers = f"{num_ranks} processes x {batch_size // num_ranks}" if num_ranks > 1 else f"{batch_size}"
-    batches = min(options.accumulate, len(sampler))
-    run.log.say(
-        f"optimizer steps an epoch: {run.trainer.steps_per_epoch}, of {batches} x {speakers} x "
-        f"{options.nPerSpeaker} = {batches * batch_size * options.nPerSpeaker} utterances; --lr and decay "
-        "are those of a step"
-    )

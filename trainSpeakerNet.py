@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -22,12 +22,14 @@ from distributed.signals import Stopped, StopSignal
 from evaluation.cohort import Cohort, CohortList, save_cohort
 from evaluation.decisions import decided_options, require_current
 from evaluation.results import Origin, Results
+from evaluation.stages import Command, StagedRun, plan
 from evaluation.store import EmbeddingStore
 from evaluation.trial_test import TrialTest
 from inference.model_source import model_path
 from options import Options, Parser, Resolved, checks
+from options.config import stage_lines
 from options.flags import Role, names_of, training_parser
-from run import build_run, describe
+from run import Run, build_run, describe
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
 from storage.checkpoint import ModelFile
@@ -38,21 +40,17 @@ from storage.run_log import RunLog
 from storage.run_record import earlier_option, write_run
 
 
-class Command(NamedTuple):
-    """What the command line asks for: complete options, the file of --initial_model, and warnings."""
-
-    options: Options
-    model_file: ModelFile | None
-    warnings: tuple[str, ...]
-
-
 def make_parser(add_help: bool = True) -> Parser:
     """The command's flags, without those of plug-ins."""
     return training_parser(str(__doc__), add_help)
 
 
-def parse(argv: list[str]) -> Command:
+def parse(argv: list[str], start: ModelFile | None = None) -> Command:
     """Command line -> what it asks for.
+
+    Args:
+        argv: the words after the command's name.
+        start: the model file that is used where no --initial_model is given; its options are enough.
 
     Raises:
         ValueError, FileNotFoundError: a mistake in the options, or --initial_model can't be read.
@@ -60,12 +58,12 @@ def parse(argv: list[str]) -> Command:
     values = _with_tests(options.command_options(make_parser, argv))
     if values.prepare and values.test:
         raise ValueError("--prepare and --test cannot be combined; give one of them")
-    source = _model_path(values)
-    if not source:
-        resolved = checks.for_training(_resolve(argv, {}))  # --eval has a source
+    model_file = start if start and not values.initial_model else _initial_model(values)
+    if model_file is None:
+        resolved = checks.for_training(_resolve(argv, {}))  # --eval has a model file
         checks.check_values(resolved.options)
         return Command(resolved.options, None, resolved.warnings)
-    model_file = checkpoint.load_model(source, values.origin, read_head_speakers(values.head_speakers))
+    source = model_file.path
     network = dict(checks.stored_network_options(model_file.options, model_file.origin))
     scoring = {
         name: model_file.options[name] for name in names_of(Role.SCORING) if name in model_file.options
@@ -73,7 +71,7 @@ def parse(argv: list[str]) -> Command:
     decided = decided_options(model_file.decision, source) if values.eval else {}
     stored = network | scoring | decided
     resolved = _resolve(argv, stored)
-    if values.eval:  # a resumed training compares what was given
+    if values.eval or model_file is start:  # a resumed training compares what was given
         resolved = resolved._replace(options=resolved.options.replaced(initial_model=source))
     fixed = {name: value for name, value in stored.items() if name not in scoring | decided}
     options.refuse_contradictions(resolved, fixed | decided if values.test else fixed, source)
@@ -87,16 +85,15 @@ def parse(argv: list[str]) -> Command:
     return Command(resolved.options, model_file, resolved.warnings)
 
 
-def _model_path(values: Options) -> str:
-    """Path of the file of --initial_model; by default --eval takes the best model of --save_path."""
-    if values.initial_model:
-        return model_path(values.initial_model)
-    if not values.eval:
-        return ""
+def _initial_model(values: Options) -> ModelFile | None:
+    """The file of --initial_model; by default --eval takes the best model of --save_path."""
+    if not values.initial_model and not values.eval:
+        return None
     folder = RunFolder(values.save_path)
-    if model := folder.latest_model():
-        return model
-    raise ValueError(f"--eval needs --initial_model FILE; {folder.models} has no model either")
+    source = model_path(values.initial_model) if values.initial_model else folder.latest_model()
+    if not source:
+        raise ValueError(f"--eval needs --initial_model FILE; {folder.models} has no model either")
+    return checkpoint.load_model(source, values.origin, read_head_speakers(values.head_speakers))
 
 
 def _resolve(argv: list[str], stored: dict[str, Any]) -> Resolved:
@@ -125,7 +122,7 @@ def evaluate(
         test = _trial_test(values, model_file, device, store)
     network = SpeakerNet.from_model_file(model_file, values)
     folder.require_writable()
-    _say_precision(values, device, log)
+    _say_notes(values, model_file, device, log)
     log.say(f"{values.model} from {values.initial_model} on {runtime.describe(device)}, {values.precision}")
     network = network.to(device)
     with distributed.wait_for_stragglers(), stop.guard(), _stop_message(log, store):
@@ -179,21 +176,24 @@ def _stop_message(log: RunLog, store: EmbeddingStore | None) -> Iterator[None]:
         raise
 
 
-def _say_precision(values: Options, device: torch.device, log: RunLog) -> None:
+def _say_notes(values: Options, model_file: ModelFile | None, device: torch.device, log: RunLog) -> None:
+    """Log whose file --initial_model is, and that a precision has no effect on this device."""
+    if model_file is not None and model_file.origin:
+        log.say(f"note: {values.initial_model} is {model_file.origin}")
     if values.precision == "tf32" and device == runtime.CPU:
         log.say("note: --precision tf32 is for GPUs; here it is fp32")
 
 
 def train(
     values: Options, model_file: ModelFile | None, folder: RunFolder, log: RunLog, stop: StopSignal
-) -> None:
-    """Train from the start, or from the state in the run folder."""
+) -> Run:
+    """Train from the start, or from the state in the run folder -> the finished run."""
     device = runtime.choose_device(values.device, values.gpu_id)
     distributed.join(device, values.rank_timeout)
     if values.precision == "auto":  # a resumed run keeps its precision, whatever machine it is on
         precision = earlier_option(folder, "precision") or runtime.best_precision(device)
         values = values.replaced(precision=distributed.broadcast(precision))
-    _say_precision(values, device, log)
+    _say_notes(values, model_file, device, log)
     run = build_run(values, device, initial=model_file, folder=folder, log=log)
     folder.acquire()
     run.resume()
@@ -219,27 +219,19 @@ def train(
         if reason := run.data.workers.death_reason(error):
             raise OSError(reason) from None
         raise
-
-
-def num_processes(values: Options) -> int:
-    """Number of processes to start for --distributed; 1 in a process that was started as one of several."""
-    if (not values.distributed and not values.nproc) or distributed.world_size() > 1:
-        return 1
-    num_gpus = runtime.num_gpus(values.device)
-    if 0 < num_gpus < values.nproc:
-        raise ValueError(
-            f"--nproc {values.nproc}: this machine has {num_gpus} GPUs; --device cpu trains without them"
-        )
-    return values.nproc or num_gpus or 1
+    return run
 
 
 def run_command(argv: list[str], stop: StopSignal) -> int:
     """Do what the command line says -> exit code."""
     distributed.rendezvous(abort)
-    values, model_file, warnings = parse(argv)
-    count = num_processes(values)
+    stages = plan(stage_lines(make_parser(False), argv), parse)
+    commands = stages or [parse(argv)]
+    values = commands[0].options
+    count = launch.num_processes(values.distributed, values.nproc, values.device)
     if count > 1:
         return launch.launch([str(Path(__file__)), *argv], count, values.port, stop)
+    warnings = dict.fromkeys(warning for command in commands for warning in command.warnings)
     for warning in warnings if distributed.is_first() else ():
         print(f"warning: {warning}", file=sys.stderr)
     if values.distributed and not values.nproc and distributed.world_size() == 1:
@@ -247,17 +239,22 @@ def run_command(argv: list[str], stop: StopSignal) -> int:
     runtime.use_threads(values.threads)
     folder = RunFolder(values.save_path)
     try:
-        with RunLog(folder) as log:
-            if model_file is not None and model_file.origin:
-                log.say(f"note: {values.initial_model} is {model_file.origin}")
-            if values.eval:
-                assert model_file is not None  # parse has one
-                evaluate(values, model_file, folder, log, stop)
-            else:
-                train(values, model_file, folder, log, stop)
+        if stages:
+            StagedRun(stages, folder, train, evaluate).run(stop)
+        else:
+            _train_or_evaluate(commands[0], folder, stop)
     finally:
         folder.release()
     return 0
+
+
+def _train_or_evaluate(command: Command, folder: RunFolder, stop: StopSignal) -> None:
+    with RunLog(folder) as log:
+        if command.options.eval:
+            assert command.model_file is not None  # parse has one
+            evaluate(command.options, command.model_file, folder, log, stop)
+        else:
+            train(command.options, command.model_file, folder, log, stop)
 
 
 def main(argv: list[str] | None = None) -> int:

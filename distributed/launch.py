@@ -16,12 +16,30 @@ from types import FrameType
 
 from torch.distributed import TCPStore
 
+import runtime
+from distributed.environment import world_size
 from distributed.signals import STOP_SIGNALS, StopSignal
 
 GRACE_S = 20.0  # that processes have to end after one has failed; longer than Timeouts.report_s
 TEMPORARY_FAILURE = 75  # exit code (EX_TEMPFAIL of sysexits.h) after a lost process: repeat the same command
 KILLED_KEY = "killed/{}"  # key of the launcher's store: the signal that ended a rank
 LAUNCHED = "SPEAKERNET_LAUNCHED"  # environment variable of the processes that launch has started
+
+
+def num_processes(is_distributed: bool, nproc: int, device: str) -> int:
+    """--distributed, --nproc, --device -> processes to start; 1 in one that was started as one of several.
+
+    Raises:
+        ValueError: this machine has fewer GPUs.
+    """
+    if (not is_distributed and not nproc) or world_size() > 1:
+        return 1
+    num_gpus = runtime.num_gpus(device)
+    if 0 < num_gpus < nproc:
+        raise ValueError(
+            f"--nproc {nproc}: this machine has {num_gpus} GPUs; --device cpu trains without them"
+        )
+    return nproc or num_gpus or 1
 
 
 def launch(

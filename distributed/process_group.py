@@ -111,8 +111,8 @@ def rendezvous(on_loss: Callable[[str], object] | None = None, timeouts: Timeout
 
 
 def join(device: torch.device, timeout_s: float) -> None:
-    """Initialise the collectives; those of training steps fail if they wait longer than timeout_s."""
-    if world_size() > 1:
+    """Initialise the collectives once; those of training steps fail if they wait longer than timeout_s."""
+    if world_size() > 1 and not torch.distributed.is_initialized():
         current().join(device, timeout_s)
 
 

@@ -50,8 +50,8 @@ def write_model_card(
         options: of the run.
         data: what it was trained on.
         folder: of the run.
-        log: has the figures of the epoch's test.
-        epoch: after which the network was saved.
+        log: of the training; has the figures of the epoch's test.
+        epoch: after which the network was saved; -1: it is the average of several.
     """
     if not distributed.is_first() or (model != folder.best and folder.best.exists()):
         return
@@ -74,7 +74,7 @@ def write_model_card(
         started_from=options.initial_model,
         tests=_tests(log, epoch),
         is_best=model == folder.best,
-        run=read_run(folder),
+        run=read_run(log.folder),
     )
     write_text(model.with_name("README.md"), model_card(facts))
 

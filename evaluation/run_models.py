@@ -50,16 +50,42 @@ class RunModels:
         network.normalize = self.trainer.network.normalize
         self.data.sampler.set_epoch(self.options.max_epoch)
         with distributed.errors_on_all_ranks():
-            trunks = [checkpoint.split_loss(checkpoint.load_model(path).weights)[0] for path in paths]
-            checkpoint.load_weights(network, average(trunks), "the average")
+            averaged = average([checkpoint.load_model(path).weights for path in paths])
+            trunk, loss = checkpoint.split_loss(averaged)
+            checkpoint.load_weights(network, trunk, "the average")
             network.to(self.trainer.device)
             self.trainer.trunk.freezing.begin_training(network)
             update_batchnorm(network, self.data.loader, self.trainer.device, stop.check)
         distributed.broadcast_buffers(network)
         metrics = tests.score(network, stop, name=f"Average of {len(paths)}", epoch=-1)
-        _write(self.folder.average, self._model_file(network, metrics))
+        model_file = self._model_file(network, metrics)
+        _write(self.folder.average, model_file._replace(weights=model_file.weights | loss))
         fewer = "" if len(paths) == count else f", all there are of {count}"
         self.log.say(f"{self.folder.average} is the average of {', '.join(paths)}{fewer}")
+
+    def keep(self, source: str, folder: RunFolder, epoch: int) -> None:
+        """Save one of these model files as the best one of another folder, with its card.
+
+        epoch: the model's; -1: it is the average.
+        """
+        with distributed.errors_on_all_ranks():
+            _write(folder.best, checkpoint.load_model(source))
+        network = self.trainer.network
+        write_model_card(
+            folder.best, network, self.options, data=self.data, folder=folder, log=self.log, epoch=epoch
+        )
+
+    def keep_start(self, start: ModelFile, folder: RunFolder) -> str:
+        """Save the file that training started from as the best one of another folder -> path of a copy."""
+        if start.origin:  # complete, as `inferSpeakerNet.py convert` makes it
+            network = SpeakerNet.from_model_file(start, self.options)
+            options = start.options | dict(self.options)
+            start = start._replace(options=options, normalize=network.normalize, origin="")
+        copy = self.folder.models / "start.model"
+        with distributed.errors_on_all_ranks():
+            _write(copy, start)
+            _write(folder.best, start)
+        return str(copy)
 
     def _model_file(self, network: SpeakerNet, metrics: dict[str, float]) -> ModelFile:
         weights = self.trainer.state.whole_weights(network)

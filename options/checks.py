@@ -67,7 +67,7 @@ def for_evaluation(resolved: Resolved, stored: Mapping[str, Any], older: bool) -
             resolved = resolved.warn(
                 f"--max_frames {options.max_frames} is taken as --eval_frames, as in 2020"
             )
-    unused = [f"--{name}" for name in sorted(resolved.given - used)]
+    unused = [f"--{name}" for name in sorted(resolved.own - used)]
     return resolved.warn(f"no effect with --eval: {', '.join(unused)}") if unused else resolved
 
 
@@ -98,9 +98,9 @@ def for_training(resolved: Resolved) -> Resolved:
         options = options.replaced(precision="fp16")
     options = _with_utterances_per_speaker(options, given)
     resolved = resolved._replace(options=options.without("nSpeakers", "mixedprec"))
-    if "margin_epochs" in given and options.margin_schedule == "constant":
+    if "margin_epochs" in resolved.own and options.margin_schedule == "constant":
         resolved = resolved.warn("--margin_epochs has no effect with --margin_schedule constant")
-    return resolved.warn(*_unused_augmentation(resolved.options, given))
+    return resolved.warn(*_unused_augmentation(resolved.options, resolved.own))
 
 
 def _refuse_freezing(options: Options) -> None:

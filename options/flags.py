@@ -158,6 +158,13 @@ ORIGIN = Flag(
 )
 COMMAND = [
     CONFIG,
+    Flag(
+        "--stage",
+        "the one of the stages of --config (docs/training.md) to do alone; default: all, one after the other",
+        "",
+        metavar="NAME",
+        roles=Role.EVALUATION,
+    ),
     Flag("--eval", "score --test_list instead of training", False, bool, roles=Role.EVALUATION),
     Flag(
         "--prepare",

@@ -1,7 +1,8 @@
 """Command line, config file and model file -> the value of every option.
 
 Values resolve in this order, the later having priority: the plug-in's default, the model's DEFAULTS, the
-options stored in a model file, the --config file, the command line.
+options stored in a model file, the --config file (of a stage in it: the file's values, those of the stages
+before it, its own), the command line.
 """
 
 import argparse
@@ -9,12 +10,10 @@ import importlib
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import yaml
-
-from options.flags import Role, names_of, numbers
+from options.config import read_config
+from options.flags import SPELLINGS, Role, names_of
 from options.parser import BOOLEAN, Parser
 from options.plugins import (
     KINDS,
@@ -27,18 +26,6 @@ from options.plugins import (
 )
 
 UNSET = object()
-
-
-YAML_RULES = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")  # for plain values, as they are kept
-
-
-class PlainLoader(yaml.SafeLoader):
-    """Leaves plain values as they are written: YAML would read 010 as 8, 1:30 as 90 and a date as a date."""
-
-    yaml_implicit_resolvers: typing.ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag in YAML_RULES]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
 
 
 class Options(Mapping[str, Any]):
@@ -73,10 +60,14 @@ class Options(Mapping[str, Any]):
 
 
 class Resolved(NamedTuple):
-    """Every option's value, the names of those that the user gave, and warnings for the user."""
+    """Every option's value, the names of those that the user gave, and warnings for the user.
+
+    `own` are the given ones, in a stage of a --config file only those that it doesn't have from elsewhere.
+    """
 
     options: Options
     given: frozenset[str]
+    own: frozenset[str]
     warnings: tuple[str, ...] = ()
 
     def warn(self, *warnings: str) -> "Resolved":
@@ -87,36 +78,6 @@ class Resolved(NamedTuple):
 def fixed_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The resolved options that a resumed run can't change."""
     return network_options(options, TRAINING_KINDS) | {name: options[name] for name in names_of(Role.FIXED)}
-
-
-def config_tokens(path: str) -> list[str]:
-    """YAML file of `option: value` -> the argv tokens that say the same."""
-    try:
-        entries = yaml.load(Path(path).read_text(encoding="utf-8"), PlainLoader) or {}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"--config {path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(entries, dict):
-        raise ValueError(f"--config {path}: expected lines of `option: value`")
-    for key, value in entries.items():
-        parts = value if isinstance(value, list) else [value]
-        if key == "config" or not parts or not all(isinstance(part, str | int | float) for part in parts):
-            raise ValueError(f"--config {path}: {key}: expected a value or a list of them, got {value!r}")
-    return [token for key, value in entries.items() for token in _tokens(key, value)]
-
-
-def _tokens(key: str, value: Any) -> list[str]:
-    """`key: value` -> its tokens; a list of numbers is one token, `1,2`, in a list of words each is one."""
-    if not isinstance(value, list):
-        return [f"--{key}={value}"]
-    words = [str(part) for part in value]
-    joined = ",".join(words)
-    try:
-        numbers(joined)
-    except argparse.ArgumentTypeError:
-        return [f"--{key}", *words]
-    return [f"--{key}={joined}"]
 
 
 def resolve(
@@ -150,7 +111,9 @@ def resolve(
     parsed, rest = _parse(parser, sources, dict.fromkeys(known, UNSET))
     values = {name: value for name, value in vars(parsed).items() if value is not UNSET}
     all_values = {name: values.get(name, parser.get_default(name)) for name in known}
-    return Resolved(Options(all_values), frozenset(values)).warn(*_unused_tokens(rest, parser, chosen))
+    given = frozenset(values)
+    own = given & _own_names(sources) if values.get("stage") else given
+    return Resolved(Options(all_values), given, own).warn(*_unused_tokens(rest, parser, chosen))
 
 
 def command_options(make_parser: Callable[[bool], Parser], argv: list[str]) -> Options:
@@ -162,8 +125,20 @@ def command_options(make_parser: Callable[[bool], Parser], argv: list[str]) -> O
 
 def _sources(make_parser: Callable[[bool], Parser], argv: list[str]) -> dict[str, list[str]]:
     """Command line -> what is said of a mistake's source, and the tokens of the config file and the line."""
-    path = make_parser(False).parse_known_args(argv)[0].config
-    return ({f"--config {path}: ": config_tokens(path)} if path else {}) | {"": argv}
+    values = make_parser(False).parse_known_args(argv)[0]
+    stage = getattr(values, "stage", "")
+    if not values.config:
+        if stage:
+            raise ValueError(f"--stage {stage} is one in a file of --config, which isn't given")
+        return {"": argv}
+    return read_config(values.config).sources(stage) | {"": argv}
+
+
+def _own_names(sources: dict[str, list[str]]) -> set[str]:
+    """Sources of a stage, the last but one its own -> the options that it sets."""
+    *_, own, _ = sources.values()
+    names = {token.removeprefix("--").partition("=")[0] for token in own if token.startswith("--")}
+    return {SPELLINGS.get(name, name) for name in names}
 
 
 def model_defaults(name: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class ModelFacts:
 
     title: str
     file: str  # name of the model file
-    epoch: int
+    epoch: int  # -1: the average of several
     num_parameters: int  # without the loss
     embedding_dim: int
     network: Mapping[str, Any]  # options that decide what the network computes
@@ -50,7 +50,7 @@ def model_card(facts: ModelFacts) -> str:
         f"A speaker-verification network, `{facts.network['model']}` with {facts.num_parameters:,} "
         f"parameters. It turns a recording into an embedding of {facts.embedding_dim} numbers; the score of "
         "two embeddings tells whether one person speaks in both recordings.\n",
-        f"`{facts.file}` is the network after epoch {facts.epoch}, with all options that it needs.\n",
+        f"`{facts.file}` is {_which(facts.epoch)}, with all options that it needs.\n",
         _results(facts),
         _usage(facts.file),
         _data(facts),
@@ -62,6 +62,10 @@ def model_card(facts: ModelFacts) -> str:
         LIMITS,
     ]
     return "\n".join(parts)
+
+
+def _which(epoch: int) -> str:
+    return f"the network after epoch {epoch}" if epoch >= 0 else "the average of the last saved networks"
 
 
 LIMITS = """\

@@ -22,6 +22,7 @@ class Progress(NamedTuple):
     best_eer: float = float("inf")
     tests_since_best: int = 0
     roll_backs: int = 0  # returns to an earlier state because of gradients that weren't finite
+    start_eer: float = float("inf")  # of the network before the first step, where that was tested
     best_epoch: int = 0  # 0: none yet; earlier states don't say
     final_tested: bool = False  # whether the trial lists have been that are scored once, at the end
 
@@ -127,7 +128,10 @@ class States:
         for difference in self.identity.differences(state):
             self.log.say(difference)
         if state["test"] != self.identity.test:
-            progress = progress._replace(best_eer=float("inf"), best_epoch=0, tests_since_best=0)
+            unknown = float("inf")
+            progress = progress._replace(
+                best_eer=unknown, start_eer=unknown, best_epoch=0, tests_since_best=0
+            )
         step = self.trainer.state.step
         batches = f"in epoch {progress.epoch + 1} after {step} of {len(self.sampler)} batches"
         where = batches if step else f"after epoch {progress.epoch}"

@@ -7,6 +7,8 @@ from conftest import ROOT, run_here, voice
 import options
 import trainSpeakerNet
 from audio.augment import read_chain
+from evaluation.stages import plan
+from options.config import stage_lines
 
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
 
@@ -49,6 +51,18 @@ def test_as_many_utterances_are_augmented_as_in_the_original(name, share, reverb
     assert values.babble_voices == (1.0, 1.0)  # a recording of speech
 
 
+def test_large_margin_fine_tuning_is_wespeakers():
+    """Rates 1e-4 to 2.5e-5 for 64 utterances in a batch; margin, crops and schedule as published."""
+    words = [f"--config={ROOT / 'configs' / 'ResNet_AAM.yaml'}"]
+    lines = stage_lines(trainSpeakerNet.make_parser(False), words)
+    first, second = (stage.options for stage in plan(lines, trainSpeakerNet.parse))
+    assert second.lr == pytest.approx(1e-4 * second.batch_size / 64)
+    assert second.lr * second.last_lr == pytest.approx(2.5e-5 * second.batch_size / 64)
+    assert (second.margin, second.max_frames, second.max_epoch, second.warmup_epochs) == (0.5, 600, 5, 1)
+    _, *chain = read_chain(first.augment_chain)
+    assert read_chain(second.augment_chain) == chain  # all but the speeds
+
+
 @pytest.fixture(scope="module")
 def material(tmp_path_factory):
     """A recording of each kind of noise, and of a room -> their folder."""
@@ -82,5 +96,6 @@ def test_a_recipe_takes_two_steps_and_is_tested(path, corpus, material, tmp_path
     words = [f"--{name}={value}" for name, value in changes.items()]
     result = run_here("trainSpeakerNet.py", f"--config={path}", *words)
     assert result.returncode == 0, result.stderr
-    log = (tmp_path / "result" / "scores.txt").read_text()
-    assert "nan" not in log.lower() and "VEER" in log, log
+    stages = list(tmp_path.glob("stages/*"))
+    logs = [(folder / "result" / "scores.txt").read_text() for folder in stages or [tmp_path]]
+    assert all("nan" not in log.lower() and "VEER" in log for log in logs), logs
