@@ -8,7 +8,9 @@ import options
 import trainSpeakerNet
 from audio.augment import read_chain
 
-RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
+RECIPES = [  # that don't start from a public model
+    path for path in sorted((ROOT / "configs").glob("*.yaml")) if "initial_model:" not in path.read_text()
+]
 
 
 def values_of(name):
