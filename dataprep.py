@@ -25,7 +25,7 @@ from options.parser import Parser
 from options.plugins import ROOT
 from preparation import flags, folder, inspect, steps
 from preparation.archives import has_recordings
-from preparation.generate import training_command
+from preparation.generate import SavedLists, training_command
 from preparation.keys import find_key
 from preparation.source import CONVERTED, is_list, to_convert
 from preparation.status import status
@@ -227,14 +227,23 @@ STEPS: dict[str, Callable[[argparse.Namespace, Names], Outcome]] = {
 }
 
 
+def write_voices(args: argparse.Namespace) -> SavedLists:
+    """--demo or --synthetic."""
+    if args.demo:
+        from preparation import demo
+
+        return demo.prepare(args.save_path)
+    from preparation import synthetic  # SciPy, which it needs, takes seconds to import
+
+    return synthetic.prepare(args.save_path, seed=args.seed)
+
+
 def run(args: argparse.Namespace) -> None:
     """Run the requested steps in their order; print what each did and the next command."""
     check_arguments(args)
     flags.check_files(args)
-    if args.demo:
-        from preparation import demo  # SciPy, which it needs, takes seconds to import
-
-        saved = demo.prepare(args.save_path, seed=args.seed)
+    if args.demo or args.synthetic:
+        saved = write_voices(args)
         print(*saved.messages, f"next: {training_command([saved])}", sep="\n")
         return
     names = chosen(args)

@@ -247,6 +247,13 @@ def worst(system: Measured, label: int, count: int) -> Integers:
     return members[np.argsort(agreement, kind="stable")[:count]]
 
 
+def typical(system: Measured, label: int, count: int) -> Integers:
+    """Label -> numbers of its trials whose scores are nearest to the label's median score."""
+    members = np.flatnonzero(system.trials.known_labels() == label)
+    scores = system.trials.scores[members]
+    return members[np.argsort(np.abs(scores - np.median(scores)), kind="stable")[:count]]
+
+
 def percent(value: float) -> str:
     """Fraction -> text in percent."""
     return f"{100 * value:.2f} %"

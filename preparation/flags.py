@@ -21,7 +21,8 @@ REPLACED = {  # flags of voxceleb_trainer that would show a secret to every user
     "password": f"VoxCeleb is given out by a key since 2022, not by user and password; set {VARIABLE}",
 }
 STEPS = {  # in the order in which they run
-    "demo": "write a small synthetic corpus",
+    "demo": "decode the real recordings of examples/demo, and write their lists",
+    "synthetic": "write a small corpus of synthetic voices",
     "download": "fetch the archives, resuming and verifying",
     "concatenate": "verify archives that come in pieces; joining them on the disk isn't needed",
     "extract": "unpack the archives",
@@ -80,7 +81,7 @@ FLAGS = (
         option="source",
         must_exist=True,
     ),
-    Flag("seed", "seed of all random draws", ("demo", "generate"), default=10, type=int),
+    Flag("seed", "seed of all random draws", ("synthetic", "generate"), default=10, type=int),
     Flag("workers", "processes; 0 = one per core", ("convert", "check", "pack"), default=0, type=int),
     Flag(
         "base_url",
@@ -233,8 +234,9 @@ def check_flags(args: argparse.Namespace) -> None:
     steps = [step for step in STEPS if getattr(args, step)]
     if not steps:
         raise ValueError(f"nothing to do; give one or more of --{', --'.join(STEPS)}")
-    if args.demo and len(steps) > 1:
-        raise ValueError("--demo cannot be combined with other steps")
+    alone = next((step for step in ("demo", "synthetic") if getattr(args, step)), None)
+    if alone and len(steps) > 1:
+        raise ValueError(f"--{alone} cannot be combined with other steps")
     if args.seed < 0:
         raise ValueError(f"--seed must not be negative, got {args.seed}")
     if args.parallel < 1 or args.workers < 0:

@@ -5,13 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics.summary import Condition, Measured, cost, errors_at, meanings, percent, share, worst
+from metrics.summary import Condition, Measured, cost, errors_at, meanings, percent, share, typical, worst
 from report import plots
 from report.players import Player, Players
 
 NUM_WORST = 50  # trials of each kind that can be played
+NUM_TYPICAL = 5
 UNIT_NAMES = {"speakers": "speakers", "utterances": "recordings", "trials": "trials"}
 WORST_TITLES = {1: "Same speaker, lowest scores", 0: "Different speakers, highest scores"}
+TYPICAL_TITLES = {1: "Same speaker, typical scores", 0: "Different speakers, typical scores"}
 
 
 class Number(NamedTuple):
@@ -32,7 +34,7 @@ class ThresholdRow(NamedTuple):
     p_miss: str
 
 
-class WorstTrial(NamedTuple):
+class PlayableTrial(NamedTuple):
     """A trial's score and its recordings."""
 
     score: float
@@ -52,7 +54,7 @@ class SystemContents(NamedTuple):
     conditions: list[list[str]]  # attribute, group, trials, targets, EER, minDCF
     histogram: plots.Plot
     thresholds: list[ThresholdRow]
-    worst_trials: dict[str, list[WorstTrial]]  # by the list's title
+    playable_trials: dict[str, list[PlayableTrial]]  # by the list's title
 
 
 class FigureRow(NamedTuple):
@@ -80,7 +82,7 @@ def system_contents(number: int, system: Measured, players: Players) -> SystemCo
         conditions=[_condition_cells(row) for row in system.conditions],
         histogram=plots.scores_svg(f"scores{number}", scores[is_target], scores[~is_target], lines),
         thresholds=[_threshold_row(system, rule, name) for rule, name in rules.items()],
-        worst_trials={title: _worst_trials(system, label, players) for label, title in WORST_TITLES.items()},
+        playable_trials=_playable_trials(system, players),
     )
 
 
@@ -104,14 +106,19 @@ def _threshold_row(system: Measured, rule: str, name: str) -> ThresholdRow:
     return ThresholdRow(rule, _number(system, name, "{:.6g}".format), percent(p_fa), percent(p_miss))
 
 
-def _worst_trials(system: Measured, label: int, players: Players) -> list[WorstTrial]:
-    """Label -> its trials that the system scored most wrongly."""
+def _playable_trials(system: Measured, players: Players) -> dict[str, list[PlayableTrial]]:
+    """System -> trials of each label by title: those scored most wrongly, and those near the median score."""
+    chosen = {title: worst(system, label, NUM_WORST) for label, title in WORST_TITLES.items()}
+    chosen |= {title: typical(system, label, NUM_TYPICAL) for label, title in TYPICAL_TITLES.items()}
+    return {
+        title: [_playable(system, i, players) for i in trials.tolist()] for title, trials in chosen.items()
+    }
+
+
+def _playable(system: Measured, number: int, players: Players) -> PlayableTrial:
     trials = system.trials
-    worst_trials = []
-    for i in worst(system, label, NUM_WORST).tolist():
-        pair = [players.player(trials.files[file]) for file in trials.sides[i].tolist()]
-        worst_trials.append(WorstTrial(float(trials.scores[i]), pair))
-    return worst_trials
+    pair = [players.player(trials.files[file]) for file in trials.sides[number].tolist()]
+    return PlayableTrial(float(trials.scores[number]), pair)
 
 
 def count_rows(systems: Sequence[Measured]) -> dict[str, list[str]]:

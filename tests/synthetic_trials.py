@@ -27,7 +27,7 @@ TESTS = [
     {"event": "test", "epoch": epoch, "eer": 0.3 / epoch, "test_list": "lists/_a.txt"} for epoch in (1, 3)
 ]
 RESULTS = TRAINING + TESTS
-NUM_PLAYERS = 2 * (12 + 50)  # of 12 target trials and the 50 worst nontarget trials
+NUM_PLAYERS = 2 * (12 + 50 + 5 + 5)  # 12 target trials, the 50 worst nontarget trials, 5 typical ones of each
 
 
 class SyntheticTrials:

@@ -11,7 +11,7 @@ from conftest import assert_refused, run_here, run_script, voice
 import dataprep
 from audio.lists import read_train_list
 from audio.trials import read_trials
-from preparation import demo, folder, kaldi, keys, synthesiser
+from preparation import folder, kaldi, keys, synthesiser, synthetic
 from preparation.generate import Split, hold_out
 from preparation.lists import Utterances, draw_trials
 from preparation.source import read_source
@@ -19,22 +19,18 @@ from preparation.speakers import is_part_of_corpus, may_be_part_of_corpus, parse
 
 
 @pytest.fixture
-def small_demo(monkeypatch):
+def few_voices(monkeypatch):
     for name, value in {
         "TRAIN_SPEAKERS": 3, "TRAIN_UTTERANCES": 2, "TEST_SPEAKERS": 3, "TEST_UTTERANCES": 3,
         "DURATIONS_S": {"train": (0.3, 0.5), "test": (0.3, 0.5)},
     }.items():  # fmt: skip
-        monkeypatch.setattr(demo, name, value)
+        monkeypatch.setattr(synthetic, name, value)
 
 
-def test_the_demo_corpus_is_big_enough_by_default():
-    assert demo.TRAIN_SPEAKERS >= 40 and demo.TEST_SPEAKERS >= 20
-
-
-def test_the_demo_corpus(small_demo, tmp_path):
-    first = demo.prepare(tmp_path / "a", seed=3)
-    demo.prepare(tmp_path / "b", seed=3)
-    demo.prepare(tmp_path / "c", seed=4)
+def test_synthetic_voices(few_voices, tmp_path):
+    first = synthetic.prepare(tmp_path / "a", seed=3)
+    synthetic.prepare(tmp_path / "b", seed=3)
+    synthetic.prepare(tmp_path / "c", seed=4)
     utterances = read_train_list(str(tmp_path / "a" / "train_list.txt"))
     [trials] = read_trials([str(tmp_path / "a" / "test_list.txt")], str(tmp_path / "a"))
     assert len(utterances.speakers) == 3 and len(utterances.paths) == 6
@@ -47,9 +43,9 @@ def test_the_demo_corpus(small_demo, tmp_path):
         assert 0.003 < np.sqrt(np.mean(audio**2)) < 0.2
         same, other = ((tmp_path / x / path).read_bytes() for x in "bc")
         assert (tmp_path / "a" / path).read_bytes() == same != other
-    demo.prepare(tmp_path / "a", seed=3)  # the same again is no loss
+    synthetic.prepare(tmp_path / "a", seed=3)  # the same again is no loss
     with pytest.raises(ValueError, match="exists and differs"):
-        demo.prepare(tmp_path / "a", seed=4)
+        synthetic.prepare(tmp_path / "a", seed=4)
     assert (tmp_path / "a" / path).read_bytes() == same  # no sound was overwritten
 
 
@@ -228,7 +224,7 @@ def test_wrong_input_is_one_line(tmp_path):
         ("--generate", "--from", words_only): 'words.txt:1: expected "speaker path", got 1 field',
         ("--generate", "--from", few, "--split_ratio", 2): "--split_ratio",
         ("--generate", "--from", few, "--num_trials", 1): "--num_trials must be at least 2",
-        (): "nothing to do; give one or more of --demo, --download",
+        (): "nothing to do; give one or more of --demo, --synthetic",
         ("--demo", "--generate"): "--demo cannot be combined with other steps",
         ("--demos",): "--demos: unknown; did you mean demo",
         ("--generate", "--from", few, "--min_utterances", 0): "--min_utterances must be at least 1",
@@ -242,7 +238,8 @@ def test_wrong_input_is_one_line(tmp_path):
         ("--check",): "give --corpus NAME or --from DIR, or --train_list or --test_list",
         ("--check", "--root", few): "no list in",
         ("--pack", "--train_list", "absent.txt", "--root", few): "absent.txt: no such file",
-        ("--demo", "--seed", -1): "--seed",
+        ("--demo", "--seed", 3): "--seed has no effect with --demo; it is for --synthetic, --generate",
+        ("--synthetic", "--seed", -1): "--seed",
     }.items():
         out = tmp_path / "out"
         result = run_here("dataprep.py", *words, "--save_path", out)

