@@ -19,13 +19,17 @@ import runtime
 from distributed import launch
 from distributed.exit import abort, exit_code_of
 from distributed.signals import Stopped, StopSignal
-from evaluation.cohort import Cohort, CohortList, save_cohort
+from evaluation.backends import chosen_backend, scores_digest, stored_backend
+from evaluation.cohort import Cohort, CohortList
 from evaluation.decisions import decided_options, require_current
+from evaluation.prepare import prepare
 from evaluation.results import Origin, Results
 from evaluation.stages import Command, StagedRun, plan
 from evaluation.store import EmbeddingStore
 from evaluation.trial_test import TrialTest
+from inference.cache import cache_folder
 from inference.model_source import model_path
+from inference.voice_options import with_public_cohort
 from options import Options, Parser, Resolved, checks
 from options.config import stage_lines
 from options.flags import Role, names_of, training_parser
@@ -68,12 +72,16 @@ def parse(argv: list[str], start: ModelFile | None = None) -> Command:
     scoring = {
         name: model_file.options[name] for name in names_of(Role.SCORING) if name in model_file.options
     }
+    backend = stored_backend(model_file, source).options if values.eval else {}
     decided = decided_options(model_file.decision, source) if values.eval else {}
-    stored = network | scoring | decided
+    tested = scoring | backend | decided
+    stored = network | tested
     resolved = _resolve(argv, stored)
+    if values.eval:
+        resolved = resolved._replace(options=with_public_cohort(resolved.options, values.initial_model))
     if values.eval or model_file is start:  # a resumed training compares what was given
         resolved = resolved._replace(options=resolved.options.replaced(initial_model=source))
-    fixed = {name: value for name, value in stored.items() if name not in scoring | decided}
+    fixed = {name: value for name, value in stored.items() if name not in tested}
     options.refuse_contradictions(resolved, fixed | decided if values.test else fixed, source)
     if values.test and decided and resolved.given & {"cohort", "cohort_list"}:
         raise ValueError(f"--test uses the cohort in {source}; leave out --cohort and --cohort_list")
@@ -127,10 +135,8 @@ def evaluate(
     network = network.to(device)
     with distributed.wait_for_stragglers(), stop.guard(), _stop_message(log, store):
         if values.prepare:
-            mean = cohort_list.mean(network, stop)
-            cohort = cohort_list.prepare(network, stop, mean)
-            log.remarks.gather()
-            save_cohort(folder, log, cohort)
+            target = _prepared_path(values, model_file, folder)
+            prepare(cohort_list, network, model_file, target, folder=folder, log=log, stop=stop)
             return
         outcome = test.score(network, stop)
         log.remarks.gather()
@@ -141,7 +147,7 @@ def evaluate(
             assert model_file.decision is not None  # _trial_test has looked
             results.write_decisions(outcome, model_file.decision)
         else:
-            origin = Origin(values.initial_model, checkpoint.digest(model_file.weights))
+            origin = Origin(values.initial_model, scores_digest(model_file, values.backend))
             results.write_evaluation(outcome, origin, runtime.describe(device))
 
 
@@ -161,7 +167,17 @@ def _trial_test(
             cohort = Cohort.from_dict(checkpoint.load_cohort(values.cohort), values.cohort)
         elif model_file.cohort and not values.cohort_list:
             cohort = Cohort.from_dict(model_file.cohort, values.initial_model)
-    return TrialTest(values, device, store=store, cohort=cohort, cohort_in_model=not values.cohort)
+    backend = chosen_backend(model_file, values, values.initial_model)
+    return TrialTest(
+        values, device, store=store, cohort=cohort, cohort_in_model=not values.cohort, backend=backend
+    )
+
+
+def _prepared_path(values: Options, model_file: ModelFile, folder: RunFolder) -> Path:
+    """Where --prepare writes the model: its own file, or the run folder for those of others and the cache."""
+    path = Path(values.initial_model)
+    is_own = not model_file.origin and path.resolve().parent != cache_folder().resolve()
+    return path if is_own else folder.models / f"{path.stem}.model"
 
 
 @contextmanager

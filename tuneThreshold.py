@@ -237,7 +237,8 @@ def short_names(paths: list[str]) -> list[str]:
 
 def store(args: argparse.Namespace, system: Measured) -> list[str]:
     """Save the threshold of --rule, a calibration and the scores' origin in a model file -> lines."""
-    from evaluation.decisions import IN_MODEL, read_origin, require_current
+    from evaluation.backends import scores_digest
+    from evaluation.decisions import read_origin, require_current
     from metrics.calibration import fit
     from storage import checkpoint
 
@@ -252,7 +253,7 @@ def store(args: argparse.Namespace, system: Measured) -> list[str]:
         raise ValueError(
             f"--store {args.store}: convert it first: python inferSpeakerNet.py convert {args.store} NEW"
         )
-    if origin["weights"] != checkpoint.digest(model.weights):
+    if origin["weights"] != scores_digest(model, origin["options"].get("backend", "none")):
         raise ValueError(
             f"--store {args.store}: {args.scores[0]} was computed with other weights ({origin['model']})"
         )
@@ -263,7 +264,7 @@ def store(args: argparse.Namespace, system: Measured) -> list[str]:
         "calibration": fit(system.trials.scores, system.trials.known_labels(), names=["score"]).to_dict(),
         "options": origin["options"],
     }
-    cohort = model.cohort if origin["cohort"] == IN_MODEL else None
+    cohort = model.cohort
     if origin["cohort_digest"]:
         cohort = checkpoint.load_cohort(origin["cohort"])
     checkpoint.save_model(Path(args.store), model._replace(cohort=cohort, decision=decision))

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import distributed
@@ -23,6 +24,7 @@ from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 
 BINDING = "network-1:"  # begins this version's fingerprints; earlier ones depended on PyTorch's version
+ANY_INPUT = "any-input-1:"  # begins those of cohorts that serve with any --vad, --channel and --precision
 KINDS: dict[str, Any] = {
     "entries": Tensor,
     "labels": Tensor,
@@ -64,9 +66,28 @@ class Cohort(NamedTuple):
         return speakers
 
 
+def without_names(cohort: Cohort, network: SpeakerNet, deciding: Mapping[str, Any]) -> Cohort:
+    """A cohort of a network -> the same in half precision, which shows neither speakers nor recordings."""
+    return Cohort(
+        entries=cohort.entries.half(),
+        labels=cohort.labels,
+        speakers=[],
+        paths=[],
+        path_labels=cohort.path_labels[:0],
+        mean=cohort.mean,
+        way=any_input_binding(network, deciding, cohort.mean),
+    )
+
+
 def cohort_binding(network: SpeakerNet, deciding: Mapping[str, Any], mean: Tensor | None) -> str:
     """What binds a cohort to its network: its weights, the options that decide an embedding, and the mean."""
     return BINDING + fingerprint(network, deciding, mean)
+
+
+def any_input_binding(network: SpeakerNet, deciding: Mapping[str, Any], mean: Tensor | None) -> str:
+    """The same, whatever --vad, --channel and --precision are: of cohorts that come with a model."""
+    deciding = {name: value for name, value in deciding.items() if name not in ADDED_SCORING}
+    return ANY_INPUT + fingerprint(network, deciding, mean)
 
 
 def check_cohort(cohort: Cohort, network: SpeakerNet, values: Options, from_model_file: bool) -> None:
@@ -75,7 +96,7 @@ def check_cohort(cohort: Cohort, network: SpeakerNet, values: Options, from_mode
     A cohort of an earlier version is trusted where it comes from the model file itself, unless embeddings
     were computed otherwise then.
     """
-    is_bound = cohort.way.startswith(BINDING)
+    is_bound = cohort.way.startswith((BINDING, ANY_INPUT))
     if not is_bound and (not from_model_file or _is_newer(values)):
         source = values.cohort or f"the cohort in {values.initial_model}"
         raise ValueError(
@@ -83,7 +104,8 @@ def check_cohort(cohort: Cohort, network: SpeakerNet, values: Options, from_mode
             f"--initial_model {values.initial_model} --cohort_list LIST --cohort_path FOLDER --save_path "
             "FOLDER, and give the file to --cohort"
         )
-    if is_bound and cohort.way != cohort_binding(network, embedding_options(values), cohort.mean):
+    binding = any_input_binding if cohort.way.startswith(ANY_INPUT) else cohort_binding
+    if is_bound and cohort.way != binding(network, embedding_options(values), cohort.mean):
         raise ValueError(
             "the cohort was made with another network or other options of evaluation; make it again with "
             "--prepare"
@@ -101,13 +123,22 @@ def _is_newer(values: Options) -> bool:
     return bool(added) or plugin("scoring", values.scoring).version > 1
 
 
+class LabelledVectors(NamedTuple):
+    """Vectors of utterances (U, D), their speakers (U,), and which of them make the cohort (U,)."""
+
+    vectors: Tensor
+    labels: Ids
+    is_entry: NDArray[np.bool_]
+
+
 class CohortList:
     """Utterances of many speakers, from which any number of networks make a cohort."""
 
     def __init__(self, values: Options, device: torch.device, store: EmbeddingStore | None = None) -> None:
         """Reads --cohort_list, or else --train_list: the first --cohort_utterances of each speaker.
 
-        The speakers of --train_list that --validation_speakers sets aside are not among them.
+        The speakers of --train_list that --validation_speakers sets aside are not among them. With --prepare
+        and a backend, which is fitted on all utterances, these are embedded too.
         """
         list_flag = "--cohort_list" if values.cohort_list else "--train_list"
         path_flag = "--cohort_path" if values.cohort_path else "--train_path"
@@ -118,9 +149,12 @@ class CohortList:
         order = np.argsort(listed.labels, kind="stable")
         first = np.searchsorted(listed.labels[order], np.arange(len(listed.speakers)))
         place_in_speaker = np.arange(len(order)) - first[listed.labels[order]]
-        kept = order[place_in_speaker < values.cohort_utterances]
+        is_entry = place_in_speaker < values.cohort_utterances
+        takes_all = values.prepare and values.backend != "none"
+        kept = order if takes_all else order[is_entry]
         paths = [listed.paths[i] for i in kept]
         self.labels = listed.labels[kept]
+        self.is_entry = is_entry if takes_all else is_entry[is_entry]  # whether it is of the cohort
         self.speakers = listed.speakers
         self.values = values
         spans = None if listed.spans is None else listed.spans[kept]
@@ -132,28 +166,41 @@ class CohortList:
         """Network -> the mean embedding of the cohort (D,); None without --subtract_mean."""
         return self.embedder.mean(network, stop) if self.values.subtract_mean else None
 
-    def prepare(self, network: SpeakerNet, stop: StopSignal, mean: Tensor | None) -> Cohort | None:
-        """Network, mean to be subtracted -> the cohort; of several processes only the first one has it."""
+    def vectors(self, network: SpeakerNet, stop: StopSignal, mean: Tensor | None) -> "LabelledVectors | None":
+        """Network, mean to be subtracted -> vectors; of several processes only the first one has them."""
         embeddings = None  # where scores aren't products, a cohort is only a mean
         if self.embedder.scoring.is_vector:
             embeddings = self.embedder.embed(network, stop, description="cohort", mean=mean)
         if not distributed.is_first():
             return None
-        entries, labels = torch.zeros(0, 0), self.labels[:0]
-        if embeddings is not None:
-            kept = np.flatnonzero(embeddings.present)
-            entries, labels = embeddings.vectors[torch.from_numpy(kept), 0], self.labels[kept]
-            if self.values.cohort_entries == "speakers":
-                entries, labels = speaker_means(entries, labels)
-        return Cohort(
+        if embeddings is None:
+            return LabelledVectors(torch.zeros(0, 0), self.labels[:0], self.is_entry[:0])
+        kept = np.flatnonzero(embeddings.present)
+        vectors = embeddings.vectors[torch.from_numpy(kept), 0]
+        return LabelledVectors(vectors, self.labels[kept], self.is_entry[kept])
+
+    def cohort(self, network: SpeakerNet, vectors: "LabelledVectors", mean: Tensor | None) -> Cohort:
+        """Network, the vectors, mean that was subtracted (D,) -> the cohort."""
+        entries = vectors.vectors[torch.from_numpy(vectors.is_entry)]
+        labels = vectors.labels[vectors.is_entry]
+        if self.values.cohort_entries == "speakers" and len(entries):
+            entries, labels = speaker_means(entries, labels)
+        deciding = embedding_options(self.values)
+        cohort = Cohort(
             entries,
             torch.from_numpy(labels),
             self.speakers,
             self.utterances,
             torch.from_numpy(self.labels),
             mean,
-            cohort_binding(network, embedding_options(self.values), mean),
+            cohort_binding(network, deciding, mean),
         )
+        return cohort if self.values.cohort_names else without_names(cohort, network, deciding)
+
+    def prepare(self, network: SpeakerNet, stop: StopSignal, mean: Tensor | None) -> Cohort | None:
+        """Network, mean to be subtracted -> the cohort; of several processes only the first one has it."""
+        vectors = self.vectors(network, stop, mean)
+        return None if vectors is None else self.cohort(network, vectors, mean)
 
 
 def save_cohort(folder: RunFolder, log: RunLog, cohort: Cohort | None) -> None:

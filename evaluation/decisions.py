@@ -80,17 +80,19 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
     known = {"eval_frames": int, "num_eval": int, "scoring": str, "subtract_mean": bool, "score_norm": str}
     known[VERSION] = int
     known |= {name: type(default) for name, default in ADDED_SCORING.items()}
+    stored = {"backend": "none"} | values["options"]  # earlier versions had no backends
     for kind in options.TESTING_KINDS:
-        chosen = values["options"].get(options.KINDS[kind].flag)
+        chosen = stored.get(options.KINDS[kind].flag)
         if chosen not in options.available(kind):
             raise damaged
         names = options.plugin_options(options.plugin(kind, chosen))
         known |= {name: type(parameter.default) for name, parameter in names.items()}
-    for name, value in values["options"].items():
+    known["backend"] = str
+    for name, value in stored.items():
         is_known = name in known and type(value) is known[name]
         if not is_known or value not in CHOICES.get(name, (value,)):
             raise ValueError(f"{source}: its decision has an unknown option, {name} {value}; store it again")
-    return ADDED_SCORING | {name: value for name, value in values["options"].items() if name != VERSION}
+    return ADDED_SCORING | {name: value for name, value in stored.items() if name != VERSION}
 
 
 def require_current(deciding: Mapping[str, Any], source: str) -> None:

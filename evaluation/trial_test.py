@@ -14,6 +14,7 @@ from audio.recording import Audio
 from audio.recordings import Recordings
 from audio.trials import Trials
 from distributed.signals import StopSignal
+from evaluation.backends import PLAIN, BackendScoring, FittedBackend
 from evaluation.cohort import Cohort, CohortList, check_cohort
 from evaluation.embedder import build_embedder
 from evaluation.store import EmbeddingStore
@@ -57,6 +58,7 @@ class TrialTest:
         store: EmbeddingStore | None = None,
         cohort: Cohort | None = None,
         cohort_in_model: bool = False,
+        backend: FittedBackend = PLAIN,
     ) -> None:
         """Reads the lists; a cohort is made for each network if the options ask for one and none is given.
 
@@ -67,6 +69,7 @@ class TrialTest:
             store: where embeddings are kept for later runs.
             cohort: what scores are normalised by.
             cohort_in_model: whether it comes from the network's model file.
+            backend: what changes vectors before they are compared.
 
         Raises:
             ValueError, FileNotFoundError: a list or a recording can't be used.
@@ -77,6 +80,7 @@ class TrialTest:
         self.embedder = build_embedder(recordings, values, device, "--test_path", store)
         self.cohort = cohort
         self.cohort_in_model = cohort_in_model
+        self.backend = backend
         self.cohort_list = None
         if cohort is None and needs_cohort(values):
             self.cohort_list = CohortList(values, device, store)
@@ -92,17 +96,20 @@ class TrialTest:
             cohort = self.cohort_list.prepare(network, stop, mean)
         elif cohort is not None:
             check_cohort(cohort, network, self.values, self.cohort_in_model)
+        self.backend.check(network, self.values, mean)
         embeddings = self.embedder.embed(network, stop, mean=mean)
         if not distributed.is_first():
             return None
         sides = self.lists.sides(embeddings)
         # trials and cohort are compared on the device
-        sides = sides._replace(vectors=sides.vectors.to(self.embedder.device))
+        vectors = self.backend.project(sides.vectors.to(self.embedder.device))
+        sides = sides._replace(vectors=vectors)
         normalise = self._normalisation(cohort, sides)
+        scoring = BackendScoring(self.embedder.scoring, self.backend)
         scored = list[ScoredList]()
         for name, listed in self.lists.lists.items():
             trials = listed.without(sides.missing)
-            scores = normalise(score_trials(sides.vectors, trials, self.embedder.scoring), trials)
+            scores = normalise(score_trials(vectors, trials, scoring), trials)
             scored.append(ScoredList(name, trials, scores, len(listed.enrol) - len(scores)))
         return Outcome(scored, sides, cohort, int(embeddings.stored.sum()))
 
@@ -124,7 +131,8 @@ class TrialTest:
         """Cohort, sides -> function of scores and trials; the mean cohort score becomes a measure."""
         if cohort is None or self.values.score_norm == "none":
             return lambda scores, trials: scores
-        normalization = options.build("normalization", self.values, cohort.entries, cohort.labels.numpy())
+        entries = self.backend.cohort(cohort.entries)
+        normalization = options.build("normalization", self.values, entries, cohort.labels.numpy())
         recordings = self.embedder.recordings
         first = [recordings.description(self._first(name)) for name in self.lists.names]
         speakers = cohort.speakers_of(first)

@@ -21,8 +21,8 @@ def description(model: PublicModel) -> list[str]:
     """Lines about a public model."""
     thresholds = [] if model.threshold is None else [f"{model.threshold} (its authors')"]
     thresholds += [
-        f"{each.cosine} at P_fa {100 * each.p_fa:g} % ({each.interval[0]} to {each.interval[1]}) "
-        f"with --vad {measured.vad}"
+        f"{each.score} at P_fa {100 * each.p_fa:g} % ({each.interval[0]} to {each.interval[1]}) "
+        f"with --vad {measured.vad} --score_norm {measured.score_norm}"
         for measured in model.measured
         for each in measured.thresholds
     ]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from inference.public_models import PublicModel
+from inference.public_models import TRIALS, PublicModel
 from metrics.calibration import Calibration
 
 NO_THRESHOLD = "the model has no threshold: give one, or store one in it (tuneThreshold.py --store)"
@@ -90,19 +90,21 @@ def default_vad(stored: str, model: PublicModel | None) -> str:
     return model.measured[0].vad if model and model.measured else "energy"
 
 
-def measured_rule(model: PublicModel, vad: str) -> Rule:
-    """A public model, a detector -> the rule of its table entry: measured, or published by its authors."""
-    measured = next((each for each in model.measured if each.vad == vad), None)
+def measured_rule(model: PublicModel, vad: str, score_norm: str) -> Rule:
+    """A public model, a detector, --score_norm -> the rule of its table entry: measured, or its authors'."""
+    known = (each for each in model.measured if (each.vad, each.score_norm) == (vad, score_norm))
+    measured = next(known, None)
     if measured is None:
-        if model.threshold is not None:
+        if model.threshold is not None and score_norm == "none":
             return Rule(model.threshold, "published by its authors")
-        return Rule(None, f"no threshold is known for {model.name} with --vad {vad}; give one (--threshold)")
+        norm = "" if score_norm == "none" else f" --score_norm {score_norm}"
+        return Rule(
+            None, f"no threshold is known for {model.name} with --vad {vad}{norm}; give one (--threshold)"
+        )
     first, *others = measured.thresholds
     low, high = first.interval
-    origin = (
-        f"P_fa {100 * first.p_fa:g} % on 4,628 trials of 110 real speakers, 95 % interval {low} to {high}"
-    )
+    origin = f"P_fa {100 * first.p_fa:g} % on {TRIALS}, 95 % interval {low} to {high}"
     tail = None
     if others:  # where nontarget scores have an exponential tail, two thresholds show its scale
-        tail = (others[0].cosine - first.cosine) / math.log(first.p_fa / others[0].p_fa)
-    return Rule(first.cosine, origin, measured.calibration, tail)
+        tail = (others[0].score - first.score) / math.log(first.p_fa / others[0].p_fa)
+    return Rule(first.score, origin, measured.calibration, tail)

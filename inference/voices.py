@@ -17,8 +17,8 @@ from audio.errors import AudioError
 from audio.quality import warnings_of
 from audio.recording import SAMPLE_RATE, SHORTEST, Audio
 from audio.vad import LEAST_SPEECH_S, hear, require_package
-from evaluation.cohort import Cohort, check_cohort
-from evaluation.decisions import decided_options, require_current
+from evaluation.backends import PLAIN, BackendScoring, FittedBackend, chosen_backend
+from evaluation.cohort import Cohort
 from evaluation.embedder import build_scoring, embed_crops
 from evaluation.store import embedding_options, fingerprint
 from inference.audio_input import AudioInput, from_samples, read_audio
@@ -26,11 +26,11 @@ from inference.conversion import converted
 from inference.model_source import model_path
 from inference.public_models import DEFAULT_MODEL, MODELS
 from inference.speakers.identification import Identification, listen, open_book
-from inference.thresholds import NO_THRESHOLD, Rule, default_vad, given_rule, measured_rule, stored_rule
+from inference.thresholds import Rule
+from inference.voice_options import checked_cohort, cohort_of_model, voice_options, voice_rule
 from normalization._cohort import subtract_mean
 from options import Options
-from options.checks import needs_cohort
-from options.flags import ADDED_SCORING, DETECTORS, PRECISIONS
+from options.flags import DETECTORS, PRECISIONS
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
 
@@ -89,6 +89,8 @@ def load(
     threshold: float | None = None,
     vad: str = "",
     channel: int | None = None,
+    score_norm: str = "",
+    backend: str = "",
     device: str = "auto",
     gpu_id: int = 0,
     precision: str = "auto",
@@ -103,6 +105,10 @@ def load(
         vad: voice activity detector, as --vad; "" = that of the threshold or of the model file, or energy.
         channel: channel of recordings that have several, 0 = the first, -1 = all are mixed down; None = that
             of the threshold in the model file, or -1.
+        score_norm: how scores are normalised by the model's cohort, as --score_norm; "" = as the threshold in
+            the model file says, or asnorm where the model has a cohort, but none if `threshold` is given.
+        backend: as --backend; "" = as the threshold in the model file says, or that in the file, but none if
+            `threshold` is given.
         device: auto, cpu or cuda.
         gpu_id: index of the GPU.
         precision: fp32, tf32, bf16 or fp16; auto = that of the threshold in the model file, or fp32.
@@ -112,35 +118,51 @@ def load(
     """
     _require_choice("device", device, ("auto", "cpu", "cuda"))
     _require_choice("precision", precision, ("auto", *PRECISIONS))
-    source = fspath(source)
+    given = {
+        "vad": vad or None,
+        "channel": channel,
+        "precision": None if precision == "auto" else precision,
+        "score_norm": score_norm or None,
+        "backend": backend or None,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return _voice(fspath(source), chosen, threshold, runtime.choose_device(device, gpu_id))
+
+
+def _voice(source: str, chosen: dict[str, Any], threshold: float | None, device: torch.device) -> "Voice":
+    """What --initial_model names, options of the user, a threshold or None -> voice on a device."""
+    for name, choices in {
+        "vad": DETECTORS,
+        "score_norm": options.available("normalization"),
+        "backend": options.available("backend"),
+    }.items():
+        _require_choice(name, chosen.get(name, "none"), choices)
     path = model_path(source)
     model_file = checkpoint.load_model(path)
     if model_file.origin:
         model_file = converted(path).model_file
     public = None if Path(source).exists() else MODELS.get(source)
-    decided = decided_options(model_file.decision, source)
-    given = {"vad": vad or None, "channel": channel, "precision": None if precision == "auto" else precision}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    usual = ADDED_SCORING | {"vad": default_vad(model_file.options.get("vad", "none"), public)} | decided
-    # with `eval` the precision isn't that of training
-    named = {"initial_model": source, "eval": True}
-    defaults = {"score_norm": "none", "subtract_mean": False}
-    values = Options(defaults | model_file.options | usual | chosen | named)
+    cohort = cohort_of_model(model_file, source)
+    values = voice_options(
+        model_file, source, public, cohort, chosen=chosen, is_threshold_given=threshold is not None
+    )
     _require_choice("vad", values.vad, DETECTORS)
     require_package(values.vad)
-    if threshold is not None:
-        rule = given_rule(threshold)
-    elif model_file.decision is not None:
-        require_current(model_file.decision["options"], source)
-        rule = stored_rule(model_file.decision, source, decided, chosen)
-    else:
-        rule = measured_rule(public, values.vad) if public else Rule(None, NO_THRESHOLD)
-    on = runtime.choose_device(device, gpu_id)
-    as_precise = runtime.Precision(values.precision, on)
+    rule = voice_rule(model_file.decision, source, public, chosen=chosen, values=values, threshold=threshold)
     try:
-        network = SpeakerNet.from_model_file(model_file, values).to(on).eval()
-        cohort = _cohort(model_file.cohort, network, values)
-        return Voice(network, values, rule=rule, cohort=cohort, precision=as_precise)
+        network = SpeakerNet.from_model_file(model_file, values).to(device).eval()
+        cohort = checked_cohort(cohort, network, values)
+        backend = chosen_backend(model_file, values, source)
+        backend.check(network, values, None if cohort is None else cohort.mean)
+        return Voice(
+            network,
+            values,
+            rule=rule,
+            cohort=cohort,
+            backend=backend,
+            precision=runtime.Precision(values.precision, device),
+            is_norm_asked_for="score_norm" in chosen or model_file.decision is not None,
+        )
     except (TypeError, KeyError, AttributeError) as error:  # one is missing, or of another type
         raise ValueError(f"{source}: its options are damaged: {error}") from error
 
@@ -158,17 +180,6 @@ def several(paths: Iterable[str | PathLike[str]]) -> Iterable[str | PathLike[str
     return paths
 
 
-def _cohort(content: dict[str, Any] | None, network: SpeakerNet, values: Options) -> Cohort | None:
-    """The cohort in a model file, where its decision needs one."""
-    if not needs_cohort(values):
-        return None
-    if content is None:
-        raise ValueError(f"{values.initial_model}: its threshold needs a cohort that isn't in the file")
-    cohort = Cohort.from_dict(content, values.initial_model)
-    check_cohort(cohort, network, values, from_model_file=True)
-    return cohort
-
-
 class Voice:
     """A network that embeds recordings and compares them as --eval does; made by `load`."""
 
@@ -179,7 +190,9 @@ class Voice:
         *,
         rule: Rule,
         cohort: Cohort | None,
+        backend: FittedBackend = PLAIN,
         precision: runtime.Precision,
+        is_norm_asked_for: bool = True,
     ) -> None:
         """A network in evaluation mode.
 
@@ -188,13 +201,18 @@ class Voice:
             values: the options that decide how recordings are embedded and compared.
             rule: the threshold for scores.
             cohort: what scores are normalised by; None for scores as they are.
+            backend: what changes embeddings before they are compared.
             precision: how the network computes.
+            is_norm_asked_for: whether the user or a decision says how scores are normalised; otherwise they
+                are because the model has a cohort.
         """
         self.network = network
         self.values = values
         self.rule = rule
         self.cohort = cohort
+        self.backend = backend
         self.precision = precision
+        self.is_norm_asked_for = is_norm_asked_for
         self.scoring = build_scoring(values)
 
     @cached_property
@@ -291,17 +309,18 @@ class Voice:
         return comparison.score, comparison.accepted
 
     def score(self, first: Embedding, second: Embedding) -> float:
-        """Two embeddings -> the score that --eval gives the trial, normalised if the model asks for it.
+        """Two embeddings -> the score that --eval gives the trial, normalised where this voice does so.
 
         Raises:
             NoSpeechError: one has no speech.
         """
         if first.summary is None or second.summary is None:
             raise NoSpeechError(second.no_speech if first.summary is not None else first.no_speech)
-        score = self.scoring.score(first.summary[None], second.summary[None]).double().numpy()
+        sides = [self.backend.project(each)[None] for each in (first.summary, second.summary)]  # (1, V, E)
+        score = BackendScoring(self.scoring, self.backend).score(*sides).double().numpy()
         if self._normalization is None:
             return float(score[0])
-        statistics = self._normalization.statistics(torch.cat([first.summary, second.summary]))
+        statistics = self._normalization.statistics(torch.cat(sides)[:, 0])
         return float(self._normalization.apply(score, statistics, np.array([0]), np.array([1]))[0])
 
     def enrol(
@@ -360,7 +379,8 @@ class Voice:
         """What normalises scores by the cohort; None for scores as they are."""
         if self.cohort is None or self.values.score_norm == "none":
             return None
-        return options.build("normalization", self.values, self.cohort.entries, self.cohort.labels.numpy())
+        entries = self.backend.cohort(self.cohort.entries)
+        return options.build("normalization", self.values, entries, self.cohort.labels.numpy())
 
     def _read(self, recording: Recording) -> tuple[str, AudioInput]:
         """A path, or samples and their rate -> its name, what is in it."""

@@ -83,6 +83,8 @@ def for_training(resolved: Resolved) -> Resolved:
             raise ValueError(f"--{KINDS[kind].flag} is needed: {choices(kind)}")
     if options.cohort:
         raise ValueError("--cohort is for --eval; training makes a cohort from --cohort_list for each test")
+    if options.backend != "none":
+        raise ValueError(f"--backend {options.backend} is fitted by --prepare; training needs none")
     if not options.initial_model:
         _refuse_freezing(options)
         if options.init_head == "mean":
@@ -154,6 +156,8 @@ def check_evaluation_values(options: Options) -> None:
     """Raises ValueError for values that no command accepts."""
     if options.score_norm != "none" and not plugin("scoring", options.scoring).is_vector:
         raise ValueError(f"--score_norm {options.score_norm} is not for --scoring {options.scoring}")
+    if options.backend != "none" and not plugin("scoring", options.scoring).is_vector:
+        raise ValueError(f"--backend {options.backend} is not for --scoring {options.scoring}")
     if not 0.0 < options.input_scale < math.inf:
         raise ValueError(f"--input_scale must be positive, got {options.input_scale}")
     if options.eval_frames:

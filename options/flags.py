@@ -168,7 +168,8 @@ COMMAND = [
     Flag("--eval", "score --test_list instead of training", False, bool, roles=Role.EVALUATION),
     Flag(
         "--prepare",
-        "compute a cohort and save it for --cohort, instead of training",
+        "compute a cohort from --cohort_list or --train_list, and fit --backend on it, instead of training: "
+        "both are saved in the model file, and the cohort also for --cohort",
         False,
         bool,
         roles=Role.EVALUATION,
@@ -562,6 +563,12 @@ EVALUATION = [
     Flag("--scoring", choices("scoring"), "cosine", roles=Role.EVALUATION | Role.SCORING),
     Flag("--score_norm", choices("normalization"), "none", roles=Role.EVALUATION | Role.COHORT),
     Flag(
+        "--backend",
+        f"{choices('backend')}; --prepare fits it and saves it in the model file, which then uses it",
+        "none",
+        roles=Role.EVALUATION,
+    ),
+    Flag(
         "--subtract_mean",
         "subtract the cohort's mean from all embeddings",
         False,
@@ -570,7 +577,8 @@ EVALUATION = [
     ),
     Flag(
         "--cohort",
-        "cohort file that --prepare or --eval wrote, not a list",
+        "cohort file that --prepare or --eval wrote, not a list; default: that in the model file or "
+        "of a public model",
         "",
         roles=Role.EVALUATION | Role.COHORT,
         type=path,
@@ -602,6 +610,14 @@ EVALUATION = [
         10,
         at_least(1),
         roles=Role.EVALUATION | Role.COHORT,
+    ),
+    Flag(
+        "--cohort_names",
+        "False: save the cohort without names of speakers and recordings and in half precision, to be given "
+        "away with a model; it then serves with any --vad, --channel and --precision",
+        True,
+        bool,
+        roles=Role.EVALUATION,
     ),
     Flag(
         "--dcf_p_target",

@@ -36,10 +36,11 @@ KINDS = {
     "scheduler": Kind("scheduler", "Scheduler"),
     "scoring": Kind("scoring", "Scoring"),
     "normalization": Kind("score_norm", "Normalization"),
+    "backend": Kind("backend", "Backend"),
 }
 NETWORK_KINDS = ("models", "features", "pooling")  # what can't be changed in a stored model
 COMBINED_KINDS = ("loss",)  # whose choices may be sums, as in aamsoftmax+0.5*angleproto
-TESTING_KINDS = ("scoring", "normalization")  # what training doesn't depend on
+TESTING_KINDS = ("scoring", "normalization", "backend")  # what training doesn't depend on
 TRAINING_KINDS = tuple(kind for kind in KINDS if kind not in TESTING_KINDS)
 
 

@@ -37,6 +37,7 @@ class ModelFile(NamedTuple):
     origin: str = ""  # of a file of another program: which program, and which options the file shows
     cohort: dict[str, Any] | None = None  # for score normalisation, as save_cohort takes it
     decision: dict[str, Any] | None = None  # threshold, calibration and the options that they are for
+    backend: dict[str, Any] | None = None  # fields of an evaluation.backends.FittedBackend
     path: str = ""  # where it was read from; not part of the file
 
 

@@ -193,10 +193,10 @@ def test_cohorts_and_thresholds_from_before_channels_could_be_chosen_stay_valid(
     stored = {"scoring": "cosine", "eval_frames": 300, "num_eval": 10, "score_norm": "none"}
     decision = {"threshold": 0.5, "rule": "EER", "calibration": {}, "options": stored}
     # the recordings were mixed down, whatever channel the network was trained on, and embedded whole
-    defaults = {"channel": -1, "vad": "none", "precision": "fp32"}
+    defaults = {"channel": -1, "vad": "none", "precision": "fp32", "backend": "none"}
     assert decided_options(decision, "x.model") == stored | defaults
     stored |= {"channel": 1, "vad": "energy"}
-    assert decided_options(decision, "x.model") == stored | {"precision": "fp32"}
+    assert decided_options(decision, "x.model") == stored | {"precision": "fp32", "backend": "none"}
     stored["vad"] = "by hand"
     with pytest.raises(ValueError, match=r"x\.model: its decision has an unknown option, vad by hand;"):
         decided_options(decision, "x.model")
@@ -481,6 +481,8 @@ def test_an_own_speaker_is_known_by_path_or_folder(corpus, tmp_path):
 
 
 def test_a_cohort_is_prepared_once(model, corpus, tmp_path):
+    """For --cohort, and in the model file, from which --eval takes it unless told otherwise."""
+    model = shutil.copy(model, tmp_path / "m.model")
     words = [f"--cohort_list={corpus.train_list}", f"--cohort_path={corpus.root}", "--eval_frames=0"]
     prepared = evaluate(model, corpus, tmp_path / "cohort", *words, "--subtract_mean", mode="--prepare")
     assert prepared.returncode == 0 and not prepared.stderr, prepared.stderr
@@ -492,8 +494,9 @@ def test_a_cohort_is_prepared_once(model, corpus, tmp_path):
     by_list = evaluate(model, corpus, tmp_path / "list", *norm, *words)
     assert by_list.returncode == 0, by_list.stderr
     np.testing.assert_array_equal(scores_of(tmp_path / "file"), scores_of(tmp_path / "list"))
-    again = tmp_path / "list" / "result" / "cohort.pt"  # --eval writes it too
-    assert evaluate(model, corpus, tmp_path / "again", *norm, f"--cohort={again}").returncode == 0
+    assert len(checkpoint.load_model(str(model)).cohort["entries"]) == 6
+    again = evaluate(model, corpus, tmp_path / "again", *norm)
+    assert again.returncode == 0 and "cohort entries in" not in again.stdout  # none was made
     np.testing.assert_array_equal(scores_of(tmp_path / "file"), scores_of(tmp_path / "again"))
     refused = evaluate(model, corpus, tmp_path / "x", *norm, f"--cohort={path}", "--eval_frames=40")
     assert_refused(refused, "the cohort was made with another network or other options of evaluation")
@@ -589,6 +592,18 @@ def test_a_list_that_keeps_one_class_has_scores_without_rates(model, corpus, tmp
     assert result.returncode == 0, result.stderr
     assert "no error rates for trials of one class" in result.stdout
     assert len(scores_of(tmp_path / "exp", "few")) == 1
+
+
+def test_a_threshold_for_another_cohort_goes_with_it_and_one_for_cosines_stays(model, corpus, tmp_path):
+    words = [f"--cohort_list={corpus.train_list}", f"--cohort_path={corpus.root}", "--cohort_utterances=1"]
+    decision = {"threshold": 0.5, "rule": "EER", "calibration": {}}
+    for norm, told in (("none", 0), ("asnorm", 1)):
+        stored = {"scoring": "cosine", "score_norm": norm} | ({"top_n": 3} if told else {})
+        model_file = checkpoint.load_model(str(model))._replace(decision=decision | {"options": stored})
+        checkpoint.save_model(tmp_path / "m.model", model_file)
+        prepared = evaluate(tmp_path / "m.model", corpus, tmp_path, *words, mode="--prepare")
+        assert prepared.returncode == 0 and prepared.stdout.count("its threshold was for other") == told
+        assert (checkpoint.load_model(str(tmp_path / "m.model")).decision is None) == bool(told)
 
 
 def test_a_cohort_of_nothing_is_refused(model, corpus, tmp_path):

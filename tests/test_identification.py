@@ -12,6 +12,7 @@ from evaluation.cohort import Cohort
 from inference import load
 from inference.speakers.database import SpeakerDatabase
 from inference.speakers.identification import SpeakerBook, model_of, open_book
+from inference.speakers.open_set import OpenSetRule
 from inference.thresholds import Rule
 
 
@@ -163,6 +164,7 @@ def test_scores_are_normalised_by_the_models_cohort(enrolled, corpus, tmp_path, 
     cohort = Cohort(entries, torch.arange(6), list("abcdef"), [], torch.arange(0), None, "")
     monkeypatch.setattr(answering, "cohort", cohort)
     monkeypatch.setattr(answering, "values", answering.values.replaced(score_norm="asnorm", top_n=3))
+    monkeypatch.setattr(answering, "is_norm_asked_for", True)
     first, second = (answering.listen(corpus.root / f"spk{speaker}" / "0.wav") for speaker in range(2))
     with open_book(answering, tmp_path / "s.db", prototypes="", threshold=0.0) as book:
         book.enrol("id1", [book.listen(first.name)])
@@ -171,6 +173,31 @@ def test_scores_are_normalised_by_the_models_cohort(enrolled, corpus, tmp_path, 
         monkeypatch.setattr(answering, "values", answering.values.replaced(score_norm="znorm"))
         with pytest.raises(ValueError, match=r"znorm of .* identification takes asnorm or snorm"):
             SpeakerBook(answering, book.database)
+
+
+def test_thresholds_from_before_the_model_had_a_cohort_are_for_cosines(
+    enrolled, corpus, tmp_path, monkeypatch
+):
+    answering = enrolled[0]
+    generator = torch.Generator().manual_seed(0)
+    entries = torch.nn.functional.normalize(torch.randn(6, 512, generator=generator))
+    cohort = Cohort(entries, torch.arange(6), [], [], torch.arange(0), None, "")
+    monkeypatch.setattr(answering, "cohort", cohort)
+    monkeypatch.setattr(answering, "values", answering.values.replaced(score_norm="asnorm", top_n=3))
+    monkeypatch.setattr(answering, "rule", Rule(2.0, "measured", None, 0.02))
+    first, second = (answering.listen(corpus.root / f"spk{speaker}" / "0.wav") for speaker in range(2))
+    cosine = pytest.approx(float(first.vector @ second.vector), abs=1e-5)
+    normalised = pytest.approx(answering.score(first, second), abs=1e-3)
+    with open_book(answering, tmp_path / "s.db", prototypes="") as book:
+        book.enrol("id1", [book.listen(first.name)])
+        assert book.identify(second.name).ranked[0].score == normalised != cosine
+        rule = OpenSetRule(0.5, 0.1, 0.0, 0.01, "tuned").to_dict()
+        book.database.set_tuning({"score_norm": "none", **rule})
+        assert book.verify("id1", second.name).ranked[0].score == cosine
+        given = SpeakerBook(answering, book.database, threshold=0.5)
+        assert given.identify(second.name).ranked[0].score == cosine
+        with pytest.raises(ValueError, match="tuning needs 5 speakers"):
+            book.tune()  # with the cohort, if there were enough
 
 
 def test_a_recording_that_cant_be_enrolled_leaves_no_database(enrolled, corpus, tmp_path):

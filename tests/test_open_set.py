@@ -166,11 +166,15 @@ def test_remarks_name_the_file_that_disagrees():
     (line,) = remarks("id1", files((1, 0, 0), (0, 1, 0)), 0.6)
     assert line == "0.wav and 1.wav may be of different speakers: score 0.000"
     assert remarks("id1", files((1, 0, 0), (0, 1, 0)), None) == []
-    lines = remarks("id1", files((1, 0), (1, 0), speech_s=1.5), 0.6, Match("id2", 0.7))
+    lines = remarks("id1", files((1, 0), (1, 0), speech_s=1.5), 0.6, nearest=Match("id2", 0.7))
     assert lines == [
         "0.wav: 1.5 s of speech, 2 s or more are advised",
         "1.wav: 1.5 s of speech, 2 s or more are advised",
         "id1: 3.0 s of speech in all, 5 s or more are advised",
         "id1 resembles id2, who is enrolled already: score 0.700; are they one person?",
     ]
-    assert remarks("id1", alike, 0.6, Match("id2", 0.5)) == []
+    assert remarks("id1", alike, 0.6, nearest=Match("id2", 0.5)) == []
+    # (1, 0) has the cohort scores 1, 0 and (0, 1) has 0, 0.5: their score 0 is ((0-.5)/.5 + (0-.25)/.25) / 2
+    cohort = Cohort([[1.0, 0.0], [0.0, 0.5]])
+    (line,) = remarks("id1", files((1, 0), (0, 1)), 0.6, cohort=cohort)
+    assert line.endswith("may be of different speakers: score -1.000")

@@ -12,7 +12,7 @@ from conftest import ROOT
 LAYERS = [  # a file imports from lines above its own, and from its own folder
     ["runtime", "metrics", "install"],
     ["models", "sampler", "corpora", "pooling", "optimizer", "scheduler"],
-    ["distributed", "normalization"],
+    ["distributed", "normalization", "backend"],
     ["storage", "training", "loss"],
     ["audio"],
     ["features", "scoring", "options", "report"],
@@ -28,7 +28,7 @@ COMMANDS = LAYERS[-1]
 AT_THE_ROOT = {f"{name}.py" for name in (*COMMANDS, "run", "SpeakerNet", "DatasetLoader", "runtime")}
 CHOICES = [
     *("models", "loss", "features", "pooling", "sampler", "optimizer", "scheduler", "scoring"),
-    *("normalization", "corpora"),
+    *("normalization", "backend", "corpora"),
 ]
 MOST_STATEMENTS, MOST_IN_A_CLASS, MOST_LINES_OF_A_FUNCTION = 200, 120, 60
 SOURCES = sorted(

@@ -328,7 +328,7 @@ def test_nothing_is_decided_about_recordings_without_speech(padded, trained, tmp
 
 
 def test_cohorts_know_the_detector(corpus, padded, trained, tmp_path):
-    model = trained[0] / "model" / "best.model"
+    model = shutil.copy(trained[0] / "model" / "best.model", tmp_path)
     words = ("--cohort_list", corpus.train_list, "--cohort_path", corpus.root)
     evaluate(model, padded, tmp_path, "--prepare", *words, "--vad", "energy")
     words = ("--test_list", padded / "list.txt", "--score_norm", "asnorm", "--top_n", 3)

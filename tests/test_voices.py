@@ -18,11 +18,14 @@ import inferSpeakerNet
 import trainSpeakerNet
 import tuneThreshold
 from audio.errors import AudioError
+from evaluation.cohort import ANY_INPUT, Cohort
 from inference import load
 from inference.public_models import MODELS
 from inference.thresholds import Rule, default_vad, measured_rule, stored_rule
+from inference.voice_options import public_cohort, with_public_cohort
 from inference.voices import NoSpeechError
 from metrics.calibration import Calibration
+from options import Options
 from storage import checkpoint
 
 PATHS = [f"spk{speaker}/{take}.wav" for speaker in (3, 4, 5) for take in range(3)]
@@ -246,16 +249,76 @@ def test_distance_scoring_compares_but_has_no_embedding(trained, corpus, tmp_pat
 
 
 def test_rules_of_public_models():
-    measured = MODELS["campplus-zh-en"].measured[0]
-    rule = measured_rule(MODELS["campplus-zh-en"], measured.vad)
-    one_percent, one_in_a_thousand = measured.thresholds
-    assert rule.threshold == one_percent.cosine and "P_fa 1 %" in rule.origin
-    # ten times as many speakers: where P_fa is a tenth
-    assert rule.threshold + rule.tail * np.log(10.0) == pytest.approx(one_in_a_thousand.cosine)
-    assert measured_rule(MODELS["speechbrain-ecapa"], "energy") == Rule(0.25, "published by its authors")
-    unknown = measured_rule(MODELS["campplus-zh-en"], "silero")
-    assert unknown.threshold is None and "known for campplus-zh-en with --vad silero" in unknown.origin
-    assert measured_rule(MODELS["rawnet3"], "energy").accepts(1.0) is None
+    campplus = MODELS["campplus-zh-en"]
+    for measured in campplus.measured:
+        rule = measured_rule(campplus, measured.vad, measured.score_norm)
+        one_percent, one_in_a_thousand = measured.thresholds
+        assert rule.threshold == one_percent.score and "P_fa 1 %" in rule.origin
+        # ten times as many speakers: where P_fa is a tenth
+        assert rule.threshold + rule.tail * np.log(10.0) == pytest.approx(one_in_a_thousand.score)
+    assert {(m.vad, m.score_norm) for m in campplus.measured} == {
+        *itertools.product(("energy", "none"), ("asnorm", "none"))
+    }
+    published = MODELS["speechbrain-ecapa"]
+    assert measured_rule(published, "energy", "none") == Rule(0.25, "published by its authors")
+    assert measured_rule(published, "energy", "asnorm").threshold is None
+    unknown = measured_rule(campplus, "silero", "snorm")
+    assert unknown.threshold is None
+    assert "known for campplus-zh-en with --vad silero --score_norm snorm" in unknown.origin
+    assert measured_rule(MODELS["rawnet3"], "energy", "none").accepts(1.0) is None
+
+
+def test_the_cohort_of_a_public_model_shows_nobody_and_counts_where_its_name_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = public_cohort("campplus-zh-en")
+    cohort = Cohort.from_dict(checkpoint.load_cohort(path), path)
+    assert cohort.entries.shape == (1212, 192) and cohort.entries.dtype == torch.float16
+    torch.testing.assert_close(cohort.entries.float().norm(dim=1), torch.ones(1212), rtol=0, atol=1e-3)
+    assert not cohort.speakers and not cohort.paths and cohort.mean is None
+    assert cohort.way.startswith(ANY_INPUT) and cohort.speakers_of(["a/b.wav"]).tolist() == [-1]
+    assert public_cohort("ge2e") == ""
+    values = Options({"score_norm": "asnorm", "subtract_mean": False, "prepare": False})
+    values = values.replaced(cohort="", cohort_list="")
+    assert with_public_cohort(values, "campplus-zh-en").cohort == path
+    for other in ({"cohort_list": "l"}, {"prepare": True}, {"score_norm": "none"}, {"subtract_mean": True}):
+        assert with_public_cohort(values.replaced(**other), "campplus-zh-en").cohort == ""
+    (tmp_path / "campplus-zh-en").mkdir()  # a folder takes precedence
+    assert public_cohort("campplus-zh-en") == ""
+
+
+@pytest.fixture(scope="module")
+def with_cohort(trained, corpus, tmp_path_factory):
+    """A model file with a cohort without names and no decision."""
+    folder = tmp_path_factory.mktemp("cohort")
+    path = folder / "m.model"
+    shutil.copy(trained[0] / "model" / "best.model", path)
+    words = [f"--initial_model={path}", f"--cohort_list={corpus.train_list}", f"--cohort_path={corpus.root}"]
+    words += [f"--save_path={folder}", "--nDataLoaderThread=0", "--device=cpu", "--cohort_utterances=1"]
+    assert trainSpeakerNet.main(["--prepare", "--cohort_names=False", *words]) == 0
+    return path
+
+
+def test_scores_are_normalised_where_the_model_has_a_cohort(with_cohort, corpus):
+    """With any detector and channel; a threshold that is given is for cosines."""
+    usual = load(with_cohort, device="cpu", channel=0)
+    first, second = (usual.listen(corpus.root / path) for path in PATHS[:2])
+    entries, cosine = usual.cohort.entries.double().numpy(), float(first.vector @ second.vector)
+    sides = [entries @ side.vector.astype(np.float64) for side in (first, second)]
+    expected = np.mean([(cosine - side.mean()) / side.std() for side in sides])
+    assert usual.values.vad == "energy" and usual.score(first, second) == pytest.approx(expected, rel=1e-3)
+    for plain in (load(with_cohort, threshold=0.5, device="cpu"), load(with_cohort, score_norm="none")):
+        assert plain.score(first, second) == pytest.approx(cosine, abs=1e-5)
+    asked_for = load(with_cohort, threshold=0.5, score_norm="asnorm", device="cpu")
+    assert asked_for.score(first, second) == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_normalisation_without_a_cohort_is_refused(trained, scored):
+    with pytest.raises(ValueError, match=r"--score_norm asnorm needs a cohort .* --prepare puts one into it"):
+        load(trained[0], score_norm="asnorm", device="cpu")
+    with pytest.raises(ValueError, match=r"^score_norm: expected one of , asnorm, none, "):
+        load(trained[0], score_norm="x")
+    other = load(scored[0], score_norm="none", device="cpu")
+    assert other.rule.threshold is None and "is for --score_norm asnorm, not none" in other.rule.origin
 
 
 # The verb

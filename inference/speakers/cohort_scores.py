@@ -68,3 +68,9 @@ def normalised(scores: NDArray[np.floating], tests: CohortScores, prototypes: Co
     by_test = (scores - tests.mean[:, None]) / tests.deviation[:, None]
     by_prototype = (scores - prototypes.mean) / prototypes.deviation
     return (by_test + by_prototype) / 2.0
+
+
+def normalised_pairs(scores: Floats, one: CohortScores, other: CohortScores) -> Floats:
+    """Scores (n,) of pairs, cohort scores of both sides (n,) -> as-normed (n,)."""
+    result: Floats = ((scores - one.mean) / one.deviation + (scores - other.mean) / other.deviation) / 2.0
+    return result

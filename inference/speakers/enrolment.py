@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from inference.speakers.cohort_scores import Cohort, normalised_pairs
 from inference.speakers.database import Enrolment
 from inference.speakers.prototypes import Floats, unit
 from inference.speakers.search import Match
@@ -12,17 +13,25 @@ LEAST_FILE_S = 2.0  # speech in a file, below which embeddings are known to be u
 LEAST_TOTAL_S = 5.0  # speech in all files
 
 
-def left_out_scores(enrolments: Sequence[Enrolment]) -> Floats:
-    """Recordings of a speaker (n,) -> score of each against the mean of the others (n,); NaN if n is 1."""
+def left_out_scores(enrolments: Sequence[Enrolment], cohort: Cohort | None = None) -> Floats:
+    """Recordings of a speaker (n,) -> score of each against the mean of the others (n,); NaN if n is 1.
+
+    They are normalised by a cohort if one is given.
+    """
     vectors = np.stack([enrolment.vector for enrolment in enrolments]).astype(np.float64)
     if len(vectors) < 2:
         return np.full(len(vectors), np.nan)
     others = unit(vectors.sum(axis=0) - vectors)
     scores: Floats = np.einsum("nd,nd->n", vectors, others)
-    return scores
+    if cohort is None:
+        return scores
+    sides = (cohort.scores(each.astype(np.float32)) for each in (vectors, others))
+    return normalised_pairs(scores, *sides)
 
 
-def disagreeing(enrolments: Sequence[Enrolment], threshold: float) -> list[tuple[Enrolment, float]]:
+def disagreeing(
+    enrolments: Sequence[Enrolment], threshold: float, cohort: Cohort | None = None
+) -> list[tuple[Enrolment, float]]:
     """Recordings of a speaker, threshold -> those that the others don't resemble, and their scores.
 
     The worst one is taken out before the next is looked for, as it spoils the scores of the others. Of two
@@ -30,7 +39,7 @@ def disagreeing(enrolments: Sequence[Enrolment], threshold: float) -> list[tuple
     """
     kept, outliers = list(enrolments), list[tuple[Enrolment, float]]()
     while len(kept) > 1:
-        scores = left_out_scores(kept)
+        scores = left_out_scores(kept, cohort)
         worst = int(scores.argmin())
         if scores[worst] >= threshold:
             break
@@ -42,7 +51,12 @@ def disagreeing(enrolments: Sequence[Enrolment], threshold: float) -> list[tuple
 
 
 def remarks(
-    name: str, enrolments: Sequence[Enrolment], threshold: float | None, nearest: Match | None = None
+    name: str,
+    enrolments: Sequence[Enrolment],
+    threshold: float | None,
+    *,
+    nearest: Match | None = None,
+    cohort: Cohort | None = None,
 ) -> list[str]:
     """What a user should know about the recordings of a speaker; nothing if all is well.
 
@@ -51,11 +65,12 @@ def remarks(
         enrolments: all recordings of the speaker, also those of earlier.
         threshold: from which score on two recordings are of one speaker; None if the model has none.
         nearest: the other enrolled speaker who resembles these recordings most.
+        cohort: what scores are normalised by, also that of `nearest` and the threshold.
     """
     lines = _remarks_on_speech(name, enrolments)
     if threshold is None:
         return lines
-    wrong = disagreeing(enrolments, threshold)
+    wrong = disagreeing(enrolments, threshold, cohort)
     if len(wrong) == len(enrolments) == 2:
         (one, score), (other, _) = wrong
         lines.append(f"{one.path} and {other.path} may be of different speakers: score {score:.3f}")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -46,6 +46,9 @@ class SpeakerBook:
     ) -> None:
         """A voice and its database.
 
+        Where scores are normalised only because the model has a cohort, a threshold that is given and one
+        that was tuned before the model had it are still for scores as they are, and so are the scores then.
+
         Args:
             voice: computes the embeddings.
             database: opened with the fingerprint of the voice.
@@ -60,10 +63,15 @@ class SpeakerBook:
             raise ValueError(f"expected numbers, got threshold {threshold} and margin {margin}")
         self.voice = voice
         self.database = database
-        self.cohort = cohort_of(voice)
-        self.search = SpeakerSearch(database, self.cohort)
         self.threshold = threshold
         self.margin = margin
+        self.model_cohort = self.cohort = cohort_of(voice)
+        self.search = SpeakerSearch(database, self.cohort)
+
+    def _normalise_by(self, cohort: Cohort | None) -> None:
+        if cohort is not self.cohort:
+            self.cohort = cohort
+            self.search = SpeakerSearch(self.database, cohort)
 
     def __enter__(self) -> "SpeakerBook":
         return self
@@ -73,18 +81,18 @@ class SpeakerBook:
 
     def rule(self) -> OpenSetRule | None:
         """What decides: as given, as tuned, or as the model brings it; None if nothing is known."""
+        stored = self.database.tuning() if self.threshold is None else None
+        is_plain = self.threshold is not None or (stored or {}).get("score_norm") == "none"
+        self._normalise_by(None if is_plain and not self.voice.is_norm_asked_for else self.model_cohort)
         rule: OpenSetRule | None
         if self.threshold is None:
-            rule = self._tuned_rule() or self.model_rule()
+            rule = self.model_rule() if stored is None else self._tuned_rule(stored)
         else:
             rule = untuned_rule(self.threshold, None, "as given")
         return rule if rule is None or self.margin is None else replace(rule, margin=self.margin)
 
-    def _tuned_rule(self) -> OpenSetRule | None:
-        """What `tune` has stored; raises ValueError if it is for other scores, or damaged."""
-        stored = self.database.tuning()
-        if stored is None:
-            return None
+    def _tuned_rule(self, stored: dict[str, Any]) -> OpenSetRule:
+        """What `tune` has stored -> rule; raises ValueError if it is for other scores, or damaged."""
         norm = "none" if self.cohort is None else self.cohort.digest
         if stored.get("score_norm") != norm:
             raise ValueError(f"{self.database.path}: tuned with another cohort; tune it again")
@@ -115,13 +123,12 @@ class SpeakerBook:
             Enrolment(record.path, vector, record.duration_s, record.speech_s)
             for record, vector in zip(records, vectors, strict=True)
         ]
-        # remarks compare vectors as they are, without a cohort
-        if rule is None or self.cohort is not None:
+        if rule is None:
             return remarks(name, of_speaker, None)
         mean = unit(vectors.mean(axis=0, dtype=np.float64))
         others = [match for match in self.search.identify(mean, top=2) if match.name != name]
         nearest = others[0] if others and others[0].score >= rule.threshold_for(self.search.count()) else None
-        return remarks(name, of_speaker, rule.threshold, nearest)
+        return remarks(name, of_speaker, rule.threshold, nearest=nearest, cohort=self.cohort)
 
     def identify(self, recording: "Recording", top: int = 5) -> Identification:
         """A path, or samples and their rate -> the speakers that it resembles most, and who it is.
@@ -155,7 +162,11 @@ class SpeakerBook:
         return Identification(heard, ranked, rule.decide(ranked, 1))
 
     def tune(self, p_fa: float = 0.01) -> Tuning:
-        """Tune the decision on the enrolled speakers; see inference.speakers.tuning."""
+        """Tune the decision on the enrolled speakers; see inference.speakers.tuning.
+
+        From then on scores are normalised as the voice normalises them.
+        """
+        self._normalise_by(self.model_cohort)
         return tune(self.database, p_fa, model_rule=self.model_rule(), cohort=self.cohort)
 
     def required_rule(self) -> OpenSetRule:
@@ -221,7 +232,12 @@ def cohort_of(voice: "Voice") -> Cohort | None:
     Raises:
         ValueError: a search can't normalise scores in its way.
     """
-    kind = voice.values.score_norm
+    kind, backend = voice.values.score_norm, voice.backend.name
+    if backend != "none":
+        raise ValueError(
+            f"--backend {backend} of {voice.values.initial_model}: identification takes none; give "
+            "--backend none"
+        )
     if voice.cohort is None or kind == "none":
         return None
     if kind not in NORMALIZATIONS:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.speakers.cohort_scores import Cohort, normalised
+from inference.speakers.cohort_scores import Cohort, normalised, normalised_pairs
 from inference.speakers.database import Ids, SpeakerDatabase, Vectors, now
 from inference.speakers.open_set import OpenSetRule
 from inference.speakers.prototypes import Floats, first_rows, prototypes_of, unit
@@ -203,9 +203,7 @@ def _own_means(vectors: Vectors, speakers: Ids, rows: Ids, cohort: Cohort | None
     others = unit(others - vectors[rows]).astype(np.float32)
     scores: Floats = np.einsum("bd,bd->b", vectors[rows], others, dtype=np.float64)
     if cohort is not None:
-        one, other = cohort.scores(vectors[rows]), cohort.scores(others)
-        standard = (scores - one.mean) / one.deviation + (scores - other.mean) / other.deviation
-        scores = standard / 2.0
+        scores = normalised_pairs(scores, cohort.scores(vectors[rows]), cohort.scores(others))
     scores[end - begin < 2] = -np.inf
     return scores
 

@@ -60,10 +60,10 @@ def book_of(args: argparse.Namespace) -> "SpeakerBook":
     from inference.speakers.database import SpeakerDatabase
 
     SpeakerDatabase(args.db).close()  # a wrong path is reported before the model is loaded
-    voice = voice_of(args)
+    threshold, margin = getattr(args, "threshold", None), getattr(args, "margin", None)
+    voice = voice_of(args, threshold)
     from inference.speakers.identification import open_book
 
-    threshold, margin = getattr(args, "threshold", None), getattr(args, "margin", None)
     return open_book(voice, args.db, threshold=threshold, margin=margin)
 
 

@@ -9,6 +9,7 @@ from inference.cache import cache_folder, cached
 from inference.public_models import DEFAULT_MODEL, MODELS
 from options.flags import ALL_CHANNELS, DETECTORS, PRECISIONS, Flag, at_least, path, threads, within
 from options.parser import Parser
+from options.plugins import available
 from storage.console import is_interactive
 
 if TYPE_CHECKING:
@@ -38,6 +39,20 @@ MODEL = [
         None,
         at_least(ALL_CHANNELS),
         metavar="N",
+    ),
+    Flag(
+        "--score_norm",
+        "how scores are normalised by the model's cohort; default: as for the threshold in the model file, "
+        "else asnorm where the model has a cohort, but none with --threshold",
+        "",
+        choices=tuple(available("normalization")),
+    ),
+    Flag(
+        "--backend",
+        "what changes embeddings before they are compared; default: as for the threshold in the model file, "
+        "else the backend in the model file, but none with --threshold",
+        "",
+        choices=tuple(available("backend")),
     ),
     Flag("--device", "auto: the GPU if there is one", "auto", choices=("auto", "cpu", "cuda")),
     Flag("--gpu_id", "index of the GPU", 0, int),
@@ -77,6 +92,8 @@ def voice_of(args: argparse.Namespace, threshold: float | None = None) -> "Voice
         threshold=threshold,
         vad=args.vad,
         channel=args.channel,
+        score_norm=args.score_norm,
+        backend=args.backend,
         device=args.device,
         gpu_id=args.gpu_id,
         precision=args.precision,
