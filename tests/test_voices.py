@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,10 +20,9 @@ import trainSpeakerNet
 import tuneThreshold
 from audio.errors import AudioError
 from evaluation.cohort import ANY_INPUT, Cohort
-from inference import load
+from inference import load, voice_options
 from inference.public_models import MODELS
 from inference.thresholds import Rule, default_vad, measured_rule, stored_rule
-from inference.voice_options import public_cohort, with_public_cohort
 from inference.voices import NoSpeechError
 from metrics.calibration import Calibration
 from options import Options
@@ -256,9 +256,6 @@ def test_rules_of_public_models():
         assert rule.threshold == one_percent.score and "P_fa 1 %" in rule.origin
         # ten times as many speakers: where P_fa is a tenth
         assert rule.threshold + rule.tail * np.log(10.0) == pytest.approx(one_in_a_thousand.score)
-    assert {(m.vad, m.score_norm) for m in campplus.measured} == {
-        *itertools.product(("energy", "none"), ("asnorm", "none"))
-    }
     published = MODELS["speechbrain-ecapa"]
     assert measured_rule(published, "energy", "none") == Rule(0.25, "published by its authors")
     assert measured_rule(published, "energy", "asnorm").threshold is None
@@ -268,22 +265,28 @@ def test_rules_of_public_models():
     assert measured_rule(MODELS["rawnet3"], "energy", "none").accepts(1.0) is None
 
 
-def test_the_cohort_of_a_public_model_shows_nobody_and_counts_where_its_name_is_given(tmp_path, monkeypatch):
+def test_the_cohort_of_a_public_model_counts_where_its_name_is_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = public_cohort("campplus-zh-en")
-    cohort = Cohort.from_dict(checkpoint.load_cohort(path), path)
-    assert cohort.entries.shape == (1212, 192) and cohort.entries.dtype == torch.float16
-    torch.testing.assert_close(cohort.entries.float().norm(dim=1), torch.ones(1212), rtol=0, atol=1e-3)
-    assert not cohort.speakers and not cohort.paths and cohort.mean is None
-    assert cohort.way.startswith(ANY_INPUT) and cohort.speakers_of(["a/b.wav"]).tolist() == [-1]
-    assert public_cohort("ge2e") == ""
+    monkeypatch.setattr(voice_options, "COHORTS", tmp_path)
+    path = tmp_path / "campplus-zh-en.pt"
+    assert voice_options.public_cohort("campplus-zh-en") == ""
+    path.write_bytes(b"")
     values = Options({"score_norm": "asnorm", "subtract_mean": False, "prepare": False})
     values = values.replaced(cohort="", cohort_list="")
-    assert with_public_cohort(values, "campplus-zh-en").cohort == path
+    with_cohort = partial(voice_options.with_public_cohort, source="campplus-zh-en")
+    assert with_cohort(values).cohort == str(path) and voice_options.public_cohort("ge2e") == ""
     for other in ({"cohort_list": "l"}, {"prepare": True}, {"score_norm": "none"}, {"subtract_mean": True}):
-        assert with_public_cohort(values.replaced(**other), "campplus-zh-en").cohort == ""
+        assert with_cohort(values.replaced(**other)).cohort == ""
     (tmp_path / "campplus-zh-en").mkdir()  # a folder takes precedence
-    assert public_cohort("campplus-zh-en") == ""
+    assert with_cohort(values).cohort == ""
+
+
+def test_a_cohort_without_names_shows_nobody(with_cohort):
+    content = checkpoint.load_cohort(str(with_cohort.parent / "result" / "cohort.pt"))
+    cohort = Cohort.from_dict(content, "")
+    assert cohort.entries.dtype == torch.float16 and len(cohort.entries) == 6
+    assert not cohort.speakers and not cohort.paths and cohort.way.startswith(ANY_INPUT)
+    assert cohort.speakers_of(["spk0/0.wav"]).tolist() == [-1]
 
 
 @pytest.fixture(scope="module")
