@@ -95,3 +95,6 @@ def test_recordings_are_decoded_where_they_are(tmp_path):
     shutil.copy(source / "clips.tsv", source / "test_list.txt")
     with pytest.raises(ValueError, match=r"test_list.txt differs from sha256sums.txt; take it from"):
         demo.prepare(root, source)
+    (source / "a.opus").unlink()
+    with pytest.raises(ValueError, match=r"a.opus is missing, and is in sha256sums.txt; take it from"):
+        demo.prepare(root, source)
