@@ -30,6 +30,9 @@ def test_every_recording_is_in_its_file_once(clips):
             assert clip.start >= ends
             ends = clip.start + clip.num_samples
         assert ends <= soundfile.info(demo.SOURCE / name).frames
+    demo.require_checksums(demo.SOURCE)
+    sums = (demo.SOURCE / "sha256sums.txt").read_text().split()
+    assert {*sums[1::2], "README.md", "sha256sums.txt"} == {path.name for path in demo.SOURCE.iterdir()}
     assert sum(path.stat().st_size for path in demo.SOURCE.iterdir()) < 25e6
 
 
