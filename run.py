@@ -15,7 +15,7 @@ from evaluation.imprinting import imprint
 from evaluation.run_models import RunModels
 from evaluation.run_tests import RunTests
 from loss._sharded import shard_head
-from options import TRAINING_KINDS, Options, added_options, fixed_options
+from options import Options, fixed_defaults, fixed_options
 from SpeakerNet import ModelTrainer, SpeakerNet
 from storage.checkpoint import ModelFile
 from storage.initial_weights import load_initial_weights
@@ -222,7 +222,7 @@ def build_run(
         utterances=data.utterances.digest(),  # takes a second for a million lines, so once
         material=data.material_digest(),
         fixed=fixed_options(options),
-        added=added_options(options, TRAINING_KINDS),
+        added=fixed_defaults(options),
         test=tests.comparable,
         max_epoch=options.max_epoch,
     )
