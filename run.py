@@ -11,7 +11,7 @@ import distributed
 import runtime
 from DatasetLoader import TrainData
 from distributed.signals import Stopped, StopSignal
-from evaluation.imprinting import imprint
+from evaluation.imprinting import imprint, imprinted_heads
 from evaluation.run_models import RunModels
 from evaluation.run_tests import RunTests
 from loss._sharded import shard_head
@@ -57,13 +57,7 @@ class Run:
     def fit(self, stop: StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or the EER doesn't improve."""
         if self.progress == Progress() and not self.trainer.state.step:
-            imprint(
-                self.trainer.network,
-                self.options,
-                self.trainer.device,
-                stop,
-                self.data.utterances.speakers,
-            )
+            imprint(self.trainer.network, self.options, self.trainer.device, stop)
             self._save(self.progress)  # something to go back to
         while True:
             if self._test_is_due():
@@ -249,6 +243,7 @@ def _build_network(
         raise ValueError(
             f"--sampler {options.sampler}: {options.trainfunc} gives no accuracy of each speaker"
         )
+    imprinted_heads(network.loss, options)  # raises an error if the loss has none
     if initial is not None:
         for note in load_initial_weights(
             network,
