@@ -61,7 +61,12 @@ def plan(
     stages = list[Command]()
     before: ModelFile | None = None
     for name, line in lines.items():
-        command = parse(line, before)
+        try:
+            command = parse(line, before)
+        except (ValueError, OSError) as error:
+            # what the first stage has too is not about stages; mistakes in the file have their place
+            is_placed = not stages or f"stage {name}: " in str(error)
+            raise ValueError(str(error) if is_placed else f"stage {name}: {error}") from None
         own = None if command.model_file is before else command.model_file
         stages.append(_without_trials(command._replace(model_file=own)))
         if command.options.test and own is None:

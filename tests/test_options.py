@@ -11,6 +11,7 @@ import options
 import preparation.flags
 import trainSpeakerNet
 from options import flags
+from options.config import tokens
 from options.parser import Parser
 from options.resolve import resolve
 from storage.run_state import RunIdentity
@@ -148,6 +149,10 @@ def test_yaml_may_share_mappings_and_name_types(tmp_path):
     text = "save_path: !!str 010\nnOut: !!int 64\ntest_list: ['a.txt', b.txt]\n"
     values = with_config(tmp_path, text)[0]
     assert (values.save_path, values.nOut, values.test_list) == ("010", 64, ["a.txt", "b.txt"])
+    lists = {"freeze": ["model.a", "model.b"], "speeds": ["0.8", "1.1"], "eval_list": ["a.txt", "b.txt"]}
+    assert tokens(lists) == [
+        "--freeze=model.a,model.b", "--speeds=0.8,1.1", "--eval_list", "a.txt", "b.txt"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ def test_what_a_training_starts_from_is_the_first_stages(tmp_path):
             r"--n_mels 20 contradicts the model of stage train, which has n_mels 16",
         ),
         ("score_norm: asnorm", "score_norm: asnomr", r"--score_norm asnomr: unknown; did you mean asnorm"),
+        ("margin: 0.5\n  max_frames: [300]", "max_frames: 2", r"^stage 2: --max_frames must be at least"),
         ("score_norm: asnorm", 'test_list: ""', r"stage final: --eval needs --test_list"),
         ("eval: true", "test: true", r"stage final: --test needs a threshold"),
         ("lr: 0.01", "eval: true", r"eval is for one stage"),
