@@ -162,9 +162,10 @@ def test_a_stage_that_is_done_keeps_its_options(tmp_path):
         train.require_same("train", values | {"lr": 0.2}, record.path)
     with pytest.raises(ValueError, match="stage train is done, which is pretrain now"):
         train.require_same("pretrain", values, record.path)
-    record.path.write_text("{")
-    with pytest.raises(ValueError, match=r"stages\.json: damaged"):
-        StageRecord.open(folder)
+    for content in ("{", "[]", '{"stages": [{"stage": "train", "options": []}]}'):
+        record.path.write_text(content)
+        with pytest.raises(ValueError, match=r"stages\.json: damaged"):
+            StageRecord.open(folder)
 
 
 class StopIn(signals.StopSignal):
