@@ -21,6 +21,7 @@ from storage.checkpoint import ModelFile
 from storage.initial_weights import load_initial_weights
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
+from storage.run_record import earlier_option
 from storage.run_state import Progress, RunIdentity, States
 from training.nonfinite import NonFiniteError
 from training.profile import Profile
@@ -179,14 +180,11 @@ class Run:
         self.progress = progress
 
 
-def build_run(
-    options: Options, device: torch.device, *, initial: ModelFile | None, folder: RunFolder, log: RunLog
-) -> Run:
+def build_run(options: Options, initial: ModelFile | None, folder: RunFolder, log: RunLog) -> Run:
     """Resolved options -> a run; reads and checks lists and options, builds the network, writes nothing.
 
     Args:
         options: resolved options.
-        device: where to train.
         initial: the model file to start from.
         folder: where models and states are written.
         log: what the run reports to.
@@ -194,6 +192,11 @@ def build_run(
     Raises:
         ValueError, FileNotFoundError: an option, a list or a recording can't be used.
     """
+    device = runtime.choose_device(options.device, options.gpu_id)
+    distributed.join(device, options.rank_timeout)
+    if options.precision == "auto":  # a resumed run keeps its precision, whatever machine it is on
+        precision = earlier_option(folder, "precision") or runtime.best_precision(device)
+        options = options.replaced(precision=distributed.broadcast(precision))
     data = TrainData.read(options, device)
     tests = RunTests.build(options, data.validation, device, folder=folder, log=log)
     options = options.replaced(nClasses=data.num_speakers)

@@ -41,7 +41,7 @@ from storage.console import print_any_name
 from storage.initial_weights import read_head_speakers
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
-from storage.run_record import earlier_option, write_run
+from storage.run_record import write_run
 
 
 def make_parser(add_help: bool = True) -> Parser:
@@ -200,21 +200,11 @@ def _say_notes(values: Options, model_file: ModelFile | None, device: torch.devi
         log.say("note: --precision tf32 is for GPUs; here it is fp32")
 
 
-def _build(values: Options, model_file: ModelFile | None, folder: RunFolder, log: RunLog) -> Run:
-    """A training run that is not begun; see build_run."""
-    device = runtime.choose_device(values.device, values.gpu_id)
-    distributed.join(device, values.rank_timeout)
-    if values.precision == "auto":  # a resumed run keeps its precision, whatever machine it is on
-        precision = earlier_option(folder, "precision") or runtime.best_precision(device)
-        values = values.replaced(precision=distributed.broadcast(precision))
-    return build_run(values, device, initial=model_file, folder=folder, log=log)
-
-
 def train(
     values: Options, model_file: ModelFile | None, folder: RunFolder, log: RunLog, stop: StopSignal
 ) -> Run:
     """Train from the start, or from the state in the run folder -> the finished run."""
-    run = _build(values, model_file, folder, log)
+    run = build_run(values, model_file, folder, log)
     device = run.trainer.device
     _say_notes(run.options, model_file, device, log)
     folder.acquire()
@@ -262,7 +252,7 @@ def run_command(argv: list[str], stop: StopSignal) -> int:
     folder = RunFolder(values.save_path)
     try:
         if stages:
-            StagedRun(stages, folder, _build, train, evaluate).run(stop)
+            StagedRun(stages, folder, build_run, train, evaluate).run(stop)
         else:
             _train_or_evaluate(commands[0], folder, stop)
     finally:
