@@ -11,16 +11,17 @@ import distributed
 import runtime
 from DatasetLoader import TrainData
 from distributed.signals import Stopped, StopSignal
-from evaluation.imprinting import imprint
+from evaluation.imprinting import imprint, imprinted_heads
 from evaluation.run_models import RunModels
 from evaluation.run_tests import RunTests
 from loss._sharded import shard_head
-from options import TRAINING_KINDS, Options, added_options, fixed_options
+from options import Options, fixed_defaults, fixed_options
 from SpeakerNet import ModelTrainer, SpeakerNet
 from storage.checkpoint import ModelFile
 from storage.initial_weights import load_initial_weights
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
+from storage.run_record import earlier_option
 from storage.run_state import Progress, RunIdentity, States
 from training.nonfinite import NonFiniteError
 from training.profile import Profile
@@ -57,13 +58,7 @@ class Run:
     def fit(self, stop: StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or the EER doesn't improve."""
         if self.progress == Progress() and not self.trainer.state.step:
-            imprint(
-                self.trainer.network,
-                self.options,
-                self.trainer.device,
-                stop,
-                self.data.utterances.speakers,
-            )
+            imprint(self.trainer.network, self.options, self.trainer.device, stop)
             self._save(self.progress)  # something to go back to
         while True:
             if self._test_is_due():
@@ -185,14 +180,11 @@ class Run:
         self.progress = progress
 
 
-def build_run(
-    options: Options, device: torch.device, *, initial: ModelFile | None, folder: RunFolder, log: RunLog
-) -> Run:
+def build_run(options: Options, initial: ModelFile | None, folder: RunFolder, log: RunLog) -> Run:
     """Resolved options -> a run; reads and checks lists and options, builds the network, writes nothing.
 
     Args:
         options: resolved options.
-        device: where to train.
         initial: the model file to start from.
         folder: where models and states are written.
         log: what the run reports to.
@@ -200,6 +192,11 @@ def build_run(
     Raises:
         ValueError, FileNotFoundError: an option, a list or a recording can't be used.
     """
+    device = runtime.choose_device(options.device, options.gpu_id)
+    distributed.join(device, options.rank_timeout)
+    if options.precision == "auto":  # a resumed run keeps its precision, whatever machine it is on
+        precision = earlier_option(folder, "precision") or runtime.best_precision(device)
+        options = options.replaced(precision=distributed.broadcast(precision))
     data = TrainData.read(options, device)
     tests = RunTests.build(options, data.validation, device, folder=folder, log=log)
     options = options.replaced(nClasses=data.num_speakers)
@@ -222,7 +219,7 @@ def build_run(
         utterances=data.utterances.digest(),  # takes a second for a million lines, so once
         material=data.material_digest(),
         fixed=fixed_options(options),
-        added=added_options(options, TRAINING_KINDS),
+        added=fixed_defaults(options),
         test=tests.comparable,
         max_epoch=options.max_epoch,
     )
@@ -249,6 +246,7 @@ def _build_network(
         raise ValueError(
             f"--sampler {options.sampler}: {options.trainfunc} gives no accuracy of each speaker"
         )
+    imprinted_heads(network.loss, options)  # raises an error if the loss has none
     if initial is not None:
         for note in load_initial_weights(
             network,

@@ -41,7 +41,7 @@ from storage.console import print_any_name
 from storage.initial_weights import read_head_speakers
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
-from storage.run_record import earlier_option, write_run
+from storage.run_record import write_run
 
 
 def make_parser(add_help: bool = True) -> Parser:
@@ -204,13 +204,9 @@ def train(
     values: Options, model_file: ModelFile | None, folder: RunFolder, log: RunLog, stop: StopSignal
 ) -> Run:
     """Train from the start, or from the state in the run folder -> the finished run."""
-    device = runtime.choose_device(values.device, values.gpu_id)
-    distributed.join(device, values.rank_timeout)
-    if values.precision == "auto":  # a resumed run keeps its precision, whatever machine it is on
-        precision = earlier_option(folder, "precision") or runtime.best_precision(device)
-        values = values.replaced(precision=distributed.broadcast(precision))
-    _say_notes(values, model_file, device, log)
-    run = build_run(values, device, initial=model_file, folder=folder, log=log)
+    run = build_run(values, model_file, folder, log)
+    device = run.trainer.device
+    _say_notes(run.options, model_file, device, log)
     folder.acquire()
     run.resume()
     folder.require_writable()
@@ -256,7 +252,7 @@ def run_command(argv: list[str], stop: StopSignal) -> int:
     folder = RunFolder(values.save_path)
     try:
         if stages:
-            StagedRun(stages, folder, train, evaluate).run(stop)
+            StagedRun(stages, folder, build_run, train, evaluate).run(stop)
         else:
             _train_or_evaluate(commands[0], folder, stop)
     finally:

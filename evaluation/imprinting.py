@@ -1,14 +1,12 @@
 """Class weights that start as mean embeddings of the speakers (Qi et al. 2018, arXiv:1712.07136)."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import distributed
 from distributed.signals import StopSignal
 from evaluation.cohort import CohortList
+from normalization._cohort import speaker_means
 from options import Options
 from SpeakerNet import SpeakerNet
 
@@ -32,28 +30,25 @@ def imprinted_heads(loss: nn.Module | None, values: Options) -> list[nn.Module]:
     return heads
 
 
-def imprint(
-    network: SpeakerNet, values: Options, device: torch.device, stop: StopSignal, speakers: Sequence[str]
-) -> None:
+def imprint(network: SpeakerNet, values: Options, device: torch.device, stop: StopSignal) -> None:
     """Set class weights to embeddings by this network if asked for; to be called by all processes.
 
     Args:
-        network: it has a loss.
+        network: it has a loss, whose first classes are the speakers of the train list.
         values: resolved options; those of tests don't matter.
         device: where the network is.
         stop: request to stop.
-        speakers: the names of the classes, in their order; further classes keep their weights.
     """
     heads = imprinted_heads(network.loss, values)
     if not heads:
         return
-    directions = speaker_directions(network, values, device, stop, speakers).to(device)
+    directions = speaker_directions(network, values, device, stop).to(device)
     for head in heads:
         head.imprint(directions, values.nClasses, values.seed)  # type: ignore[operator]
 
 
 def speaker_directions(
-    network: SpeakerNet, values: Options, device: torch.device, stop: StopSignal, speakers: Sequence[str]
+    network: SpeakerNet, values: Options, device: torch.device, stop: StopSignal
 ) -> Tensor:
     """See imprint -> the mean length-normalised embedding of each speaker (S, D), in every process.
 
@@ -63,19 +58,16 @@ def speaker_directions(
         cohort_list="",
         cohort_path="",
         cohort_utterances=UTTERANCES,
-        cohort_entries="speakers",
-        subtract_mean=False,
         scoring="cosine",
         eval_frames=0,
         num_eval=1,
         vad="none",
     )
-    cohort = CohortList(of_train_list, device).prepare(network, stop, None)
+    utterances = CohortList(of_train_list, device)
+    embedded = utterances.vectors(network, stop, None)
     directions = None
-    if cohort is not None:
-        rows = {speaker: row for row, speaker in enumerate(speakers)}
-        directions = torch.zeros(len(speakers), cohort.entries.shape[1])
-        for entry, label in zip(F.normalize(cohort.entries), cohort.labels.tolist(), strict=True):
-            if cohort.speakers[label] in rows:
-                directions[rows[cohort.speakers[label]]] = entry
+    if embedded is not None:
+        means, labels = speaker_means(embedded.vectors, embedded.labels)
+        directions = torch.zeros(len(utterances.speakers), means.shape[1])
+        directions[torch.from_numpy(labels)] = means
     return distributed.broadcast(directions)

@@ -54,6 +54,11 @@ class RunTests:
         comparable = dict[str, Any]()
         if validation is not None:
             final = choosing
+            if final is not None and NAME in final.lists.lists:
+                raise ValueError(
+                    f"--test_list: no list can have the name {NAME}, which is that of the trials of "
+                    "--validation_speakers; rename it"
+                )
             choosing = validation_test(validation, values, device)
             comparable["validation"] = validation.digest()
         tested = values if choosing is None else choosing.values

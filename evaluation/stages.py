@@ -1,5 +1,6 @@
 """Stages of a run: trainings, each from the best model so far, and evaluations of it, one after the other."""
 
+import gc
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,6 @@ import distributed
 import runtime
 from audio.held_out import set_aside
 from audio.lists import read_train_list
-from DatasetLoader import TrainData
 from distributed.signals import StopSignal
 from evaluation.kept_model import BEFORE, candidates, choose
 from evaluation.run_models import RunModels
@@ -61,7 +61,12 @@ def plan(
     stages = list[Command]()
     before: ModelFile | None = None
     for name, line in lines.items():
-        command = parse(line, before)
+        try:
+            command = parse(line, before)
+        except (ValueError, OSError) as error:
+            # what the first stage has too is not about stages; mistakes in the file have their place
+            is_placed = not stages or f"stage {name}: " in str(error)
+            raise ValueError(str(error) if is_placed else f"stage {name}: {error}") from None
         own = None if command.model_file is before else command.model_file
         stages.append(_without_trials(command._replace(model_file=own)))
         if command.options.test and own is None:
@@ -101,6 +106,7 @@ class StagedRun:
 
     stages: Sequence[Command]
     folder: RunFolder
+    build: Callable[[Options, ModelFile | None, RunFolder, RunLog], object]  # a training, not begun
     train: Callable[[Options, ModelFile | None, RunFolder, RunLog, StopSignal], Training]
     evaluate: Callable[[Options, ModelFile, RunFolder, RunLog, StopSignal], None]
 
@@ -121,8 +127,8 @@ class StagedRun:
                 f"{record.path}: stage {record.done[len(self.stages)].stage} is done; restore it"
             )
         log = RunLog(self.folder)
-        for stage in self.stages[len(record.done) + 1 :]:  # the one before them begins at once
-            _check(stage)
+        for stage in self.stages[len(record.done) :]:
+            self._check(stage, log)
         for number, stage in enumerate(self.stages, 1):
             title = f"stage {stage.options.stage} ({number} of {len(self.stages)})"
             if number <= len(record.done):
@@ -133,6 +139,24 @@ class StagedRun:
             else:
                 log.say(title)
                 self._train(stage, record, log, stop)
+
+    def _check(self, stage: Command, log: RunLog) -> None:
+        """Read the lists of a stage and build its network, before the first stage begins.
+
+        Raises:
+            ValueError: an option, a list or a recording can't be used.
+        """
+        options = stage.options
+        try:
+            if not options.eval:
+                self.build(options, None, self._folder_of(stage), log)
+                gc.collect()  # optimizer and schedule refer to each other; frees the memory of the network
+            elif not options.prepare:
+                # a cohort file may be one that a stage before writes
+                without = {"score_norm": "none", "subtract_mean": False} if options.cohort else {}
+                TrialTest(options.replaced(**without), runtime.CPU)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"stage {options.stage}: {error}") from None
 
     def _folder_of(self, stage: Command) -> RunFolder:
         """Where a stage writes: the last evaluation into the folder of the run, all others into their own."""
@@ -156,7 +180,8 @@ class StagedRun:
             _require_same_list(stage, before)
         if start is None and before is not None:
             start = checkpoint.load_model(str(self.folder.root / before.kept))
-            values = values.replaced(initial_model=start.path)
+            # relative to the folder of the run, which may be moved before a resume
+            values = values.replaced(initial_model=before.kept)
         if start is not None:  # its EER is compared
             values = values.replaced(test_at_start=True)
         try:
@@ -177,22 +202,6 @@ class StagedRun:
         log.record(event="stage", stage=name, kept=kept_path, eer=eer)
         validation = training.tests.comparable.get("validation", "")
         record.add(name, stage.options, kept=kept_path, validation=validation)
-
-
-def _check(stage: Command) -> None:
-    """Read the lists of a stage; raises ValueError, before the first one begins, if one can't be used."""
-    options = stage.options
-    try:
-        if not options.eval:
-            TrainData.read(options, runtime.CPU)
-        elif not options.prepare:
-            has_cohort = bool(options.cohort)
-            TrialTest(
-                options.replaced(score_norm="none", subtract_mean=False) if has_cohort else options,
-                runtime.CPU,
-            )
-    except (ValueError, OSError) as error:
-        raise ValueError(f"stage {stage.options.stage}: {error}") from None
 
 
 def _require_same_list(stage: Command, before: DoneStage) -> None:

@@ -55,6 +55,7 @@ class TrialTest:
         device: torch.device,
         *,
         lists: TrialLists | None = None,
+        path_flag: str = "--test_path",
         store: EmbeddingStore | None = None,
         cohort: Cohort | None = None,
         cohort_in_model: bool = False,
@@ -65,7 +66,8 @@ class TrialTest:
         Args:
             values: resolved options.
             device: where networks are.
-            lists: of recordings under --test_path; by default those of --test_list.
+            lists: of recordings under test_path; by default those of --test_list.
+            path_flag: the flag that test_path is from, for errors.
             store: where embeddings are kept for later runs.
             cohort: what scores are normalised by.
             cohort_in_model: whether it comes from the network's model file.
@@ -76,8 +78,8 @@ class TrialTest:
         """
         self.values = values
         self.lists = lists or TrialLists.read(values.test_list, values.test_path, values.enrol_list)
-        recordings = Recordings.of_names(values.test_path, self.lists.files, "--test_path", values.channel)
-        self.embedder = build_embedder(recordings, values, device, "--test_path", store)
+        recordings = Recordings.of_names(values.test_path, self.lists.files, path_flag, values.channel)
+        self.embedder = build_embedder(recordings, values, device, path_flag, store)
         self.cohort = cohort
         self.cohort_in_model = cohort_in_model
         self.backend = backend

@@ -26,7 +26,8 @@ def validation_test(speakers: TrainList, values: Options, device: torch.device) 
     """
     trials = draw_validation_trials(speakers, values.seed)
     changes = {"test_list": [NAME], "test_path": values.train_path, "enrol_list": ""}
-    return TrialTest(values.replaced(**changes), device, lists=TrialLists({NAME: trials}, {}))
+    lists = TrialLists({NAME: trials}, {})
+    return TrialTest(values.replaced(**changes), device, lists=lists, path_flag="--train_path")
 
 
 def draw_validation_trials(speakers: TrainList, seed: int) -> Trials:

@@ -1,6 +1,5 @@
 """Config files: YAML of `option: value` lines, and `stages:`, a list of such mappings."""
 
-import argparse
 import re
 import typing
 from collections.abc import Mapping
@@ -9,10 +8,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from options.flags import FLAGS, SPELLINGS, numbers
+from options.flags import FLAGS, SPELLINGS
 from options.parser import Parser, nearest
 
 YAML_RULES = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")  # for plain values, as they are kept
+SEVERAL = {flag.option for flag in FLAGS if flag.nargs}  # flags that take several words
 MODES = ("eval", "prepare", "test")
 START = (
     "initial_model",
@@ -135,16 +135,11 @@ def tokens(entries: Mapping[str, Any]) -> list[str]:
 
 
 def _tokens(key: str, value: Any) -> list[str]:
-    """`key: value` -> its tokens; a list of numbers is one token, `1,2`, in a list of words each is one."""
-    if not isinstance(value, list):
-        return [f"--{key}={value}"]
-    words = [str(part) for part in value]
-    joined = ",".join(words)
-    try:
-        numbers(joined)
-    except argparse.ArgumentTypeError:
+    """`key: value` -> its tokens; a list is one token, `a,b`, but for flags that take several words."""
+    words = [str(part) for part in value] if isinstance(value, list) else [str(value)]
+    if isinstance(value, list) and _option(key) in SEVERAL:
         return [f"--{key}", *words]
-    return [f"--{key}={joined}"]
+    return [f"--{key}={','.join(words)}"]
 
 
 def stage_lines(parser: Parser, argv: list[str]) -> dict[str, list[str]]:

@@ -429,8 +429,9 @@ SCHEDULE = [
     ),
     Flag(
         "--init_head",
-        "what the speakers' vectors of a loss with cosines start as: random, or the mean embeddings of up to "
-        "10 recordings of each by --initial_model",
+        "what the speakers' vectors of a loss with cosines start as. mean: the mean embeddings of up to 10 "
+        "recordings of each by --initial_model; random: random vectors, unless the loss of --initial_model "
+        "is kept",
         "random",
         choices=("random", "mean"),
         roles=Role.FIXED,

@@ -72,7 +72,7 @@ def parts(kind: str, name: str) -> list[Part]:
     """Kind and choice -> the files that it consists of: one, but for a combined loss.
 
     Raises:
-        ValueError: a weight of `aamsoftmax+0.5*angleproto` is not a positive number.
+        ValueError: a term of `aamsoftmax+0.5*angleproto` has no name, or its weight is not a positive number.
     """
     if kind not in COMBINED_KINDS:
         return [Part(1.0, name)]
@@ -83,9 +83,10 @@ def parts(kind: str, name: str) -> list[Part]:
             weighted.append(Part(float(weight) if star else 1.0, part))
         except ValueError:
             weighted.append(Part(math.nan, part))
-        if not 0.0 < weighted[-1].weight < math.inf:
+        if not part or not 0.0 < weighted[-1].weight < math.inf:
             raise ValueError(
-                f"--{KINDS[kind].flag} {name}: expected a positive weight before *, got {weight!r}"
+                f"--{KINDS[kind].flag} {name}: expected NAME or WEIGHT*NAME with a positive weight, "
+                f"got {term!r}"
             )
     return weighted
 

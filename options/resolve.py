@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from options.config import read_config
-from options.flags import SPELLINGS, Role, names_of
+from options.flags import FLAGS, SPELLINGS, Role, names_of
 from options.parser import BOOLEAN, Parser
 from options.plugins import (
     KINDS,
     TRAINING_KINDS,
+    added_options,
     available,
     network_options,
     parts,
@@ -78,6 +79,12 @@ class Resolved(NamedTuple):
 def fixed_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The resolved options that a resumed run can't change."""
     return network_options(options, TRAINING_KINDS) | {name: options[name] for name in names_of(Role.FIXED)}
+
+
+def fixed_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that the states of earlier versions may lack -> the values that these runs had."""
+    flags = {flag.option: flag.default for flag in FLAGS if flag.roles & Role.FIXED}
+    return flags | added_options(options, TRAINING_KINDS)
 
 
 def resolve(

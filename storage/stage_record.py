@@ -50,6 +50,13 @@ class DoneStage:
     kept: str = ""  # the best model so far, relative to the folder of the run
     validation: str = ""  # digest of the speakers that were set aside
 
+    def __post_init__(self) -> None:
+        """Raises TypeError for values of other types, as files can have them."""
+        if not all(isinstance(text, str) for text in (self.stage, self.kept, self.validation)):
+            raise TypeError("expected names")
+        if not isinstance(self.options, dict):
+            raise TypeError("expected options")
+
     def require_same(self, name: str, options: Mapping[str, Any], path: Path) -> None:
         """Raises ValueError unless a stage with that name and these options is the one that is done."""
         if name != self.stage:

@@ -69,11 +69,11 @@ def test_help_and_warnings_know_the_parts(capsys):
     ("name", "message"),
     [
         ("aamsoftmax+angelproto", r"aamsoftmax\+angelproto: angelproto: unknown; did you mean angleproto"),
-        ("aamsoftmax+", r"aamsoftmax\+: : unknown"),
-        ("aamsoftmax+x*proto", r"expected a positive weight before \*, got 'x'"),
-        ("-1*aamsoftmax", r"expected a positive weight before \*, got '-1'"),
-        ("nan*proto", "expected a positive weight"),
-        ("*proto", r"expected a positive weight before \*, got ''"),
+        ("aamsoftmax+", r"expected NAME or WEIGHT\*NAME with a positive weight, got ''"),
+        ("aamsoftmax+x*proto", r"with a positive weight, got 'x\*proto'"),
+        ("-1*aamsoftmax", r"with a positive weight, got '-1\*aamsoftmax'"),
+        ("nan*proto", "with a positive weight"),
+        ("*proto", r"with a positive weight, got '\*proto'"),
         ("angelproto", r"--trainfunc angelproto: unknown; did you mean angleproto"),
     ],
 )

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 import options
 import runtime
 import trainSpeakerNet
+from audio.held_out import set_aside
+from audio.lists import read_train_list
 from distributed.signals import StopSignal
 from evaluation.imprinting import imprinted_heads, speaker_directions
 from SpeakerNet import SpeakerNet
@@ -69,13 +71,15 @@ def test_directions_are_mean_embeddings_of_whole_recordings_whatever_the_tests_a
     words = corpus.options(
         tmp_path, trainfunc="aamsoftmax", scoring="distance", eval_frames=100, vad="energy"
     )
+    words += ["--cohort_names=False", "--validation_speakers=2", "--cohort_entries=utterances"]
     values = trainSpeakerNet.parse(words).options
     runtime.seed_everything(1)
     network = SpeakerNet.build(values, 6).eval()
-    speakers = ["spk4", "unknown", "spk1"]
-    found = speaker_directions(network, values, runtime.CPU, StopSignal(), speakers)
-    assert not found[1].any()
-    for row, speaker in ((0, "spk4"), (2, "spk1")):
+    listed = read_train_list(values.train_list)
+    speakers = set_aside(listed, values.validation_speakers, values.seed).training.speakers
+    found = speaker_directions(network, values, runtime.CPU, StopSignal())
+    assert len(found) == len(speakers) == 4
+    for row, speaker in ((0, speakers[0]), (3, speakers[3])):
         paths = [corpus.root / speaker / f"{take}.wav" for take in range(5)]
         audio = [torch.from_numpy(soundfile.read(path, dtype="float32")[0]) for path in paths]
         with torch.no_grad():
@@ -95,5 +99,5 @@ def test_two_processes_start_from_the_means(trained, corpus, tmp_path):
     stored = checkpoint.load_model(str(tmp_path / "model" / "best.model"))
     values = options.Options(stored.options)
     network = SpeakerNet.from_model_file(str(source), values)
-    directions = speaker_directions(network, values, runtime.CPU, StopSignal(), stored.speakers)
+    directions = speaker_directions(network, values, runtime.CPU, StopSignal())
     torch.testing.assert_close(F.normalize(stored.weights["loss.parts.0.weight"]), directions)

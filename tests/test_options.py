@@ -1,5 +1,6 @@
 """Precedence, plug-in options, config files, old spellings, and what is refused."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import options
 import preparation.flags
 import trainSpeakerNet
 from options import flags
+from options.config import tokens
 from options.parser import Parser
 from options.resolve import resolve
+from storage.run_state import RunIdentity
 
 NEEDED = ["--model", "ResNetSE34L", "--trainfunc", "angleproto"]
 
@@ -146,6 +149,10 @@ def test_yaml_may_share_mappings_and_name_types(tmp_path):
     text = "save_path: !!str 010\nnOut: !!int 64\ntest_list: ['a.txt', b.txt]\n"
     values = with_config(tmp_path, text)[0]
     assert (values.save_path, values.nOut, values.test_list) == ("010", 64, ["a.txt", "b.txt"])
+    lists = {"freeze": ["model.a", "model.b"], "speeds": ["0.8", "1.1"], "eval_list": ["a.txt", "b.txt"]}
+    assert tokens(lists) == [
+        "--freeze=model.a,model.b", "--speeds=0.8,1.1", "--eval_list", "a.txt", "b.txt"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -307,3 +314,22 @@ def test_what_describes_a_model_file_needs_one(words):
     flag = words.partition("=")[0]
     with pytest.raises(ValueError, match=f"^{flag} is about the file of --initial_model, which isn't given$"):
         trainSpeakerNet.parse([*NEEDED, words])
+
+
+def test_a_state_from_before_an_option_was_added_had_its_default():
+    words = ["--model=GE2E", "--trainfunc=aamsoftmax"]
+    then, now = (trainSpeakerNet.parse([*words, *more]).options for more in ([], ["--sync_bn"]))
+    fixed = {name: value for name, value in options.fixed_options(then).items() if name != "sync_bn"}
+    state = {"utterances": "u", "material": "", "fixed": fixed}
+    for values in (then, now):
+        identity = RunIdentity(
+            utterances="u",
+            material="",
+            fixed=options.fixed_options(values),
+            added=options.fixed_defaults(values),
+            test={},
+            max_epoch=1,
+        )
+        expected = pytest.raises(ValueError, match="a run with --sync_bn False, not True")
+        with expected if values is now else nullcontext():
+            identity.require_same_run(state, Path("last.state"))

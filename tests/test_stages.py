@@ -5,7 +5,7 @@ import signal
 
 import pytest
 import torch
-from conftest import run_here
+from conftest import assert_refused, run_here
 
 import trainSpeakerNet
 from distributed import signals
@@ -90,6 +90,7 @@ def test_what_a_training_starts_from_is_the_first_stages(tmp_path):
             r"--n_mels 20 contradicts the model of stage train, which has n_mels 16",
         ),
         ("score_norm: asnorm", "score_norm: asnomr", r"--score_norm asnomr: unknown; did you mean asnorm"),
+        ("margin: 0.5\n  max_frames: [300]", "max_frames: 2", r"^stage 2: --max_frames must be at least"),
         ("score_norm: asnorm", 'test_list: ""', r"stage final: --eval needs --test_list"),
         ("eval: true", "test: true", r"stage final: --test needs a threshold"),
         ("lr: 0.01", "eval: true", r"eval is for one stage"),
@@ -102,6 +103,23 @@ def test_a_mistake_in_any_stage_is_found_at_the_start(tmp_path, old, new, messag
     assert old in text
     with pytest.raises(ValueError, match=message):
         plan_of(config(tmp_path, text.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, r"stage lm: --warmup_epochs must be in [0, --max_epoch), got 1.0"),
+        ({"train_list": "none.txt"}, r"stage train: --train_list none.txt: no such file"),
+    ],
+)
+def test_a_stage_that_cannot_be_built_is_found_before_the_first_one_begins(
+    changes, message, corpus, tmp_path
+):
+    stages = "scheduler: cosine\nwarmup_epochs: 1\nstages:\n- stage: train\n- stage: lm\n  max_epoch: 1\n"
+    changes = {"trainfunc": "aamsoftmax", "nOut": 8, "model": "GE2E"} | changes
+    words = [word for word in corpus.options(tmp_path, **changes) if not word.startswith("--max_epoch")]
+    assert_refused(run_here(SCRIPT, config(tmp_path, stages), *words), message)
+    assert not (tmp_path / "stages").exists()
 
 
 def test_one_stage_alone(tmp_path):
@@ -144,9 +162,10 @@ def test_a_stage_that_is_done_keeps_its_options(tmp_path):
         train.require_same("train", values | {"lr": 0.2}, record.path)
     with pytest.raises(ValueError, match="stage train is done, which is pretrain now"):
         train.require_same("pretrain", values, record.path)
-    record.path.write_text("{")
-    with pytest.raises(ValueError, match=r"stages\.json: damaged"):
-        StageRecord.open(folder)
+    for content in ("{", "[]", '{"stages": [{"stage": "train", "options": []}]}'):
+        record.path.write_text(content)
+        with pytest.raises(ValueError, match=r"stages\.json: damaged"):
+            StageRecord.open(folder)
 
 
 class StopIn(signals.StopSignal):
@@ -189,16 +208,19 @@ def test_a_run_that_is_stopped_in_each_stage_goes_on_in_it(corpus, tmp_path, mon
     changes |= {"model": "ECAPA", "channels": 32, "max_epoch": 1}
     # an epoch has 5 steps; before that of the second stage a test embeds 10 recordings
     for name, stops in {"whole": [], "parts": [("train", 3), ("lm", 13)]}.items():
-        words = [config(tmp_path, STAGES), *corpus.options(tmp_path / name, **changes)]
+        root = tmp_path / "before" if stops else tmp_path / name
+        words = [config(tmp_path, STAGES), *corpus.options(root, **changes)]
         words = [word for word in words if not word.startswith("--max_frames")]  # else that of all stages
         for stage, steps in stops:
-            StopIn.state, StopIn.steps = tmp_path / name / "stages" / stage / "state" / "last.state", steps
+            StopIn.state, StopIn.steps = root / "stages" / stage / "state" / "last.state", steps
             with monkeypatch.context() as patch:
                 patch.setattr("distributed.exit.StopSignal", StopIn)
                 stopped = run_here(SCRIPT, *words)
             assert stopped.returncode == 128 + signal.SIGTERM, stopped.stderr
             assert "the same command resumes the run" in stopped.stdout
-        result = run_here(SCRIPT, *words)
+        if stops:
+            root.rename(tmp_path / name)
+        result = run_here(SCRIPT, *words, f"--save_path={tmp_path / name}")
         assert result.returncode == 0, result.stderr
     assert "stage train (1 of 3) is done" in result.stdout and "resumed in epoch 1" in result.stdout
     for path in ("stages/train/model/average.model", "stages/lm/model/best.model", "model/best.model"):

@@ -1,6 +1,7 @@
 """Validation speakers: which ones are set aside, their trials, and what a run does with both."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -116,3 +117,9 @@ def test_a_run_is_judged_by_its_validation_speakers(corpus, tmp_path):
 def test_early_stopping_needs_labels(corpus, tmp_path):
     words = corpus.options(tmp_path, test_list="")
     assert_refused(run_here(SCRIPT, *words, "--early_stopping"), "or --validation_speakers")
+
+
+def test_a_list_with_the_name_of_the_validation_trials_is_refused(corpus, tmp_path):
+    path = shutil.copy(corpus.test_list, tmp_path / "validation.txt")
+    words = corpus.options(tmp_path, test_list=path, validation_speakers=2)
+    assert_refused(run_here(SCRIPT, *words), "no list can have the name validation", "rename it")
