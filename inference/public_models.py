@@ -178,18 +178,18 @@ _MODELS = (
             Measured(
                 "energy",
                 (
-                    MeasuredThreshold(0.01, 0.578, (0.539, 0.627)),
-                    MeasuredThreshold(0.001, 0.680, (0.630, 0.757)),
+                    MeasuredThreshold(0.01, 0.574, (0.535, 0.626)),
+                    MeasuredThreshold(0.001, 0.652, (0.574, 0.702)),
                 ),
-                (23.01, -11.29),
+                (23.0, -10.86),
             ),
             Measured(
                 "none",
                 (
-                    MeasuredThreshold(0.01, 0.609, (0.572, 0.654)),
-                    MeasuredThreshold(0.001, 0.687, (0.655, 0.753)),
+                    MeasuredThreshold(0.01, 0.604, (0.578, 0.651)),
+                    MeasuredThreshold(0.001, 0.679, (0.640, 0.742)),
                 ),
-                (23.43, -12.32),
+                (21.91, -10.89),
             ),
         ),
     ),
@@ -215,10 +215,10 @@ _MODELS = (
             Measured(
                 "webrtc",
                 (
-                    MeasuredThreshold(0.01, 0.773, (0.735, 0.809)),
-                    MeasuredThreshold(0.001, 0.839, (0.818, 0.890)),
+                    MeasuredThreshold(0.01, 0.774, (0.753, 0.800)),
+                    MeasuredThreshold(0.001, 0.837, (0.813, 0.878)),
                 ),
-                (33.24, -23.04),
+                (30.76, -21.17),
             ),
         ),
     ),
