@@ -69,10 +69,11 @@ class FittedBackend(NamedTuple):
         if self.way != any_input_binding(network, embedding_options(values), mean):
             raise ValueError(
                 f"the backend in {values.initial_model} was fitted with another network or other options of "
-                f"evaluation; fit it again (--prepare --backend {self.name}), or give --backend none"
+                f"evaluation, --subtract_mean among them; fit it again (--prepare --backend {self.name}), or "
+                "give --backend none"
             )
         try:
-            is_finite = self.project(torch.zeros(1, values.nOut)).isfinite().all()
+            is_finite = bool(self.project(torch.zeros(1, values.nOut)).isfinite().all())
         except (KeyError, AttributeError, TypeError, RuntimeError):  # a parameter is missing, or another one
             is_finite = False
         if not is_finite:
