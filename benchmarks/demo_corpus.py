@@ -6,7 +6,8 @@ D has `utterances.tsv` and `utterances_more.tsv` (path, split, corpus, speaker, 
 and trial lists. Of each training speaker a few recordings are taken, in turn from all sessions, and of each
 speaker of the trials those of the first target trials. Up to 250 of a corpus and part become one Ogg Opus
 file, in which clips.tsv says where each is. The trials are those whose two recordings were taken.
-Only corpora under CC BY and CC0 are named here. It takes ten minutes of one core.
+Only corpora under CC BY and CC0 are named here. It takes ten minutes of one core. libsndfile numbers Ogg
+streams at random, so that files made again decode to the same samples but have other checksums.
 """
 
 import argparse

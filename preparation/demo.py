@@ -72,8 +72,10 @@ def require_checksums(source: Path) -> None:
     """Raises ValueError for a file of the demo's recordings that isn't as it was made."""
     for line in lines_of((source / CHECKSUMS).read_text(encoding="utf-8").splitlines()):
         value, name = line.fields()
-        if file_checksum(source / name, "sha256") != Checksum("sha256", value):
-            raise ValueError(f"{source / name} differs from {CHECKSUMS}; take it from the repository again")
+        path = source / name
+        if not path.is_file() or file_checksum(path, "sha256") != Checksum("sha256", value):
+            what = "differs from" if path.is_file() else "is missing, and is in"
+            raise ValueError(f"{path} {what} {CHECKSUMS}; take it from the repository again")
 
 
 def read_clips(source: Path) -> list[Clip]:

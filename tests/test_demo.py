@@ -30,6 +30,9 @@ def test_every_recording_is_in_its_file_once(clips):
             assert clip.start >= ends
             ends = clip.start + clip.num_samples
         assert ends <= soundfile.info(demo.SOURCE / name).frames
+    demo.require_checksums(demo.SOURCE)
+    sums = (demo.SOURCE / "sha256sums.txt").read_text().split()
+    assert {*sums[1::2], "README.md", "sha256sums.txt"} == {path.name for path in demo.SOURCE.iterdir()}
     assert sum(path.stat().st_size for path in demo.SOURCE.iterdir()) < 25e6
 
 
@@ -94,4 +97,7 @@ def test_recordings_are_decoded_where_they_are(tmp_path):
     assert (root / paths[1]).stat().st_size == whole.stat().st_size == 44 + 16_000
     shutil.copy(source / "clips.tsv", source / "test_list.txt")
     with pytest.raises(ValueError, match=r"test_list.txt differs from sha256sums.txt; take it from"):
+        demo.prepare(root, source)
+    (source / "a.opus").unlink()
+    with pytest.raises(ValueError, match=r"a.opus is missing, and is in sha256sums.txt; take it from"):
         demo.prepare(root, source)

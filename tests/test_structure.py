@@ -75,6 +75,14 @@ def test_imports_only_from_lines_above():
     assert not wrong
 
 
+def test_contributing_names_the_import_order_and_every_folder():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    order = re.search(r"```\n(runtime.*?)\nthe commands\n```", text, re.DOTALL)[1]
+    assert [line.split() for line in order.splitlines()] == [["runtime", "metrics"], *LAYERS[1:-1]]
+    folders = {name(path).partition("/")[0] for path in SOURCES if path.parent != ROOT}
+    assert not [folder for folder in folders if f"| `{folder}/`" not in text and f"` `{folder}/`" not in text]
+
+
 def test_tunethreshold_starts_without_torch():
     code = "import sys, tuneThreshold; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
