@@ -22,7 +22,7 @@ from distributed.signals import Stopped, StopSignal
 from evaluation.backends import chosen_backend, scores_digest, stored_backend
 from evaluation.cohort import Cohort, CohortList
 from evaluation.decisions import decided_options, require_current
-from evaluation.prepare import prepare
+from evaluation.prepare import prepare, target_of
 from evaluation.results import Origin, Results
 from evaluation.stages import Command, StagedRun, plan
 from evaluation.store import EmbeddingStore
@@ -75,6 +75,8 @@ def parse(argv: list[str], start: ModelFile | None = None) -> Command:
     backend = stored_backend(model_file, source).options if values.eval else {}
     decided = decided_options(model_file.decision, source) if values.eval else {}
     tested = scoring | backend | decided
+    if values.prepare:  # fits it anew, whatever the threshold is for
+        tested |= backend
     stored = network | tested
     resolved = _resolve(argv, stored)
     if values.eval:
@@ -125,6 +127,7 @@ def evaluate(
     distributed.join(device, values.rank_timeout)
     store = EmbeddingStore(folder.embeddings, values, device) if values.reuse_embeddings else None
     if values.prepare:
+        target = target_of(model_file, folder, cache_folder())
         cohort_list = CohortList(values, device, store)
     else:
         test = _trial_test(values, model_file, device, store)
@@ -135,7 +138,6 @@ def evaluate(
     network = network.to(device)
     with distributed.wait_for_stragglers(), stop.guard(), _stop_message(log, store):
         if values.prepare:
-            target = _prepared_path(values, model_file, folder)
             prepare(cohort_list, network, model_file, target, folder=folder, log=log, stop=stop)
             return
         outcome = test.score(network, stop)
@@ -171,13 +173,6 @@ def _trial_test(
     return TrialTest(
         values, device, store=store, cohort=cohort, cohort_in_model=not values.cohort, backend=backend
     )
-
-
-def _prepared_path(values: Options, model_file: ModelFile, folder: RunFolder) -> Path:
-    """Where --prepare writes the model: its own file, or the run folder for those of others and the cache."""
-    path = Path(values.initial_model)
-    is_own = not model_file.origin and path.resolve().parent != cache_folder().resolve()
-    return path if is_own else folder.models / f"{path.stem}.model"
 
 
 @contextmanager

@@ -238,7 +238,8 @@ def short_names(paths: list[str]) -> list[str]:
 def store(args: argparse.Namespace, system: Measured) -> list[str]:
     """Save the threshold of --rule, a calibration and the scores' origin in a model file -> lines."""
     from evaluation.backends import scores_digest
-    from evaluation.decisions import read_origin, require_current
+    from evaluation.cohort import require_cohort
+    from evaluation.decisions import IN_MODEL, read_origin, require_current
     from metrics.calibration import fit
     from storage import checkpoint
 
@@ -265,7 +266,9 @@ def store(args: argparse.Namespace, system: Measured) -> list[str]:
         "options": origin["options"],
     }
     cohort = model.cohort
-    if origin["cohort_digest"]:
+    if origin["cohort"] == IN_MODEL:
+        require_cohort(origin, model, args.scores[0])
+    elif origin["cohort"]:
         cohort = checkpoint.load_cohort(origin["cohort"])
     checkpoint.save_model(Path(args.store), model._replace(cohort=cohort, decision=decision))
     return [

@@ -19,6 +19,10 @@ NONE = {"backend": "none"}
 KINDS: dict[str, type] = {"options": dict, "parameters": dict, "way": str}
 
 
+def _damaged(source: str) -> ValueError:
+    return ValueError(f"{source}: its backend is damaged; make it again with --prepare --backend")
+
+
 class FittedBackend(NamedTuple):
     """A choice of --backend with the parameters that were fitted for a network."""
 
@@ -32,7 +36,7 @@ class FittedBackend(NamedTuple):
         values = content if isinstance(content, dict) else {}
         is_whole = values.keys() == KINDS.keys() and all(isinstance(values[k], KINDS[k]) for k in KINDS)
         if not is_whole or values["options"].get("backend") not in options.available("backend"):
-            raise ValueError(f"{source}: its backend is damaged; make it again with --prepare --backend")
+            raise _damaged(source)
         return cls(**values)
 
     @property
@@ -59,14 +63,21 @@ class FittedBackend(NamedTuple):
         return self.mirror(self.project(entries.float())) if self.name != "none" else entries
 
     def check(self, network: SpeakerNet, values: Options, mean: Tensor | None) -> None:
-        """Raises ValueError unless it was fitted for this network, these options and this mean (D,)."""
+        """Raises ValueError unless it is whole, and was fitted for this network, options and mean (D,)."""
         if self.name == "none":
             return
         if self.way != any_input_binding(network, embedding_options(values), mean):
             raise ValueError(
                 f"the backend in {values.initial_model} was fitted with another network or other options of "
-                f"evaluation; fit it again (--prepare --backend {self.name}), or give --backend none"
+                f"evaluation, --subtract_mean among them; fit it again (--prepare --backend {self.name}), or "
+                "give --backend none"
             )
+        try:
+            is_finite = bool(self.project(torch.zeros(1, values.nOut)).isfinite().all())
+        except (KeyError, AttributeError, TypeError, RuntimeError):  # a parameter is missing, or another one
+            is_finite = False
+        if not is_finite:
+            raise _damaged(values.initial_model)
 
 
 PLAIN = FittedBackend(NONE, {})

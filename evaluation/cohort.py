@@ -20,6 +20,7 @@ from options import Options, plugin
 from options.flags import ADDED_SCORING, scoring_options
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
+from storage.checkpoint import ModelFile
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 
@@ -54,6 +55,12 @@ class Cohort(NamedTuple):
         if values.keys() != KINDS.keys() or not all(isinstance(values[k], kind) for k, kind in KINDS.items()):
             raise ValueError(f"{source}: its cohort is damaged; make it again with --prepare")
         return cls(**values)
+
+    @property
+    def digest(self) -> str:
+        """A text that is the same for the same vectors, labels and mean."""
+        tensors = {"entries": self.entries, "labels": self.labels, "mean": self.mean}
+        return checkpoint.digest({name: tensor for name, tensor in tensors.items() if tensor is not None})
 
     def speakers_of(self, paths: Sequence[str]) -> Ids:
         """Paths -> labels of their speakers, by path or by a folder's name; -1 for unknown ones."""
@@ -115,6 +122,18 @@ def check_cohort(cohort: Cohort, network: SpeakerNet, values: Options, from_mode
         raise ValueError(f"the cohort {wrong} --prepare --subtract_mean; give the flag to both or to none")
     if values.score_norm != "none" and not len(cohort.entries):
         raise ValueError(f"the cohort has no entries for --score_norm {values.score_norm}, only a mean")
+
+
+def require_cohort(origin: Mapping[str, Any], model_file: ModelFile, scores: str) -> None:
+    """What made scores by the cohort in a model, the model -> ValueError if it has another cohort now.
+
+    Earlier versions didn't write which one it was.
+    """
+    digest = "" if model_file.cohort is None else Cohort.from_dict(model_file.cohort, model_file.path).digest
+    if origin["cohort_digest"] not in ("", digest):
+        raise ValueError(
+            f"{model_file.path} has another cohort than when {scores} was made; run --eval again"
+        )
 
 
 def _is_newer(values: Options) -> bool:

@@ -21,7 +21,9 @@ VERSION = "scoring_version"  # among the options of a decision; decisions withou
 IN_MODEL = "model"  # in the place of a cohort's absolute path: it is in the model file
 
 
-def write_origin(scores: Path, model: str, weights: str, cohort: str, deciding: dict[str, Any]) -> None:
+def write_origin(
+    scores: Path, model: str, weights: str, *, cohort: str, cohort_digest: str, deciding: dict[str, Any]
+) -> None:
     """Write beside a score file what made it, for tuneThreshold.py --store.
 
     Args:
@@ -30,11 +32,11 @@ def write_origin(scores: Path, model: str, weights: str, cohort: str, deciding: 
         weights: digest of its weights.
         cohort: absolute path of the cohort's file, since --store may run elsewhere; IN_MODEL; or "" without
             one.
+        cohort_digest: of this file, or of the cohort in the model.
         deciding: the options that decide a score.
     """
     origin = {"model": model, "weights": weights, "scores": digest(scores), "options": deciding}
-    origin["cohort"] = cohort
-    origin["cohort_digest"] = "" if cohort in ("", IN_MODEL) else digest(Path(cohort))
+    origin |= {"cohort": cohort, "cohort_digest": cohort_digest}
     write_text(scores.with_suffix(".json"), json.dumps(origin, indent=2) + "\n")
 
 
@@ -57,7 +59,8 @@ def read_origin(scores: str) -> dict[str, Any]:
         raise ValueError(f"{path}: damaged; run --eval again")
     if origin["scores"] != digest(Path(scores)):
         raise ValueError(f"{scores}: changed since --eval wrote it; run --eval again")
-    if origin["cohort_digest"] and not (
+    is_file = origin["cohort"] not in ("", IN_MODEL)
+    if is_file and not (
         Path(origin["cohort"]).is_file() and origin["cohort_digest"] == digest(Path(origin["cohort"]))
     ):
         raise ValueError(f"{origin['cohort']}: gone or changed since {scores} was made; run --eval again")

@@ -1,5 +1,6 @@
 """--prepare: a cohort and a backend from a list of speakers, written into the model file."""
 
+import os
 from pathlib import Path
 
 import options
@@ -14,6 +15,28 @@ from storage import checkpoint
 from storage.checkpoint import ModelFile
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
+
+
+def target_of(model_file: ModelFile, folder: RunFolder, cache: Path) -> Path:
+    """A model file, the run folder, the folder of public models -> where --prepare writes the model.
+
+    That is the file itself, or the run folder where it is another program's, in the cache, or can't be
+    replaced.
+
+    Raises:
+        ValueError: the run folder has a model of that name.
+    """
+    path = Path(model_file.path)
+    is_cached = path.resolve().parent == cache.resolve()
+    if not model_file.origin and not is_cached and os.access(path.parent, os.W_OK):
+        return path
+    target = folder.models / f"{path.stem}.model"
+    if target.exists():
+        raise ValueError(
+            f"{target} exists already: --initial_model {target} replaces what --prepare put into it; or give "
+            "another --save_path"
+        )
+    return target
 
 
 def prepare(
@@ -47,9 +70,18 @@ def prepare(
     way = any_input_binding(network, embedding_options(values), mean)
     backend = PLAIN if values.backend == "none" else fit(values, vectors, way)
     save_cohort(folder, log, cohort)
-    checkpoint.save_model(target, _prepared(model_file, values, cohort._replace(way=way), backend))
+    if model_file.origin:
+        model_file = _complete(model_file, values, network)
+    prepared = model_file._replace(
+        cohort=cohort._replace(way=way)._asdict(),
+        backend=None if backend is PLAIN else backend._asdict(),
+        decision=model_file.decision if _is_plain(model_file) else None,
+    )
+    checkpoint.save_model(target, prepared)
     log.say(f"{target} now has {_contents(cohort, backend, len(vectors.labels))}")
-    if model_file.decision is not None and not _is_plain(model_file):
+    if prepared.decision is not None:
+        log.say("note: its threshold is for scores without these: --score_norm and --backend ask for them")
+    elif model_file.decision is not None:
         log.say(
             "note: its threshold was for other scores and is gone; tuneThreshold.py --store saves a new one"
         )
@@ -62,20 +94,12 @@ def _contents(cohort: Cohort, backend: FittedBackend, num_utterances: int) -> st
     return text
 
 
-def _prepared(model_file: ModelFile, values: Options, cohort: Cohort, backend: FittedBackend) -> ModelFile:
-    """The model with a cohort and a backend, and with all its options if another program wrote it."""
-    complete = model_file.options
-    if model_file.origin:
-        names = [flag.option for flag in (*NETWORK, *EVALUATION)]
-        plugin_values = options.chosen_options(values, options.NETWORK_KINDS)
-        complete = complete | {name: values[name] for name in names} | plugin_values
-    return model_file._replace(
-        options=complete,
-        origin="",
-        cohort=cohort._asdict(),
-        backend=None if backend is PLAIN else backend._asdict(),
-        decision=model_file.decision if _is_plain(model_file) else None,
-    )
+def _complete(model_file: ModelFile, values: Options, network: SpeakerNet) -> ModelFile:
+    """A model file of another program -> with all options that its network and its tests need."""
+    names = [flag.option for flag in (*NETWORK, *EVALUATION)]
+    plugin_values = options.chosen_options(values, options.NETWORK_KINDS)
+    complete = model_file.options | {name: values[name] for name in names} | plugin_values
+    return model_file._replace(options=complete, normalize=network.normalize, origin="")
 
 
 def _is_plain(model_file: ModelFile) -> bool:

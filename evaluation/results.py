@@ -19,7 +19,7 @@ from metrics.summary import FigureOptions, measure_with_default_intervals
 from metrics.trials import ScoredTrials
 from options import TESTING_KINDS, chosen_options
 from options.flags import TEST, embedding_precision, names_of, scoring_options
-from storage.files import write_text
+from storage.files import digest, write_text
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 from storage.run_record import describe_run
@@ -163,15 +163,23 @@ class Results:
 
     def _write_origin(self, scores: Path, origin: Origin) -> None:
         """Write beside a score file what made it, for tuneThreshold.py --store."""
-        cohort = ""
-        if self.test.cohort_list is not None:
-            cohort = str(self.folder.cohort.absolute())
-        elif self.test.cohort is not None:
-            cohort = str(Path(self.values.cohort).absolute()) if self.values.cohort else IN_MODEL
+        cohort, cohort_digest = "", ""
+        if self.test.cohort is not None and not self.values.cohort:
+            cohort, cohort_digest = IN_MODEL, self.test.cohort.digest
+        elif self.test.cohort is not None or self.test.cohort_list is not None:
+            path = self.folder.cohort if self.test.cohort is None else Path(self.values.cohort)
+            cohort, cohort_digest = str(path.absolute()), digest(path)
         deciding = scoring_options(self.values) | chosen_options(self.values, TESTING_KINDS)
         deciding["subtract_mean"] = self.values.subtract_mean
         deciding[VERSION] = self.test.embedder.scoring.version
-        write_origin(scores, origin.model, origin.weights_digest, cohort, deciding)
+        write_origin(
+            scores,
+            origin.model,
+            origin.weights_digest,
+            cohort=cohort,
+            cohort_digest=cohort_digest,
+            deciding=deciding,
+        )
 
     def _calibrate(self, system: System) -> System | None:
         """Write LLRs, each by models of other speakers -> the list with these; None if too small."""

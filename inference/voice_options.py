@@ -84,12 +84,13 @@ def voice_options(
         **ADDED_SCORING,
         "vad": default_vad(model_file.options.get("vad", "none"), public),
         "score_norm": norm,
-        "subtract_mean": norm != "none" and cohort is not None and cohort.mean is not None,
         **{option: parameter.default for option, parameter in parameters.items()},
         "backend": "none",
     }
     if given.get("backend", "none" if is_threshold_given else backend.name) == backend.name:
         usual |= backend.options
+    is_plain = norm == "none" and given.get("backend", usual["backend"]) == "none"
+    usual["subtract_mean"] = not is_plain and cohort is not None and cohort.mean is not None
     # with `eval` the precision isn't that of training
     named = {"initial_model": source, "eval": True}
     return Options({**model_file.options, **usual, **given, **named})

@@ -157,7 +157,9 @@ def check_evaluation_values(options: Options) -> None:
     if options.score_norm != "none" and not plugin("scoring", options.scoring).is_vector:
         raise ValueError(f"--score_norm {options.score_norm} is not for --scoring {options.scoring}")
     if options.backend != "none" and not plugin("scoring", options.scoring).is_vector:
-        raise ValueError(f"--backend {options.backend} is not for --scoring {options.scoring}")
+        raise ValueError(
+            f"--backend {options.backend} is not for --scoring {options.scoring}; give --backend none"
+        )
     if not 0.0 < options.input_scale < math.inf:
         raise ValueError(f"--input_scale must be positive, got {options.input_scale}")
     if options.eval_frames:

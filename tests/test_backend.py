@@ -1,6 +1,7 @@
 """Backends against scikit-learn and the Gaussian formulas; EM; model files that hold one."""
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,9 +13,15 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 import options
 import trainSpeakerNet
 from backend import _lda, plda
+from evaluation.cohort import Cohort, require_cohort
+from evaluation.decisions import read_origin
+from evaluation.prepare import target_of
 from inference import load
 from inference.speakers.identification import open_book
+from inference.voice_options import voice_options
 from storage import checkpoint
+from storage.checkpoint import ModelFile
+from storage.run_folder import RunFolder
 
 
 def spoken(num_speakers=30, num_utterances=6, size=5, seed=0):
@@ -120,6 +127,7 @@ def with_plda(trained, corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plda")
     shutil.copy(trained[0] / "model" / "best.model", folder / "m.model")
     words = [f"--cohort_list={corpus.train_list}", f"--cohort_path={corpus.root}", "--cohort_utterances=1"]
+    words += ["--cohort_names=False"]  # --eval leaves out entries of the trials' speakers where it knows them
     assert call(folder, "--prepare", "--backend=plda", "--lda_dim=3", *words) == 0
     return folder
 
@@ -146,6 +154,12 @@ def test_eval_and_voices_compare_by_the_backend_in_the_model_file(with_plda, cor
         # voices embed the same crops as --eval
         assert voice.score(one, other) == pytest.approx(expected, rel=1e-3, abs=1e-3)
         assert voice.score(other, one) == pytest.approx(voice.score(one, other))
+    origin = read_origin(str(with_plda / "result" / "eval" / "test.scores.txt"))
+    content = checkpoint.load_model(str(with_plda / "m.model"))
+    require_cohort(origin, content, "s")
+    changed = content.cohort | {"entries": content.cohort["entries"] * 0.5}
+    with pytest.raises(ValueError, match=r"m\.model has another cohort than when s was made; run --eval"):
+        require_cohort(origin, content._replace(cohort=changed), "s")
     cosine = load(with_plda / "m.model", vad="none", backend="none", score_norm="none", device="cpu")
     assert cosine.score(one, other) == pytest.approx(float(one.vector @ other.vector), abs=1e-5)
     with pytest.raises(ValueError, match=r"--backend plda of .* identification takes none; give --backend"):
@@ -177,9 +191,34 @@ def test_a_threshold_is_for_the_backend_of_its_scores(with_plda, corpus, tmp_pat
     checkpoint.save_model(folder / "m.model", content._replace(backend=other))
     with pytest.raises(ValueError, match="was fitted with another network or other options of evaluation"):
         load(path, device="cpu")
-    checkpoint.save_model(folder / "m.model", content._replace(backend={"options": {}}))
-    with pytest.raises(ValueError, match="its backend is damaged; make it again with --prepare --backend"):
-        load(path, device="cpu")
+    for damaged in ({"options": {}}, content.backend | {"parameters": {"mean": torch.zeros(2)}}):
+        checkpoint.save_model(folder / "m.model", content._replace(backend=damaged))
+        with pytest.raises(
+            ValueError, match="its backend is damaged; make it again with --prepare --backend"
+        ):
+            load(path, device="cpu")
+
+
+def test_vectors_of_a_backend_have_the_mean_taken_off_that_it_was_fitted_with():
+    fitted = {"options": {"backend": "lda", "lda_dim": 2, "shrinkage": 0.1}, "parameters": {}, "way": ""}
+    model_file = ModelFile({}, {"scoring": "cosine"}, [], True, {}, backend=fitted)
+    cohort = Cohort(torch.eye(3), torch.arange(3), [], [], torch.arange(0), torch.ones(3), "")
+    choose = partial(voice_options, model_file, "m.model", None, cohort, is_threshold_given=False)
+    assert choose(chosen={"score_norm": "none"}).subtract_mean
+    assert choose(chosen={"backend": "none"}).subtract_mean  # by the cohort
+    assert not choose(chosen={"score_norm": "none", "backend": "none"}).subtract_mean
+
+
+def test_prepare_replaces_no_model_but_the_one_that_it_is_given(tmp_path):
+    run, cache = RunFolder(str(tmp_path / "run")), tmp_path / "cache"
+    own = ModelFile({}, {}, [], True, {}, path=str(tmp_path / "best.model"))
+    assert target_of(own, run, cache) == tmp_path / "best.model"
+    foreign = own._replace(origin="of another program")
+    assert target_of(foreign, run, cache) == target_of(own, run, tmp_path) == run.models / "best.model"
+    run.models.mkdir(parents=True)
+    run.best.touch()
+    with pytest.raises(ValueError, match=r"run/model/best\.model exists already: --initial_model .*run/mod"):
+        target_of(foreign, run, cache)
 
 
 def test_training_fits_no_backend(corpus, tmp_path):
