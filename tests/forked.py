@@ -8,13 +8,13 @@ a training between two processes, or go by torchrun.
 import atexit
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from importlib import import_module
 from multiprocessing import forkserver, get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,41 +56,21 @@ def _open_standard_streams():
     sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
-class Command:
-    """A process of `module.main(words)` that is used as a subprocess.Popen is, and that main's end ends.
-
-    Where it is a launcher, ours or torchrun's, its ranks are forked from it.
-    """
-
-    def __init__(self, module, words, *, start_new_session=False):
-        self._folder = tempfile.TemporaryDirectory()
-        self._paths = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
-        words = [str(word) for word in words]
-        self._process = start(_run_command, module, words, self._paths, start_new_session)
-        self.pid = self._process.pid
-
-    @property
-    def returncode(self):
-        """Exit code, minus a signal that has ended it, or None."""
-        return self._process.exitcode
-
-    poll = returncode.fget
+class _Process:
+    """What subprocess.Popen does with a process id."""
 
     def wait(self, timeout=None):
         """Exit code."""
-        self._process.join(timeout)
-        if self.returncode is None:
-            raise subprocess.TimeoutExpired(str(self._process), timeout)
+        deadline = time.monotonic() + (timeout or 1e9)
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.02)
         return self.returncode
 
-    def communicate(self, timeout=None):
-        """What it has written to stdout and to stderr when it has ended."""
-        self.wait(timeout)
-        return tuple(path.read_text() for path in self._paths)
-
     def send_signal(self, signum):
-        """As os.kill, unless it is known to have ended."""
-        if self.returncode is None:
+        """As os.kill, unless it has ended."""
+        if self.poll() is None:
             os.kill(self.pid, signum)
 
     def kill(self):
@@ -98,7 +78,32 @@ class Command:
         self.send_signal(signal.SIGKILL)
 
 
-def _run_command(module, words, paths, start_new_session):
+class Command(_Process):
+    """A process of a script of the repository, or of torchrun, that is used as a subprocess.Popen.
+
+    The ranks of a launcher are forked from it.
+    """
+
+    def __init__(self, script, *words, start_new_session=False):
+        self._folder = tempfile.TemporaryDirectory()
+        self._paths = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
+        words = [str(word) for word in words]
+        self._process = start(_run_command, script, words, self._paths, start_new_session)
+        self.pid, self.returncode = self._process.pid, None
+        atexit.register(self.kill)  # of a test that failed; multiprocessing would wait for it
+
+    def poll(self):
+        """Exit code, minus the signal that has ended it, or None."""
+        self.returncode = self._process.exitcode
+        return self.returncode
+
+    def communicate(self, timeout=None):
+        """What it has written to stdout and to stderr when it has ended."""
+        self.wait(timeout)
+        return tuple(path.read_text() for path in self._paths)
+
+
+def _run_command(script, words, paths, start_new_session):
     """In the new process: what an interpreter does for a script."""
     if start_new_session:
         os.setsid()
@@ -106,23 +111,26 @@ def _run_command(module, words, paths, start_new_session):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     redirect(*paths)
     launch.subprocess = SimpleNamespace(Popen=_ForkedScript, PIPE=subprocess.PIPE)
-    if module == TORCHRUN:
+    if script == TORCHRUN:
         from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
         subprocess_handler.Popen = _ForkedScript
-    _main(module, words)
+    _run_script(script, words)
 
 
-def _main(module, words):
-    sys.argv = [str(ROOT / f"{module}.py"), *words]
+def _run_script(script, words):
+    sys.argv = [str(ROOT / script), *words]
     try:
-        code = import_module(module).main(words)
+        if script == TORCHRUN:
+            runpy.run_module(TORCHRUN, run_name="__main__")
+        else:
+            sys.path.insert(0, str(Path(sys.argv[0]).parent))
+            runpy.run_path(sys.argv[0], run_name="__main__")
     finally:
         atexit._run_exitfuncs()
-    sys.exit(code)
 
 
-class _ForkedScript:
+class _ForkedScript(_Process):
     """What launchers need of subprocess.Popen(["python", "script.py", ...]) in a session of its own."""
 
     def __init__(self, args, *, env, stdin=None, stdout=None, stderr=None, start_new_session=False):
@@ -146,24 +154,6 @@ class _ForkedScript:
                 self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
-    def wait(self, timeout=None):
-        """Exit code."""
-        deadline = time.monotonic() + (timeout or 1e9)
-        while self.poll() is None:
-            if time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired(str(self.pid), timeout)
-            time.sleep(0.02)
-        return self.returncode
-
-    def send_signal(self, signum):
-        """As os.kill, unless it has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, signum)
-
-    def kill(self):
-        """SIGKILL."""
-        self.send_signal(signal.SIGKILL)
-
 
 def _as_script(command, env):
     """In a fork: run the script and end."""
@@ -175,7 +165,8 @@ def _as_script(command, env):
         os.environ.update(env)
         _open_standard_streams()
         script = next(number for number, word in enumerate(command) if word.endswith(".py"))
-        _main(Path(command[script]).stem, command[script + 1 :])
+        _run_script(command[script], command[script + 1 :])
+        code = 0
     except SystemExit as end:
         code = end.code
     except BaseException:

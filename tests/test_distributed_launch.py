@@ -122,7 +122,7 @@ def test_two_processes_train_as_one_and_test_together(corpus, tmp_path):
 
 def start_training(corpus, folder):
     """A long training by two processes in its third epoch, and the ids of these."""
-    process = Command("trainSpeakerNet", corpus.options(folder, **TWO))
+    process = Command(SCRIPT, *corpus.options(folder, **TWO))
     wait_for(folder / "result" / "scores.txt", "Epoch 2,", process)
     return process, children(process)
 
@@ -203,7 +203,7 @@ def test_a_second_signal_ends_even_processes_that_wait(corpus, tmp_path):
 
 
 def torchrun(words, *flags):
-    return Command(TORCHRUN, [*flags, ROOT / SCRIPT, *words], start_new_session=True)
+    return Command(TORCHRUN, *flags, ROOT / SCRIPT, *words, start_new_session=True)
 
 
 @pytest.mark.slow

@@ -333,7 +333,7 @@ def test_a_batch_too_large_names_one_that_fits(corpus, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_save_path_that_disappears_is_told(corpus, tmp_path):
     words = corpus.options(tmp_path / "exp", max_epoch=1000, test_list="")
-    process = Command("trainSpeakerNet", words)
+    process = Command(SCRIPT, *words)
     while not (tmp_path / "exp" / "state" / "last.state").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
