@@ -1,27 +1,19 @@
-"""The processes of one command for tests, forked from a server that has already imported the product."""
+"""The processes of one command for tests, forked from the server."""
 
 import os
 import signal
 import socket
-import sys
-import threading
 import time
 from functools import partial
-from multiprocessing import get_context
 
+import forked
 import torch
-from conftest import ROOT
-from tqdm import tqdm
 
 import distributed
 import runtime
 import trainSpeakerNet
 from distributed import launch
 
-os.environ["PYTHONPATH"] = str(ROOT)  # the server would not find what it is to import
-context = get_context("forkserver")
-# torch._dynamo: every optimizer imports it, which takes longer than these tests
-context.set_forkserver_preload(["trainSpeakerNet", "tqdm", "torch._dynamo"])
 SHORT = distributed.Timeouts(
     rendezvous_s=60, heartbeat_interval_s=0.3, max_missed_heartbeats=12, report_s=2.0
 )
@@ -55,9 +47,7 @@ class Ranks:
         self.processes = {}
         for rank in ranks:
             environment = variables | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            process = context.Process(target=_run, args=(folder, environment, work, arguments))
-            process.start()
-            self.processes[rank] = process
+            self.processes[rank] = forked.start(_run, folder, environment, work, arguments)
 
     def __enter__(self):
         return self
@@ -109,13 +99,8 @@ def _run(folder, environment, work, arguments):
     """In the new process."""
     os.environ |= environment
     rank = environment["RANK"]
-    for descriptor, kind in ((1, "stdout"), (2, "stderr")):
-        with (folder / f"{rank}.{kind}").open("wb") as stream:
-            os.dup2(stream.fileno(), descriptor)
-    sys.stdout = os.fdopen(1, "w", closefd=False)
-    sys.stderr = os.fdopen(2, "w", closefd=False)
+    forked.redirect(folder / f"{rank}.stdout", folder / f"{rank}.stderr")
     torch.set_num_threads(1)
-    tqdm.set_lock(threading.RLock())  # its default is a semaphore, which exit_immediately leaves behind
     result = work(int(rank), *arguments)
     torch.save(result, folder / f"{rank}.pt")
     launch.exit_immediately(0)

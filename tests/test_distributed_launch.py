@@ -12,6 +12,7 @@ import time
 import pytest
 import torch
 from conftest import ROOT, assert_refused, run_here, run_script, wait_for
+from forked import TORCHRUN, Command
 from rank_processes import free_port, train
 
 from distributed import launch
@@ -119,14 +120,9 @@ def test_two_processes_train_as_one_and_test_together(corpus, tmp_path):
     assert json.loads((tmp_path / "2" / "result" / "run.json").read_text())["processes"] == 2
 
 
-def start(words):
-    command = [sys.executable, str(ROOT / SCRIPT), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def start_training(corpus, folder):
     """A long training by two processes in its third epoch, and the ids of these."""
-    process = start(corpus.options(folder, **TWO))
+    process = Command(SCRIPT, *corpus.options(folder, **TWO))
     wait_for(folder / "result" / "scores.txt", "Epoch 2,", process)
     return process, children(process)
 
@@ -168,7 +164,6 @@ def test_a_dead_launcher_stops_its_processes(corpus, tmp_path):
     process, ranks = start_training(corpus, tmp_path)
     process.kill()
     wait_until_gone(ranks)
-    process.communicate()
     assert checkpoint.load_state(tmp_path / "state" / "last.state")
 
 
@@ -184,7 +179,9 @@ def test_a_stop_is_forwarded(corpus, tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_while_processes_start_is_no_error(corpus, tmp_path):
-    process = start(corpus.options(tmp_path, **TWO))
+    process = subprocess.Popen(
+        [sys.executable, ROOT / SCRIPT, *corpus.options(tmp_path, **TWO)], stderr=subprocess.PIPE, text=True
+    )
     while len(children(process)) < 2:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -206,10 +203,7 @@ def test_a_second_signal_ends_even_processes_that_wait(corpus, tmp_path):
 
 
 def torchrun(words, *flags):
-    command = [sys.executable, "-m", "torch.distributed.run", *flags, str(ROOT / SCRIPT), *words]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    return Command(TORCHRUN, *flags, ROOT / SCRIPT, *words, start_new_session=True)
 
 
 @pytest.mark.slow
@@ -224,7 +218,7 @@ def test_two_nodes_restart_after_a_kill_and_resume_to_the_same_weights(corpus, t
     agents = [torchrun(words, *flags) for _ in range(2)]
     wait_for(tmp_path / "nodes" / "result" / "scores.txt", "Epoch 3,", agents[0])
     os.kill(children(agents[1])[0], signal.SIGKILL)
-    outputs = [agent.communicate(timeout=600)[0] for agent in agents]
+    outputs = ["".join(agent.communicate(timeout=600)) for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], "\n".join(outputs)
     assert sum(output.count("resumed ") for output in outputs) == 1, "\n".join(outputs)
     weights = [
@@ -242,8 +236,9 @@ def test_a_killed_process_under_torchrun_is_named(corpus, tmp_path):
     agent = torchrun(words, "--standalone", "--nproc_per_node=2")
     wait_for(tmp_path / "result" / "scores.txt", "Epoch 2,", agent)
     os.kill(children(agent)[1], signal.SIGKILL)
-    output = agent.communicate(timeout=90)[0]
-    errors = [line for line in output.splitlines() if "trainSpeakerNet.py: error:" in line]
+    errors = [
+        line for line in agent.communicate(timeout=90)[1].splitlines() if "trainSpeakerNet.py: error:" in line
+    ]
     one_error("\n".join(errors), "rank 1: no heartbeat: killed, frozen or cut off")
     assert agent.returncode == 1
 

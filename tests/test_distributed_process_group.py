@@ -5,9 +5,10 @@ import re
 import signal
 import time
 
+import forked
 import pytest
 import torch
-from rank_processes import Ranks, context, free_port
+from rank_processes import Ranks, free_port
 
 import distributed
 import runtime
@@ -58,8 +59,7 @@ def keep_store(port):
 def test_a_store_that_does_not_answer_is_reported_by_each_machine(tmp_path):
     """As where torchrun's first machine is cut off."""
     port = free_port()
-    keeper = context.Process(target=keep_store, args=(port,), daemon=True)
-    keeper.start()
+    keeper = forked.start(keep_store, port, daemon=True)
     try:
         with Ranks(tmp_path, range(2), connect, 30, tmp_path, port=port) as ranks:
             for rank in range(2):

@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, assert_refused, run_here, run_script
+from conftest import assert_refused, run_here
+from forked import Command
 
 from distributed.signals import Stopped
 from evaluation.embedder import Embedder
@@ -153,8 +154,8 @@ def test_several_processes_write_the_same_file(trained, model, corpus, tmp_path)
     for nproc in (1, 2):
         out = tmp_path / f"{nproc}.npz"
         words = [corpus.root, *model, "--out", out, f"--nproc={nproc}"]
-        result = run_script("inferSpeakerNet.py", "embed", *words, cwd=ROOT)
-        assert result.returncode == 0, result.stderr
+        process = Command("inferSpeakerNet.py", "embed", *words)
+        assert process.wait(timeout=300) == 0, process.communicate()
         contents.append(read_embeddings(out))
     assert contents[0].names == contents[1].names and len(contents[0].names) == 30
     np.testing.assert_allclose(contents[0].vectors, contents[1].vectors, atol=1e-5)

@@ -4,14 +4,13 @@ import json
 import math
 import re
 import shutil
-import subprocess
-import sys
 import time
 from copy import deepcopy
 
 import pytest
 import torch
-from conftest import ROOT, assert_refused, run_here
+from conftest import assert_refused, run_here
+from forked import Command
 from random_batches import Batches
 from torch import nn
 
@@ -334,9 +333,7 @@ def test_a_batch_too_large_names_one_that_fits(corpus, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_save_path_that_disappears_is_told(corpus, tmp_path):
     words = corpus.options(tmp_path / "exp", max_epoch=1000, test_list="")
-    process = subprocess.Popen(
-        [sys.executable, ROOT / SCRIPT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = Command(SCRIPT, *words)
     while not (tmp_path / "exp" / "state" / "last.state").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)

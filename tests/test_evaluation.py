@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 from conftest import ROOT, assert_refused, run_here, voice
+from forked import TORCHRUN, Command
 from torch.nn import functional as F
 
 import options
@@ -813,19 +814,17 @@ def test_processes_with_different_stores_drop_nothing(model, corpus, tmp_path):
     some = tmp_path / "some.txt"
     some.write_text("spk0/0.wav spk0/1.wav\n")
     assert evaluate(model, corpus, tmp_path, "--test_list", some, "--eval_frames=0").returncode == 0
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [*torchrun, ROOT / SCRIPT, *words, "--report=False"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0 and "left out" not in done.stdout, done.stderr
+    command = ["--standalone", "--nproc_per_node=2", ROOT / SCRIPT, *words, "--report=False"]
+    agent = Command(TORCHRUN, *command)
+    output, errors = agent.communicate(timeout=300)
+    assert agent.returncode == 0 and "left out" not in output, errors
     assert len(scores_of(tmp_path)) == 12
     damaged = shutil.copytree(corpus.root, tmp_path / "audio")
     (damaged / "spk3" / "1.wav").write_bytes(b"damaged")
-    done = subprocess.run(
-        [*command, f"--test_path={damaged}"], capture_output=True, text=True, timeout=300, env=environment
-    )
-    ours = [line for line in done.stderr.splitlines() if line.startswith("trainSpeakerNet.py: error")]
-    assert done.returncode and len(ours) == 1 and "spk3/1.wav" in ours[0], done.stderr
+    agent = Command(TORCHRUN, *command, f"--test_path={damaged}")
+    _, errors = agent.communicate(timeout=300)
+    ours = [line for line in errors.splitlines() if line.startswith("trainSpeakerNet.py: error")]
+    assert agent.returncode and len(ours) == 1 and "spk3/1.wav" in ours[0], errors
     # what both had embedded is kept
     parts = [np.load(path)["vectors"] for path in (tmp_path / "result" / "embeddings").glob("*/*.npz")]
     assert sum(map(len, parts)) > 12

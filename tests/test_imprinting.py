@@ -3,7 +3,7 @@
 import pytest
 import soundfile
 import torch
-from conftest import run_here
+from rank_processes import train
 from torch.nn import functional as F
 
 import options
@@ -93,9 +93,9 @@ def test_two_processes_start_from_the_means(trained, corpus, tmp_path):
     words = corpus.options(
         tmp_path, trainfunc="amsoftmax+angleproto", initial_model=source, max_epoch=1, lr=0
     )
-    more = ["--init_head=mean", "--nproc=2", "--batch_size=4", "--ema_decay=0.9", "--trunk_lr=0"]
-    result = run_here("trainSpeakerNet.py", *words, *more)
-    assert result.returncode == 0, result.stderr
+    more = ["--init_head=mean", "--batch_size=4", "--ema_decay=0.9", "--trunk_lr=0"]
+    with train(tmp_path / "ranks", [*words, *more]) as ranks:
+        assert ranks.wait() == [0, 0], ranks.errors()
     stored = checkpoint.load_model(str(tmp_path / "model" / "best.model"))
     values = options.Options(stored.options)
     network = SpeakerNet.from_model_file(str(source), values)

@@ -33,10 +33,12 @@ def steps_to_a_tenth(network):
     crops = torch.from_numpy(np.array(voices))  # (S, M, T)
     labels = torch.arange(SPEAKERS)
     optimizer = torch.optim.Adam(network.train().parameters(), LEARNING_RATE)
-    first_loss = network(crops, labels)[0].item()
+    first_loss = None
     for step in range(MOST_STEPS + 1):
         loss, _ = network(crops, labels)
-        if loss.item() < 0.1 * first_loss:
+        if first_loss is None:
+            first_loss = loss.item()
+        elif loss.item() < 0.1 * first_loss:
             return step
         optimizer.zero_grad()
         loss.backward()

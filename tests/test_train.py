@@ -16,6 +16,7 @@ import soundfile
 import torch
 import yaml
 from conftest import ROOT, Corpus, assert_refused, full_disk, run_here, wait_for
+from forked import Command
 
 import DatasetLoader
 import inferSpeakerNet
@@ -188,9 +189,7 @@ def test_interrupted_and_started_again_equals_uninterrupted(corpus, tmp_path):
     whole = run_here(SCRIPT, *corpus.options(tmp_path / "whole", **settings))
     assert whole.returncode == 0, whole.stderr
     words = corpus.options(tmp_path / "parts", **settings)
-    process = subprocess.Popen(
-        [sys.executable, ROOT / SCRIPT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = Command(SCRIPT, *words)
     wait_for(tmp_path / "parts" / "result" / "scores.txt", "Epoch 1,", process)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
@@ -259,18 +258,15 @@ def test_a_pack_trains_and_scores_as_its_files_do(corpus, tmp_path):
 @pytest.mark.slow
 def test_a_dead_worker_is_reported_with_its_last_file(corpus, tmp_path):
     words = corpus.options(tmp_path / "exp", max_epoch=500, nDataLoaderThread=1, test_list="")
-    process = subprocess.Popen(
-        [sys.executable, ROOT / SCRIPT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = Command(SCRIPT, *words)
     wait_for(tmp_path / "exp" / "result" / "scores.txt", "Epoch 2,", process)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    workers = [pid for pid in children if b"trainSpeakerNet" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(int(workers[0]), signal.SIGKILL)
+    worker = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[-1]
+    os.kill(int(worker), signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2, errors
-    assert re.fullmatch(
-        rf".*worker \(pid(\(s\))? {workers[0]}\).*; its last file was spk\d/\d.wav\n", errors
-    ), errors
+    assert re.fullmatch(rf".*worker \(pid(\(s\))? {worker}\).*; its last file was spk\d/\d.wav\n", errors), (
+        errors
+    )
 
 
 def test_too_little_shared_memory_is_explained(corpus, tmp_path, monkeypatch):
@@ -590,7 +586,7 @@ def test_states_are_saved_within_an_epoch(corpus, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_two_runs_in_a_folder_are_refused(corpus, tmp_path):
     words = corpus.options(tmp_path, max_epoch=500, test_list="")
-    process = subprocess.Popen([sys.executable, ROOT / SCRIPT, *words], stdout=subprocess.DEVNULL)
+    process = Command(SCRIPT, *words)
     wait_for(tmp_path / "result" / "scores.txt", "Epoch 1,", process)
     second = run_here(SCRIPT, *words)
     assert_refused(second, "another run trains in this --save_path", f"process {process.pid} on")
