@@ -163,12 +163,7 @@ class Results:
 
     def _write_origin(self, scores: Path, origin: Origin) -> None:
         """Write beside a score file what made it, for tuneThreshold.py --store."""
-        cohort, cohort_digest = "", ""
-        if self.test.cohort is not None and not self.values.cohort:
-            cohort, cohort_digest = IN_MODEL, self.test.cohort.digest
-        elif self.test.cohort is not None or self.test.cohort_list is not None:
-            path = self.folder.cohort if self.test.cohort is None else Path(self.values.cohort)
-            cohort, cohort_digest = str(path.absolute()), digest(path)
+        cohort, cohort_digest = _cohort_of(self.test, self.folder)
         deciding = scoring_options(self.values) | chosen_options(self.values, TESTING_KINDS)
         deciding["subtract_mean"] = self.values.subtract_mean
         deciding[VERSION] = self.test.embedder.scoring.version
@@ -231,3 +226,13 @@ def _rates(scored: ScoredList) -> ErrorRates | None:
     if labels is None or (scored.num_left_out and len(np.unique(labels)) < 2):
         return None
     return error_rates(scored.scores, labels)
+
+
+def _cohort_of(test: TrialTest, folder: RunFolder) -> tuple[str, str]:
+    """What scored the trials -> where the cohort is, as write_origin takes it, and its digest."""
+    if test.cohort is not None and not test.values.cohort:
+        return IN_MODEL, test.cohort.digest
+    if test.cohort is None and test.cohort_list is None:
+        return "", ""
+    path = folder.cohort if test.cohort is None else Path(test.values.cohort)
+    return str(path.absolute()), digest(path)
