@@ -14,12 +14,17 @@ DEMO_C := data/demo/test/ls3331/159605/0000.wav
 
 install: .venv/installed
 
-.venv/installed: requirements.txt requirements-dev.txt
-	$(PYTHON) -m venv .venv
+.venv/installed: .venv/commands requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-demo: install
+# What the commands need; the rest is for tests.
+.venv/commands: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+demo: .venv/commands
 	$(BIN)/python dataprep.py --demo --save_path data/demo
 	$(BIN)/python trainSpeakerNet.py --config configs/demo.yaml --save_path exps/demo
 	$(BIN)/python trainSpeakerNet.py --eval --initial_model exps/demo/model/best.model $(DEMO_TRIALS) --save_path exps/demo
@@ -31,12 +36,12 @@ demo: install
 	@echo "two speakers? $(BIN)/python inferSpeakerNet.py compare $(DEMO_A) $(DEMO_C) --initial_model exps/demo"
 
 # What a public model reaches on the same trials.
-demo-public: install
+demo-public: .venv/commands
 	$(BIN)/python trainSpeakerNet.py --eval --initial_model $(PUBLIC) $(DEMO_TRIALS) --save_path exps/demo_public
 	$(BIN)/python tuneThreshold.py exps/demo_public/result/eval/test_list.scores.txt --intervals | grep EER
 
 # What ten minutes of fine-tuning add to it.
-demo-finetune: install
+demo-finetune: .venv/commands
 	$(BIN)/python dataprep.py --demo --save_path data/demo
 	$(BIN)/python trainSpeakerNet.py --config configs/demo_finetune.yaml --save_path exps/demo_finetune
 	$(BIN)/python trainSpeakerNet.py --eval --initial_model exps/demo_finetune/model/best.model $(DEMO_TRIALS) \
