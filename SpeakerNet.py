@@ -25,14 +25,12 @@ from training.ema import MovingAverage
 from training.margin import MarginSchedule
 from training.memory import memory_advice
 from training.nonfinite import NonFiniteWatch
-from training.pace import EpochFigures, Pace, progress_bar, show_figures
+from training.pace import EpochFigures, Pace, progress_bar
 from training.profile import Profile
 from training.speaker_accuracy import SpeakerAccuracy
 from training.state import Sharding, TrainingState
 from training.trunk import Trunk
 from training.update import Update
-
-DISPLAY_INTERVAL_S = 1.0  # the device waits while figures are shown, so they are shown rarely
 
 
 class SpeakerNet(nn.Module):
@@ -252,7 +250,7 @@ class ModelTrainer:
         self._begin_lap()
         lr = self.optimizer.param_groups[0]["lr"]  # of the loss head
         margin = self.margin.set(seed[1], self.state.step)
-        pace, shown_s = Pace(), 0.0
+        pace = Pace()
         progress = progress_bar(loader, name, self.num_batches, self.state.step)
         for batch in progress:
             pace.stop_waiting()
@@ -277,9 +275,7 @@ class ModelTrainer:
             if self.profile is not None:
                 self.profile.end_step(len(batch.masks))
             pace.start_waiting(len(batch.masks))
-            if not progress.disable and pace.waiting_since_s - shown_s > DISPLAY_INTERVAL_S:
-                shown_s = pace.waiting_since_s
-                show_figures(progress, self.state.sums, *pace.figures())
+            pace.show(progress, self.state.sums)
         self.state.watch.check()
         self.state.require_finite()
         rate, data_wait = pace.figures()

@@ -74,9 +74,8 @@ def parse(argv: list[str], start: ModelFile | None = None) -> Command:
     }
     backend = stored_backend(model_file, source).options if values.eval else {}
     decided = decided_options(model_file.decision, source) if values.eval else {}
-    tested = scoring | backend | decided
-    if values.prepare:  # fits it anew, whatever the threshold is for
-        tested |= backend
+    # --prepare fits the backend anew, whatever the threshold is for
+    tested = scoring | (decided | backend if values.prepare else backend | decided)
     stored = network | tested
     resolved = _resolve(argv, stored)
     if values.eval:

@@ -9,6 +9,8 @@ from tqdm import tqdm
 
 import distributed
 
+DISPLAY_INTERVAL_S = 1.0  # the device waits while figures are shown, so they are shown rarely
+
 
 class EpochFigures(NamedTuple):
     """The figures of one epoch of training."""
@@ -38,6 +40,7 @@ class Pace:
         self.waiting_since_s = self.start_s
         self.waited_s = 0.0
         self.num_utterances = 0
+        self.shown_s = 0.0  # when figures were last shown
 
     def stop_waiting(self) -> None:
         """Record that a batch has arrived."""
@@ -53,14 +56,17 @@ class Pace:
         elapsed_s = time.perf_counter() - self.start_s
         return self.num_utterances * distributed.world_size() / elapsed_s, self.waited_s / elapsed_s
 
-
-def show_figures(progress: Any, sums: Tensor, rate: float, data_wait: float) -> None:
-    """Bar, sums of losses, accuracies and batches (3,), utterances per second, fraction waited -> shown."""
-    loss, accuracy, batches = sums.tolist()
-    progress.set_postfix_str(
-        f"loss {loss / max(batches, 1):.4f}, accuracy {100 * accuracy / max(batches, 1):.1f} %, "
-        f"{rate:.0f} utterances/s, data wait {100 * data_wait:.0f} %"
-    )
+    def show(self, progress: Any, sums: Tensor) -> None:
+        """Show the figures on a bar if it is time to; sums of losses, accuracies and batches (3,)."""
+        if progress.disable or self.waiting_since_s - self.shown_s <= DISPLAY_INTERVAL_S:
+            return
+        self.shown_s = self.waiting_since_s
+        loss, accuracy, batches = sums.tolist()
+        rate, data_wait = self.figures()
+        progress.set_postfix_str(
+            f"loss {loss / max(batches, 1):.4f}, accuracy {100 * accuracy / max(batches, 1):.1f} %, "
+            f"{rate:.0f} utterances/s, data wait {100 * data_wait:.0f} %"
+        )
 
 
 def progress_bar(loader: Iterable[Any], name: str, num_batches: int, num_done: int) -> Any:
