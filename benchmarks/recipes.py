@@ -160,9 +160,9 @@ def split(args: argparse.Namespace) -> None:
         lists[aside[name][0].corpus] += trials_of(name, aside, generator)
     lists["all"] = [trial for trials in lists.values() for trial in trials]
     for corpus, trials in lists.items():
-        lines = dict.fromkeys(f"{label} {enrol} {test}\n" for label, enrol, test in trials)
-        (folder / f"{corpus}.txt").write_text("".join(lines))
-        print(f"{corpus}: {len(lines)} trials")
+        distinct = {frozenset(sides): f"{label} {' '.join(sides)}\n" for label, *sides in trials}
+        (folder / f"{corpus}.txt").write_text("".join(distinct.values()))
+        print(f"{corpus}: {len(distinct)} trials")
     print(f"{len(chosen)} of {len(speakers)} speakers set aside, {len(kept)} utterances to train on")
 
 
