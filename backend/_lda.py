@@ -1,13 +1,17 @@
 """Linear discriminant analysis (Fisher 1936), its covariance shrunk as Friedman 1989: shared by backends."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 FEWEST_SPEAKERS = 2
+LdaDim = Annotated[int, "directions that LDA keeps; 0: all, the smaller of --nOut and the speakers less one"]
+Shrinkage = Annotated[
+    float, "share of the sphere in the covariance within speakers, 0 to 1; more for few utterances"
+]
 
 
 class Scatter(NamedTuple):

@@ -1,7 +1,6 @@
 """LDA and length normalisation (Fisher 1936; length-normalised as Garcia-Romero & Espy-Wilson 2011)."""
 
 from collections.abc import Mapping
-from typing import Annotated
 
 from torch import Tensor
 
@@ -11,16 +10,7 @@ from backend import _lda
 class Backend:
     """Keeps the directions that tell the speakers of the list apart; a score is the cosine there."""
 
-    def __init__(
-        self,
-        *,
-        lda_dim: Annotated[
-            int, "directions that LDA keeps; 0: all, the smaller of --nOut and the speakers less one"
-        ] = 0,
-        shrinkage: Annotated[
-            float, "share of the sphere in the covariance within speakers, 0 to 1; more for few utterances"
-        ] = 0.1,
-    ) -> None:
+    def __init__(self, *, lda_dim: _lda.LdaDim = 0, shrinkage: _lda.Shrinkage = 0.1) -> None:
         _lda.check(lda_dim, shrinkage)
         self.lda_dim = lda_dim
         self.shrinkage = shrinkage

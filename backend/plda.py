@@ -73,12 +73,8 @@ class Backend:
     def __init__(
         self,
         *,
-        lda_dim: Annotated[
-            int, "directions that LDA keeps; 0: all, the smaller of --nOut and the speakers less one"
-        ] = 0,
-        shrinkage: Annotated[
-            float, "share of the sphere in the covariance within speakers, 0 to 1; more for few utterances"
-        ] = 0.1,
+        lda_dim: _lda.LdaDim = 0,
+        shrinkage: _lda.Shrinkage = 0.1,
         plda_steps: Annotated[int, "steps of EM"] = 20,
     ) -> None:
         _lda.check(lda_dim, shrinkage)

@@ -43,7 +43,7 @@ class Rung(NamedTuple):
 BASE = (
     "--model=ResNetSE34L --nOut=256 --precision=fp32 --nDataLoaderThread=1 --eval_frames=0 --max_frames=120"
 )
-ROOMS = "speed:2/3 reverb:0.15|noise:0.15|band+mulaw:0.15"
+CHANNELS = "reverb:0.15|noise:0.15|band+mulaw:0.15"
 # Training rungs have the flags of those above them too; the later of two flags has priority.
 LADDER = (
     Rung("2020", "--trainfunc=angleproto --batch_size=32 --nPerSpeaker=2"),
@@ -56,11 +56,12 @@ LADDER = (
     ),
     Rung("sub-centres, inter-top-k", "--sub_centers=3 --inter_topk=5"),
     Rung("speed classes", "--augment --augment_chain=speed:2/3"),
-    Rung("noise, rooms, telephone", f"--augment_chain='{ROOMS}'"),
+    Rung("noise, rooms, telephone", f"--augment_chain='speed:2/3 {CHANNELS}'"),
     Rung("EMA", "--ema_decay=0.99"),
     Rung(
         "large margin",
-        "--margin=0.4 --margin_schedule=constant --inter_topk=0 --max_frames=240 --lr=0.00005 --max_epoch=1",
+        "--margin=0.4 --margin_schedule=constant --inter_topk=0 --max_frames=240 --lr=0.00005 --max_epoch=1 "
+        f"--augment_chain='{CHANNELS}'",
         kind="tune",
     ),
     Rung("AS-norm", "--score_norm=asnorm --top_n=200", kind="score"),
@@ -169,40 +170,39 @@ def split(args: argparse.Namespace) -> None:
 def flags_of(number: int, epochs: int) -> list[str]:
     """Place of a rung, epochs of a training -> its flags, and those of the trainings above it."""
     rung = LADDER[number]
+    if rung.kind == "score":  # the model file has the others
+        return ["--eval", "--report=False", *shlex.split(rung.flags)]
     trainings = [each.flags for each in LADDER[: number + 1] if each.kind == "train"]
-    flags = f"{BASE} --max_epoch={epochs} {' '.join(trainings)}"
-    return shlex.split(flags if rung.kind == "train" else f"{flags} {rung.flags}")
+    own = rung.flags if rung.kind == "tune" else ""
+    return shlex.split(f"{BASE} --max_epoch={epochs} {' '.join(trainings)} {own}")
+
+
+def words_of(args: argparse.Namespace, number: int, seed: int, place: Path, network: str) -> list[str]:
+    """Command line, place of a rung, seed, run folder, model of the rung above -> the command's words."""
+    folder = Path(args.save_path)
+    lists = sorted(path for path in folder.glob("*.txt") if path.stem not in ("train", "all"))
+    words = [*flags_of(number, args.epochs), f"--train_list={folder / 'train.txt'}", f"--seed={seed}"]
+    words += [f"--train_path={args.path}", f"--test_path={args.path}", f"--save_path={place}"]
+    if args.noises and LADDER[number].kind != "score":
+        words += [f"--musan_path={args.noises}", f"--rir_path={args.rooms}"]
+    if LADDER[number].kind != "train":
+        words.append(f"--initial_model={network}")
+    return [*words, "--test_list", str(folder / "all.txt"), *map(str, lists)]
 
 
 def run(args: argparse.Namespace) -> None:
     """Train and test the rungs with each seed, in their order."""
-    folder = Path(args.save_path)
-    lists = sorted(path for path in folder.glob("*.txt") if path.stem not in ("train", "all"))
+    chosen = args.rungs or [rung.name for rung in LADDER]
     for seed in args.seeds:
         network = ""  # of the rung above
         for number, rung in enumerate(LADDER):
-            place = folder / "runs" / f"{rung.name}, seed {seed}"
-            best = place / "model" / "best.model"
-            if rung.name in (args.rungs or [each.name for each in LADDER]) and not (place / "done").exists():
-                words = [*flags_of(number, args.epochs), f"--train_list={folder / 'train.txt'}"]
-                words += [
-                    "--test_list",
-                    str(folder / "all.txt"),
-                    *map(str, lists),
-                    f"--train_path={args.path}",
-                ]
-                words += [f"--test_path={args.path}", f"--seed={seed}", f"--save_path={place}"]
-                if args.noises:
-                    words += [f"--musan_path={args.noises}", f"--rir_path={args.rooms}"]
-                if rung.kind == "score":
-                    words = [word for word in words if not word.startswith("--model=")]
-                    words += ["--eval", "--report=False"]
-                if rung.kind != "train":
-                    words.append(f"--initial_model={network}")
+            place = Path(args.save_path, "runs", f"{rung.name}, seed {seed}")
+            if rung.name in chosen and not (place / "done").exists():
+                words = words_of(args, number, seed, place, network)
                 subprocess.run([sys.executable, str(ROOT / "trainSpeakerNet.py"), *words], check=True)
                 (place / "done").touch()
             if rung.kind != "score":
-                network = str(best)
+                network = str(place / "model" / "best.model")
 
 
 def table(args: argparse.Namespace) -> None:
