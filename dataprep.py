@@ -244,7 +244,8 @@ def run(args: argparse.Namespace) -> None:
     flags.check_files(args)
     if args.demo or args.synthetic:
         saved = write_voices(args)
-        print(*saved.messages, f"next: {training_command([saved])}", sep="\n")
+        recipe = "configs/demo.yaml" if args.demo else ""
+        print(*saved.messages, f"next: {training_command([saved], recipe)}", sep="\n")
         return
     names = chosen(args)
     next_command = ""

@@ -7,8 +7,8 @@ python benchmarks/recipes.py table --save_path D
 `split` sets aside a share of the speakers with four files or more, of each corpus, and of languages as a
 whole where a corpus has several. Trials stay within a corpus and a language, mostly within a gender, and
 target trials are across sessions where a speaker has several. `run` trains the rungs of LADDER on the other
-speakers, all with the same number of epochs, and scores the trials once, at the end; finished runs are not
-repeated. `table` prints means and standard deviations over the seeds.
+speakers, all for about as long as --epochs of the narrow network take, and scores the trials once, at the
+end; finished runs are not repeated. `table` prints means and standard deviations over the seeds.
 """
 
 import argparse
@@ -38,21 +38,29 @@ class Rung(NamedTuple):
     name: str
     flags: str
     kind: str = "train"  # or "tune": the network of the rung before; "score": that network
+    cost: float = 1.0  # time of an epoch, relative to that of the other trainings
 
 
-BASE = (
-    "--model=ResNetSE34L --nOut=256 --precision=fp32 --nDataLoaderThread=1 --eval_frames=0 --max_frames=120"
-)
+BASE = "--precision=fp32 --nDataLoaderThread=0 --eval_frames=0"
 CHANNELS = "reverb:0.15|noise:0.15|band+mulaw:0.15"
 # Training rungs have the flags of those above them too; the later of two flags has priority.
 LADDER = (
-    Rung("2020", "--trainfunc=angleproto --batch_size=32 --nPerSpeaker=2"),
-    Rung("2020 augmented", "--augment"),
+    Rung(
+        "2020",
+        "--model=ResNetSE34L --trainfunc=angleproto --batch_size=32 --nPerSpeaker=2 --max_frames=120",
+        cost=3.0,
+    ),
+    Rung(
+        "narrow network",
+        "--model=ECAPA --variant=speechbrain --channels=128 --encoder_type=STATS --features=logmel "
+        "--n_mels=40 --feature_norm=none --normalise_waveform --nOut=192 --max_frames=100",
+    ),
+    Rung("augmented", f"--augment --augment_chain='{CHANNELS}'"),
     Rung("cosine rate", "--augment=False --scheduler=cosine --warmup_epochs=0.5"),
     Rung(
         "AAM with margin schedule",
         "--trainfunc=aamsoftmax --nPerSpeaker=1 --batch_size=64 --margin=0.2 --scale=30 "
-        "--margin_schedule=exponential --margin_epochs=2,5",
+        "--margin_schedule=exponential --margin_epochs=1,3",
     ),
     Rung("sub-centres, inter-top-k", "--sub_centers=3 --inter_topk=5"),
     Rung("speed classes", "--augment --augment_chain=speed:2/3"),
@@ -60,7 +68,7 @@ LADDER = (
     Rung("EMA", "--ema_decay=0.99"),
     Rung(
         "large margin",
-        "--margin=0.4 --margin_schedule=constant --inter_topk=0 --max_frames=240 --lr=0.00005 --max_epoch=1 "
+        "--margin=0.4 --margin_schedule=constant --inter_topk=0 --max_frames=200 --lr=0.00005 --max_epoch=1 "
         f"--augment_chain='{CHANNELS}'",
         kind="tune",
     ),
@@ -174,7 +182,8 @@ def flags_of(number: int, epochs: int) -> list[str]:
         return ["--eval", "--report=False", *shlex.split(rung.flags)]
     trainings = [each.flags for each in LADDER[: number + 1] if each.kind == "train"]
     own = rung.flags if rung.kind == "tune" else ""
-    return shlex.split(f"{BASE} --max_epoch={epochs} {' '.join(trainings)} {own}")
+    number_of_epochs = max(1, round(epochs / LADDER[number].cost))
+    return shlex.split(f"{BASE} {' '.join(trainings)} --max_epoch={number_of_epochs} {own}")
 
 
 def words_of(args: argparse.Namespace, number: int, seed: int, place: Path, network: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Recordings through a network to embeddings."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from evaluation.store import Embeddings, EmbeddingStore, StoredEmbeddings
 from normalization._cohort import subtract_mean
 from options import Options
 from options.flags import embedding_precision
-from runtime import Precision
+from runtime import Precision, map_in_threads
 from scoring._crops import LONGEST, Windows
 from SpeakerNet import SpeakerNet
 
@@ -168,14 +169,18 @@ class Embedder:
         files_per_batch = FILES_PER_BATCH if self.shares_batches else 1  # hours of audio stay in memory
         loader = evaluation_loader(dataset, files_per_batch, self.num_workers)
         is_hidden = None if distributed.is_first() else True  # None: unless stderr is a terminal
+        embed = partial(self._embed, network)
         with tqdm(
             total=len(numbers), desc=description, unit="file", disable=is_hidden, leave=False
         ) as progress:
-            for items in loader:
-                stop.check()
-                for batch in self._in_batches(network, [item for item in items if self._is_usable(item)]):
-                    yield batch, self._embed(network, batch)
-                progress.update(min(len(items) * distributed.world_size(), len(numbers) - progress.n))
+
+            def batches() -> Iterator[list[EvaluationItem]]:
+                for items in loader:
+                    stop.check()
+                    yield from self._in_batches(network, [item for item in items if self._is_usable(item)])
+                    progress.update(min(len(items) * distributed.world_size(), len(numbers) - progress.n))
+
+            yield from map(embed, batches()) if self.shares_batches else map_in_threads(embed, batches())
 
     def _in_batches(self, network: SpeakerNet, items: list[EvaluationItem]) -> list[list[EvaluationItem]]:
         """Recordings -> those that go through the network together."""
@@ -189,11 +194,14 @@ class Embedder:
             batches.setdefault(alike, []).append(item)
         return [part for batch in batches.values() for part in _bounded(batch)]
 
-    def _embed(self, network: SpeakerNet, items: Sequence[EvaluationItem]) -> list[Tensor]:
-        """Batch of n recordings -> embeddings of their groups of crops [(n, k, D), ...]."""
+    @torch.inference_mode()
+    def _embed(
+        self, network: SpeakerNet, items: list[EvaluationItem]
+    ) -> tuple[list[EvaluationItem], list[Tensor]]:
+        """Batch of n recordings -> itself, and embeddings of their groups of crops [(n, k, D), ...]."""
         groups = zip(*(item.crops for item in items), strict=True)
         with self.precision.context():
-            return [embed_crops(network, crops, self.scoring.windows, self.device) for crops in groups]
+            return items, [embed_crops(network, crops, self.scoring.windows, self.device) for crops in groups]
 
     def _is_usable(self, item: EvaluationItem) -> bool:
         if item.error is None:

@@ -10,7 +10,7 @@ from normalization._cohort import speaker_means
 from options import Options
 from SpeakerNet import SpeakerNet
 
-UTTERANCES = 10  # of a speaker: the first ones of the train list
+UTTERANCES = 4  # of a speaker, the first ones of the train list: more take time and change a mean little
 
 
 def imprinted_heads(loss: nn.Module | None, values: Options) -> list[nn.Module]:

@@ -191,6 +191,24 @@ _MODELS = (
                 ),
                 (21.91, -10.89),
             ),
+            Measured(
+                "energy",
+                (
+                    MeasuredThreshold(0.01, 3.596, (3.191, 3.938)),
+                    MeasuredThreshold(0.001, 4.832, (3.928, 5.702)),
+                ),
+                (2.25, -6.66),
+                score_norm="asnorm",
+            ),
+            Measured(
+                "none",
+                (
+                    MeasuredThreshold(0.01, 3.581, (3.041, 3.901)),
+                    MeasuredThreshold(0.001, 4.845, (3.902, 5.756)),
+                ),
+                (2.31, -7.01),
+                score_norm="asnorm",
+            ),
         ),
     ),
     PublicModel(

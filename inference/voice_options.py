@@ -17,8 +17,8 @@ from SpeakerNet import SpeakerNet
 from storage import checkpoint
 from storage.checkpoint import ModelFile
 
-COHORTS = Path(__file__).parent / "cohorts"
-USUAL = "asnorm"  # where a model has a cohort and nobody says otherwise
+COHORTS = Path(__file__).parent / "cohorts"  # of public models; cohorts/README.md says what they are
+USUAL = "asnorm"  # where a model file has a cohort and nobody says otherwise
 
 
 def public_cohort(source: str) -> str:
@@ -62,8 +62,9 @@ def voice_options(
 ) -> Options:
     """The options of a voice: those of the user, else of the decision in the file, else the usual ones.
 
-    Scores are normalised, and vectors changed by a backend, where the model has what these need. But a
-    threshold that is given alone is for scores as they are.
+    Scores are normalised, and vectors changed by a backend, where the model file has what these need. But a
+    threshold that is given alone is for scores as they are; and so are scores by the cohort of a public model
+    unless the user asks: it may have no recordings like the user's, and then strangers score too high.
 
     Args:
         model_file: the model, complete.
@@ -77,8 +78,9 @@ def voice_options(
     decided = decided_options(model_file.decision, source)
     given = {**decided, **chosen}
     scoring = options.plugin("scoring", given.get("scoring", model_file.options["scoring"]))
-    can_be = cohort is not None and len(cohort.entries) and scoring.is_vector and not is_threshold_given
-    norm = given.get("score_norm", USUAL if can_be else "none")
+    has_own = model_file.cohort is not None and cohort is not None and len(cohort.entries) > 0
+    is_usual = has_own and scoring.is_vector and not is_threshold_given
+    norm = given.get("score_norm", USUAL if is_usual else "none")
     parameters = options.plugin_options(options.plugin("normalization", norm))
     usual = {
         **ADDED_SCORING,

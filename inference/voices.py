@@ -106,7 +106,7 @@ def load(
         channel: channel of recordings that have several, 0 = the first, -1 = all are mixed down; None = that
             of the threshold in the model file, or -1.
         score_norm: how scores are normalised by the model's cohort, as --score_norm; "" = as the threshold in
-            the model file says, or asnorm where the model has a cohort, but none if `threshold` is given.
+            the model file says, or asnorm where the file has a cohort, but none if `threshold` is given.
         backend: as --backend; "" = as the threshold in the model file says, or that in the file, but none if
             `threshold` is given.
         device: auto, cpu or cuda.

@@ -429,7 +429,7 @@ SCHEDULE = [
     ),
     Flag(
         "--init_head",
-        "what the speakers' vectors of a loss with cosines start as. mean: the mean embeddings of up to 10 "
+        "what the speakers' vectors of a loss with cosines start as. mean: the mean embeddings of up to 4 "
         "recordings of each by --initial_model; random: random vectors, unless the loss of --initial_model "
         "is kept",
         "random",

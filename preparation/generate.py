@@ -148,14 +148,15 @@ def save_lists(new: NewLists, save_path: Path, prefix: str, root: Path, kaldi: P
     return SavedLists(save_path / f"{prefix}{TRAIN}", root, test, root, messages)
 
 
-def training_command(saved: Sequence[SavedLists]) -> str:
-    """Lists -> the command that trains on them.
+def training_command(saved: Sequence[SavedLists], config: str = "") -> str:
+    """Lists, path of the recipe for them or "" -> the command that trains on them.
 
     Of several train lists it names the trainer's default, or the first; of several trial lists the first.
     """
     train = next((lists for lists in saved if lists.train_list.name == TRAIN), saved[0])
     test = next((lists for lists in saved if lists.test_list), None)
-    words = ["python", "trainSpeakerNet.py", "--model", "ResNetSE34L", "--trainfunc", "angleproto"]
+    recipe = ["--config", config] if config else ["--model", "ResNetSE34L", "--trainfunc", "angleproto"]
+    words = ["python", "trainSpeakerNet.py", *recipe]
     words += ["--train_list", str(train.train_list), "--train_path", str(train.train_path)]
     words += ["--test_list", str(test.test_list) if test else ""]
     if test:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from conftest import ROOT, voice
 
 from audio.lists import read_train_list
 from preparation import demo
+from preparation.generate import SavedLists, training_command
 
 TRIALS = (demo.SOURCE / "test_list.txt").read_text().splitlines()
 
@@ -101,3 +103,13 @@ def test_recordings_are_decoded_where_they_are(tmp_path):
     (source / "a.opus").unlink()
     with pytest.raises(ValueError, match=r"a.opus is missing, and is in sha256sums.txt; take it from"):
         demo.prepare(root, source)
+
+
+def test_what_comes_next_is_the_recipe_for_these_recordings():
+    saved = SavedLists(Path("d/train_list.txt"), Path("d"), Path("d/test_list.txt"), Path("d"), [])
+    words = (
+        "--config configs/demo.yaml --train_list d/train_list.txt --train_path d --test_list d/test_list.txt"
+    )
+    assert (
+        training_command([saved], "configs/demo.yaml") == f"python trainSpeakerNet.py {words} --test_path d"
+    )

@@ -4,7 +4,9 @@ import json
 import math
 import re
 import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
 import pytest
@@ -390,6 +392,56 @@ def test_threads(monkeypatch):
     finally:
         torch.set_num_threads(before)
     assert_refused(run_here(SCRIPT, "--threads=x"), "--threads: expected a number or auto")
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_mapping_in_threads_keeps_the_order_and_computes_alone(three_threads):
+    taken = []
+
+    def numbers():
+        for number in range(9):
+            taken.append(number)
+            yield number
+
+    def slow_if_first(number):
+        time.sleep(0.05 * (number % 3 == 0))
+        return number, torch.get_num_threads(), threading.current_thread()
+
+    results = []
+    for result in runtime.map_in_threads(slow_if_first, numbers()):
+        results.append(result)
+        assert len(taken) - len(results) <= 3  # what is in memory
+    assert [number for number, _, _ in results] == list(range(9))
+    assert {threads for _, threads, _ in results} == {1}
+    assert threading.main_thread() not in {thread for _, _, thread in results}
+    with ThreadPoolExecutor(1) as pool:  # as autograd's, made later
+        assert torch.get_num_threads() == pool.submit(torch.get_num_threads).result() == 3
+
+
+def test_an_error_in_a_thread_comes_after_what_was_done_before(three_threads):
+    results = []
+    with pytest.raises(ZeroDivisionError):
+        for result in runtime.map_in_threads(lambda number: 6 // number, [3, 2, 0, 1]):
+            results.append(result)
+    assert results == [2, 3]
+
+
+def test_scores_do_not_depend_on_the_number_of_threads(trained, corpus, tmp_path, three_threads):
+    scores = []
+    for threads in (1, 3):
+        folder = tmp_path / str(threads)
+        words = ["--eval", f"--initial_model={trained[0] / 'model' / 'best.model'}", "--report=False"]
+        words += [f"--test_list={corpus.test_list}", f"--test_path={corpus.root}", f"--save_path={folder}"]
+        assert run_here(SCRIPT, *words, f"--threads={threads}", "--device=cpu").returncode == 0
+        scores.append((folder / "result" / "eval" / "test.scores.txt").read_bytes())
+    assert scores[0] == scores[1]
 
 
 def test_what_a_step_is_made_of_stays_in_a_run(corpus, tmp_path):

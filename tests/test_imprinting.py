@@ -12,7 +12,7 @@ import trainSpeakerNet
 from audio.held_out import set_aside
 from audio.lists import read_train_list
 from distributed.signals import StopSignal
-from evaluation.imprinting import imprinted_heads, speaker_directions
+from evaluation.imprinting import UTTERANCES, imprinted_heads, speaker_directions
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
 
@@ -80,7 +80,7 @@ def test_directions_are_mean_embeddings_of_whole_recordings_whatever_the_tests_a
     found = speaker_directions(network, values, runtime.CPU, StopSignal())
     assert len(found) == len(speakers) == 4
     for row, speaker in ((0, speakers[0]), (3, speakers[3])):
-        paths = [corpus.root / speaker / f"{take}.wav" for take in range(5)]
+        paths = [corpus.root / speaker / f"{take}.wav" for take in range(UTTERANCES)]
         audio = [torch.from_numpy(soundfile.read(path, dtype="float32")[0]) for path in paths]
         with torch.no_grad():
             embeddings = torch.cat([F.normalize(network.embed(each[None])) for each in audio])

@@ -267,10 +267,7 @@ def test_rules_of_public_models():
 
 def test_the_cohort_of_a_public_model_counts_where_its_name_is_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(voice_options, "COHORTS", tmp_path)
-    path = tmp_path / "campplus-zh-en.pt"
-    assert voice_options.public_cohort("campplus-zh-en") == ""
-    path.write_bytes(b"")
+    path = voice_options.COHORTS / "campplus-zh-en.pt"
     values = Options({"score_norm": "asnorm", "subtract_mean": False, "prepare": False})
     values = values.replaced(cohort="", cohort_list="")
     with_cohort = partial(voice_options.with_public_cohort, source="campplus-zh-en")
@@ -279,6 +276,30 @@ def test_the_cohort_of_a_public_model_counts_where_its_name_is_given(tmp_path, m
         assert with_cohort(values.replaced(**other)).cohort == ""
     (tmp_path / "campplus-zh-en").mkdir()  # a folder takes precedence
     assert with_cohort(values).cohort == ""
+
+
+def test_cohorts_of_public_models_show_nobody_and_have_thresholds():
+    for path in voice_options.COHORTS.glob("*.pt"):
+        cohort = Cohort.from_dict(checkpoint.load_cohort(str(path)), str(path))
+        assert cohort.entries.dtype == torch.float16 and not cohort.speakers and not cohort.paths
+        assert cohort.mean is None and (cohort.entries.float().norm(dim=1) > 0.0).all()
+        measured = MODELS[path.stem].measured
+        norms = {
+            norm: [each.vad for each in measured if each.score_norm == norm] for norm in ("none", "asnorm")
+        }
+        assert norms["none"] == norms["asnorm"]  # detectors
+
+
+def test_a_public_cohort_normalises_only_where_asked(trained, monkeypatch, tmp_path, with_cohort):
+    """It may lack recordings like the user's; a cohort that the user puts into a file doesn't."""
+    source = trained[0] / "model" / "best.model"
+    cohort = Cohort.from_dict(checkpoint.load_cohort(str(with_cohort.parent / "result" / "cohort.pt")), "")
+    plain = checkpoint.load_model(str(source))
+    voice = partial(voice_options.voice_options, public=None, is_threshold_given=False)
+    for chosen, norm in (({}, "none"), ({"score_norm": "asnorm"}, "asnorm")):
+        assert voice(plain, "campplus-zh-en", cohort=cohort, chosen=chosen).score_norm == norm
+    own = checkpoint.load_model(str(with_cohort))
+    assert voice(own, str(with_cohort), cohort=cohort, chosen={}).score_norm == "asnorm"
 
 
 def test_a_cohort_without_names_shows_nobody(with_cohort):

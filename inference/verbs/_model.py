@@ -43,7 +43,8 @@ MODEL = [
     Flag(
         "--score_norm",
         "how scores are normalised by the model's cohort; default: as for the threshold in the model file, "
-        "else asnorm where the model has a cohort, but none with --threshold",
+        "else asnorm where the file has a cohort, but none with --threshold. Public models have a cohort "
+        "beside them for asnorm, if your recordings are like it",
         "",
         choices=tuple(available("normalization")),
     ),
