@@ -23,6 +23,7 @@ VERBS = (
     "migrate",
     "dump",
     "db-check",
+    "serve",
 )
 NO_READER = 141  # exit code, 128 + SIGPIPE, as of other programs before `| head`
 

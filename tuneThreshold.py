@@ -241,6 +241,7 @@ def store(args: argparse.Namespace, system: Measured) -> list[str]:
     from evaluation.cohort import require_cohort
     from evaluation.decisions import IN_MODEL, read_origin, require_current
     from metrics.calibration import fit
+    from metrics.error_curve import ErrorCurve
     from storage import checkpoint
 
     names = {"eer": "EER", "p_fa": "P_fa", "p_miss": "P_miss", "cost": "minDCF"}
@@ -263,6 +264,7 @@ def store(args: argparse.Namespace, system: Measured) -> list[str]:
         "threshold": system.figures[rules[rule]],
         "rule": rule,
         "calibration": fit(system.trials.scores, system.trials.known_labels(), names=["score"]).to_dict(),
+        "curve": ErrorCurve.of_trials(system.trials.scores, system.trials.known_labels())._asdict(),
         "options": origin["options"],
     }
     cohort = model.cohort

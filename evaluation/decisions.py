@@ -77,7 +77,8 @@ def decided_options(decision: Any, source: str) -> dict[str, Any]:
         return {}
     damaged = ValueError(f"{source}: its decision is damaged; store it again (tuneThreshold.py --store)")
     kinds = {"threshold": float, "rule": str, "calibration": dict, "options": dict}
-    values = decision if isinstance(decision, dict) else {}
+    values = dict(decision) if isinstance(decision, dict) else {}
+    values.pop("curve", None)  # decisions of earlier versions have none
     if values.keys() != kinds.keys() or not all(isinstance(values[k], kind) for k, kind in kinds.items()):
         raise damaged
     known = {"eval_frames": int, "num_eval": int, "scoring": str, "subtract_mean": bool, "score_norm": str}

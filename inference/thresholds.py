@@ -1,12 +1,16 @@
 """From which score on two recordings are taken for one speaker: what a model file, or the table, says."""
 
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from inference.public_models import TRIALS, PublicModel
 from metrics.calibration import Calibration
+from metrics.error_curve import ErrorCurve
 
+CURVES = Path(__file__).parent / "error_curves.json"  # of public models, by detector and normalisation
 NO_THRESHOLD = "the model has no threshold: give one, or store one in it (tuneThreshold.py --store)"
 
 
@@ -17,6 +21,7 @@ class Rule(NamedTuple):
     origin: str  # for people: where the threshold comes from, or why there is none
     calibration: tuple[float, float] | None = None  # log-likelihood ratio = w * score + b
     tail: float | None = None  # how much the threshold rises where e times as many speakers are enrolled
+    curve: ErrorCurve | None = None  # error rates over the score, on the trials that the threshold is from
 
     def accepts(self, score: float) -> bool | None:
         """Score -> decision; None without a threshold."""
@@ -71,12 +76,13 @@ def stored_rule(
         )
     try:
         calibration = Calibration.from_dict(decision["calibration"])
+        curve = ErrorCurve.from_dict(decision["curve"]) if "curve" in decision else None
     except ValueError as error:
         raise ValueError(f"{source}: {error}; store it again (tuneThreshold.py --store)") from None
     line = calibration.weights[0], calibration.offset
     # with e times as many speakers enrolled, each of them is e times as improbable beforehand
     tail = 1.0 / line[0] if line[0] > 0.0 else None
-    return Rule(decision["threshold"], f"{decision['rule']}, stored in {source}", line, tail)
+    return Rule(decision["threshold"], f"{decision['rule']}, stored in {source}", line, tail, curve)
 
 
 def default_vad(stored: str, model: PublicModel | None) -> str:
@@ -107,4 +113,10 @@ def measured_rule(model: PublicModel, vad: str, score_norm: str) -> Rule:
     tail = None
     if others:  # where nontarget scores have an exponential tail, two thresholds show its scale
         tail = (others[0].score - first.score) / math.log(first.p_fa / others[0].p_fa)
-    return Rule(first.score, origin, measured.calibration, tail)
+    return Rule(first.score, origin, measured.calibration, tail, measured_curve(model.name, vad, score_norm))
+
+
+def measured_curve(name: str, vad: str, score_norm: str) -> ErrorCurve | None:
+    """Name of a public model, a detector, --score_norm -> error rates on TRIALS; None if not measured."""
+    content = json.loads(CURVES.read_text(encoding="utf-8")).get(f"{name} {vad} {score_norm}")
+    return None if content is None else ErrorCurve.from_dict(content)

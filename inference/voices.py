@@ -257,13 +257,17 @@ class Voice:
                 f"python inferSpeakerNet.py convert {self.values.initial_model} NEW --scoring cosine"
             )
 
-    def listen(self, recording: Recording) -> Embedding:
+    def listen(self, recording: Recording | Embedding) -> Embedding:
         """A path, or samples and their rate -> what is known of the recording, also if nobody speaks.
+
+        What this has returned is returned as it is.
 
         Raises:
             ValueError: samples that aren't finite, or another shape.
             AudioError: the file can't be read.
         """
+        if isinstance(recording, Embedding):
+            return recording
         name, (waveform, remarks) = self._read(recording)
         heard = hear(waveform, self.values.vad)
         has_speech = heard.speech_s >= LEAST_SPEECH_S
@@ -286,7 +290,7 @@ class Voice:
         Raises:
             ValueError, AudioError: one of them can't be used.
         """
-        one, other = (side if isinstance(side, Embedding) else self.listen(side) for side in (first, second))
+        one, other = self.listen(first), self.listen(second)
         reasons = [side.no_speech for side in (one, other) if side.summary is None]
         if reasons:
             return Comparison(one, other, None, None, self.rule.threshold, None, "; ".join(reasons))

@@ -1,7 +1,6 @@
 """The report page: its numbers, escaping, secrets, recordings, and how a browser shows it."""
 
 import re
-import shutil
 import subprocess
 import sys
 from html import unescape
@@ -9,6 +8,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from browser import chromium, open_page
 from conftest import ROOT
 from synthetic_trials import NUM_PLAYERS, UNSAFE_NAME, SyntheticTrials
 
@@ -187,60 +187,27 @@ def test_ids_are_unique_and_references_resolve(report):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A headless Chromium; skips where there is none."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    binary, driver = next(filter(None, map(shutil.which, names)), None), shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("no chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    running = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    running.set_script_timeout(60)
-    yield running
-    running.quit()
-
-
-def show(browser, path, width=1200, scheme="light"):
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    browser.get(path.absolute().as_uri())
+def browser():
+    with chromium() as running:
+        yield running
 
 
 OPEN = "for (const fold of document.querySelectorAll('details')) fold.open = true;"
 LOAD = """
-const done = arguments[0], players = [...document.querySelectorAll("audio")];
-Promise.all(players.map(player => new Promise(resolve => {
+() => Promise.all([...document.querySelectorAll("audio")].map(player => new Promise(resolve => {
   player.addEventListener("loadedmetadata", () => resolve(player.duration));
   player.addEventListener("error", () => resolve(-1));
   player.preload = "metadata"; player.load();
-}))).then(done);
+})))
 """
 
 
+@pytest.mark.slow
 def test_browser_shows_the_figures_and_pictures(browser, report):
     path, systems = report
-    show(browser, path)
-    assert not browser.get_log("browser")
-    cells = browser.execute_script(
-        "return [...document.querySelectorAll('.table data')]"
-        ".map(e => [e.dataset.name, e.value, e.innerText])"
+    tab, said = open_page(browser, path.absolute().as_uri())
+    cells = tab.evaluate(
+        "[...document.querySelectorAll('.table data')].map(e => [e.dataset.name, e.value, e.innerText])"
     )
     for system in systems:
         for name, value in system.figures.items():
@@ -248,36 +215,40 @@ def test_browser_shows_the_figures_and_pictures(browser, report):
                 shown = [text for key, exact, text in cells if key == name and float(exact) == value]
                 number = float(shown[0].removesuffix(" %")) / (100 if "%" in shown[0] else 1)
                 assert number == pytest.approx(value, abs=0.0006)
-    browser.execute_script(OPEN)
-    boxes = browser.execute_script(
-        "return [...document.querySelectorAll('svg, svg text, audio, table')]"
+    tab.evaluate(OPEN)
+    boxes = tab.evaluate(
+        "[...document.querySelectorAll('svg, svg text, audio, table')]"
         ".map(e => e.getBoundingClientRect()).map(b => [b.width, b.height])"
     )
     assert len(boxes) > 100 and all(width > 0 and height > 0 for width, height in boxes)
-    assert browser.execute_script("return document.querySelectorAll('svg').length") == 1 + 2 + 4
+    assert tab.evaluate("document.querySelectorAll('svg').length") == 1 + 2 + 4
+    assert not said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit_mb", [10.0, 0.0])
 def test_browser_loads_every_player(browser, synthetic, tmp_path, limit_mb):
     path = synthetic.write_report(tmp_path / "50% of #1", [synthetic.measure()], limit_mb=limit_mb)
-    show(browser, path)
-    browser.execute_script(OPEN)
-    durations = browser.execute_async_script(LOAD)
+    tab, said = open_page(browser, path.absolute().as_uri())
+    tab.evaluate(OPEN)
+    durations = tab.evaluate(LOAD)
     assert len(durations) == NUM_PLAYERS and all(0.4 < seconds < 0.8 for seconds in durations)
-    assert not browser.get_log("browser")
+    assert not said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_browser_shows_it_on_a_phone(browser, report, scheme):
-    show(browser, report[0], 360, scheme)
-    browser.execute_script(OPEN)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
-    assert browser.execute_script("return window.innerWidth") == 360
-    colours = browser.execute_script(
-        "const of = (e, key) => getComputedStyle(e)[key], text = document.querySelector('svg text');"
-        "return [of(text, 'fill'), of(text.closest('figure'), 'backgroundColor'), of(document.body, 'color')]"
+    tab, said = open_page(browser, report[0].absolute().as_uri(), 360, scheme)
+    tab.evaluate(OPEN)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+    assert tab.evaluate("window.innerWidth") == 360
+    colours = tab.evaluate(
+        "() => { const of = (e, key) => getComputedStyle(e)[key];"
+        "const text = document.querySelector('svg text'), paper = text.closest('figure');"
+        "return [of(text, 'fill'), of(paper, 'backgroundColor'), of(document.body, 'color')] }"
     )
     ink, paper, body = (np.mean([int(x) for x in re.findall(r"\d+", c)[:3]]) for c in colours)
     assert (ink > paper and body > paper) == (scheme == "dark")
     assert abs(ink - paper) > 90 and abs(body - paper) > 150
-    assert not browser.get_log("browser")
+    assert not said

@@ -19,6 +19,7 @@ Vectors = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 PROTOTYPES = ("mean", "max")
+NOT_KEPT = "not kept: "  # begins the path of a recording that isn't a file; what follows says what it was
 # columns of a StoredRecording; paths are bytes, which needn't be UTF-8
 RECORDING = "recordings.id, name, CAST(path AS BLOB), duration_s, speech_s, date"
 UNUSABLE_IN_NAMES = ("Cc", "Cs", "Zl", "Zp")  # controls, surrogates, separators of lines and paragraphs
@@ -239,7 +240,9 @@ class SpeakerDatabase(DatabaseFile):
 
 
 def stored_path(path: str) -> bytes:
-    """Path of a recording -> absolute, in the file system's encoding; links stay."""
+    """Path of a recording -> absolute, in the file system's encoding; links stay, and what says NOT_KEPT."""
+    if path.startswith(NOT_KEPT):
+        return path.encode()
     return os.fsencode(os.path.abspath(path))  # noqa: PTH100  (resolve would follow links)
 
 

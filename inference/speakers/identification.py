@@ -130,8 +130,8 @@ class SpeakerBook:
         nearest = others[0] if others and others[0].score >= rule.threshold_for(self.search.count()) else None
         return remarks(name, of_speaker, rule.threshold, nearest=nearest, cohort=self.cohort)
 
-    def identify(self, recording: "Recording", top: int = 5) -> Identification:
-        """A path, or samples and their rate -> the speakers that it resembles most, and who it is.
+    def identify(self, recording: "Recording | Embedding", top: int = 5) -> Identification:
+        """A recording, or what `listen` of the voice made of it -> speakers that it resembles, who it is.
 
         Raises:
             AudioError: it can't be read.
