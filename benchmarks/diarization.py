@@ -5,7 +5,7 @@ python benchmarks/diarization.py --data FOLDER --mixtures 6 --minutes 2 2 --kept
 
 FOLDER has recordings SPEAKER/SESSION/CLIP of one speaker each. A mixture has turns of 2 to 6 speakers, one
 session of each, at levels of their own, with pauses of 0.1 to 2 s; one turn in seven begins before the one
-before it has ended. A turn is one to four clips; clips come again once all of their speaker's were used. White
+before has ended. A turn is one to four clips; clips come again once all of their speaker's were used. White
 noise lies 30 dB below the mean level. The reference has a turn from the first to the last loud part of each
 clip, and those of one speaker joined over pauses up to 0.5 s. Windows and embeddings are kept in --kept.
 """
@@ -219,7 +219,8 @@ def show_overlaps(mixtures: list[Mixture]) -> None:
         real_s += sum(end - start for start, end in real)
     precision, recall = (100 * right_s / max(whole_s, 1e-9) for whole_s in (marked_s, real_s))
     print(
-        f"overlaps: {real_s:.0f} s, {marked_s:.0f} s marked; {precision:.0f} % precision, {recall:.0f} % recall"
+        f"overlaps: {real_s:.0f} s, {marked_s:.0f} s marked; "
+        f"precision {precision:.0f} %, recall {recall:.0f} %"
     )
 
 

@@ -1,8 +1,8 @@
 """Diarization error rate: miss, false alarm and confusion of who spoke when (NIST Rich Transcription 2009).
 
-DER = (miss + false alarm + confusion) / speech, in seconds; time in which several speak counts
-for each of them. Speakers of the hypothesis are mapped one to one to those of the reference so that both agree for the longest
-time.
+DER = (miss + false alarm + confusion) / speech, in seconds; time in which several speak counts for each
+of them. Speakers of the hypothesis are mapped one to one to those of the reference so that both agree for the
+longest time.
 """
 
 from collections.abc import Sequence

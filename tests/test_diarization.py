@@ -16,13 +16,14 @@ from inference.verbs import diarize as verb
 from metrics.diarization import diarization_error
 
 REFERENCE = [(0.0, 10.0, "a"), (10.0, 20.0, "b"), (18.0, 24.0, "c")]
-# a is called x, b y; y begins 1 s late; 12 to 14 nobody is heard; c isn't told from b; z is where nobody speaks
+# a is called x, b y; 12 to 14 nobody is heard; c isn't told from b; where z is, nobody speaks
 HYPOTHESIS = [(0.0, 11.0, "x"), (11.0, 12.0, "y"), (14.0, 24.0, "y"), (25.0, 26.0, "z")]
 
 
 def test_diarization_errors_worked_by_hand():
     error = diarization_error(REFERENCE, HYPOTHESIS)
-    # speech 10 + 10 + 6; missed 12 to 14, and one of two speakers 18 to 20; z; x for b 10 to 11, y for c 20 to 24
+    # speech 10 + 10 + 6; missed 12 to 14, and one of two speakers 18 to 20; z; x for b 10 to 11, y for c 20
+    # to 24
     assert error == pytest.approx((4.0, 1.0, 5.0, 26.0))
     assert error.rate == pytest.approx(10 / 26)
     # around 0, 10, 18, 20 and 24 nothing counts: 0.5 to 9.5, 10.5 to 17.5, twice 18.5 to 19.5, 20.5 to 23.5
@@ -150,7 +151,7 @@ def test_pauses_within_a_turn_and_voices_between_two_speakers():
 class Book:
     """In place of a voice and a database: the first sample says who it is."""
 
-    def identify(self, recording):
+    def identify(self, recording):  # noqa: D102
         samples, rate = recording
         assert rate == 16_000
         self.lengths = [*getattr(self, "lengths", []), len(samples)]

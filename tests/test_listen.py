@@ -4,13 +4,14 @@ import io
 import os
 import struct
 import threading
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from audio.errors import AudioError
-from inference.diarization import monitor
+from inference.diarization import monitor, sources
 from inference.diarization.monitor import Monitor, Speaking, who_speaks
 from inference.diarization.sources import Source, open_source, pcm
 from inference.speakers.open_set import Answer
@@ -92,13 +93,26 @@ def test_a_pipe_is_answered_once_a_second(monkeypatch):
     assert verb.lines(moments[0]) == ["     1.0 s   0.5000   anna"]
 
 
+def test_the_microphone_is_heard_in_blocks_and_gaps_are_told(monkeypatch):
+    class Stream:
+        def read(self, count):
+            return np.full((count, 1), 0.5, np.float32), True
+
+    monkeypatch.setattr(sources, "microphone", lambda: nullcontext((Stream(), 44_100)))
+    with open_source(None) as source:
+        block = next(source.blocks)
+        assert block.shape == (4_410,) and source.is_live and source.rate == 44_100
+        next(source.blocks)
+        assert source.remarks == ["the recording has gaps: the computer was too busy"]
+
+
 class Clock:
     """A time that passes only while an answer is computed, and while the stream comes."""
 
     def __init__(self):
         self.now = 100.0
 
-    def __call__(self):
+    def __call__(self):  # noqa: D102
         return self.now
 
 
