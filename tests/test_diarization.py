@@ -109,6 +109,7 @@ def test_clusters_are_the_speakers_and_odd_windows_are_none():
     alike = vectors[speakers < 2] + 0.8 * np.eye(16, dtype=np.float32)[9]
     alike /= np.linalg.norm(alike, axis=1, keepdims=True)
     assert len(clustering.centroids(alike)) == 1 and len(clustering.centroids(alike, 2)) == 2
+    assert len(clustering.centroids(vectors, least_cosine=-1.0)) == 1
     assert np.allclose(clustering.centroids(vectors[:1]), vectors[:1])
 
 

@@ -227,6 +227,9 @@ def test_who_spoke_when_and_who_is_speaking(enrolled, corpus, tmp_path, monkeypa
     assert [(s.name, s.is_enrolled) for s in found.speakers] == [("speaker 1", False)]
     found = diarize(answering, samples, num_speakers=99)
     assert found.warnings[0].endswith("of 99 speakers are found")
+    found = diarize(answering, samples)
+    assert "which was chosen for campplus-zh-en" in found.warnings[0]  # this is another model
+    assert len(diarize(answering, samples, least_cosine=-1.0).speakers) == 1
     silence = diarize(answering, (np.zeros(16_000), 16_000))
     assert silence.turns == [] and silence.duration_s == 1.0
     assert_refused(call("diarize", "a.wav", *words, f"--out={out}"), "a.rttm exists already")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.diarization.clustering import centroids
+from inference.diarization.clustering import LEAST_COSINE, centroids
 from inference.diarization.windows import HOPS_PER_S, Hops, Windows
 
 Scores = NDArray[np.floating]  # cosines of hops or windows with each speaker, (..., K)
@@ -40,14 +40,19 @@ class Timeline(NamedTuple):
     overlaps: list[Overlap]
 
 
-def assign(windows: Windows, vectors: Scores, num_speakers: int | None = None) -> Timeline:
-    """Windows (W,), their embeddings (W, D), the number of speakers if it is known -> turns and overlaps.
+def assign(
+    windows: Windows,
+    vectors: Scores,
+    num_speakers: int | None = None,
+    least_cosine: float = LEAST_COSINE,
+) -> Timeline:
+    """Windows (W,), their embeddings (W, D), what `centroids` takes -> turns and overlaps.
 
     Speakers are called 1, 2, ... in the order in which they begin.
     """
     if not len(vectors):
         return Timeline([], [])
-    scores = hop_scores(windows, vectors @ centroids(vectors, num_speakers).T)
+    scores = hop_scores(windows, vectors @ centroids(vectors, num_speakers, least_cosine).T)
     speakers = smooth(scores, CHANGE_COST)
     numbers = list(dict.fromkeys(speakers.tolist()))
     names = {number: str(place + 1) for place, number in enumerate(numbers)}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from inference.verbs._database import DECIDING
 from inference.verbs._model import add_model_flags, voice_of
-from options.flags import Flag, at_least, path
+from options.flags import Flag, at_least, path, within
 from options.parser import Parser
 
 if TYPE_CHECKING:
@@ -30,6 +30,13 @@ def make_parser(add_help: bool = True) -> Parser:
         Flag("--out", "file to write as well: .rttm or .json", "", path, metavar="PATH"),
         Flag("--db", "a database of enrolled speakers; default: none", "", path, metavar="FILE"),
         Flag("--speakers", "how many speak; default: it is estimated", None, at_least(1), metavar="N"),
+        Flag(
+            "--least_cosine",
+            "of the windows of two clusters, on average, for these to be one speaker; lower finds fewer "
+            "speakers; default: 0.29, chosen for the default model",
+            None,
+            within(-1.0, 1.0),
+        ),
         DECIDING[0],
     ]
     parser.add_flags("diarization", flags)
@@ -58,6 +65,7 @@ def run(words: list[str]) -> int:
         voice,
         args.file,
         num_speakers=args.speakers,
+        least_cosine=args.least_cosine,
         database=args.db or None,
         threshold=args.threshold,
     )
