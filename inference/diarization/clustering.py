@@ -9,7 +9,8 @@ MOST_CLUSTERED = 6000  # windows, 75 minutes of speech; memory grows with the sq
 # Between the windows of two clusters, on average, for these to be one speaker: chosen for campplus-zh-en
 # on mixtures of speakers whom the figures in docs/benchmarks.md don't have; 0.26 to 0.30 were as good.
 LEAST_COSINE = 0.29
-LEAST_WINDOWS = 2  # of a speaker: fewer are a cough, two speakers at once, ...
+LEAST_SHARE = 0.015  # of the windows, that a speaker has: fewer are a laugh, two speakers at once, ...
+LEAST_WINDOWS = (2, 8)  # whatever the share is
 MOST_CUTS = 50  # that are tried for a given number of speakers
 
 
@@ -27,18 +28,19 @@ def centroids(
     """
     if len(vectors) > MOST_CLUSTERED:
         vectors = vectors[np.linspace(0, len(vectors) - 1, MOST_CLUSTERED).round().astype(int)]
-    labels = _labels(vectors, num_speakers, least_cosine)
+    least = int(np.clip(round(LEAST_SHARE * len(vectors)), *LEAST_WINDOWS))
+    labels = _labels(vectors, num_speakers, least_cosine, least)
     counts = np.bincount(labels)
-    kept = np.flatnonzero(counts >= min(LEAST_WINDOWS, counts.max()))
+    kept = np.flatnonzero(counts >= min(least, counts.max()))
     if num_speakers is not None:
         kept = np.sort(np.argsort(-counts, kind="stable")[:num_speakers])
     return unit(np.stack([vectors[labels == label].mean(axis=0) for label in kept]))
 
 
 def _labels(
-    vectors: NDArray[np.floating], num_speakers: int | None, least_cosine: float
+    vectors: NDArray[np.floating], num_speakers: int | None, least_cosine: float, least: int
 ) -> NDArray[np.int64]:
-    """Embeddings (W, D) -> number of the cluster of each (W,)."""
+    """Embeddings (W, D), how many windows a speaker has at least -> the cluster of each window (W,)."""
     from scipy.cluster.hierarchy import fcluster, linkage
 
     if len(vectors) == 1:
@@ -49,7 +51,7 @@ def _labels(
     # real speakers instead. Where too few are found, more cuts are made until enough of them are large.
     count = num_speakers or 0
     last = min(count + MOST_CUTS, len(vectors))
-    while count <= last and (np.bincount(labels - 1) >= LEAST_WINDOWS).sum() < (num_speakers or 0):
+    while count <= last and (np.bincount(labels - 1) >= least).sum() < (num_speakers or 0):
         labels = fcluster(tree, count, "maxclust")
         count += 1
     return labels.astype(np.int64) - 1
