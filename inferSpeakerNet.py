@@ -17,6 +17,8 @@ VERBS = (
     "enrol",
     "identify",
     "verify",
+    "diarize",
+    "listen",
     "list",
     "remove",
     "tune",

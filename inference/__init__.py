@@ -2,7 +2,8 @@
 
 voices.py is the Python face, thresholds.py its decisions; verbs/ are the subcommands of inferSpeakerNet.py.
 audio_input.py and audio_files.py read what users give, extraction.py embeds many recordings, and
-embedding_files.py writes the embeddings. speakers/ keeps enrolled speakers and decides who speaks.
+embedding_files.py writes the embeddings. speakers/ keeps enrolled speakers and decides who speaks, and
+diarization/ finds who spoke when.
 model_source.py finds what --initial_model names, fetch.py keeps the cache of the public models that
 public_models.py lists, and conversion.py reads model files of other programs. Importing the package doesn't
 import PyTorch.

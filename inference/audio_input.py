@@ -10,7 +10,8 @@ import os
 import select
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,23 +114,41 @@ def record(duration_s: float, on_start: Callable[[], None] = lambda: None) -> Au
     """
     if not 0.0 < duration_s <= LONGEST_S:
         raise ValueError(f"expected a duration over 0 s and at most {LONGEST_S:g} s, got {duration_s:g} s")
-    sounddevice = _sounddevice()
     blocks = list[Audio]()
-    try:
-        rate = round(sounddevice.query_devices(kind="input")["default_samplerate"])
-        with sounddevice.InputStream(samplerate=rate, channels=1, dtype="float32") as stream:
-            at_once = round(RECORDED_AT_ONCE_S * rate)
-            on_start()
-            has_gaps = _fill(blocks, stream, round(duration_s * rate), at_once)
-    except (sounddevice.PortAudioError, ValueError) as error:  # ValueError: there is no input device
-        reason = " ".join(str(error).split())
-        raise ValueError(f"the microphone can't be used: {reason}; is one connected?") from None
+    with microphone() as (stream, rate):
+        on_start()
+        has_gaps = _fill(blocks, stream, round(duration_s * rate), round(RECORDED_AT_ONCE_S * rate))
     if not blocks:
         raise AudioError("microphone: nothing was recorded")
     heard = from_samples(np.concatenate(blocks), rate, name="microphone")
     if has_gaps:
         heard.remarks.append("the recording has gaps: the computer was too busy")
     return heard
+
+
+@contextmanager
+def microphone() -> Iterator[tuple[Any, int]]:
+    """The microphone, switched on, as a stream of sounddevice of float32 (T, 1), and its rate in Hz.
+
+    Raises:
+        ValueError: no microphone, or the package sounddevice or its library isn't installed.
+    """
+    sounddevice = _sounddevice()
+    try:
+        rate = round(sounddevice.query_devices(kind="input")["default_samplerate"])
+        microphone_stream = sounddevice.InputStream(samplerate=rate, channels=1, dtype="float32")
+    except (sounddevice.PortAudioError, ValueError) as error:  # ValueError: there is no input device
+        raise _no_microphone(error) from None
+    try:
+        with microphone_stream as stream:
+            yield stream, rate
+    except sounddevice.PortAudioError as error:
+        raise _no_microphone(error) from None
+
+
+def _no_microphone(error: Exception) -> ValueError:
+    reason = " ".join(str(error).split())
+    return ValueError(f"the microphone can't be used: {reason}; is one connected?")
 
 
 def _read(recording: Recording) -> AudioInput:

@@ -257,6 +257,24 @@ class Voice:
                 f"python inferSpeakerNet.py convert {self.values.initial_model} NEW --scoring cosine"
             )
 
+    def read(self, recording: Recording) -> tuple[str, AudioInput]:
+        """A path, or samples and their rate -> its name, its samples.
+
+        Raises:
+            ValueError, AudioError: see `listen`.
+        """
+        channel = self.values.channel
+        if isinstance(recording, AudioInput):
+            return "microphone", recording
+        if isinstance(recording, tuple) and len(recording) == 2:
+            return "waveform", from_samples(*recording, channel)
+        if isinstance(recording, str | PathLike):
+            return str(recording), read_audio(recording, channel)
+        raise ValueError(
+            "expected a recording: a path, or a tuple of samples and their rate in Hz, got "
+            f"{type(recording).__name__}"
+        )
+
     def listen(self, recording: Recording | Embedding) -> Embedding:
         """A path, or samples and their rate -> what is known of the recording, also if nobody speaks.
 
@@ -268,7 +286,7 @@ class Voice:
         """
         if isinstance(recording, Embedding):
             return recording
-        name, (waveform, remarks) = self._read(recording)
+        name, (waveform, remarks) = self.read(recording)
         heard = hear(waveform, self.values.vad)
         has_speech = heard.speech_s >= LEAST_SPEECH_S
         summary = self._summary(heard.audio) if has_speech else None
@@ -378,6 +396,22 @@ class Voice:
         rows = [from_samples(row[:end], SAMPLE_RATE) for row, end in zip(waveforms, ends, strict=True)]
         return torch.stack([self._summary(row.waveform) for row in rows])
 
+    @torch.inference_mode()
+    def embed_windows(self, windows: Audio) -> Vector:
+        """Equal windows (B, T) at 16 kHz, of speech -> embeddings (B, D) of unit length, in one batch.
+
+        Whatever --scoring does with long recordings isn't done here.
+
+        Raises:
+            ValueError: recordings have no vector, or an embedding isn't finite.
+        """
+        self.require_vectors()
+        with self.precision.context():
+            crops = embed_crops(self.network, [torch.from_numpy(windows)], None, self.precision.device)
+        if self.cohort is not None and self.cohort.mean is not None:
+            crops = subtract_mean(crops, self.cohort.mean)
+        return self._checked(torch.nn.functional.normalize(crops[0], dim=1).cpu()).numpy()
+
     @cached_property
     def _normalization(self) -> Any:
         """What normalises scores by the cohort; None for scores as they are."""
@@ -385,20 +419,6 @@ class Voice:
             return None
         entries = self.backend.cohort(self.cohort.entries)
         return options.build("normalization", self.values, entries, self.cohort.labels.numpy())
-
-    def _read(self, recording: Recording) -> tuple[str, AudioInput]:
-        """A path, or samples and their rate -> its name, what is in it."""
-        channel = self.values.channel
-        if isinstance(recording, AudioInput):
-            return "microphone", recording
-        if isinstance(recording, tuple) and len(recording) == 2:
-            return "waveform", from_samples(*recording, channel)
-        if isinstance(recording, str | PathLike):
-            return str(recording), read_audio(recording, channel)
-        raise ValueError(
-            "expected a recording: a path, or a tuple of samples and their rate in Hz, got "
-            f"{type(recording).__name__}"
-        )
 
     @torch.inference_mode()
     def _summary(self, audio: Audio) -> Tensor:
@@ -411,9 +431,12 @@ class Voice:
             ]
         if self.cohort is not None and self.cohort.mean is not None:
             groups = [subtract_mean(group, self.cohort.mean) for group in groups]
-        summary: Tensor = self.scoring.summarise(groups, self.network.normalize)[0].cpu()
-        if not summary.isfinite().all():
+        return self._checked(self.scoring.summarise(groups, self.network.normalize)[0].cpu())
+
+    def _checked(self, embeddings: Tensor) -> Tensor:
+        """Embeddings -> the same; raises ValueError if one isn't finite."""
+        if not embeddings.isfinite().all():
             raise ValueError(
                 f"{self.values.initial_model}: its embedding isn't finite; is the model damaged?"
             )
-        return summary
+        return embeddings

@@ -4,7 +4,9 @@ import os
 import re
 import shlex
 
+import numpy as np
 import pytest
+import soundfile
 from conftest import ROOT
 
 import inferSpeakerNet
@@ -19,12 +21,16 @@ COMMAND = "$ python inferSpeakerNet.py "
 
 @pytest.fixture(scope="module")
 def folder(real_data, tmp_path_factory):
-    """Folder of recordings/SPEAKER/1.flac to 5.flac, of LibriSpeech's speakers."""
+    """Folder of recordings/SPEAKER/1.flac to 5.flac, of LibriSpeech's speakers, and a meeting of three."""
     folder = tmp_path_factory.mktemp("docs")
     for speaker in sorted((real_data / "test").glob("ls*")):
         (folder / "recordings" / speaker.name[2:]).mkdir(parents=True)
         for number, path in enumerate(sorted(speaker.rglob("*.flac"))[:5]):
             (folder / "recordings" / speaker.name[2:] / f"{number + 1}.flac").symlink_to(path.resolve())
+    pieces = []
+    for name in ("2609/3", "2414/2", "3331/3", "2609/4"):
+        pieces += [soundfile.read(folder / "recordings" / f"{name}.flac")[0], np.zeros(8_000)]
+    soundfile.write(folder / "meeting.wav", np.concatenate(pieces), 16_000)
     (folder / "pairs.txt").write_text("2609/1.flac 2609/3.flac\n2609/1.flac 3331/1.flac\n")
     return folder
 

@@ -1,6 +1,8 @@
 """The verbs about enrolled speakers, with a small trained network."""
 
+import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from conftest import assert_refused, run_here
 
 from evaluation.cohort import Cohort
 from inference import load
+from inference.diarization.diarizer import diarize
+from inference.diarization.naming import NamedSpeaker
 from inference.speakers.database import SpeakerDatabase
 from inference.speakers.identification import SpeakerBook, model_of, open_book
 from inference.speakers.open_set import OpenSetRule
@@ -205,3 +209,38 @@ def test_a_recording_that_cant_be_enrolled_leaves_no_database(enrolled, corpus, 
     with pytest.raises(ValueError, match=r"none\.wav: cannot be read"):
         answering.enrol("id1", [corpus.root / "spk0" / "0.wav", tmp_path / "none.wav"], tmp_path / "new.db")
     assert not (tmp_path / "new.db").exists()
+
+
+def test_who_spoke_when_and_who_is_speaking(enrolled, corpus, tmp_path, monkeypatch):
+    answering, words = enrolled
+    pieces = [soundfile.read(corpus.root / "spk1" / f"{take}.wav")[0] for take in range(5)]
+    soundfile.write(tmp_path / "a.wav", np.concatenate(pieces), 16_000)
+    out = tmp_path / "a.rttm"
+    result = call("diarize", tmp_path / "a.wav", *words, "--threshold=-1", "--speakers=1", f"--out={out}")
+    assert result.returncode == 0 and "a.wav: 1 speaker, speech in " in result.stdout, result.stderr
+    assert {line.split()[7] for line in out.read_text().splitlines()} == {"speaker_1"}
+    samples = np.concatenate(pieces), 16_000
+    found = diarize(answering, samples, num_speakers=1)
+    assert [s._replace(speech_s=0.0) for s in found.speakers] == [NamedSpeaker("speaker 1", False, None, 0.0)]
+    # nobody is like that
+    found = diarize(answering, samples, num_speakers=1, database=words[0][5:], threshold=2.0)
+    assert [(s.name, s.is_enrolled) for s in found.speakers] == [("speaker 1", False)]
+    found = diarize(answering, samples, num_speakers=99)
+    assert found.warnings[0].endswith("of 99 speakers are found")
+    found = diarize(answering, samples)
+    assert "which was chosen for campplus-zh-en" in found.warnings[0]  # this is another model
+    assert len(diarize(answering, samples, least_cosine=-1.0).speakers) == 1
+    silence = diarize(answering, (np.zeros(16_000), 16_000))
+    assert silence.turns == [] and silence.duration_s == 1.0
+    assert_refused(call("diarize", "a.wav", *words, f"--out={out}"), "a.rttm exists already")
+    assert_refused(
+        call("diarize", "a.wav", *words, "--out=a.txt"), "expected a name that ends in .rttm or .json"
+    )
+    assert_refused(call("listen", *words), 'expected one of a recording, "-" for standard input, and --mic')
+    pcm = (32767 * np.concatenate(pieces)).astype("<i2").tobytes()
+    stdin = SimpleNamespace(buffer=io.BytesIO(pcm), isatty=lambda: False)
+    monkeypatch.setattr("sys.stdin", stdin)
+    result = call("listen", "-", *words, "--threshold=-1")
+    lines = result.stdout.splitlines()
+    assert result.returncode == 0 and len(lines) == 8, result.stderr
+    assert lines[4].endswith("speaker 1") and lines[5] == "  heard      5.0 s, 0.0 s skipped"

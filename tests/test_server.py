@@ -134,6 +134,16 @@ def test_people_are_enrolled_identified_and_removed(make_client):
     assert status == 422 and "Ann" in answer["error"]
 
 
+def test_who_speaks_when(make_client):
+    client = make_client()
+    recording = np.concatenate([speech(0, 0, 3.0), np.zeros(16_000, np.float32), speech(4, 0, 3.0)])
+    status, _, known = client("POST", "/api/turns", wav(recording), WAV)
+    assert status == 200 and known["duration_s"] == 7.0 and len(known["peaks"]) == PEAKS
+    assert all(0.0 <= turn["start"] < turn["end"] <= 7.0 for turn in known["turns"])
+    assert {turn["name"] for turn in known["turns"]} <= {f"speaker {number}" for number in range(1, 4)}
+    assert known["has_speech"] == bool(known["turns"])
+
+
 def test_silence_is_an_answer(make_client):
     client = make_client()
     known = client("POST", "/api/recordings", wav(np.zeros(16_000)), WAV)[2]

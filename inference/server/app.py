@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -50,14 +52,11 @@ class Handlers:
 
     async def listen(self, request: Request) -> Any:
         """POST /api/recordings, a WAV file."""
-        _require_type(request, WAV_TYPES)
-        content = await _body(request, self.limits.most_bytes, self.limits.upload_s)
+        return await self._heard(request, self.service.listen)
 
-        def answer() -> Any:
-            samples, rate = read_wav(content, self.limits)
-            return {**self.service.listen(samples, rate), "peaks": peaks(samples)}
-
-        return await self.worker.run(answer)
+    async def turns(self, request: Request) -> Any:
+        """POST /api/turns, a WAV file."""
+        return await self._heard(request, self.service.turns)
 
     async def compare(self, request: Request) -> Any:
         """POST /api/compare."""
@@ -91,6 +90,17 @@ class Handlers:
     async def openapi(self, request: Request) -> Any:
         """GET /openapi.json."""
         return description(self.limits)
+
+    async def _heard(self, request: Request, call: Callable[[NDArray[np.int16], int], Any]) -> Any:
+        """Request with a WAV file, what to answer about samples (T, C) and rate -> that, and a picture."""
+        _require_type(request, WAV_TYPES)
+        content = await _body(request, self.limits.most_bytes, self.limits.upload_s)
+
+        def answer() -> Any:
+            samples, rate = read_wav(content, self.limits)
+            return {**call(samples, rate), "peaks": peaks(samples)}
+
+        return await self.worker.run(answer)
 
     async def _fields(self, request: Request, *names: str) -> Fields:
         _require_type(request, ("application/json",))
@@ -126,6 +136,7 @@ def make_app(service: Service, limits: Limits, hosts: frozenset[str], token: str
     routes = [
         route("/api/model", handlers.model, "GET"),
         route("/api/recordings", handlers.listen, "POST"),
+        route("/api/turns", handlers.turns, "POST"),
         route("/api/compare", handlers.compare, "POST"),
         route("/api/identify", handlers.identify, "POST"),
         route("/api/speakers", handlers.speakers, "GET"),

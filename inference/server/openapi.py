@@ -37,6 +37,14 @@ def description(limits: Limits) -> Schema:
         warnings=TEXTS,
         peaks=_list(NUMBER),
     )
+    conversation = _object(
+        duration_s=NUMBER,
+        speech_s=NUMBER,
+        has_speech={"type": "boolean"},
+        warnings=TEXTS,
+        turns=_list(_object(start=NUMBER, end=NUMBER, name=TEXT)),
+        peaks=_list(NUMBER),
+    )
     comparison = _object(
         decision={"type": "string", "enum": ["one speaker", "two speakers", "undecided"]},
         score=MAYBE_NUMBER,
@@ -67,6 +75,7 @@ def description(limits: Limits) -> Schema:
             "/api/recordings": {
                 "post": _operation(f"Embed a recording: {longest}; it isn't kept", recording, wav)
             },
+            "/api/turns": {"post": _operation(f"Who speaks when? {longest}", conversation, wav)},
             "/api/compare": {"post": _operation("Are two recordings of one speaker?", comparison, pair)},
             "/api/identify": {
                 "post": _operation(

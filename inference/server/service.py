@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.diarization.diarizer import diarize
 from inference.server.limits import Limits
 from inference.server.recent import RecentEmbeddings
 from inference.speakers.database import NOT_KEPT, Enrolment
@@ -44,6 +45,21 @@ class Service:
         """Samples (T, C), Hz -> what is known of the recording, and the name it is remembered by."""
         embedding = self.voice.listen((samples, rate))
         return {"recording": self.recent.add(embedding), **_values_of(embedding)}
+
+    def turns(self, samples: NDArray[np.int16], rate: int) -> Values:
+        """Samples (T, C), Hz -> who speaks when; enrolled speakers are named."""
+        database = None if self.book() is None or self.voice.rule.threshold is None else self.database
+        found = diarize(self.voice, (samples, rate), database=database)
+        return {
+            "duration_s": round(found.duration_s, 3),
+            "speech_s": round(found.speech_s, 3),
+            "has_speech": bool(found.turns),
+            "warnings": list(found.warnings),
+            "turns": [
+                {"start": round(turn.start_s, 3), "end": round(turn.end_s, 3), "name": turn.speaker}
+                for turn in found.turns
+            ],
+        }
 
     def compare(self, first: str, second: str, prior: float) -> Values:
         """Names of two recordings, prior probability of one speaker -> whether they are of one speaker."""
