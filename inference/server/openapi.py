@@ -26,39 +26,50 @@ ERRORS = {
 }
 
 
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+RANKED = _list(_object(name=TEXT, score=NUMBER))
+RECORDING = _object(
+    recording=TEXT,
+    duration_s=NUMBER,
+    speech_s=NUMBER,
+    has_speech={"type": "boolean"},
+    warnings=TEXTS,
+    peaks=_list(NUMBER),
+)
+CONVERSATION = _object(
+    duration_s=NUMBER,
+    speech_s=NUMBER,
+    has_speech={"type": "boolean"},
+    warnings=TEXTS,
+    turns=_list(_object(start=NUMBER, end=NUMBER, name=TEXT)),
+    peaks=_list(NUMBER),
+)
+COMPARISON = _object(
+    decision={"type": "string", "enum": ["one speaker", "two speakers", "undecided"]},
+    score=MAYBE_NUMBER,
+    threshold=MAYBE_NUMBER,
+    probability=MAYBE_NUMBER,
+    reason=TEXT,
+)
+IDENTIFIED = _object(name={"type": ["string", "null"]}, reason=TEXT, threshold=MAYBE_NUMBER, ranked=RANKED)
+SPEAKER = _object(
+    name=TEXT, num_recordings={"type": "integer"}, duration_s=NUMBER, speech_s=NUMBER, date=TEXT
+)
+CURVE = {"type": ["object", "null"], "description": "error rates over the score, where they were measured"}
+MODEL = _object(
+    model=TEXT, detector=TEXT, normalisation=TEXT, threshold=MAYBE_NUMBER, origin=TEXT, curve=CURVE
+)
+
+
 def description(limits: Limits) -> Schema:
     """Limits -> description."""
-    ranked = _list(_object(name=TEXT, score=NUMBER))
-    recording = _object(
-        recording=TEXT,
-        duration_s=NUMBER,
-        speech_s=NUMBER,
-        has_speech={"type": "boolean"},
-        warnings=TEXTS,
-        peaks=_list(NUMBER),
-    )
-    conversation = _object(
-        duration_s=NUMBER,
-        speech_s=NUMBER,
-        has_speech={"type": "boolean"},
-        warnings=TEXTS,
-        turns=_list(_object(start=NUMBER, end=NUMBER, name=TEXT)),
-        peaks=_list(NUMBER),
-    )
-    comparison = _object(
-        decision={"type": "string", "enum": ["one speaker", "two speakers", "undecided"]},
-        score=MAYBE_NUMBER,
-        threshold=MAYBE_NUMBER,
-        probability=MAYBE_NUMBER,
-        reason=TEXT,
-    )
-    identified = _object(
-        name={"type": ["string", "null"]}, reason=TEXT, threshold=MAYBE_NUMBER, ranked=ranked
-    )
-    speaker = _object(
-        name=TEXT, num_recordings={"type": "integer"}, duration_s=NUMBER, speech_s=NUMBER, date=TEXT
-    )
-    model = _object(model=TEXT, detector=TEXT, normalisation=TEXT, threshold=MAYBE_NUMBER, origin=TEXT)
     prior = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "default": 0.5}
     top = {"type": "integer", "minimum": 1, "maximum": 100, "default": 5}
     pair = _request({"first": GIVEN, "second": GIVEN, "prior": prior}, "first", "second")
@@ -71,34 +82,26 @@ def description(limits: Limits) -> Schema:
         "openapi": "3.1.0",
         "info": {"title": "Speaker verification", "version": "1"},
         "paths": {
-            "/api/model": {"get": _operation("The model and its threshold", model)},
+            "/api/model": {"get": _operation("The model and its threshold", MODEL)},
             "/api/recordings": {
-                "post": _operation(f"Embed a recording: {longest}; it isn't kept", recording, wav)
+                "post": _operation(f"Embed a recording: {longest}; it isn't kept", RECORDING, wav)
             },
-            "/api/turns": {"post": _operation(f"Who speaks when? {longest}", conversation, wav)},
-            "/api/compare": {"post": _operation("Are two recordings of one speaker?", comparison, pair)},
+            "/api/turns": {"post": _operation(f"Who speaks when? {longest}", CONVERSATION, wav)},
+            "/api/compare": {"post": _operation("Are two recordings of one speaker?", COMPARISON, pair)},
             "/api/identify": {
                 "post": _operation(
                     "Which enrolled speaker is it?",
-                    identified,
+                    IDENTIFIED,
                     _request({"recording": GIVEN, "top": top}, "recording"),
                 )
             },
             "/api/speakers": {
-                "get": _operation("The enrolled speakers", _object(speakers=_list(speaker))),
+                "get": _operation("The enrolled speakers", _object(speakers=_list(SPEAKER))),
                 "post": _operation("Enrol recordings of a speaker", _object(remarks=TEXTS), enrolment),
                 "delete": _operation("Remove a speaker", {"type": "object"}, named),
             },
         },
     }
-
-
-def _object(**properties: Schema) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
 
 
 def _request(properties: Schema, *required: str) -> Schema:
