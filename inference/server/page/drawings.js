@@ -50,7 +50,7 @@ export function scale(score, threshold, { thresholds, p_miss, p_fa }) {
 
 /** A conversation, names, its player, what plays from a time on -> a row for each name over the waveform. */
 export function timeline(known, names, player, play) {
-  const [width, left, row, over] = [1000, 130, 30, 60];
+  const [width, left, row, over] = [window.innerWidth < 600 ? 440 : 1000, 130, 30, 60];
   const height = over + row * names.length + 10;
   const x = (seconds) => left + ((width - left) * seconds) / known.duration_s;
   const bars = known.peaks.map((peak, i) => {
