@@ -20,7 +20,7 @@ from audio.recording import (
 )
 from audio.recordings import Recordings
 from audio.wave_file import WaveFile
-from scoring._crops import evaluation_crops
+from audio.evaluation_crops import evaluation_crops
 
 
 def write(path, audio, rate=16_000, **settings):

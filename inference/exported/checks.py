@@ -1,0 +1,80 @@
+"""Whether an exported network computes what the network does, how large it is and how fast."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from audio.recording import SAMPLE_RATE, SHORTEST
+from inference.exported.onnx_file import HALF, INT8
+from inference.speakers.prototypes import unit
+
+Floats = NDArray[np.float32]
+Embed = Callable[[Floats], Floats]  # inputs (B, ...) -> embeddings (B, D)
+# largest difference of a value of embeddings of unit length; 8 bits are only measured
+TOLERANCES = {"": 1e-4, HALF: 1e-2, INT8: 2.0}
+DURATIONS_S = (1.0, 3.0, 10.0)  # that are timed
+REPETITIONS = 5
+SEED = 21
+
+
+class Agreement(NamedTuple):
+    """How far embeddings of unit length differ at worst."""
+
+    difference: float  # of a value
+    cosine: float
+
+
+def waveforms() -> list[Floats]:
+    """Waveforms (B, T) of several lengths, with and without sound above 4 kHz, loud and faint."""
+    generator = np.random.default_rng(SEED)
+    sizes = [(1, SHORTEST), (3, SAMPLE_RATE + 1), (1, 3 * SAMPLE_RATE - 7), (2, 10 * SAMPLE_RATE)]
+    signals = [generator.normal(0.0, 0.1, size).astype(np.float32) for size in sizes]
+    smooth = np.apply_along_axis(np.convolve, 1, signals[1], np.hanning(64) / 32.0, "same")
+    return [*signals, smooth.astype(np.float32), signals[2] * np.float32(1e-3)]
+
+
+def compare(embed: Embed, reference: Embed, inputs: Sequence[Floats]) -> Agreement:
+    """Two ways of embedding -> how far they differ over some inputs."""
+    pairs = [(unit(embed(each)), unit(reference(each))) for each in inputs]
+    return Agreement(
+        max(float(np.abs(one - other).max()) for one, other in pairs),
+        min(float((one * other).sum(axis=1).min()) for one, other in pairs),
+    )
+
+
+def require_agreement(agreement: Agreement, variant: str, path: Path) -> None:
+    """Raises ValueError if an exported network differs from the one that it was made of."""
+    if not agreement.difference <= TOLERANCES[variant]:  # NaN isn't
+        raise ValueError(
+            f"{path}: refused: a value of its embeddings differs by {agreement.difference:.2g} from the network's, "
+            f"at most {TOLERANCES[variant]:g} was expected; use the model file itself"
+        )
+
+
+def seconds(embed: Embed, num_samples: int) -> float:
+    """A way of embedding -> median time for a waveform of a number of samples, s."""
+    waveform = np.random.default_rng(SEED).normal(0.0, 0.1, (1, num_samples)).astype(np.float32)
+    embed(waveform)
+    times = []
+    for _ in range(REPETITIONS):
+        start = time.perf_counter()
+        embed(waveform)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def torch_embed(module: torch.nn.Module) -> Embed:
+    """A module (B, ...) -> (B, D) -> the same over arrays."""
+
+    @torch.inference_mode()
+    def embed(inputs: Floats) -> Floats:
+        vectors: Floats = module(torch.from_numpy(inputs)).numpy()
+        return vectors
+
+    return embed
