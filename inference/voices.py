@@ -15,13 +15,14 @@ from audio.vad import LEAST_SPEECH_S, hear
 from inference.audio_input import AudioInput, from_samples, read_audio
 from inference.exported import SUFFIX
 from inference.public_models import DEFAULT_MODEL
-from inference.speakers.identification import Identification, listen, open_book
 from inference.thresholds import Rule
 from options import Options
 from options.flags import DETECTORS, PRECISIONS
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from inference.speakers.identification import Identification
 
 Vector = NDArray[np.float32]
 Summary = NDArray[np.float32]  # (V, D) of a recording; V is 1 but for --scoring distance
@@ -116,14 +117,11 @@ def load(
         "backend": backend or None,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
-    for name, value, choices in (
-        ("device", device, ("auto", "cpu", "cuda")),
-        ("precision", precision, ("auto", *PRECISIONS)),
-        ("vad", chosen.get("vad", "none"), DETECTORS),
-        ("score_norm", score_norm or "none", options.available("normalization")),
-        ("backend", backend or "none", options.available("backend")),
-    ):
-        require_choice(name, value, choices)
+    require_choice("device", device, ("auto", "cpu", "cuda"))
+    require_choice("precision", precision, ("auto", *PRECISIONS))
+    require_choice("vad", vad or "none", DETECTORS)
+    require_choice("score_norm", score_norm or "none", options.available("normalization"))
+    require_choice("backend", backend or "none", options.available("backend"))
     path = fspath(source)
     if path.endswith(SUFFIX):
         from inference.exported.voice import exported_voice
@@ -152,7 +150,7 @@ def several(paths: Iterable[str | PathLike[str]]) -> Iterable[str | PathLike[str
 
 
 class Voice:
-    """Embeds recordings and compares them; made by `load`. Subclasses compute summaries and scores of these."""
+    """Embeds recordings and compares them; made by `load`. Subclasses compute summaries and their scores."""
 
     def __init__(self, values: Options, rule: Rule, is_norm_asked_for: bool) -> None:
         """The options that decide how recordings are embedded and compared, and the threshold for scores.
@@ -296,6 +294,8 @@ class Voice:
             AudioError: a recording can't be used; then none is enrolled.
             ValueError, OSError: the name or the database can't be used.
         """
+        from inference.speakers.identification import listen, open_book  # imports SQLite
+
         enrolments = [listen(self, path) for path in several(paths)]
         with open_book(self, database, prototypes="") as book:  # made only if there is something to enrol
             return book.enrol(name, enrolments)
@@ -309,13 +309,15 @@ class Voice:
         *,
         top: int = 5,
         threshold: float | None = None,
-    ) -> Identification:
+    ) -> "Identification":
         """A path, or samples and their rate -> who of a database's speakers it is; see SpeakerBook.
 
         Raises:
             AudioError: the recording can't be read.
             ValueError, OSError: the database can't be used, or no threshold is known.
         """
+        from inference.speakers.identification import open_book
+
         with open_book(self, database, threshold=threshold) as book:
             return book.identify(recording, top)
 

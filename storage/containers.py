@@ -46,7 +46,7 @@ def load_safetensors(path: Path) -> dict[str, Any]:
 
 
 def save_safetensors(path: Path, content: dict[str, Any]) -> None:
-    """Write the content of a model file, whole or not at all: tensors by name, all else as JSON in the header.
+    """Write the content of a model file, whole or not at all: tensors, the rest as JSON in the header.
 
     Raises:
         ValueError: the optional package isn't installed.
@@ -77,7 +77,7 @@ def refuse_container(path: Path) -> None:
     """Raises ValueError for files of other programs that can't be read with weights alone."""
     if path.suffix == ".onnx":
         raise ValueError(
-            f"{path}: exported for inferSpeakerNet.py and other programs; give the model file that it was made of"
+            f"{path}: exported for inferSpeakerNet.py and other programs; give the model file it was made of"
         )
     try:
         is_tar = tarfile.is_tarfile(path)

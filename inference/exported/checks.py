@@ -52,21 +52,24 @@ def require_agreement(agreement: Agreement, variant: str, path: Path) -> None:
     """Raises ValueError if an exported network differs from the one that it was made of."""
     if not agreement.difference <= TOLERANCES[variant]:  # NaN isn't
         raise ValueError(
-            f"{path}: refused: a value of its embeddings differs by {agreement.difference:.2g} from the network's, "
-            f"at most {TOLERANCES[variant]:g} was expected; use the model file itself"
+            f"{path}: refused: a value of its embeddings differs from the network's by "
+            f"{agreement.difference:.2g}, expected at most {TOLERANCES[variant]:g}; use the model file itself"
         )
 
 
-def seconds(embed: Embed, num_samples: int) -> float:
-    """A way of embedding -> median time for a waveform of a number of samples, s."""
+def seconds(embeds: Sequence[Embed], num_samples: int, repetitions: int = REPETITIONS) -> list[float]:
+    """Ways of embedding -> median time of each for a waveform of a number of samples, s.
+
+    They take turns, so that other work on the machine slows all of them down.
+    """
     waveform = np.random.default_rng(SEED).normal(0.0, 0.1, (1, num_samples)).astype(np.float32)
-    embed(waveform)
-    times = []
-    for _ in range(REPETITIONS):
-        start = time.perf_counter()
-        embed(waveform)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    times: list[list[float]] = [[] for _ in embeds]
+    for _ in range(repetitions + 1):
+        for embed, taken in zip(embeds, times, strict=True):
+            start = time.perf_counter()
+            embed(waveform)
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken[1:]) for taken in times]  # the first run prepares
 
 
 def torch_embed(module: torch.nn.Module) -> Embed:

@@ -19,11 +19,13 @@ class WaveformNetwork(nn.Module):
     The front end is in the form without FFT: convolutions are faster in ONNX Runtime, and exact.
     """
 
+    mean: Tensor | None
+
     def __init__(self, network: SpeakerNet, mean: Tensor | None = None) -> None:
         """A network, and the mean embedding (D,) that is subtracted, if any."""
         super().__init__()
-        self.features: Any = network.features
-        self.features = self.features.as_convolution()
+        front_end: Any = network.features
+        self.features = front_end.as_convolution()
         self.model = network.model
         self.input_scale = network.input_scale
         self.normalize = network.normalize
@@ -43,6 +45,8 @@ class FeatureNetwork(nn.Module):
 
     The graph subtracts means over time itself: where the other program does so too, nothing changes.
     """
+
+    mean: Tensor | None
 
     def __init__(self, network: SpeakerNet, mean: Tensor | None = None) -> None:
         """A network whose front end is Kaldi's, and the mean embedding (D,) that is subtracted, if any."""

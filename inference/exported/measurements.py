@@ -1,5 +1,6 @@
 """Error rates of voices on a list of trials, to compare an exported one with the original."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def eer_of_sherpa(extractor: Any, trials: Trials, root: str) -> float:
 def sherpa_extractor(path: Path) -> Any:
     """File for sherpa-onnx -> its extractor; raises ValueError if the package isn't installed."""
     try:
-        import sherpa_onnx
+        sherpa_onnx = importlib.import_module("sherpa_onnx")
     except ImportError:
         raise ValueError("sherpa-onnx isn't installed: pip install sherpa-onnx") from None
     return sherpa_onnx.SpeakerEmbeddingExtractor(sherpa_onnx.SpeakerEmbeddingExtractorConfig(str(path)))
@@ -56,7 +57,7 @@ def sherpa_embedding(extractor: Any, path: Path) -> Any:
 
 
 def sherpa_cosines(extractor: Any, embed: Embed, trials: Trials, root: str) -> NDArray[np.floating]:
-    """An extractor, what embeds waveforms (B, T), trials -> cosines (U,) of embeddings of whole recordings."""
+    """An extractor, what embeds waveforms (B, T), trials, folder -> cosines (U,) of whole recordings."""
     paths = [Path(root, name) for name in trials.names]
     one = unit(np.stack([sherpa_embedding(extractor, path) for path in paths]))
     other = unit(np.stack([embed(read_audio(path).waveform[None])[0] for path in paths]))
@@ -65,5 +66,6 @@ def sherpa_cosines(extractor: Any, embed: Embed, trials: Trials, root: str) -> N
 
 
 def _eer(trials: Trials, score: Callable[[int, int], float]) -> float:
+    assert trials.labels is not None
     scores = [score(enrol, test) for enrol, test in zip(trials.enrol, trials.test, strict=True)]
     return eer(error_rates(scores, trials.labels)).value

@@ -36,15 +36,15 @@ def exported_voice(
     for name in ("precision", "backend", "score_norm"):
         if chosen.get(name, "none") not in ("none", stored[name]):
             raise ValueError(
-                f"{source} was exported with --{name} {stored[name]}; for --{name} {chosen[name]} export it again"
+                f"{source} was exported with --{name} {stored[name]}; to use {chosen[name]} export it again"
             )
     is_plain = threshold is not None and not network.contents.is_norm_asked_for and "score_norm" not in chosen
     changes = dict(chosen) | ({"score_norm": "none"} if is_plain else {})
     values = Options({**stored, **changes, "initial_model": source})
     if values.score_norm != stored["score_norm"] and values.subtract_mean:
         raise ValueError(
-            f"{source} was exported with --score_norm {stored['score_norm']} and a mean that is subtracted; give "
-            f"--score_norm {stored['score_norm']}, or export it again with --score_norm none"
+            f"{source} was exported with --score_norm {stored['score_norm']} and a mean that is subtracted; "
+            "for other scores export it again with --score_norm none"
         )
     require_package(values.vad)
     changed = [name for name in (*DECIDING, "score_norm") if values[name] != stored[name]]
@@ -111,7 +111,8 @@ class ExportedVoice(Voice):
         if self.values.scoring == FULL_AND_CROPS:
             groups.insert(0, evaluation_crops(audio, 0, 1))
         means = [unit(self.network.embed(group)).mean(axis=0, keepdims=True) for group in groups]
-        return self.require_finite(np.concatenate(means, axis=1) / np.float32(len(groups) ** 0.5))
+        vector = np.concatenate(means, axis=1) / len(groups) ** 0.5
+        return self.require_finite(vector.astype(np.float32))
 
     def score_summaries(self, first: Summary, second: Summary) -> float:
         """Vectors (1, D) of two recordings -> their dot product, normalised where this voice does so."""

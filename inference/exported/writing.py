@@ -103,8 +103,8 @@ def export_sherpa(voice: NetworkVoice, path: Path) -> Agreement:
     has_its_features = name == "fbank" and front_end.num_features == SHERPA_BANDS and not front_end.use_energy
     if not has_its_features or front_end.waveform_scale * scale not in (1.0, 32768.0):
         raise ValueError(
-            f"--features {name}: sherpa-onnx computes fbank of {SHERPA_BANDS} bands without the frame energy, of "
-            "samples in [-1, 1] or 16 bits; export without --sherpa"
+            f"--features {name}: sherpa-onnx computes fbank of {SHERPA_BANDS} bands without frame energy, "
+            "of samples in [-1, 1] or 16 bits; export without --sherpa"
         )
     module = FeatureNetwork(voice.network, mean_of(voice)).eval()
     model = onnx_file.onnx_model(module, module.example(), (SHERPA_FEATURES, EMBEDDING))

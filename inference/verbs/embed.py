@@ -44,8 +44,8 @@ def make_parser(add_help: bool = True) -> Parser:
         ),
         Flag(
             "--nproc",
-            f"processes; default: one for every {LEAST_FILES} recordings, at most one a GPU, or one a core; of "
-            "an exported file: recordings at once, default: one a core",
+            f"processes; default: one for every {LEAST_FILES} recordings, at most one a GPU, or one a core; "
+            "of an exported file: recordings at once, default: one a core",
             0,
             at_least(0),
         ),
@@ -105,6 +105,7 @@ def embed(args: argparse.Namespace, words: list[str], files: "AudioFiles", stop:
     from distributed import launch
     from distributed.exit import abort
     from inference.extraction import Extraction
+    from inference.network_voice import NetworkVoice
     from storage.run_log import LOGGER, Remarks
 
     distributed.rendezvous(abort)
@@ -112,6 +113,7 @@ def embed(args: argparse.Namespace, words: list[str], files: "AudioFiles", stop:
     if num_processes > 1:
         return launch.launch([str(SCRIPT), "embed", *words], num_processes, 0, stop)
     voice = voice_of(args)
+    assert isinstance(voice, NetworkVoice)
     device = voice.precision.device
     distributed.join(device, TIMEOUT_S)
     num_workers = args.nDataLoaderThread
@@ -139,9 +141,7 @@ def embed_exported(args: argparse.Namespace, files: "AudioFiles") -> int:
 
     check_names(Path(args.out), files.names)
     if args.nDataLoaderThread is not None:
-        raise ValueError(
-            "--nDataLoaderThread: an exported file takes none; --nproc says how many are embedded at once"
-        )
+        raise ValueError("--nDataLoaderThread: an exported file takes none; --nproc: recordings at once")
     at_once = min(args.nproc or cores(), len(files.paths))
     if at_once > 1:
         args.threads = 1

@@ -20,10 +20,10 @@ python inferSpeakerNet.py export speakers.onnx --initial_model exps/mine
 python inferSpeakerNet.py compare a.wav b.wav --initial_model speakers.onnx
 python inferSpeakerNet.py export small.onnx --quantise int8 --test_list trials.txt --test_path recordings
 
-The suffix of OUT chooses: .onnx and .pt2 (torch.export) hold the network with its front end, from waveforms (B, T)
-at 16 kHz to embeddings (B, D), and how recordings are embedded and compared; an .onnx file is a model for all
-other verbs. .safetensors holds the weights and options of a model file. What is written is compared with the
-network, and deleted if it differs."""
+The suffix of OUT chooses: .onnx and .pt2 (torch.export) hold the network with its front end, from waveforms
+(B, T) at 16 kHz to embeddings (B, D), and how recordings are embedded and compared; an .onnx file is a model
+for all other verbs. .safetensors holds the weights and options of a model file. What is written is compared
+with the network, and deleted if it differs."""
 WEIGHTS, PROGRAM = ".safetensors", ".pt2"
 SUFFIXES = (SUFFIX, PROGRAM, WEIGHTS)
 INT8, HALF = "int8", "fp16"
@@ -41,9 +41,7 @@ def make_parser(add_help: bool = True) -> Parser:
             "",
             choices=(INT8,),
         ),
-        Flag(
-            "--sherpa", "for sherpa-onnx: its features as input, and the metadata that it reads", False, bool
-        ),
+        Flag("--sherpa", "for sherpa-onnx: its features as input, the metadata that it reads", False, bool),
         Flag("--test_list", "trials with labels, whose EER is printed before and after", "", path),
         Flag("--test_path", "folder of the recordings of --test_list", "", path),
     ]
@@ -121,7 +119,7 @@ def voice_for_export(args: argparse.Namespace) -> "NetworkVoice":
     from inference.voices import load
 
     if args.initial_model.endswith(SUFFIX):
-        raise ValueError(f"{args.initial_model}: exported already; give the model file that it was made of")
+        raise ValueError(f"{args.initial_model}: exported already; give the model file it was made of")
     voice = load(
         args.initial_model,
         vad=args.vad,
@@ -139,8 +137,8 @@ def voice_for_export(args: argparse.Namespace) -> "NetworkVoice":
 def show(out: Path, agreement: "Agreement") -> None:
     """Print the size of a file, and how far it differs from the network."""
     print(
-        f"{out}: {megabytes(out)}; embeddings differ from the network's by {agreement.difference:.1e} at most, "
-        f"cosine {agreement.cosine:.6f}"
+        f"{out}: {megabytes(out)}; embeddings differ from the network's by at most "
+        f"{agreement.difference:.1e}, cosine {agreement.cosine:.6f}"
     )
 
 
@@ -150,7 +148,7 @@ def megabytes(file: Path) -> str:
 
 
 def show_speed(voice: "NetworkVoice", out: Path) -> None:
-    """Print the times for waveforms of some durations, by PyTorch and by ONNX Runtime with as many threads."""
+    """Print the times for waveforms by PyTorch and by ONNX Runtime, with as many threads."""
     import torch
 
     from audio.recording import SAMPLE_RATE
@@ -161,7 +159,7 @@ def show_speed(voice: "NetworkVoice", out: Path) -> None:
     exported = ExportedNetwork(str(out), torch.get_num_threads())
     for duration_s in checks.DURATIONS_S:
         num_samples = round(duration_s * SAMPLE_RATE)
-        before, after = (checks.seconds(f, num_samples) for f in (reference(voice), exported.embed))
+        before, after = checks.seconds([reference(voice), exported.embed], num_samples)
         print(
             f"  {duration_s:4g} s   PyTorch {1000 * before:6.1f} ms   ONNX Runtime {1000 * after:6.1f} ms   "
             f"{before / after:.2f} times as fast"
@@ -183,15 +181,12 @@ def show_sherpa(args: argparse.Namespace, voice: "NetworkVoice", out: Path, tria
     from inference.exported.writing import reference
 
     if trials is None:
-        print(
-            "  --test_list shows what the front end of sherpa-onnx changes (bands up to 7.6 kHz, frames at the ends)"
-        )
+        print("  --test_list shows what the front end of sherpa-onnx changes: bands end at 7.6 kHz")
         return
     extractor = measurements.sherpa_extractor(out)
     cosines = measurements.sherpa_cosines(extractor, reference(voice), trials, args.test_path)
     before = 100 * measurements.eer_of(voice, trials, args.test_path)
     after = 100 * measurements.eer_of_sherpa(extractor, trials, args.test_path)
-    print(
-        f"  cosine   {cosines.mean():.4f} of embeddings here and by sherpa-onnx on average, {cosines.min():.4f} at worst"
-    )
+    mean, least = cosines.mean(), cosines.min()
+    print(f"  cosine   {mean:.4f} of embeddings here and by sherpa-onnx on average, {least:.4f} at worst")
     print(f"  EER      {before:.3f} % here, {after:.3f} % by sherpa-onnx, of {len(trials.enrol)} trials")
