@@ -103,25 +103,24 @@ def load(
         device: auto, cpu or cuda.
         gpu_id: index of the GPU.
         precision: fp32, tf32, bf16 or fp16; auto = that of the threshold in the model file, or fp32.
-        threads: on the CPU, 0 = the cores of this process; None = as PyTorch is set, which is not imported
-            for an exported file (.onnx), for which it is the same as 0.
+        threads: on the CPU, 0 = the cores of this process; None = as PyTorch is set, of exported files as 0.
 
     Raises:
         FileNotFoundError, ValueError, OSError: no such model, a damaged one, or it can't be downloaded.
     """
-    given = {
-        "vad": vad or None,
-        "channel": channel,
-        "precision": None if precision == "auto" else precision,
-        "score_norm": score_norm or None,
-        "backend": backend or None,
-    }
-    chosen = {name: value for name, value in given.items() if value is not None}
     require_choice("device", device, ("auto", "cpu", "cuda"))
     require_choice("precision", precision, ("auto", *PRECISIONS))
     require_choice("vad", vad or "none", DETECTORS)
     require_choice("score_norm", score_norm or "none", options.available("normalization"))
     require_choice("backend", backend or "none", options.available("backend"))
+    given = {
+        "vad": vad or None,
+        "channel": channel,
+        "score_norm": score_norm or None,
+        "backend": backend or None,
+    }
+    given["precision"] = None if precision == "auto" else precision
+    chosen = {name: value for name, value in given.items() if value is not None}
     path = fspath(source)
     if path.endswith(SUFFIX):
         from inference.exported.voice import exported_voice
