@@ -95,7 +95,7 @@ def test_another_way_of_embedding_has_another_fingerprint_and_no_threshold(with_
     # a threshold alone is for scores as they are, where nobody asked for others
     assert with_contents(CONTENTS._replace(is_norm_asked_for=False), {}, 0.3).values.score_norm == "none"
     assert with_contents(CONTENTS, {}, 0.3).values.score_norm == "asnorm"
-    with pytest.raises(ValueError, match=r"exported with --score_norm asnorm; for --score_norm snorm export"):
+    with pytest.raises(ValueError, match=r"exported with --score_norm asnorm; to use snorm export it again"):
         with_contents(CONTENTS, {"score_norm": "snorm"})
     centred = CONTENTS._replace(options=CONTENTS.options | {"subtract_mean": True})
     with pytest.raises(ValueError, match="a mean that is subtracted"):
@@ -182,12 +182,14 @@ def test_recordings_are_extracted_block_by_block(with_contents, corpus, tmp_path
 def test_what_differs_from_the_network_is_refused(tmp_path):
     same = checks.compare(lambda x: x, lambda x: 2 * x, [np.eye(3, dtype=np.float32)])
     assert same == (0.0, 1.0)
-    checks.require_agreement(same, "", tmp_path)
+    checks.require_agreement(same, 1e-4, tmp_path)
     turned = checks.compare(lambda x: x[:, ::-1], lambda x: x, [np.eye(3, dtype=np.float32)])
     assert turned == (1.0, 0.0)
     for wrong in (turned, checks.Agreement(np.nan, np.nan)):
-        with pytest.raises(ValueError, match="refused: a value of its embeddings differs by"):
-            checks.require_agreement(wrong, "", tmp_path)
+        with pytest.raises(
+            ValueError, match="refused: a value of its embeddings differs from the network's by"
+        ):
+            checks.require_agreement(wrong, 1e-4, tmp_path)
 
 
 @pytest.mark.parametrize(

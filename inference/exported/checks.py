@@ -16,8 +16,10 @@ from inference.speakers.prototypes import unit
 
 Floats = NDArray[np.float32]
 Embed = Callable[[Floats], Floats]  # inputs (B, ...) -> embeddings (B, D)
-# largest difference of a value of embeddings of unit length; 8 bits are only measured
+# Largest difference of a value of embeddings of unit length; 8 bits are only measured. Where a band holds
+# nothing but rounding errors, the logarithm makes them visible, and an FFT has others than a convolution.
 TOLERANCES = {"": 1e-4, HALF: 1e-2, INT8: 2.0}
+EMPTY_BANDS_TOLERANCE = 2e-3
 DURATIONS_S = (1.0, 3.0, 10.0)  # that are timed
 REPETITIONS = 5
 SEED = 21
@@ -31,12 +33,18 @@ class Agreement(NamedTuple):
 
 
 def waveforms() -> list[Floats]:
-    """Waveforms (B, T) of several lengths, with and without sound above 4 kHz, loud and faint."""
+    """Waveforms (B, T) of several lengths, loud and faint."""
     generator = np.random.default_rng(SEED)
     sizes = [(1, SHORTEST), (3, SAMPLE_RATE + 1), (1, 3 * SAMPLE_RATE - 7), (2, 10 * SAMPLE_RATE)]
     signals = [generator.normal(0.0, 0.1, size).astype(np.float32) for size in sizes]
-    smooth = np.apply_along_axis(np.convolve, 1, signals[1], np.hanning(64) / 32.0, "same")
-    return [*signals, smooth.astype(np.float32), signals[2] * np.float32(1e-3)]
+    return [*signals, signals[2] * np.float32(1e-3)]
+
+
+def with_empty_bands() -> list[Floats]:
+    """Waveforms (B, T) with hardly any sound above 1 kHz, in 16 bits."""
+    noise = np.random.default_rng(SEED).normal(0.0, 0.1, (3, SAMPLE_RATE + 1))
+    smooth = np.apply_along_axis(np.convolve, 1, noise, np.hanning(64) / 32.0, "same")
+    return [(np.round(smooth * 32768.0) / 32768.0).astype(np.float32)]
 
 
 def compare(embed: Embed, reference: Embed, inputs: Sequence[Floats]) -> Agreement:
@@ -48,12 +56,12 @@ def compare(embed: Embed, reference: Embed, inputs: Sequence[Floats]) -> Agreeme
     )
 
 
-def require_agreement(agreement: Agreement, variant: str, path: Path) -> None:
+def require_agreement(agreement: Agreement, tolerance: float, path: Path) -> None:
     """Raises ValueError if an exported network differs from the one that it was made of."""
-    if not agreement.difference <= TOLERANCES[variant]:  # NaN isn't
+    if not agreement.difference <= tolerance:  # NaN isn't
         raise ValueError(
             f"{path}: refused: a value of its embeddings differs from the network's by "
-            f"{agreement.difference:.2g}, expected at most {TOLERANCES[variant]:g}; use the model file itself"
+            f"{agreement.difference:.2g}, expected at most {tolerance:g}; use the model file itself"
         )
 
 

@@ -1,10 +1,12 @@
 """Networks written as ONNX files."""
 
 import importlib
+import io
 import logging
 import tempfile
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,8 @@ def onnx_model(module: nn.Module, example: torch.Tensor, names: tuple[str, str])
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad():
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad(), redirect_stdout(io.StringIO()):  # it prints graphs
         warnings.simplefilter("ignore")
         try:
             program: Any = torch.onnx.export(
