@@ -1,5 +1,6 @@
 """Exports a voice, and compares what was written with the network on the spot."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,12 @@ def export_program(voice: NetworkVoice, path: Path) -> Agreement:
     contents = contents_of(voice)
     module = WaveformNetwork(voice.network, mean_of(voice)).eval()
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.export.save(traced(module, module.example()), path, extra_files={PT2_CONTENTS: contents.to_text()})
-    program: Any = torch.export.load(path)
-    return checked(path, "", checks.torch_embed(program.module()), reference(voice))
+    program = traced(module, module.example())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of weights that share memory
+        torch.export.save(program, path, extra_files={PT2_CONTENTS: contents.to_text()})
+    loaded: Any = torch.export.load(path)
+    return checked(path, "", checks.torch_embed(loaded.module()), reference(voice))
 
 
 def traced(module: nn.Module, example: torch.Tensor) -> torch.export.ExportedProgram:
@@ -110,8 +114,7 @@ def export_sherpa(voice: NetworkVoice, path: Path) -> Agreement:
     model = onnx_file.onnx_model(module, module.example(), (SHERPA_FEATURES, EMBEDDING))
     metadata = {
         "framework": "3d-speaker",
-        "language": "",
-        "url": "",
+        "language": "unknown",  # sherpa-onnx refuses an empty one
         "comment": f"exported from {Path(voice.values.initial_model).name}",
         "sample_rate": str(SAMPLE_RATE),
         "output_dim": str(voice.values.nOut),
