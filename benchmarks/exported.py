@@ -25,6 +25,7 @@ from inference import load
 from inference.exported import checks
 from inference.exported.session import ExportedNetwork
 from inference.exported.writing import reference
+from inference.network_voice import NetworkVoice
 from inference.public_models import DEFAULT_MODEL
 
 SCRIPT = Path(__file__).parent.parent / "inferSpeakerNet.py"
@@ -35,6 +36,7 @@ def speeds(exported: str, model: str, threads: list[int], repetitions: int) -> N
     print("threads   seconds   PyTorch ms   ONNX Runtime ms   times as fast")
     for count in threads:
         voice = load(model, device="cpu", precision="fp32", threads=count)
+        assert isinstance(voice, NetworkVoice)
         embeds = [reference(voice), ExportedNetwork(exported, count).embed]
         for duration_s in checks.DURATIONS_S:
             torch.set_num_threads(count)
@@ -49,7 +51,7 @@ def starts(models: list[str], pair: list[str], repetitions: int) -> None:
     for _ in range(repetitions):
         for model in models:
             start = time.perf_counter()
-            words = [sys.executable, SCRIPT, "compare", *pair, "--initial_model", model]
+            words = [sys.executable, str(SCRIPT), "compare", *pair, "--initial_model", model]
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             times[model].append(time.perf_counter() - start)
             if done.stderr:
