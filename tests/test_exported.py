@@ -17,6 +17,7 @@ from inference.exported.contents import Contents
 from inference.exported.voice import ExportedVoice, exported_voice
 from inference.network_voice import NetworkVoice
 from inference.thresholds import Rule
+from models import _resnet
 from options.flags import network_parser
 from SpeakerNet import SpeakerNet
 from storage import checkpoint
@@ -113,7 +114,15 @@ def network_of(*words):
 
 
 @pytest.fixture(scope="module")
-def small_model(tmp_path_factory):
+def shallow():
+    """ResNets with one block a stage: exporting takes as long as there are layers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_resnet.stages, "__defaults__", (_resnet.SEBasicBlock, (1, 1, 1, 1), 1))
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_model(shallow, tmp_path_factory):
     """A model file with a cohort and a mean, scored as a whole and in crops."""
     path = tmp_path_factory.mktemp("small") / "m.model"
     words = ["--model=ResNetSE34L", "--n_mels=40", "--nOut=8", "--scoring=full_and_crops", "--eval_frames=60"]
