@@ -12,6 +12,7 @@ from storage.console import exit_at_once, print_any_name, print_nowhere_if_close
 VERBS = (
     "fetch",
     "convert",
+    "export",
     "embed",
     "compare",
     "enrol",

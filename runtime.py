@@ -232,6 +232,10 @@ def float32(forward: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(forward)
     def full_precision(self: Any, *tensors: Tensor) -> Any:
         casts = [t.float() if t.is_floating_point() else t for t in tensors]
+        if (
+            torch.compiler.is_exporting()
+        ):  # there is no autocast, and a context would become part of the graph
+            return forward(self, *casts)
         with _tf32(False), torch.autocast(tensors[0].device.type, enabled=False):
             return forward(self, *casts)
 

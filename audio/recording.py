@@ -89,13 +89,13 @@ class Recording:
             place += len(resampled)
         return audio
 
-    def crop(self, length: int, generator: np.random.Generator, speed: float = 1.0) -> Audio:
+    def crop(self, length: int, generator: "np.random.Generator", speed: float = 1.0) -> Audio:
         """A random piece (length,); see crop_into."""
         piece = np.empty(length, np.float32)
         self.crop_into(piece, generator, speed)
         return piece
 
-    def crop_into(self, out: Audio | Samples, generator: np.random.Generator, speed: float = 1.0) -> None:
+    def crop_into(self, out: Audio | Samples, generator: "np.random.Generator", speed: float = 1.0) -> None:
         """Fill out (T,) with a random piece, reading no more than it needs; shorter recordings repeat.
 
         Played `speed` times as fast, pitch and all, as a tape would be; out may be 16-bit only for a pack.

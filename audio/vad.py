@@ -72,7 +72,7 @@ def energy(audio: Audio) -> Speech:
     if len(audible) < LOUD_FRAMES:
         return nothing
     loud = np.partition(levels, -LOUD_FRAMES)[-LOUD_FRAMES]
-    background = np.percentile(audible, BACKGROUND_PERCENTILE)
+    background = _percentile(audible, BACKGROUND_PERCENTILE)
     if len(audible) >= STEADY_FRAMES and loud - background < STEADY_DB:
         return nothing
     above_background = min(background + ABOVE_BACKGROUND_DB, loud - LEAST_RANGE_DB)
@@ -80,6 +80,14 @@ def energy(audio: Audio) -> Speech:
     reach = np.ones(2 * HANGOVER + HOPS_OF_FRAME)
     hops = np.convolve(is_speech, reach)[HANGOVER:-HANGOVER] > 0.5
     return Speech(hops, float(is_speech.sum()) * HOP / SAMPLE_RATE)
+
+
+def _percentile(values: NDArray[np.float64], percent: int) -> float:
+    """np.percentile, which would import numpy.ma: as much time as embedding a word takes."""
+    place = (len(values) - 1) * percent / 100
+    lower = int(place)
+    pair = np.partition(values, (lower, min(lower + 1, len(values) - 1)))[lower : lower + 2]
+    return float(pair[0] + (pair[-1] - pair[0]) * (place - lower))
 
 
 def _levels_db(audio: Audio) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 import distributed
 import options
 from audio.errors import AudioError
+from audio.evaluation_crops import LONGEST
 from audio.recording import SAMPLE_RATE, num_samples
 from audio.recordings import Recordings
 from audio.remarks import SKIPPED, log_remark
@@ -23,7 +24,7 @@ from normalization._cohort import subtract_mean
 from options import Options
 from options.flags import embedding_precision
 from runtime import Precision, map_in_threads
-from scoring._crops import LONGEST, Windows
+from scoring._crops import Windows
 from SpeakerNet import SpeakerNet
 
 FILES_PER_BATCH = 8  # of the loader, each with --num_eval crops

@@ -40,7 +40,7 @@ class Features(FrontEnd):
     @staticmethod
     def num_frames(num_samples: int) -> int:
         """T samples -> L frames of 25 ms every 10 ms that cover all samples."""
-        return 1 - (WINDOW_LENGTH - num_samples) // HOP_LENGTH
+        return 1 + (num_samples - WINDOW_LENGTH + HOP_LENGTH - 1) // HOP_LENGTH
 
     @runtime.float32
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """Using trained models: `from inference import load` gives a voice that embeds, compares and identifies.
 
-voices.py is the Python face, thresholds.py its decisions; verbs/ are the subcommands of inferSpeakerNet.py.
+voices.py is the Python face, network_voice.py what it does by a network in PyTorch, exported/ what it does
+without; thresholds.py has its decisions, and verbs/ are the subcommands of inferSpeakerNet.py.
 audio_input.py and audio_files.py read what users give, extraction.py embeds many recordings, and
 embedding_files.py writes the embeddings. speakers/ keeps enrolled speakers and decides who speaks, and
 diarization/ finds who spoke when.

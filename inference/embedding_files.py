@@ -40,6 +40,18 @@ class NamedEmbeddings(NamedTuple):
     model: str = ""
 
 
+class Extracted(NamedTuple):
+    """How many recordings are in a file of embeddings, and how many are not."""
+
+    num_written: int
+    num_left_out: int
+
+
+def parts_folder(path: Path) -> Path:
+    """File of embeddings -> folder of those that are done, until the file is written."""
+    return path.with_name(f"{path.name}.parts")
+
+
 def companion(path: Path) -> Path | None:
     """File of embeddings -> the file written beside it: the names for .npy, the index for .ark."""
     suffix = {".npy": ".txt", ".ark": ".scp"}.get(path.suffix)

@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,24 +15,17 @@ from evaluation.embedder import Embedder
 from evaluation.store import MEASURES, Embeddings, EmbeddingStore
 from inference.audio_files import AudioFiles
 from inference.audio_input import open_input
-from inference.embedding_files import write_embeddings
-from inference.voices import Voice
+from inference.embedding_files import Extracted, parts_folder, write_embeddings
+from inference.network_voice import NetworkVoice
 from storage.files import lock
 
 BLOCK = 1024  # recordings; as many are lost where the process is killed
 
 
-class Extracted(NamedTuple):
-    """How many recordings are in the file, and how many are not."""
-
-    num_written: int
-    num_left_out: int
-
-
 class Extraction:
     """Embeddings of many recordings on their way into a file; those that are done are kept beside it."""
 
-    def __init__(self, voice: Voice, files: AudioFiles, path: Path, num_workers: int) -> None:
+    def __init__(self, voice: NetworkVoice, files: AudioFiles, path: Path, num_workers: int) -> None:
         """How recordings are embedded.
 
         Args:
@@ -150,8 +142,3 @@ class Extraction:
             log_remark(SKIPPED, f"{self.files.paths[first + row]}: changed after it was embedded")
         rows: list[int] = np.flatnonzero(embeddings.present & has_speech).tolist()
         return rows
-
-
-def parts_folder(path: Path) -> Path:
-    """File of embeddings -> folder of those that are done, until the file is written."""
-    return path.with_name(f"{path.name}.parts")

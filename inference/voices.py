@@ -1,43 +1,33 @@
-"""A trained network that answers questions about recordings: embeddings, comparisons, who is speaking."""
+"""Voices: what answers questions about recordings, by a network or an exported file; no import of PyTorch."""
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from os import PathLike, fspath
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 import options
-import runtime
 from audio.errors import AudioError
 from audio.quality import warnings_of
-from audio.recording import SAMPLE_RATE, SHORTEST, Audio
-from audio.vad import LEAST_SPEECH_S, hear, require_package
-from evaluation.backends import PLAIN, BackendScoring, FittedBackend, chosen_backend
-from evaluation.cohort import Cohort
-from evaluation.embedder import build_scoring, embed_crops
-from evaluation.store import embedding_options, fingerprint
+from audio.recording import Audio
+from audio.vad import LEAST_SPEECH_S, hear
 from inference.audio_input import AudioInput, from_samples, read_audio
-from inference.conversion import converted
-from inference.model_source import model_path
-from inference.public_models import DEFAULT_MODEL, MODELS
-from inference.speakers.identification import Identification, listen, open_book
+from inference.exported import SUFFIX
+from inference.public_models import DEFAULT_MODEL
 from inference.thresholds import Rule
-from inference.voice_options import checked_cohort, cohort_of_model, voice_options, voice_rule
-from normalization._cohort import subtract_mean
 from options import Options
 from options.flags import DETECTORS, PRECISIONS
-from SpeakerNet import SpeakerNet
-from storage import checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from inference.speakers.identification import Identification
 
 Vector = NDArray[np.float32]
-Samples = NDArray[Any] | Tensor
+Summary = NDArray[np.float32]  # (V, D) of a recording; V is 1 but for --scoring distance
 # a path, samples and their rate in Hz, or what inference.audio_input has read
-Recording = str | PathLike[str] | tuple[Samples, int] | AudioInput
+Recording = str | PathLike[str] | tuple[Any, int] | AudioInput
 
 
 class NoSpeechError(AudioError):
@@ -48,7 +38,7 @@ class Embedding(NamedTuple):
     """What is known of one recording."""
 
     name: str
-    summary: Tensor | None  # (V, D), on the CPU; V is 1 but for --scoring distance; None without speech
+    summary: Summary | None  # None without speech
     duration_s: float
     speech_s: float
     warnings: tuple[str, ...]  # why an answer about it may be wrong
@@ -62,7 +52,7 @@ class Embedding(NamedTuple):
         """
         if self.summary is None:
             raise NoSpeechError(self.no_speech)
-        vector: Vector = self.summary[0].numpy()
+        vector: Vector = self.summary[0]
         return vector
 
     @property
@@ -94,12 +84,13 @@ def load(
     device: str = "auto",
     gpu_id: int = 0,
     precision: str = "auto",
+    threads: int | None = None,
 ) -> "Voice":
     """Model -> voice.
 
     Args:
-        source: a model file, a run folder, a file or folder of another program, or the name of a public
-            model, which is downloaded once (`inferSpeakerNet.py fetch --list`).
+        source: a model file, a run folder, a file or folder of another program, an exported file (.onnx), or
+            the name of a public model, which is downloaded once (`inferSpeakerNet.py fetch --list`).
         threshold: scores of at least this are accepted; by default that in the model file, or that of the
             public model.
         vad: voice activity detector, as --vad; "" = that of the threshold or of the model file, or energy.
@@ -112,62 +103,39 @@ def load(
         device: auto, cpu or cuda.
         gpu_id: index of the GPU.
         precision: fp32, tf32, bf16 or fp16; auto = that of the threshold in the model file, or fp32.
+        threads: on the CPU, 0 = the cores of this process; None = as PyTorch is set, of exported files as 0.
 
     Raises:
         FileNotFoundError, ValueError, OSError: no such model, a damaged one, or it can't be downloaded.
     """
-    _require_choice("device", device, ("auto", "cpu", "cuda"))
-    _require_choice("precision", precision, ("auto", *PRECISIONS))
+    require_choice("device", device, ("auto", "cpu", "cuda"))
+    require_choice("precision", precision, ("auto", *PRECISIONS))
+    require_choice("vad", vad or "none", DETECTORS)
+    require_choice("score_norm", score_norm or "none", options.available("normalization"))
+    require_choice("backend", backend or "none", options.available("backend"))
     given = {
         "vad": vad or None,
         "channel": channel,
-        "precision": None if precision == "auto" else precision,
         "score_norm": score_norm or None,
         "backend": backend or None,
     }
+    given["precision"] = None if precision == "auto" else precision
     chosen = {name: value for name, value in given.items() if value is not None}
-    return _voice(fspath(source), chosen, threshold, runtime.choose_device(device, gpu_id))
+    path = fspath(source)
+    if path.endswith(SUFFIX):
+        from inference.exported.voice import exported_voice
+
+        require_choice("device of an exported file", device, ("auto", "cpu"))
+        return exported_voice(path, chosen, threshold, threads)
+    import runtime
+    from inference.network_voice import network_voice
+
+    if threads is not None:
+        runtime.use_threads(threads)
+    return network_voice(path, chosen, threshold, runtime.choose_device(device, gpu_id))
 
 
-def _voice(source: str, chosen: dict[str, Any], threshold: float | None, device: torch.device) -> "Voice":
-    """What --initial_model names, options of the user, a threshold or None -> voice on a device."""
-    for name, choices in {
-        "vad": DETECTORS,
-        "score_norm": options.available("normalization"),
-        "backend": options.available("backend"),
-    }.items():
-        _require_choice(name, chosen.get(name, "none"), choices)
-    path = model_path(source)
-    model_file = checkpoint.load_model(path)
-    if model_file.origin:
-        model_file = converted(path).model_file
-    public = None if Path(source).exists() else MODELS.get(source)
-    cohort = cohort_of_model(model_file, source)
-    values = voice_options(
-        model_file, source, public, cohort, chosen=chosen, is_threshold_given=threshold is not None
-    )
-    _require_choice("vad", values.vad, DETECTORS)
-    require_package(values.vad)
-    rule = voice_rule(model_file.decision, source, public, chosen=chosen, values=values, threshold=threshold)
-    try:
-        network = SpeakerNet.from_model_file(model_file, values).to(device).eval()
-        cohort = checked_cohort(cohort, network, values)
-        backend = chosen_backend(model_file, values, source)
-        backend.check(network, values, None if cohort is None else cohort.mean)
-        return Voice(
-            network,
-            values,
-            rule=rule,
-            cohort=cohort,
-            backend=backend,
-            precision=runtime.Precision(values.precision, device),
-            is_norm_asked_for="score_norm" in chosen or model_file.decision is not None,
-        )
-    except (TypeError, KeyError, AttributeError) as error:  # one is missing, or of another type
-        raise ValueError(f"{source}: its options are damaged: {error}") from error
-
-
-def _require_choice(name: str, value: str, choices: Sequence[str]) -> None:
+def require_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raises ValueError for a value that isn't one of the choices."""
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
@@ -181,54 +149,62 @@ def several(paths: Iterable[str | PathLike[str]]) -> Iterable[str | PathLike[str
 
 
 class Voice:
-    """A network that embeds recordings and compares them as --eval does; made by `load`."""
+    """Embeds recordings and compares them; made by `load`. Subclasses compute summaries and their scores."""
 
-    def __init__(
-        self,
-        network: SpeakerNet,
-        values: Options,
-        *,
-        rule: Rule,
-        cohort: Cohort | None,
-        backend: FittedBackend = PLAIN,
-        precision: runtime.Precision,
-        is_norm_asked_for: bool = True,
-    ) -> None:
-        """A network in evaluation mode.
+    def __init__(self, values: Options, rule: Rule, is_norm_asked_for: bool) -> None:
+        """The options that decide how recordings are embedded and compared, and the threshold for scores.
 
-        Args:
-            network: on the device of `precision`, without a loss.
-            values: the options that decide how recordings are embedded and compared.
-            rule: the threshold for scores.
-            cohort: what scores are normalised by; None for scores as they are.
-            backend: what changes embeddings before they are compared.
-            precision: how the network computes.
-            is_norm_asked_for: whether the user or a decision says how scores are normalised; otherwise they
-                are because the model has a cohort.
+        is_norm_asked_for: whether the user or a decision says how scores are normalised; otherwise they are
+        because the model has a cohort.
         """
-        self.network = network
         self.values = values
         self.rule = rule
-        self.cohort = cohort
-        self.backend = backend
-        self.precision = precision
         self.is_norm_asked_for = is_norm_asked_for
-        self.scoring = build_scoring(values)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """A text that is the same for the same weights and the same way of embedding."""
-        mean = None if self.cohort is None else self.cohort.mean
-        return fingerprint(self.network, embedding_options(self.values), mean)
+        raise NotImplementedError
 
-    @cached_property
+    @property
     def dim(self) -> int:
         """Size D of an embedding."""
-        groups = self.scoring.crops(np.zeros(SHORTEST, np.float32))
-        summary = self.scoring.summarise([torch.zeros(1, 1, self.values.nOut) for _ in groups], True)
-        return int(summary.shape[-1])
+        raise NotImplementedError
 
-    def embed(self, waveform: Samples, rate: int) -> Vector:
+    @property
+    def is_vector(self) -> bool:
+        """Whether a recording has one vector, and a score is a dot product."""
+        raise NotImplementedError
+
+    @property
+    def backend_name(self) -> str:
+        """As --backend has it."""
+        raise NotImplementedError
+
+    @property
+    def cohort_vectors(self) -> NDArray[np.floating] | None:
+        """The vectors (K, D) that scores are normalised by, in the precision in which they are stored."""
+        raise NotImplementedError
+
+    def summary(self, audio: Audio) -> Summary:
+        """Samples (T,) at 16 kHz -> what the scoring keeps of them (V, D)."""
+        raise NotImplementedError
+
+    def embed_windows(self, batches: Iterable[Audio]) -> Vector:
+        """Batches of equal windows (B, T) at 16 kHz, of speech -> embeddings (W, D) of unit length.
+
+        Whatever --scoring does with long recordings isn't done here.
+
+        Raises:
+            ValueError: recordings have no vector, or an embedding isn't finite.
+        """
+        raise NotImplementedError
+
+    def score_summaries(self, first: Summary, second: Summary) -> float:
+        """Summaries (V, D) of two recordings -> the score that --eval gives the trial."""
+        raise NotImplementedError
+
+    def embed(self, waveform: "NDArray[Any] | Tensor", rate: int) -> Vector:
         """Samples (T,) or (T, C), float in [-1, 1], int16 or int32, sample rate in Hz -> embedding (D,).
 
         Raises:
@@ -251,7 +227,7 @@ class Voice:
 
     def require_vectors(self) -> None:
         """Raises ValueError unless a recording has one vector, and a score is a dot product."""
-        if not self.scoring.is_vector:
+        if not self.is_vector:
             raise ValueError(
                 f"--scoring {self.values.scoring} has no embedding of a recording: "
                 f"python inferSpeakerNet.py convert {self.values.initial_model} NEW --scoring cosine"
@@ -289,7 +265,7 @@ class Voice:
         name, (waveform, remarks) = self.read(recording)
         heard = hear(waveform, self.values.vad)
         has_speech = heard.speech_s >= LEAST_SPEECH_S
-        summary = self._summary(heard.audio) if has_speech else None
+        summary = self.summary(heard.audio) if has_speech else None
         warnings = (*remarks, *warnings_of(waveform, heard))
         return Embedding(name, summary, heard.duration_s, heard.speech_s, warnings)
 
@@ -338,12 +314,7 @@ class Voice:
         """
         if first.summary is None or second.summary is None:
             raise NoSpeechError(second.no_speech if first.summary is not None else first.no_speech)
-        sides = [self.backend.project(each)[None] for each in (first.summary, second.summary)]  # (1, V, E)
-        score = BackendScoring(self.scoring, self.backend).score(*sides).double().numpy()
-        if self._normalization is None:
-            return float(score[0])
-        statistics = self._normalization.statistics(torch.cat(sides)[:, 0])
-        return float(self._normalization.apply(score, statistics, np.array([0]), np.array([1]))[0])
+        return self.score_summaries(first.summary, second.summary)
 
     def enrol(
         self, name: str, paths: Iterable[str | PathLike[str]], database: str | PathLike[str]
@@ -354,6 +325,8 @@ class Voice:
             AudioError: a recording can't be used; then none is enrolled.
             ValueError, OSError: the name or the database can't be used.
         """
+        from inference.speakers.identification import listen, open_book  # imports SQLite
+
         enrolments = [listen(self, path) for path in several(paths)]
         with open_book(self, database, prototypes="") as book:  # made only if there is something to enrol
             return book.enrol(name, enrolments)
@@ -367,76 +340,22 @@ class Voice:
         *,
         top: int = 5,
         threshold: float | None = None,
-    ) -> Identification:
+    ) -> "Identification":
         """A path, or samples and their rate -> who of a database's speakers it is; see SpeakerBook.
 
         Raises:
             AudioError: the recording can't be read.
             ValueError, OSError: the database can't be used, or no threshold is known.
         """
+        from inference.speakers.identification import open_book
+
         with open_book(self, database, threshold=threshold) as book:
             return book.identify(recording, top)
 
-    def encode_batch(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Waveforms (B, T) at 16 kHz, the used share of each (B,) -> embeddings (B, 1, D), as SpeechBrain's.
-
-        Nothing is cut out of them: there is no voice activity detector here. The embeddings are on the CPU.
-
-        Raises:
-            ValueError: another shape, or samples that can't be used.
-        """
-        self.require_vectors()
-        if waveforms.ndim != 2:
-            raise ValueError(f"expected waveforms (B, T), got {tuple(waveforms.shape)}")
-        ends = [waveforms.shape[1]] * len(waveforms)
-        if lengths is not None:
-            ends = torch.round(torch.as_tensor(lengths).cpu() * waveforms.shape[1]).int().tolist()
-        if len(ends) != len(waveforms):
-            raise ValueError(f"expected one length for each of {len(waveforms)} waveforms, got {len(ends)}")
-        rows = [from_samples(row[:end], SAMPLE_RATE) for row, end in zip(waveforms, ends, strict=True)]
-        return torch.stack([self._summary(row.waveform) for row in rows])
-
-    @torch.inference_mode()
-    def embed_windows(self, windows: Audio) -> Vector:
-        """Equal windows (B, T) at 16 kHz, of speech -> embeddings (B, D) of unit length, in one batch.
-
-        Whatever --scoring does with long recordings isn't done here.
-
-        Raises:
-            ValueError: recordings have no vector, or an embedding isn't finite.
-        """
-        self.require_vectors()
-        with self.precision.context():
-            crops = embed_crops(self.network, [torch.from_numpy(windows)], None, self.precision.device)
-        if self.cohort is not None and self.cohort.mean is not None:
-            crops = subtract_mean(crops, self.cohort.mean)
-        return self._checked(torch.nn.functional.normalize(crops[0], dim=1).cpu()).numpy()
-
-    @cached_property
-    def _normalization(self) -> Any:
-        """What normalises scores by the cohort; None for scores as they are."""
-        if self.cohort is None or self.values.score_norm == "none":
-            return None
-        entries = self.backend.cohort(self.cohort.entries)
-        return options.build("normalization", self.values, entries, self.cohort.labels.numpy())
-
-    @torch.inference_mode()
-    def _summary(self, audio: Audio) -> Tensor:
-        """Samples (T,) at 16 kHz -> what the scoring keeps of them (V, D)."""
-        crops = [torch.from_numpy(np.ascontiguousarray(group)) for group in self.scoring.crops(audio)]
-        with self.precision.context():
-            groups = [
-                embed_crops(self.network, [group], self.scoring.windows, self.precision.device)
-                for group in crops
-            ]
-        if self.cohort is not None and self.cohort.mean is not None:
-            groups = [subtract_mean(group, self.cohort.mean) for group in groups]
-        return self._checked(self.scoring.summarise(groups, self.network.normalize)[0].cpu())
-
-    def _checked(self, embeddings: Tensor) -> Tensor:
-        """Embeddings -> the same; raises ValueError if one isn't finite."""
-        if not embeddings.isfinite().all():
+    def require_finite(self, summary: Summary) -> Summary:
+        """A summary -> the same; raises ValueError unless its values are finite."""
+        if not np.isfinite(summary).all():
             raise ValueError(
                 f"{self.values.initial_model}: its embedding isn't finite; is the model damaged?"
             )
-        return embeddings
+        return summary

@@ -12,7 +12,6 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from options.config import read_config
 from options.flags import FLAGS, SPELLINGS, Role, names_of
 from options.parser import BOOLEAN, Parser
 from options.plugins import (
@@ -138,6 +137,8 @@ def _sources(make_parser: Callable[[bool], Parser], argv: list[str]) -> dict[str
         if stage:
             raise ValueError(f"--stage {stage} is one in a file of --config, which isn't given")
         return {"": argv}
+    from options.config import read_config  # imports YAML, which most commands do without
+
     return read_config(values.config).sources(stage) | {"": argv}
 
 

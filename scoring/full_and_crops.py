@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from audio.evaluation_crops import evaluation_crops
 from audio.recording import Audio
-from scoring._crops import VectorScoring, evaluation_crops
+from scoring._crops import VectorScoring
 
 
 class Scoring(VectorScoring):

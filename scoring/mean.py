@@ -9,8 +9,9 @@ reproducible.
 from torch import Tensor
 from torch.nn import functional as F
 
+from audio.evaluation_crops import repeated
 from audio.recording import Audio
-from scoring._crops import VectorScoring, Windows, repeated
+from scoring._crops import VectorScoring, Windows
 
 
 class Scoring(VectorScoring):

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 import runtime
 from distributed import is_dead_worker
-from storage.containers import is_safetensors, load_safetensors, refuse_container
+from storage.containers import (
+    SAFETENSORS,
+    is_safetensors,
+    load_safetensors,
+    refuse_container,
+    save_safetensors,
+)
 from storage.files import written_whole
 from storage.legacy import from_older
 from storage.toolkits import read_foreign, rows_of_head
@@ -42,10 +48,10 @@ class ModelFile(NamedTuple):
 
 
 def save_model(path: Path, model: ModelFile) -> None:
-    """Write a model file, whole or not at all."""
-    content = model._asdict()
+    """Write a model file, whole or not at all; its name may end in .safetensors."""
+    content = {"format": MODEL_FORMAT, **model._asdict()}
     del content["path"]
-    _save(path, {"format": MODEL_FORMAT, **content})
+    (save_safetensors if path.suffix == SAFETENSORS else _save)(path, content)
 
 
 def load_model(path: str, origin: str = "", head_speakers: Sequence[str] = ()) -> ModelFile:

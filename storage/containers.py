@@ -1,9 +1,19 @@
-"""Files around tensors other than PyTorch's: safetensors is read, others are refused with what helps."""
+"""Files around tensors other than PyTorch's: safetensors is read and written, others are refused."""
 
+import json
 import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from torch import Tensor
+
+from storage.files import written_whole
+
+SAFETENSORS = ".safetensors"
+CONTENT = "speakernet"  # of the metadata: what a model file holds besides its weights, as JSON
+TENSOR = "tensor"  # in its place there is the name of one
+WEIGHTS = "weights"  # of the content, whose names need no prefix
 
 LARGEST_PICKLE = 1 << 24  # bytes that are looked through
 
@@ -16,19 +26,59 @@ def is_safetensors(stream: BinaryIO) -> bool:
 
 
 def load_safetensors(path: Path) -> dict[str, Any]:
-    """File -> its tensors by name.
+    """File -> its tensors by name, or the content that save_safetensors wrote.
 
     Raises:
         ModuleNotFoundError: the optional package isn't installed.
         Exception: the file is damaged.
     """
-    from safetensors.torch import load_file  # an optional package
+    from safetensors import safe_open  # an optional package
 
-    return load_file(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        text = (file.metadata() or {}).get(CONTENT)
+    if text is None:
+        return tensors
+    content: dict[str, Any] = json.loads(
+        text, object_hook=lambda each: tensors[each[TENSOR]] if each.keys() == {TENSOR} else each
+    )
+    return content
+
+
+def save_safetensors(path: Path, content: dict[str, Any]) -> None:
+    """Write the content of a model file, whole or not at all: tensors, the rest as JSON in the header.
+
+    Raises:
+        ValueError: the optional package isn't installed.
+    """
+    try:
+        from safetensors.torch import save
+    except ModuleNotFoundError:
+        raise ValueError(f"{path}: to write it: pip install safetensors") from None
+    tensors = dict[str, Tensor]()
+
+    def without_tensors(value: Any, name: str) -> Any:
+        if isinstance(value, Tensor):
+            tensors[name] = value.contiguous().clone()  # none may share memory
+            return {TENSOR: name}
+        if isinstance(value, dict):
+            prefix = "" if name == WEIGHTS else f"{name}."
+            return {
+                key: without_tensors(each, f"{prefix}{key}" if name else key) for key, each in value.items()
+            }
+        return value
+
+    text = json.dumps(without_tensors(content, ""))
+    with written_whole(path) as stream:
+        stream.write(save(tensors, {CONTENT: text}))
 
 
 def refuse_container(path: Path) -> None:
     """Raises ValueError for files of other programs that can't be read with weights alone."""
+    if path.suffix == ".onnx":
+        raise ValueError(
+            f"{path}: exported for inferSpeakerNet.py and other programs; give the model file it was made of"
+        )
     try:
         is_tar = tarfile.is_tarfile(path)
         names, start = ([], b"") if is_tar else _zip_members(path)

@@ -10,6 +10,7 @@ from conftest import voice
 from scipy.signal import resample_poly
 
 from audio import recording
+from audio.evaluation_crops import evaluation_crops
 from audio.recording import (
     OPPOSITE_PHASE,
     AudioError,
@@ -20,7 +21,6 @@ from audio.recording import (
 )
 from audio.recordings import Recordings
 from audio.wave_file import WaveFile
-from scoring._crops import evaluation_crops
 
 
 def write(path, audio, rate=16_000, **settings):

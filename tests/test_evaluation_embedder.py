@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 import options
 import runtime
+from audio import evaluation_crops
 from DatasetLoader import EvaluationItem
 from evaluation import embedder as embedder_module
 from evaluation.embedder import Embedder, embed_crops
-from scoring import _crops
 from SpeakerNet import SpeakerNet
 
 
@@ -113,9 +113,9 @@ def test_batches_are_bounded(network, audio, monkeypatch):
 
 @pytest.mark.parametrize("name", ["cosine", "distance", "mean"])
 def test_long_recordings_are_embedded_in_parts(network, audio, name, monkeypatch):
-    for module in (_crops, embedder_module):
+    for module in (evaluation_crops, embedder_module):
         monkeypatch.setattr(module, "LONGEST", 16)
-    monkeypatch.setattr(_crops, "SHORTEST", 8)
+    monkeypatch.setattr(evaluation_crops, "SHORTEST", 8)
     scoring = options.plugin("scoring", name)(0, 10)
     groups, inputs = embed(network, scoring, audio[:36])
     assert inputs == [(1, 12)] * 3  # each in turn
@@ -132,10 +132,10 @@ def test_long_recordings_are_embedded_in_parts(network, audio, name, monkeypatch
 
 
 def test_the_parts_of_a_long_recording_cover_it(monkeypatch):
-    monkeypatch.setattr(_crops, "LONGEST", 5000)
+    monkeypatch.setattr(evaluation_crops, "LONGEST", 5000)
     audio = np.arange(12_000, dtype=np.float32)
-    assert _crops.evaluation_crops(audio[:5000], 0, 4).shape == (1, 5000)
-    parts = _crops.evaluation_crops(audio[:11_999], 0, 4)
+    assert evaluation_crops.evaluation_crops(audio[:5000], 0, 4).shape == (1, 5000)
+    parts = evaluation_crops.evaluation_crops(audio[:11_999], 0, 4)
     assert parts[:, 0].tolist() == [0, 3999, 7999] and parts[:, -1].tolist() == [3999, 7998, 11_998]
     full, crops = options.plugin("scoring", "full_and_crops")(4800, 4).crops(audio)
     assert full.shape == (3, 4000) and crops.shape == (4, 4800)

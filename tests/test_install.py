@@ -24,10 +24,10 @@ def test_every_module_and_package_is_installed():
 
 
 def test_optional_packages_have_the_versions_that_are_tested():
-    listed = [line for lines in PROJECT["project"]["optional-dependencies"].values() for line in lines]
-    extras = pins(listed)
+    lines = {line for lines in PROJECT["project"]["optional-dependencies"].values() for line in lines}
+    extras = pins(lines)
     tested = pins((ROOT / "requirements-dev.txt").read_text().splitlines())
-    assert len(extras) == len(listed)
+    assert len(extras) == len(lines)
     assert {name: version for name, version in extras.items() if tested.get(name, version) != version} == {}
 
 

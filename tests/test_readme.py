@@ -12,7 +12,8 @@ import inferSpeakerNet
 import options
 import trainSpeakerNet
 import tuneThreshold
-from inference import Voice, conversion
+from inference import conversion
+from inference.network_voice import NetworkVoice
 from inference.public_models import MODELS
 
 README = ROOT / "README.md"
@@ -225,7 +226,7 @@ def test_the_example_is_a_loss_that_satisfies_the_interface(tmp_path, monkeypatc
 def test_what_voices_are_asked_exists():
     names = {name for text in TEXTS.values() for name in re.findall(r"\bvoice\.(\w+)\(", text)}
     assert {"compare", "embed", "enrol"} <= names
-    assert all(hasattr(Voice, name) for name in names), names
+    assert all(hasattr(NetworkVoice, name) for name in names), names
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -40,7 +40,7 @@ class Moment(NamedTuple):
 def warm_up(book: SpeakerBook) -> None:
     """Do once what only the first answer would take long for: libraries are loaded, memory is allotted."""
     noise = np.random.default_rng(0).normal(0.0, 0.1, (1, round(WINDOW_S * SAMPLE_RATE)))
-    book.voice.embed_windows(noise.astype(np.float32))
+    book.voice.embed_windows([noise.astype(np.float32)])
     book.search.count()
 
 

@@ -69,14 +69,8 @@ def windows_in(regions: Hops) -> Windows:
 
 
 def embed_windows(voice: "Voice", audio: Audio, windows: Windows) -> "Vector":
-    """Samples (T,), W windows -> their embeddings (W, D) of unit length; on CPUs by several threads."""
-    from runtime import map_in_threads
-
-    batches = _batches(audio, windows)
-    embed = voice.embed_windows
-    is_cpu = voice.precision.device.type == "cpu"
-    embedded = list(map_in_threads(embed, batches) if is_cpu else map(embed, batches))
-    return np.concatenate(embedded) if embedded else np.empty((0, voice.dim), np.float32)
+    """Samples (T,), W windows -> their embeddings (W, D) of unit length."""
+    return voice.embed_windows(_batches(audio, windows))
 
 
 def _batches(audio: Audio, windows: Windows) -> Iterator[Audio]:

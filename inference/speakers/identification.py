@@ -232,17 +232,18 @@ def cohort_of(voice: "Voice") -> Cohort | None:
     Raises:
         ValueError: a search can't normalise scores in its way.
     """
-    kind, backend = voice.values.score_norm, voice.backend.name
+    kind, backend = voice.values.score_norm, voice.backend_name
     if backend != "none":
         raise ValueError(
             f"--backend {backend} of {voice.values.initial_model}: identification takes none; give "
             "--backend none"
         )
-    if voice.cohort is None or kind == "none":
+    vectors = voice.cohort_vectors
+    if vectors is None:
         return None
     if kind not in NORMALIZATIONS:
         raise ValueError(
             f"--score_norm {kind} of {voice.values.initial_model}: identification takes "
             f"{' or '.join(NORMALIZATIONS)}"
         )
-    return Cohort(voice.cohort.entries.numpy(), voice.values.top_n)
+    return Cohort(vectors, voice.values.top_n)

@@ -84,10 +84,8 @@ def voice_of(args: argparse.Namespace, threshold: float | None = None) -> "Voice
         ValueError, OSError: the model can't be used, or may not be downloaded.
     """
     require_consent(args.initial_model, args.yes)
-    import runtime
     from inference.voices import load
 
-    runtime.use_threads(args.threads)
     return load(
         args.initial_model,
         threshold=threshold,
@@ -98,6 +96,7 @@ def voice_of(args: argparse.Namespace, threshold: float | None = None) -> "Voice
         device=args.device,
         gpu_id=args.gpu_id,
         precision=args.precision,
+        threads=args.threads,
     )
 
 

@@ -4,12 +4,10 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from tqdm import tqdm
 
 from audio.errors import AudioError
 from inference.verbs._model import MICROPHONE, THRESHOLD, add_model_flags, recorded, voice_of
@@ -120,8 +118,7 @@ def run(words: list[str]) -> int:
         return voice.listen(recorded(args.mic) if path is None else path)
 
     worst = 0
-    is_quiet = len(pairs) < 2 or None  # None: shown on a terminal
-    for first, second in tqdm(pairs, "comparing", disable=is_quiet):
+    for first, second in with_progress(pairs):
         names = first, MICROPHONE_NAME if second is None else second
         try:
             answer = Answer(*names, voice.compare(listen(first), listen(second), args.prior))
@@ -130,6 +127,15 @@ def run(words: list[str]) -> int:
         show(answer)
         worst = max(worst, EXIT_CODES[answer.decision])
     return worst
+
+
+def with_progress(pairs: list[tuple[str, str | None]]) -> Iterable[tuple[str, str | None]]:
+    """Pairs -> the same; of many, how far it is is shown on a terminal."""
+    if len(pairs) < 2:
+        return pairs
+    from tqdm import tqdm
+
+    return tqdm(pairs, "comparing", disable=None)
 
 
 def pairs_of(args: argparse.Namespace) -> list[tuple[str, str | None]]:

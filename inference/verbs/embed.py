@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inference.exported import SUFFIX
 from inference.verbs._model import add_model_flags, require_consent, voice_of
 from options.flags import Flag, at_least, path
 from options.parser import Parser
@@ -12,7 +13,7 @@ from options.parser import Parser
 if TYPE_CHECKING:
     from distributed.signals import StopSignal
     from inference.audio_files import AudioFiles
-    from inference.extraction import Extracted
+    from inference.embedding_files import Extracted
 
 DESCRIPTION = """Write the embeddings of recordings, folders and lists into a file.
 
@@ -43,7 +44,8 @@ def make_parser(add_help: bool = True) -> Parser:
         ),
         Flag(
             "--nproc",
-            f"processes; default: one for every {LEAST_FILES} recordings, at most one a GPU, or one a core",
+            f"processes; default: one for every {LEAST_FILES} recordings, at most one a GPU, or one a core; "
+            "of an exported file: recordings at once, default: one a core",
             0,
             at_least(0),
         ),
@@ -74,6 +76,8 @@ def run(words: list[str]) -> int:
             raise ValueError(f"{file} exists already; give another --out, or delete it")
     if STANDARD_INPUT in args.files:
         raise ValueError("embed reads files; compare and identify also take standard input")
+    if args.initial_model.endswith(SUFFIX):
+        return embed_exported(args, files_of(args.files))
     import distributed
     from distributed.exit import exit_code_of
     from distributed.signals import Stopped
@@ -101,6 +105,7 @@ def embed(args: argparse.Namespace, words: list[str], files: "AudioFiles", stop:
     from distributed import launch
     from distributed.exit import abort
     from inference.extraction import Extraction
+    from inference.network_voice import NetworkVoice
     from storage.run_log import LOGGER, Remarks
 
     distributed.rendezvous(abort)
@@ -108,6 +113,7 @@ def embed(args: argparse.Namespace, words: list[str], files: "AudioFiles", stop:
     if num_processes > 1:
         return launch.launch([str(SCRIPT), "embed", *words], num_processes, 0, stop)
     voice = voice_of(args)
+    assert isinstance(voice, NetworkVoice)
     device = voice.precision.device
     distributed.join(device, TIMEOUT_S)
     num_workers = args.nDataLoaderThread
@@ -124,6 +130,25 @@ def embed(args: argparse.Namespace, words: list[str], files: "AudioFiles", stop:
     finally:
         LOGGER.removeHandler(remarks)
     return 0 if extracted is None else report(extracted, files, f"{voice.dim} values in {args.out}")
+
+
+def embed_exported(args: argparse.Namespace, files: "AudioFiles") -> int:
+    """Values of the flags, among them an exported model, recordings -> exit code; PyTorch isn't imported."""
+    from inference.embedding_files import check_names
+    from inference.exported.extraction import extract
+    from inference.exported.session import cores
+    from inference.exported.voice import ExportedVoice
+
+    check_names(Path(args.out), files.names)
+    if args.nDataLoaderThread is not None:
+        raise ValueError("--nDataLoaderThread: an exported file takes none; --nproc: recordings at once")
+    at_once = min(args.nproc or cores(), len(files.paths))
+    if at_once > 1:
+        args.threads = 1
+    voice = voice_of(args)
+    assert isinstance(voice, ExportedVoice)
+    extracted = extract(voice, files, Path(args.out), at_once)
+    return report(extracted, files, f"{voice.dim} values in {args.out}")
 
 
 def report(extracted: "Extracted", files: "AudioFiles", what: str) -> int:
