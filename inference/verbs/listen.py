@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """Say once a second who is speaking: an enrolled speaker, somebody unknown, or nobody.
 
 python inferSpeakerNet.py listen --mic --db team.db
-ffmpeg -i call.m4a -ac 1 -c:a pcm_s16le -f wav - | python inferSpeakerNet.py listen - --db team.db
+python inferSpeakerNet.py listen - --db team.db < stream.wav
 
 Each answer is about the last 3 seconds. A stream on standard input is 16-bit PCM of one channel, raw at
 16 kHz or as WAV of any rate. Where the computer is too slow for a microphone or a stream, seconds are
