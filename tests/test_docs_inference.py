@@ -95,4 +95,4 @@ def test_commands_print_what_the_page_says(folder, default_model, monkeypatch, c
 
 def test_every_verb_has_an_example():
     shown = {command.removeprefix(COMMAND).split()[0] for block in BLOCKS for command, _ in examples(block)}
-    assert shown >= {*inferSpeakerNet.VERBS} - {"fetch", "convert", "export"}
+    assert shown >= {*inferSpeakerNet.VERBS} - {"fetch", "convert", "serve", "export"}
