@@ -51,8 +51,8 @@ def add_flags(parser: Parser, *flags: Flag, uses_model: bool = False) -> Parser:
     return parser
 
 
-def book_of(args: argparse.Namespace) -> "SpeakerBook":
-    """Values of the flags -> voice and database.
+def book_of(args: argparse.Namespace, threads: int | None = None) -> "SpeakerBook":
+    """Values of the flags, threads instead of those of --threads -> voice and database.
 
     Raises:
         ValueError, OSError: the model or the database can't be used.
@@ -61,7 +61,7 @@ def book_of(args: argparse.Namespace) -> "SpeakerBook":
 
     SpeakerDatabase(args.db).close()  # a wrong path is reported before the model is loaded
     threshold, margin = getattr(args, "threshold", None), getattr(args, "margin", None)
-    voice = voice_of(args, threshold)
+    voice = voice_of(args, threshold, threads)
     from inference.speakers.identification import open_book
 
     return open_book(voice, args.db, threshold=threshold, margin=margin)

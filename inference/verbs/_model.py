@@ -77,8 +77,13 @@ def add_model_flags(parser: Parser) -> None:
     parser.add_flags("model", MODEL)
 
 
-def voice_of(args: argparse.Namespace, threshold: float | None = None) -> "Voice":
-    """Values of the flags, the threshold to be used instead of the model's -> the voice.
+def voice_of(args: argparse.Namespace, threshold: float | None = None, threads: int | None = None) -> "Voice":
+    """Values of the flags -> the voice.
+
+    Args:
+        args: values of the flags.
+        threshold: instead of the model's.
+        threads: instead of those of --threads.
 
     Raises:
         ValueError, OSError: the model can't be used, or may not be downloaded.
@@ -96,7 +101,7 @@ def voice_of(args: argparse.Namespace, threshold: float | None = None) -> "Voice
         device=args.device,
         gpu_id=args.gpu_id,
         precision=args.precision,
-        threads=args.threads,
+        threads=args.threads if threads is None else threads,
     )
 
 

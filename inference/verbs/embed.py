@@ -143,9 +143,7 @@ def embed_exported(args: argparse.Namespace, files: "AudioFiles") -> int:
     if args.nDataLoaderThread is not None:
         raise ValueError("--nDataLoaderThread: an exported file takes none; --nproc: recordings at once")
     at_once = min(args.nproc or cores(), len(files.paths))
-    if at_once > 1:
-        args.threads = 1
-    voice = voice_of(args)
+    voice = voice_of(args, threads=1 if at_once > 1 else None)
     assert isinstance(voice, ExportedVoice)
     extracted = extract(voice, files, Path(args.out), at_once)
     return report(extracted, files, f"{voice.dim} values in {args.out}")

@@ -39,8 +39,8 @@ def run(words: list[str]) -> int:
     args = make_parser().parse_words(words)
     if args.mic == (args.file is not None):
         raise ValueError('expected one of a recording, "-" for standard input, and --mic')
-    args.threads = args.threads or 1  # for 3 s a second core gains little, and waiting for it takes it all
-    with book_of(args) as book:
+    # for 3 s a second core gains little, and waiting for it takes it all
+    with book_of(args, args.threads or 1) as book:
         from inference.diarization.monitor import Monitor, warm_up, who_speaks
         from inference.diarization.sources import open_source
 
