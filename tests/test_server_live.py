@@ -1,4 +1,9 @@
-"""The server as a process: hostile requests, requests made from its description, the page in a browser."""
+"""The server as a process: hostile requests, requests made from its description, the page in a browser.
+
+The pictures of the page in docs/ are made by
+
+    SCREENSHOTS=docs/images python -m pytest -m slow tests/test_server_live.py -k page
+"""
 
 import os
 import re
@@ -9,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 import soundfile
@@ -18,6 +24,8 @@ from conftest import ROOT, voice
 pytest.importorskip("starlette")
 
 pytestmark = pytest.mark.slow
+SCREENSHOTS = os.environ.get("SCREENSHOTS", "")  # folder for pictures with real voices and the public model
+PICTURES = {"compare": "light", "turns": "dark"}  # what is in docs/
 WAV_HEAD = b"POST /api/recordings HTTP/1.1\r\nHost: %HOST%\r\nContent-Type: audio/wav\r\n"
 JSON_HEAD = b"POST /api/compare HTTP/1.1\r\nHost: %HOST%\r\nContent-Type: application/json\r\n"
 GET = b"GET %s HTTP/1.1\r\nHost: %%HOST%%\r\n\r\n"
@@ -56,10 +64,10 @@ HOSTILE = {  # bytes -> statuses; 0: the connection is closed without one
 class Server:
     """A running server, its address, and its folder."""
 
-    def __init__(self, folder, model):
+    def __init__(self, folder, *more):
         self.folder = folder
-        words = ["inferSpeakerNet.py", "serve", "--initial_model", str(model), "--port=0", "--vad=none"]
-        words += ["--db", str(folder / "people.db"), "--threshold=0.9", "--device=cpu", "--threads=1"]
+        words = ["inferSpeakerNet.py", "serve", "--port=0", f"--db={folder / 'people.db'}"]
+        words += ["--device=cpu", "--threads=1", *more]
         self.log = (folder / "log").open("wb")
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
@@ -96,7 +104,8 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(trained, tmp_path_factory):
-    running = Server(tmp_path_factory.mktemp("server"), trained[0] / "model" / "best.model")
+    own = [f"--initial_model={trained[0] / 'model' / 'best.model'}", "--vad=none", "--threshold=0.9"]
+    running = Server(tmp_path_factory.mktemp("server"), *(() if SCREENSHOTS else own))
     yield running
     running.process.terminate()
     assert running.process.wait(20) in (0, -signal.SIGTERM)
@@ -135,39 +144,65 @@ def test_the_description_holds_for_any_requests(server, tmp_path):
 
 
 @pytest.fixture
-def browser(tmp_path):
+def recordings(tmp_path, request):
+    """What the microphone hears, and a recording of somebody else, and both in turn."""
+    if SCREENSHOTS:
+        speakers = [sorted(folder.rglob("*.flac")) for folder in real_speakers(request)[:2]]
+        (one, *more), (other, *_) = ([soundfile.read(path)[0] for path in paths[:3]] for paths in speakers)
+    else:
+        one, other, more = voice(0, 0, 4.0), voice(3, 0, 3.0), [voice(0, 1, 3.0)]
+    both = np.concatenate([one, other, *more])
+    for name, samples in (("one", one), ("other", other), ("both", both)):
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16_000)
+    return tmp_path
+
+
+def real_speakers(request):
+    return sorted((request.getfixturevalue("real_data") / "test").glob("ls*"))
+
+
+@pytest.fixture
+def browser(recordings):
     """Its microphone hears a file."""
-    soundfile.write(tmp_path / "mic.wav", voice(0, 0, 4.0), 16_000)
-    hearing = f"--use-file-for-fake-audio-capture={tmp_path / 'mic.wav'}"
+    hearing = f"--use-file-for-fake-audio-capture={recordings / 'one.wav'}"
     with chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", hearing) as running:
         yield running
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
-def test_the_page_records_compares_enrols_and_identifies(server, browser, tmp_path, width, scheme):
-    soundfile.write(tmp_path / "other.flac", voice(3, 0, 3.0), 44_100)
+@pytest.mark.parametrize(("width", "scheme"), [(1000, "light"), (390, "dark")])
+def test_the_page_records_compares_enrols_and_identifies(server, browser, recordings, width, scheme):
     page, said = open_page(browser, server.address, width, scheme)
 
     def shows(selector, text):
         page.locator(selector, has_text=text).first.wait_for(timeout=30_000)
 
-    shows("#model", "threshold 0.9 (as given)")
+    def picture(name):
+        if SCREENSHOTS and PICTURES[name] == scheme:
+            page.screenshot(path=Path(SCREENSHOTS, f"page_{name}.png"), full_page=True)
+
+    shows("#model", "threshold 0.")
     page.click("#first button")
-    page.wait_for_timeout(3000)
+    page.wait_for_timeout(4000)
     page.click("#first button")
     shows("#first [role=status]", "s of speech in")
-    page.set_input_files("#second input", tmp_path / "other.flac")
+    page.set_input_files("#second input", recordings / "other.wav")
     shows("#compare-answer", "Score")
+    picture("compare")
     page.press("#tab-compare", "ArrowLeft")  # to the last tab
     page.fill("#name", "Ann <b>&")
-    page.set_input_files("#sample input", tmp_path / "mic.wav")
+    page.set_input_files("#sample input", recordings / "one.wav")
     shows("#sample [role=status]", "s of speech in")
     page.press("#enrolment button[type=submit]", "Enter")
     shows("#people-answer", "Ann <b>& is enrolled")
     shows("#speakers", "Ann <b>&")
     page.click("#tab-identify")
-    page.set_input_files("#unknown input", tmp_path / "mic.wav")
+    page.set_input_files("#unknown input", recordings / "one.wav")
     shows("#identify-answer .verdict", "Ann <b>&")
+    page.click("#tab-turns")
+    page.set_input_files("#conversation input", recordings / "both.wav")
+    shows("#turns-answer .verdict", "speaker")
+    page.click("#turns-answer li button >> nth=0")  # plays from there
+    picture("turns")
     page.click("#tab-people")
     page.click("#speakers button")
     shows("#speakers", "Nobody yet.")
