@@ -134,6 +134,18 @@ def test_people_are_enrolled_identified_and_removed(make_client):
     assert status == 422 and "Ann" in answer["error"]
 
 
+def test_a_database_that_cannot_be_used_is_told_in_the_terminal(make_client, monkeypatch, capsys):
+    client = make_client()
+
+    def full(path, *more):
+        raise OSError(28, "No space left on device", "people.db")
+
+    monkeypatch.setattr("inference.server.service.open_book", full)
+    status, _, answer = client("GET", "/api/speakers")
+    assert status == 500 and "people.db" not in answer["error"]
+    assert capsys.readouterr().err.count("No space left on device: 'people.db'") == 1
+
+
 def test_who_speaks_when(make_client):
     client = make_client()
     recording = np.concatenate([speech(0, 0, 3.0), np.zeros(16_000, np.float32), speech(4, 0, 3.0)])
@@ -286,4 +298,5 @@ def test_the_largest_magnitudes_are_drawn():
 
 def test_the_hosts_that_are_answered():
     assert hosts_of("127.0.0.1", 8000) == {"127.0.0.1:8000", "localhost:8000", "[::1]:8000"}
+    assert hosts_of("0.0.0.0", 8000) == frozenset()  # any name: the token protects
     assert "voices.example:80" in hosts_of("voices.example", 80) and "localhost" in hosts_of("::1", 80)

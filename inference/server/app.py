@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,6 +25,7 @@ from inference.server.openapi import description
 from inference.server.service import Service, peaks
 from inference.server.wav import read_wav
 from inference.server.worker import Worker
+from metrics.fields import shown
 
 PAGE = Path(__file__).parent / "page"
 FILES = {
@@ -192,6 +194,7 @@ async def _unusable(request: Request, error: ValueError) -> Response:
 
 
 async def _failed(request: Request, error: OSError) -> Response:
+    print(f"inferSpeakerNet.py: error: {shown(str(error))}", file=sys.stderr, flush=True)
     return JSONResponse({"error": "the database can't be used; the server's terminal says why"}, 500)
 
 

@@ -35,7 +35,7 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str], token: str, limits: Limits) -> None:
-        """The values of the Host header that are answered, the token or "" for none."""
+        """The values of the Host header that are answered, none for all; the token, "" for none."""
         self.app = app
         self.hosts = hosts
         self.token = token
@@ -64,7 +64,7 @@ class Guard:
     def check(self, path: str, headers: Headers) -> None:
         """Path and headers of a request; raises RefusedError unless it may be answered."""
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
+        if len(hosts) != 1 or (self.hosts and hosts[0].lower() not in self.hosts):
             raise RefusedError(421, "this server has another name; open the address that it printed")
         if not path.startswith(API):
             return

@@ -13,10 +13,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from inference.server.limits import Limits
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+EVERYWHERE = ("0.0.0.0", "::")
 
 
 def hosts_of(host: str, port: int) -> frozenset[str]:
-    """The address that is listened on -> values of the Host header that are answered."""
+    """The address that is listened on -> values of the Host header that are answered; none: all.
+
+    Who listens on all addresses of a machine is asked by any of its names; then only the token protects.
+    """
+    if host in EVERYWHERE:
+        return frozenset()
     names = LOOPBACK if host in LOOPBACK else (*LOOPBACK, host)
     shown = [f"[{name}]" if ":" in name else name for name in names]
     return frozenset(text for name in shown for text in (f"{name}:{port}", *([name] if port == 80 else [])))
@@ -64,7 +70,7 @@ def serve(app: Starlette, listening: socket.socket, limits: Limits, on_start: Ca
         http=Connection,
         ws="none",
         log_config=None,
-        log_level="critical",
+        log_level="error",  # a fault of this program, with its traceback
         access_log=False,
         proxy_headers=False,
         server_header=False,
