@@ -19,6 +19,7 @@ from inference.exported.session import EMBEDDING, WAVEFORM, ExportedNetwork, ses
 from inference.exported.voice import SCORINGS
 from inference.network_voice import NetworkVoice
 from inference.speakers.identification import NORMALIZATIONS
+from storage.files import written_whole
 
 PT2_CONTENTS = "speakernet.json"  # in a .pt2 file
 SHERPA_BANDS = 80
@@ -77,11 +78,10 @@ def export_program(voice: NetworkVoice, path: Path) -> Agreement:
     """Write a network from waveforms to embeddings for torch.export.load; otherwise as export_onnx."""
     contents = contents_of(voice)
     module = WaveformNetwork(voice.network, mean_of(voice)).eval()
-    path.parent.mkdir(parents=True, exist_ok=True)
     program = traced(module, module.example())
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), written_whole(path) as stream:
         warnings.simplefilter("ignore")  # torch warns of weights that share memory
-        torch.export.save(program, path, extra_files={PT2_CONTENTS: contents.to_text()})
+        torch.export.save(program, stream, extra_files={PT2_CONTENTS: contents.to_text()})
     loaded: Any = torch.export.load(path)
     return checked(path, "", checks.torch_embed(loaded.module()), reference(voice))
 
