@@ -17,6 +17,7 @@ from inference.exported.contents import Contents
 from inference.exported.voice import ExportedVoice, exported_voice
 from inference.network_voice import NetworkVoice
 from inference.thresholds import Rule
+from metrics.error_curve import ErrorCurve
 from models import _resnet
 from options.flags import network_parser
 from SpeakerNet import SpeakerNet
@@ -36,7 +37,7 @@ CONTENTS = Contents(
     | {"backend": "none", "subtract_mean": False, "eval_frames": 0, "num_eval": 10},
     3,
     "abc",
-    Rule(0.5, "as measured", (10.0, -5.0), 0.1),
+    Rule(0.5, "as measured", (10.0, -5.0), 0.1, ErrorCurve.of_trials([0.0, 1.0], [0, 1])),
     True,
     np.array([[1, 0, 0], [0, 1, 0], [0, 0.6, 0.8]], np.float16),
 )
@@ -67,7 +68,9 @@ def test_contents_come_back_as_they_were():
     assert read._replace(cohort=None) == CONTENTS._replace(cohort=None)
     assert read.cohort.dtype == np.float16
     np.testing.assert_array_equal(read.cohort, CONTENTS.cohort)
-    for wrong in ("{", "[]", json.dumps({"format": "speakernet-export-1"})):
+    damaged = json.loads(CONTENTS.to_text())
+    damaged["rule"]["curve"]["p_fa"] = []
+    for wrong in ("{", "[]", json.dumps({"format": "speakernet-export-1"}), json.dumps(damaged)):
         with pytest.raises(ValueError, match=r"m.onnx: its metadata is damaged .*; export it again"):
             Contents.from_text(wrong, "m.onnx")
     with pytest.raises(ValueError, match="expected the format speakernet-export-1, got other"):

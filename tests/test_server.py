@@ -18,7 +18,7 @@ from inference.server.guard import SECURITY_HEADERS
 from inference.server.limits import Limits, RefusedError
 from inference.server.recent import RecentEmbeddings
 from inference.server.service import PEAKS, Service, peaks
-from inference.server.serving import hosts_of
+from inference.server.serving import hosts_of, listen_on
 from inference.server.worker import Worker
 
 HOST = "127.0.0.1:8000"
@@ -300,3 +300,11 @@ def test_the_hosts_that_are_answered():
     assert hosts_of("127.0.0.1", 8000) == {"127.0.0.1:8000", "localhost:8000", "[::1]:8000"}
     assert hosts_of("0.0.0.0", 8000) == frozenset()  # any name: the token protects
     assert "voices.example:80" in hosts_of("voices.example", 80) and "localhost" in hosts_of("::1", 80)
+
+
+def test_addresses_that_cannot_be_listened_on():
+    with listen_on("127.0.0.1", 0) as listening:
+        used = listening.getsockname()[1]
+        for host, port in (("127.0.0.1", used), ("127.0.0.1", 70_000), ("nowhere.invalid", 0), ("::zz", 0)):
+            with pytest.raises(ValueError, match=f"--host {host} --port {port}: .*; choose another"):
+                listen_on(host, port)

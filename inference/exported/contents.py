@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.thresholds import Rule
+from metrics.error_curve import ErrorCurve
 
 KEY = "speakernet"  # of the metadata
 FORMAT = "speakernet-export-1"
@@ -27,7 +28,9 @@ class Contents(NamedTuple):
 
     def to_text(self) -> str:
         """JSON, for from_text."""
-        values = self._asdict() | {"format": FORMAT, "rule": self.rule._asdict(), "cohort": None}
+        curve = self.rule.curve
+        rule = self.rule._asdict() | {"curve": None if curve is None else curve._asdict()}
+        values = self._asdict() | {"format": FORMAT, "rule": rule, "cohort": None}
         if self.cohort is not None:
             vectors = self.cohort.astype(self.cohort.dtype.newbyteorder("<"))
             data = base64.b64encode(vectors.tobytes()).decode()
@@ -40,14 +43,21 @@ class Contents(NamedTuple):
         try:
             values = json.loads(text)
             kind = values.pop("format")
-            if kind != FORMAT:
-                raise ValueError(f"{source}: expected the format {FORMAT}, got {kind}; export it again")
-            stored = values["rule"]
-            calibration = stored["calibration"]
-            rule = Rule(**stored | {"calibration": None if calibration is None else tuple(calibration)})
-            return cls(**values | {"rule": rule, "cohort": _vectors(values["cohort"])})
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            if kind == FORMAT:
+                return cls(**values | {"rule": _rule(values["rule"]), "cohort": _vectors(values["cohort"])})
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{source}: its metadata is damaged ({error}); export it again") from None
+        raise ValueError(f"{source}: expected the format {FORMAT}, got {kind}; export it again")
+
+
+def _rule(stored: dict[str, Any]) -> Rule:
+    """Stored rule -> the same with tuples; files of earlier versions have no curve."""
+    calibration, curve = stored["calibration"], stored.get("curve")
+    changes = {
+        "calibration": None if calibration is None else tuple(calibration),
+        "curve": None if curve is None else ErrorCurve.from_dict(curve),
+    }
+    return Rule(**stored | changes)
 
 
 def _vectors(stored: dict[str, Any] | None) -> NDArray[np.floating] | None:

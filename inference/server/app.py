@@ -64,12 +64,12 @@ class Handlers:
         """POST /api/compare."""
         fields = await self._fields(request, "first", "second", "prior")
         prior = fields.number("prior", 0.0, 1.0, default=0.5)
-        return await self._answer(self.service.compare, fields.text("first"), fields.text("second"), prior)
+        return await self.worker.run(self.service.compare, fields.text("first"), fields.text("second"), prior)
 
     async def identify(self, request: Request) -> Any:
         """POST /api/identify."""
         fields = await self._fields(request, "recording", "top")
-        return await self._answer(
+        return await self.worker.run(
             self.service.identify, fields.text("recording"), fields.count("top", 100, 5)
         )
 
@@ -77,12 +77,12 @@ class Handlers:
         """POST /api/speakers."""
         fields = await self._fields(request, "name", "recordings")
         recordings = fields.texts("recordings", MOST_ENROLLED_AT_ONCE)
-        return await self._answer(self.service.enrol, fields.text("name"), recordings)
+        return await self.worker.run(self.service.enrol, fields.text("name"), recordings)
 
     async def remove(self, request: Request) -> Any:
         """DELETE /api/speakers."""
         fields = await self._fields(request, "name")
-        await self._answer(self.service.remove, fields.text("name"))
+        await self.worker.run(self.service.remove, fields.text("name"))
         return {}
 
     async def speakers(self, request: Request) -> Any:
@@ -111,9 +111,6 @@ class Handlers:
             return Fields(json.loads(content), names)
         except (ValueError, RecursionError):
             raise RefusedError(400, "expected a JSON object in UTF-8") from None
-
-    async def _answer(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        return await self.worker.run(partial(call, *arguments))
 
 
 def make_app(service: Service, limits: Limits, hosts: frozenset[str], token: str) -> Starlette:

@@ -48,8 +48,9 @@ class Service:
 
     def turns(self, samples: NDArray[np.int16], rate: int) -> Values:
         """Samples (T, C), Hz -> who speaks when; enrolled speakers are named."""
-        database = None if self.book() is None or self.voice.rule.threshold is None else self.database
-        found = diarize(self.voice, (samples, rate), database=database)
+        book = self.book()
+        can_name = book is not None and book.rule() is not None
+        found = diarize(self.voice, (samples, rate), database=self.database if can_name else None)
         return {
             "duration_s": round(found.duration_s, 3),
             "speech_s": round(found.speech_s, 3),

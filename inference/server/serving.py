@@ -32,18 +32,14 @@ def listen_on(host: str, port: int) -> socket.socket:
     """Address, port or 0 for any free one -> listening socket.
 
     Raises:
-        OSError: the port is used, or the address isn't of this machine.
+        ValueError: the port is used, or the address isn't of this machine.
     """
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listening = socket.socket(family, kind, protocol)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(128)
-    except OSError:
-        listening.close()
-        raise
-    return listening
+        return socket.create_server((host, port), family=family, backlog=128)
+    except (OSError, OverflowError) as error:  # a port over 65535 overflows
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"--host {host} --port {port}: {reason}; choose another") from None
 
 
 def serve(app: Starlette, listening: socket.socket, limits: Limits, on_start: Callable[[], None]) -> None:

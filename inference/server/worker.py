@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from inference.server.limits import RefusedError
 
@@ -38,9 +38,9 @@ class Worker:
         finally:
             self.taken -= 1
 
-    async def run(self, call: Callable[[], T]) -> T:
-        """Call -> its result; it isn't stopped if the client has gone."""
-        return await asyncio.wrap_future(self._thread.submit(call))
+    async def run(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Call, its arguments -> its result; it isn't stopped if the client has gone."""
+        return await asyncio.wrap_future(self._thread.submit(call, *arguments))
 
     def close(self) -> None:
         """Wait for the call that runs, drop those that wait."""
