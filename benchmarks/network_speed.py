@@ -34,11 +34,15 @@ def core(add_help: bool) -> options.Parser:
     return flags.training_parser("", add_help)
 
 
+def flags_of(choice: str) -> list[str]:
+    """`MODEL` or `MODEL:option=value,...` -> flags."""
+    model, _, settings = choice.partition(":")
+    return [f"--model={model}", *(f"--{setting}" for setting in settings.split(",") if setting)]
+
+
 def build(choice: str, trainfunc: str, num_speakers: int) -> SpeakerNet:
     """`MODEL` or `MODEL:option=value,...` -> network."""
-    model, _, settings = choice.partition(":")
-    words = [f"--{setting}" for setting in settings.split(",") if setting]
-    args = options.resolve(core, ["--model", model, "--trainfunc", trainfunc, *words]).options
+    args = options.resolve(core, [*flags_of(choice), f"--trainfunc={trainfunc}"]).options
     return SpeakerNet.build(args, num_speakers).train()
 
 
