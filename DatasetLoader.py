@@ -284,6 +284,7 @@ def _build_augmenter(options: Options) -> Augmenter:
         snr_db={"noise": options.snr_noise, "music": options.snr_music, "babble": options.snr_babble},
         voices=options.babble_voices,
         gain_db=options.gain_db,
+        eq_db=options.eq_db,
         speeds=options.speeds,
     )
 

@@ -1,4 +1,4 @@
-"""Noise, music, babble, reverberation, speed, codec-like damage and gain on crops of training speech.
+"""Noise, music, babble, reverberation, speed, other channels and gain on crops of training speech.
 
 What happens to an utterance is drawn from its own generator (`Augmenter.draw`, in a worker process); the
 arithmetic is batched and the same on any device (`apply_effects`).
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from audio.effects import SILENCE, Drawn
+from audio.effects import EQ_OCTAVES, SILENCE, Drawn
 from audio.noise import MUSAN, NOISES, Material
 from audio.recording import Audio
 
-KINDS = (*NOISES, "reverb", "speed", "band", "mulaw", "gain")
+KINDS = (*NOISES, "reverb", "speed", "band", "eq", "mulaw", "gain")
 LOW_EDGES, HIGH_EDGES = (50.0, 300.0), (3000.0, 7500.0)  # Hz, of telephones, codecs and microphones
 Span = tuple[float, float]
 
@@ -75,6 +75,7 @@ class Ranges(NamedTuple):
     snr_db: dict[str, Span]
     voices: Span
     gain_db: Span
+    eq_db: Span
 
 
 class Augmenter:
@@ -105,6 +106,7 @@ class Augmenter:
         snr_db: dict[str, Span],
         voices: Span,
         gain_db: Span,
+        eq_db: Span,
         speeds: Sequence[float],
     ) -> "Augmenter":
         """Chain (--augment_chain), noise and RIR folders or packs, ranges -> the augmenter.
@@ -118,7 +120,7 @@ class Augmenter:
         if not musan_path:
             musan_path = next((path for path in MUSAN if Path(path).exists()), MUSAN[0])
         material = Material(kinds_of(stages), musan_path, rir_path, skip_bad)
-        return cls(stages, material, Ranges(snr_db, voices, gain_db), speeds)
+        return cls(stages, material, Ranges(snr_db, voices, gain_db, eq_db), speeds)
 
     def describe(self) -> str:
         """One line for the log."""
@@ -155,6 +157,8 @@ class Augmenter:
             return self.material.room(generator)
         if kind == "band":
             return generator.uniform(*LOW_EDGES), generator.uniform(*HIGH_EDGES)
+        if kind == "eq":
+            return tuple(generator.uniform(*self.ranges.eq_db, EQ_OCTAVES).tolist())
         if kind == "gain":
             return (generator.uniform(*self.ranges.gain_db),)
         if kind == "mulaw":

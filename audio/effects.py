@@ -1,4 +1,4 @@
-"""Augmentation on batches of crops: noise at an SNR, reverberation, band limits, mu-law and gain."""
+"""Augmentation on batches of crops: noise at an SNR, rooms, bands, frequency responses, mu-law, gain."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,6 +14,8 @@ from audio.recording import SAMPLE_RATE, Audio
 EDGE_WIDTH = 100.0  # Hz from pass band to stop band
 SILENCE = 1e-20  # level of a crop below which nothing is scaled up
 ROOM_STEP = 4096  # samples; few different lengths, because a GPU plans its transforms for each
+EQ_OCTAVES = 7  # of whose centres, 125 Hz to 8 kHz, an equaliser has the gains
+EQ_LOWEST = 125.0  # Hz
 MU = 255.0  # of 8-bit mu-law, ITU-T G.711
 
 
@@ -79,6 +81,27 @@ class Band(NamedTuple):
         above, below = hertz - self.values[:, :1], self.values[:, 1:] - hertz
         gain = (torch.minimum(above, below) / EDGE_WIDTH + 0.5).clamp(0.0, 1.0)
         return _inverse(_spectrum(crops, size) * gain, size)[:, : crops.shape[1]]
+
+
+class Equaliser(NamedTuple):
+    """Colours speech as another microphone or call would: gains in dB at the octaves, values (n, EQ_OCTAVES).
+
+    Linear in dB over log-frequency between the octaves, constant below the lowest; after FilterAugment
+    (Nam et al., arXiv:2110.03282), here on waveforms and so with any front end.
+    """
+
+    rows: Tensor
+    values: Tensor
+
+    def apply(self, crops: Tensor) -> Tensor:
+        """Crops (n, T) -> the same with this frequency response, of the same energy."""
+        size = _fast_length(crops.shape[1])
+        hertz = torch.arange(size // 2 + 1, device=crops.device) * (SAMPLE_RATE / size)
+        octave = (hertz / EQ_LOWEST).log2().clamp(0.0, EQ_OCTAVES - 1.0)
+        left = octave.long().clamp(max=EQ_OCTAVES - 2)
+        gain_db = torch.lerp(self.values[:, left], self.values[:, left + 1], octave - left)
+        heard = _inverse(_spectrum(crops, size) * 10.0 ** (gain_db / 20.0), size)[:, : crops.shape[1]]
+        return heard * _factor(heard, _level(crops))
 
 
 class MuLaw(NamedTuple):
@@ -179,6 +202,7 @@ def gather(drawn: Sequence[Sequence[Drawn]]) -> list[Any]:
 EFFECTS: dict[str, Callable[[Tensor, Any], Any]] = dict.fromkeys(NOISES, Mix.gather) | {
     "reverb": Reverb.gather,
     "band": lambda rows, values: Band(rows, torch.tensor(values)),
+    "eq": lambda rows, values: Equaliser(rows, torch.tensor(values)),
     "mulaw": lambda rows, values: MuLaw(rows, torch.tensor(values)),
     "gain": lambda rows, values: Gain(rows, torch.tensor(values)),
 }

@@ -44,7 +44,7 @@ def example(path: str, chain: str, snr_db: float, musan_path: str, rir_path: str
     spans = dict.fromkeys(("noise", "music", "babble"), (snr_db, snr_db))
     stages = read_chain(chain)
     material = Material(kinds_of(stages), musan_path, rir_path)
-    made = Augmenter(stages, material, Ranges(spans, (3.0, 7.0), (0.0, 0.0)), (1.1,))
+    made = Augmenter(stages, material, Ranges(spans, (3.0, 7.0), (0.0, 0.0), (-10.0, 10.0)), (1.1,))
     generator = np.random.default_rng(1)
     speed = made.speeds[made.draw_speed(generator)]
     crop = torch.from_numpy(AudioFile(path).crop(LENGTH, np.random.default_rng(0), speed)[None])

@@ -137,7 +137,7 @@ def ways(root: Path, count: int) -> dict[str, Callable[[int, list[int]], object]
 
         made[name] = batch
 
-    ranges = Ranges(SNR_DB, (3.0, 7.0), (-10.0, 10.0))
+    ranges = Ranges(SNR_DB, (3.0, 7.0), (-10.0, 10.0), (-10.0, 10.0))
     stages, augmenters = read_chain(CHAIN), dict[str, Augmenter]()
     for musan in ("musan", "musan_pack"):
         material = Material(kinds_of(stages), str(root / musan), str(root / "rirs"))

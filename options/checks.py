@@ -22,7 +22,7 @@ from options.resolve import Options, Resolved
 # With these losses --nSpeakers was --nPerSpeaker up to the largest value, otherwise it was --nClasses.
 NSPEAKERS_IS_PER_SPEAKER = ("proto", "ge2e", "angleproto")
 LARGEST_NPERSPEAKER = 100
-SPANS = ("snr_noise", "snr_music", "snr_babble", "babble_voices", "gain_db")
+SPANS = ("snr_noise", "snr_music", "snr_babble", "babble_voices", "gain_db", "eq_db")
 
 
 def needs_cohort(options: Options) -> bool:

@@ -14,7 +14,17 @@ from typing import Any, NamedTuple
 from options.parser import Parser
 from options.plugins import choices
 
-AUGMENTATIONS = ("noise", "music", "babble", "reverb", "speed", "band", "mulaw", "gain")  # of --augment_chain
+AUGMENTATIONS = (
+    "noise",
+    "music",
+    "babble",
+    "reverb",
+    "speed",
+    "band",
+    "eq",
+    "mulaw",
+    "gain",
+)  # of --augment_chain
 EXACT = "fp32"
 PRECISIONS = (EXACT, "tf32", "bf16", "fp16")
 # as in audio/vad.py and audio/recording.py, which would slow down --help
@@ -367,6 +377,15 @@ AUGMENTATION = [
         metavar="LOW,HIGH",
         roles=Role.FIXED,
         augmentations=("gain",),
+    ),
+    Flag(
+        "--eq_db",
+        "gain of each octave by eq, dB",
+        (-10.0, 10.0),
+        numbers,
+        metavar="LOW,HIGH",
+        roles=Role.FIXED,
+        augmentations=("eq",),
     ),
     Flag(
         "--speeds",

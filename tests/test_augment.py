@@ -14,13 +14,16 @@ from conftest import remarks_of, voice
 
 from audio import augment, effects
 from audio.augment import Augmenter, Ranges
-from audio.effects import Band, Gain, Mix, MuLaw, Reverb
+from audio.effects import Band, Equaliser, Gain, Mix, MuLaw, Reverb
 from audio.noise import Material, find_audio, find_noises
 from audio.recording import AudioError, AudioFile
 from preparation.pack import write_pack
 
 RANGES = Ranges(
-    {"noise": (0.0, 15.0), "music": (5.0, 15.0), "babble": (13.0, 20.0)}, (3.0, 7.0), (-10.0, 10.0)
+    {"noise": (0.0, 15.0), "music": (5.0, 15.0), "babble": (13.0, 20.0)},
+    (3.0, 7.0),
+    (-10.0, 10.0),
+    (-10.0, 10.0),
 )
 ALL = torch.arange
 
@@ -128,6 +131,22 @@ def test_a_band_passes_what_lies_in_it():
     assert heard[0] < -40.0 and abs(heard[1]) < 0.01 and heard[2] < -40.0
 
 
+def test_an_equaliser_has_its_gains_at_the_octaves_and_keeps_the_level():
+    time = torch.arange(8000) / 16_000
+    hertz = (60.0, 125.0, 500.0, 500.0 * 2**0.5, 4000.0, 8000.0 * (1 - 1e-3))
+    crops = torch.stack([torch.sin(2 * np.pi * each * time) for each in (*hertz, 1000.0)])
+    crops = crops[:-1] + crops[-1]  # 1 kHz in all, for comparison
+    gains_db = torch.tensor([[-3.0, 7.0, 4.0, 0.0, -5.0, 2.0, 6.0]]).repeat(len(hertz), 1)
+    heard = Equaliser(ALL(len(hertz)), gains_db).apply(crops)
+    torch.testing.assert_close(decibels(heard), decibels(crops), atol=1e-4, rtol=0.0)
+    before, after = (torch.fft.rfft(each * torch.hann_window(8000)).abs() for each in (crops, heard))
+    levels = [
+        20.0 * (a / b)[[round(f / 2), 500]].log10() for f, a, b in zip(hertz, after, before, strict=True)
+    ]
+    relative = [float(own - of_1_khz) for own, of_1_khz in levels]
+    assert relative == pytest.approx([-3.0, -3.0, 4.0, 2.0, 2.0, 6.0], abs=0.1)
+
+
 def test_gain_is_in_decibels():
     louder = Gain(ALL(3), torch.tensor([[6.0], [0.0], [-20.0]])).apply(speech())
     torch.testing.assert_close(
@@ -164,7 +183,7 @@ def test_the_snr_of_babble_is_that_of_the_sum_of_equally_loud_voices(material):
 
 
 def test_effects_are_the_same_with_the_fft_of_either_library(material, monkeypatch):
-    made = augmenter(material, "reverb:0.5 noise:0.5 band:0.5 mulaw:0.5 gain:0.5")
+    made = augmenter(material, "reverb:0.5 noise:0.5 band:0.5 eq:0.5 mulaw:0.5 gain:0.5")
     drawn = [made.draw(np.random.default_rng(seed), 8000) for seed in range(12)]
     steps = effects.gather(drawn)
     here = effects.apply_effects(speech(12), steps)
@@ -178,7 +197,7 @@ def test_effects_are_the_same_with_the_fft_of_either_library(material, monkeypat
 
 @pytest.mark.requires_cuda
 def test_effects_are_the_same_on_a_gpu(material):
-    made = augmenter(material, "reverb:0.5 noise:0.5 band:0.5 gain:0.5")
+    made = augmenter(material, "reverb:0.5 noise:0.5 band:0.5 eq:0.5 gain:0.5")
     steps = effects.gather([made.draw(np.random.default_rng(seed), 8000) for seed in range(12)])
     here = effects.apply_effects(speech(12), steps)
     there = effects.apply_effects(speech(12).cuda(), steps).cpu()

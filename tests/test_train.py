@@ -343,7 +343,7 @@ def test_options_of_augmentation_without_effect_are_warned_of(corpus, tmp_path):
             "snr_noise",
             "speed_classes",
         ),
-        ("--augment", "--augment_chain=gain:1", "--gain_db=-1,2"): (),
+        ("--augment", "--augment_chain=gain:1 eq:1", "--gain_db=-1,2", "--eq_db=-3,3"): (),
     }.items():
         warnings = trainSpeakerNet.parse([*words, *given])[2]
         assert sorted(re.findall(r"--(\w+) has no effect", " ".join(warnings))) == sorted(warned)
