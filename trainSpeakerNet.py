@@ -22,10 +22,12 @@ from distributed.signals import Stopped, StopSignal
 from evaluation.backends import chosen_backend, scores_digest, stored_backend
 from evaluation.cohort import Cohort, CohortList
 from evaluation.decisions import decided_options, require_current
+from evaluation.identification import Identification, write_identification
 from evaluation.prepare import prepare, target_of
 from evaluation.results import Origin, Results
 from evaluation.stages import Command, StagedRun, plan
 from evaluation.store import EmbeddingStore
+from evaluation.trial_lists import TrialLists
 from evaluation.trial_test import TrialTest
 from inference.cache import cache_folder
 from inference.model_source import model_path
@@ -129,7 +131,9 @@ def evaluate(
         target = target_of(model_file, folder, cache_folder())
         cohort_list = CohortList(values, device, store)
     else:
-        test = _trial_test(values, model_file, device, store)
+        gallery = Identification.read(values.gallery, values.probe) if values.gallery else None
+        lists = None if gallery is None else gallery.lists
+        test = _trial_test(values, model_file, device, store, lists)
     network = SpeakerNet.from_model_file(model_file, values)
     folder.require_writable()
     _say_notes(values, model_file, device, log)
@@ -143,6 +147,10 @@ def evaluate(
         log.remarks.gather()
         if outcome is None:
             return
+        if gallery is not None:
+            described = runtime.describe(device)
+            write_identification(gallery, outcome, values=values, folder=folder, log=log, device=described)
+            return
         results = Results(test, folder, log)
         if values.test:
             assert model_file.decision is not None  # _trial_test has looked
@@ -153,10 +161,14 @@ def evaluate(
 
 
 def _trial_test(
-    values: Options, model_file: ModelFile, device: Any, store: EmbeddingStore | None
+    values: Options,
+    model_file: ModelFile,
+    device: Any,
+    store: EmbeddingStore | None,
+    lists: TrialLists | None,
 ) -> TrialTest:
     """The trial lists, and the cohort of --cohort or of the model file unless a list is given for one."""
-    if not values.test_list:
+    if lists is None and not values.test_list:
         raise ValueError("--eval and --test need --test_list")
     if values.test and not model_file.decision:
         raise ValueError(f"{values.initial_model} has no threshold; tuneThreshold.py --store saves one in it")
@@ -170,7 +182,13 @@ def _trial_test(
             cohort = Cohort.from_dict(model_file.cohort, values.initial_model)
     backend = chosen_backend(model_file, values, values.initial_model)
     return TrialTest(
-        values, device, store=store, cohort=cohort, cohort_in_model=not values.cohort, backend=backend
+        values,
+        device,
+        lists=lists,
+        store=store,
+        cohort=cohort,
+        cohort_in_model=not values.cohort,
+        backend=backend,
     )
 
 

@@ -87,7 +87,9 @@ class TrialTest:
         if cohort is None and needs_cohort(values):
             self.cohort_list = CohortList(values, device, store)
         if not self.embedder.scoring.is_vector and self.lists.is_model.any():
-            raise ValueError(f"--enrol_list averages files, which is not for --scoring {values.scoring}")
+            raise ValueError(
+                f"--scoring {values.scoring} can't average files, as --enrol_list and --gallery do"
+            )
 
     def score(self, network: SpeakerNet, stop: StopSignal) -> Outcome | None:
         """Network -> the scores of every list and what they come from; None but in the first process."""

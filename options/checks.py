@@ -54,6 +54,10 @@ def for_evaluation(resolved: Resolved, stored: Mapping[str, Any], older: bool) -
         raise ValueError(
             f"--prepare: --scoring {options.scoring} needs nothing but a mean; add --subtract_mean"
         )
+    if bool(options.gallery) != bool(options.probe):
+        raise ValueError("--gallery and --probe belong together; give both")
+    if options.gallery and (options.prepare or options.test or "test_list" in resolved.own):
+        raise ValueError("--gallery is an evaluation of its own; leave out --test_list, --prepare and --test")
     used = {*stored, *names_of(Role.EVALUATION), *chosen_options(options, TESTING_KINDS)}
     if not needs_cohort(options) and not options.prepare:
         used -= set(names_of(Role.COHORT)) - {"score_norm", "subtract_mean"}

@@ -544,6 +544,21 @@ EVALUATION = [
         type=path,
     ),
     Flag(
+        "--gallery",
+        "with --eval: open-set identification instead of trials; a list of `speaker path` lines, a speaker's "
+        "recordings averaged, under --test_path",
+        "",
+        roles=Role.EVALUATION,
+        type=path,
+    ),
+    Flag(
+        "--probe",
+        "recordings to find in --gallery, `speaker path` lines; speakers who aren't in it are strangers",
+        "",
+        roles=Role.EVALUATION,
+        type=path,
+    ),
+    Flag(
         "--reuse_embeddings",
         "with --eval: keep the embeddings in result/embeddings for later runs",
         True,

@@ -35,7 +35,7 @@ def write(
         raise ValueError("a report needs at least one score file")
     curves = [plots.Curve(system.name, system.rates, system.band, marks(system)) for system in systems]
     players = Players(read_audio, link, limit_mb)
-    text = _template().render(
+    text = template("page.html").render(
         light=plots.LIGHT,
         dark=plots.DARK,
         systems=[contents.system_contents(i, system, players) for i, system in enumerate(systems)],
@@ -55,7 +55,8 @@ def write(
     return folder / "report.html"
 
 
-def _template() -> Any:
+def template(name: str) -> Any:
+    """Name of a file in report/ -> its template."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -64,7 +65,7 @@ def _template() -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def linker(folder: Path, locate: Callable[[str], str]) -> Callable[[str], str]:

@@ -129,7 +129,7 @@ def thinned(rates: ErrorRates, max_points: int = MAX_CURVE_POINTS) -> ErrorRates
 def det_svg(curves: Sequence[Curve]) -> Plot:
     """DET curves with their confidence bands and marks -> plot for a page."""
     title = "DET curves: miss rate against false-alarm rate"
-    return _svg("det", title, (3.9, 3.9), lambda axes: _draw_det(axes, curves))
+    return svg("det", title, (3.9, 3.9), lambda axes: _draw_det(axes, curves))
 
 
 def det_png(curves: Sequence[Curve]) -> bytes:
@@ -210,7 +210,7 @@ def scores_svg(name: str, targets: Floats, nontargets: Floats, thresholds: Mappi
         axes.set_xlabel("score")
         _add_legend(axes, outlines, [*scores], "upper left" if on_left else "upper right")
 
-    return _svg(name, "Histograms of target and nontarget scores", (3.9, 2.2), draw)
+    return svg(name, "Histograms of target and nontarget scores", (3.9, 2.2), draw)
 
 
 def _draw_histograms(
@@ -287,7 +287,7 @@ def _epochs_svg(key: str, title: str, lines: Mapping[str, dict[int, float]], sca
         if len(lines) > 1:
             _add_legend(axes, handles, [*lines], "best")
 
-    return _svg(f"training-{key}", f"{title}, over the epochs", (3.4, 2.2), draw)
+    return svg(f"training-{key}", f"{title}, over the epochs", (3.4, 2.2), draw)
 
 
 def _add_legend(axes: Axes, handles: Sequence[Artist], labels: Sequence[str], place: Any) -> None:
@@ -304,7 +304,7 @@ def _shortened(name: str) -> str:
     return name if len(name) <= MAX_LABEL_LENGTH else f"{name[:half]}…{name[1 - half :]}"
 
 
-def _svg(name: str, title: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> Plot:
+def svg(name: str, title: str, size: tuple[float, float], draw: Callable[[Axes], None]) -> Plot:
     """Plot's name, unique in the page, title, size (inches), function that draws -> plot with unique ids."""
     stream = io.StringIO()
     # The salt makes the ids that Matplotlib derives by hashing reproducible, and different in each plot.

@@ -549,7 +549,7 @@ def test_enrolments_of_several_files_are_averaged(model, corpus, tmp_path):
     table = (tmp_path / "exp" / "result" / "eval" / "utterances.tsv").read_text().splitlines()
     assert table[0] == "path\tduration_s\tnorm\tspeech_s" and table[1].startswith("anna\t3.0000\t")
     refused = evaluate(model, corpus, tmp_path / "x", *words, "--scoring=distance")
-    assert_refused(refused, "--enrol_list averages files", "--scoring distance")
+    assert_refused(refused, "--scoring distance can't average files")
     (tmp_path / "enrol.txt").write_text("anna\n")
     assert_refused(evaluate(model, corpus, tmp_path / "x", *words), "enrol.txt:1", "model path path")
 

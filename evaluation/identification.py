@@ -1,0 +1,136 @@
+"""Open-set identification as an evaluation: every probe against every speaker of a gallery."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audio.lists import TrainList, read_train_list
+from audio.trials import Trials
+from evaluation.trial_lists import TrialLists
+from evaluation.trial_test import Outcome
+from metrics.fields import text_of
+from metrics.identification import FARS, RANKS, STRANGER, Probes, Rates, at_far, identified, rank_probes
+from options import Options
+from storage.files import write_text
+from storage.run_folder import RunFolder
+from storage.run_log import RunLog
+from storage.run_record import describe_run
+
+NAME = "identification"  # of the list and of the files that are written
+
+
+class Identification(NamedTuple):
+    """A gallery's speakers and probes, as trials of each probe with each speaker, the probe's in a row."""
+
+    lists: TrialLists
+    speakers: list[str]
+    probes: list[str]
+    labels: NDArray[np.int64]  # of each probe its speaker's number, or STRANGER
+
+    @classmethod
+    def read(cls, gallery_path: str, probe_path: str) -> Self:
+        """Lists of `speaker path` lines -> the gallery, a speaker's recordings averaged, and the probes.
+
+        Raises:
+            ValueError: a list has another form, a recording is in both, or a path is a speaker's name.
+        """
+        gallery, probe = (
+            _read(path, flag) for path, flag in ((gallery_path, "--gallery"), (probe_path, "--probe"))
+        )
+        models = dict[str, list[str]]()
+        for label, path in zip(gallery.labels.tolist(), gallery.paths, strict=True):
+            models.setdefault(gallery.speakers[label], []).append(path)
+        enrolled = set(gallery.paths)
+        probes = list(probe.paths)
+        if both := next((path for path in probes if path in enrolled), None):
+            raise ValueError(f"--probe {probe_path}: {both} is also in --gallery {gallery_path}")
+        if clash := next((path for path in probes if path in models), None):
+            raise ValueError(f"--probe {probe_path}: {clash} is the name of a speaker in --gallery, too")
+        speakers = list(models)
+        numbers = {name: number for number, name in enumerate(speakers)}
+        known = np.array([numbers.get(name, STRANGER) for name in probe.speakers])
+        labels = known[probe.labels]
+        test = np.repeat(np.arange(len(probes)), len(speakers)) + len(speakers)
+        enrol = np.tile(np.arange(len(speakers)), len(probes))
+        is_target = (enrol == np.repeat(labels, len(speakers))).astype(np.int8)
+        trials = Trials([*speakers, *probes], enrol, test, is_target)
+        return cls(TrialLists({NAME: trials}, models), speakers, probes, labels)
+
+    def rank(self, outcome: Outcome) -> tuple[list[str], list[str], Probes]:
+        """Scores of the trials -> speakers and probes that could be used, and what the scores come to."""
+        scored = outcome.lists[0]
+        enrol, test = np.unique(scored.trials.enrol), np.unique(scored.trials.test) - len(self.speakers)
+        place = np.full(len(self.speakers) + 1, STRANGER)  # a stranger's number, -1, finds the last
+        place[enrol] = np.arange(len(enrol))
+        probes = rank_probes(scored.scores.reshape(len(test), len(enrol)), place[self.labels[test]])
+        return [self.speakers[number] for number in enrol], [self.probes[number] for number in test], probes
+
+
+def _read(path: str, flag: str) -> TrainList:
+    listed = read_train_list(path, flag=flag)
+    if listed.spans is not None:
+        raise ValueError(f"{flag} {path}: segments of recordings can't be used here; give whole recordings")
+    return listed
+
+
+def write_identification(
+    identification: Identification,
+    outcome: Outcome,
+    *,
+    values: Options,
+    folder: RunFolder,
+    log: RunLog,
+    device: str,
+) -> None:
+    """Log the rates, and write a table of the probes and a page with the curve of DIR against FAR."""
+    speakers, names, probes = identification.rank(outcome)
+    num_known = int((probes.speakers != STRANGER).sum())
+    log.say(
+        f"{len(speakers)} speakers in the gallery; {num_known} probes of theirs and "
+        f"{len(names) - num_known} of strangers"
+    )
+    if outcome.lists[0].num_left_out:
+        log.say("note: probes or speakers whose recordings can't be used are left out")
+    ranks = {n: identified(probes, n) for n in RANKS if n == 1 or n < len(speakers)}
+    points = {far: at_far(probes, far) for far in FARS}
+    for rank, share in ranks.items():
+        log.say(f"among the best {rank}: {share}")
+    for far, point in points.items():
+        log.say(f"DIR at FAR {100 * far:g} %: {point.dir}, threshold {point.threshold:.6g}, FAR {point.far}")
+    figures = {f"rank_{rank}": share.value for rank, share in ranks.items()}
+    figures |= {f"dir_at_far_{far:g}": point.dir.value for far, point in points.items()}
+    figures |= {f"threshold_at_far_{far:g}": point.threshold for far, point in points.items()}
+    settings = {name: values[name] for name in ("gallery", "probe", "scoring", "score_norm")}
+    log.record(event=NAME, **settings, **figures)
+    path = folder.evaluation / f"{NAME}.tsv"
+    write_text(path, text_of(_rows(probes, speakers, names), by_tabs=True))
+    log.say(f"each probe's best speaker: {path}")
+    if values.report:
+        _write_page(Rates(len(speakers), ranks, points), probes, values, folder, log, device)
+
+
+def _rows(probes: Probes, speakers: Sequence[str], names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """A header, and a row for each probe."""
+    yield "path", "speaker", "best", "best_score", "own_score", "rank"
+    for number, name in enumerate(names):
+        best = speakers[probes.best[number]], f"{probes.best_score[number]:.6f}"
+        own = probes.speakers[number]
+        if own == STRANGER:
+            yield name, "", *best, "", ""
+        else:
+            yield name, speakers[own], *best, f"{probes.own_score[number]:.6f}", str(probes.rank[number])
+
+
+def _write_page(
+    rates: Rates, probes: Probes, values: Options, folder: RunFolder, log: RunLog, device: str
+) -> None:
+    try:
+        from report import identification as page  # draws with Matplotlib
+    except ModuleNotFoundError as error:
+        log.say(f"note: no report without {error.name}: pip install -r requirements.txt")
+        return
+    title = f"{values.probe} in {values.gallery}"
+    run = describe_run(values, device)
+    log.say(f"report: {page.write(folder.evaluation, rates, probes, title=title, run=run)}")
