@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from audio.pack import Pack
-from corpora._corpus import Corpus
+from corpora._corpus import Corpora, Corpus
 from preparation.archives import ArchiveIndex
-from preparation.steps import Corpora, converted_path, list_name
+from preparation.corpus_lists import list_name
+from preparation.steps import converted_path
 from preparation.tree import find_tree, read_tree
 from storage.files import walk
 
