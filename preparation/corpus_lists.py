@@ -47,7 +47,8 @@ def generate(
                 raise missing_recordings(name, corpus, save_path, source)
             if exclude_speakers:
                 split = split._replace(left_out=read_speakers(exclude_speakers, corpus.genders, root))
-            new = _new_lists(corpus, root, split, draws=not official)
+            draws = not corpus.lists and not any(map(_has_trials_of_recordings, official))
+            new = _new_lists(corpus, root, split, draws=draws)
             lists = save_lists(new, save_path, list_name(name, ""), root, kaldi / name if kaldi else None)
             lists = lists._replace(messages=[*lists.messages, f"their paths start at {root}"])
         elif not official:
@@ -60,10 +61,10 @@ def generate(
 
 
 def _new_lists(corpus: Corpus, root: Path, split: Split, *, draws: bool) -> NewLists:
-    """Corpus, folder of its recordings -> its train list; trials too if there are no official ones."""
+    """Corpus, folder of its recordings -> its train list, and drawn trials of its test part."""
     assert corpus.train is not None
     train = read_recordings(root, corpus.train)
-    test = read_recordings(root, corpus.test) if corpus.test and draws and not corpus.lists else None
+    test = read_recordings(root, corpus.test) if corpus.test and draws else None
     genders = read_genders(corpus.genders, root) if corpus.genders else None
     new = make_lists(train, test if test and test.paths else None, split, genders)
     return new._replace(messages=[*new.messages, *_size_remarks(train, corpus)])
@@ -75,12 +76,16 @@ def _with_official_trials(
     """Lists of a corpus -> the same, with its first official trials of recordings if they lack trials."""
     if lists.test_list:
         return lists
-    for _, root, paths in official:
-        if set(paths) == {"test_list"}:
-            return lists._replace(test_list=paths["test_list"], test_path=root)
+    for protocol in filter(_has_trials_of_recordings, official):
+        return lists._replace(test_list=protocol.lists["test_list"], test_path=protocol.root)
     first = next((path for part in corpus.lists if (path := save_path / part.name).exists()), None)
     everyone = find_tree(corpus.test, save_path, source) if corpus.test and first else None
     return lists if everyone is None else lists._replace(test_list=first, test_path=everyone)
+
+
+def _has_trials_of_recordings(official: Official) -> bool:
+    """Whether its trials need no enrolment list, so that the trainer can use them while it trains."""
+    return set(official.lists) == {"test_list"}
 
 
 def list_name(corpus: str, kind: str) -> str:

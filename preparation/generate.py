@@ -183,9 +183,10 @@ def training_command(saved: Sequence[SavedLists], config: str = "") -> str:
 def read_genders(name: str, root: Path) -> dict[str, str] | None:
     """Name of a corpus's speaker table, folder of recordings -> gender of each speaker; None without a table.
 
-    Lines are `speaker | gender | ...`; other fields may come before the gender.
+    The table is in the folder or in one of the three above it. Lines are `speaker | gender | ...`; other
+    fields may come before the gender.
     """
-    rows = _speaker_table(name, root)
+    rows = _speaker_table(name, _at_and_above(root))
     if rows is None:
         return None
     genders: dict[str, str] = {}
@@ -199,22 +200,22 @@ def read_genders(name: str, root: Path) -> dict[str, str] | None:
 def read_speakers(path: Path, table: str, root: Path) -> frozenset[str]:
     """File of names of speakers, one in a line -> the names as lists have them.
 
-    They may also be those in the second column of the corpus's speaker table, as in VoxCeleb1's overlap with
-    SITW: names of people.
+    They may also be those in the second column of the corpus's speaker table: VoxCeleb1's overlap with SITW
+    has names of people. The table is beside the file, or where read_genders looks for it.
     """
-    rows = _speaker_table(table, root) if table else None
+    rows = _speaker_table(table, [path.parent, *_at_and_above(root)]) if table else None
     names = {row[1]: row[0] for row in rows or () if len(row) > 1}
     listed = (line.name() for line in read_lines(str(path), "--exclude_speakers"))
     return frozenset(names.get(name, name) for name in listed)
 
 
-def _speaker_table(name: str, root: Path) -> list[list[str]] | None:
-    """Name of a table, folder of recordings -> fields of its lines, separated by bars, commas or tabs.
+def _at_and_above(root: Path) -> list[Path]:
+    return [root, *root.parents[:3]]
 
-    The table is in the folder or in one of the three above it.
-    """
-    places = (folder / name for folder in (root, *root.parents[:3]))
-    path = next((path for path in places if path.is_file()), None)
+
+def _speaker_table(name: str, folders: Sequence[Path]) -> list[list[str]] | None:
+    """Table in one of the folders -> fields of its lines, separated by bars, commas or tabs; None without."""
+    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
     if path is None:
         return None
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -85,9 +85,7 @@ class KeyFiles:
             self.others = self._search()
         paths = self.others[file]
         if len(paths) > 1:
-            raise ValueError(
-                f"{paths[0]} and {paths[1]}: which one? Give the folder of one of them to --from"
-            )
+            raise ValueError(f"{paths[0]} and {paths[1]} have the same name; move one of them away")
         return paths[0] if paths else None
 
     def _search(self) -> dict[str, list[Path]]:
@@ -126,14 +124,15 @@ def _write(name: str, protocol: Protocol, root: Path, lists: Lists, save_path: P
     """Lists of a protocol -> the same on the disk, and messages."""
     presence = Presence(root)
     flags = []
-    counts = []
+    counts: dict[str, int] = {}
     for flag, rows in lists.items():
         recordings = FLAGS[flag] if flag != "test_list" or "enrol_list" not in lists else _tests
         path = _list_path(save_path, name, protocol, flag)
         kept = _present(rows, recordings, presence, leave_out=protocol.may_lack_recordings)
-        counts.append(_write_rows(path, kept, f"{name}: {protocol.name}: no recording of it is in {root}"))
+        counts[flag] = _write_rows(path, kept, f"{name}: {protocol.name}: no recording of it is in {root}")
         flags.append(f"--{flag} {path}")
-    messages = [f"{name}: {protocol.name}: {counts[-1]:,} lines: {' '.join(flags)} --test_path {root}"]
+    trials = f"{counts['test_list']:,} trials" if "test_list" in counts else f"{counts['probe']:,} probes"
+    messages = [f"{name}: {protocol.name}: {trials}: {' '.join(flags)} --test_path {root}"]
     if missing := presence.missing():
         count = f"{len(missing):,} of {len(presence.known):,} recordings, such as {missing[0]}, aren't there"
         effect = "; left out" if protocol.may_lack_recordings else ""

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from conftest import run_here
+import soundfile
+from conftest import assert_refused, run_here, voice
 
-from audio.lists import is_file
+from audio.lists import is_file, read_train_list
 from evaluation.identification import Identification
 from evaluation.trial_lists import TrialLists
 
@@ -185,7 +186,6 @@ MINIATURES = {
         },
     ),
 }
-WITH_SEGMENTS = "eval_assist-multi"
 
 
 def build(folder: Path, files: dict[str, str]) -> Path:
@@ -208,17 +208,132 @@ def test_official_lists_of_a_miniature(name, tmp_path):
     result = run_here("dataprep.py", *words(name, tmp_path, "--generate"))
     assert result.returncode == 0, result.stderr
     lists = {path.stem: path for path in sorted((tmp_path / "data").iterdir())}
+    drawn = lists.pop(f"{name}_test_list", None)
+    assert (drawn is not None) == (name == "librispeech")  # its official trials have models
     assert {stem.removeprefix(f"{name}_"): path.read_text() for stem, path in lists.items()} == expected
     lines = [line for line in result.stdout.splitlines() if line.startswith(name) and " --test_path " in line]
     assert len(lines) == sum(stem.endswith(("_test_list", "_gallery")) for stem in expected)
     for line in lines:
-        words_of_line = line.split()
-        flags = dict(zip(words_of_line[-2::-2], words_of_line[:0:-2], strict=False))
-        if "--gallery" in flags:
-            names = Identification.read(flags["--gallery"], flags["--probe"]).lists.files
-        elif WITH_SEGMENTS in line:
-            continue
-        else:
-            enrol_list = flags.get("--enrol_list", "")
-            names = TrialLists.read([flags["--test_list"]], flags["--test_path"], enrol_list).files
-        assert names and all(is_file(flags["--test_path"], path) for path in names)
+        assert all(is_file(line.split()[-1], path) for path in recordings_in(line))
+
+
+def recordings_in(line):
+    """Message with the flags for an evaluation -> the recordings that its lists name."""
+    words_of_line = line.split()
+    flags = dict(zip(words_of_line[-2::-2], words_of_line[:0:-2], strict=False))
+    if "--gallery" in flags:
+        return Identification.read(flags["--gallery"], flags["--probe"]).probes
+    enrol_list = flags.get("--enrol_list", "")
+    entries = [entry.split() for entry in Path(enrol_list).read_text().splitlines()] if enrol_list else []
+    names = TrialLists.read([flags["--test_list"]], flags["--test_path"], enrol_list).names
+    models = {model for model, *_ in entries}
+    assert models <= set(names)
+    return [name for name in names if name not in models] + [recording for _, recording, *_ in entries]
+
+
+def changed(name, **texts):
+    """Files of a miniature with other texts, by the ends of their paths."""
+    files = dict(MINIATURES[name][0])
+    for end, text in texts.items():
+        (path,) = (path for path in files if path.endswith(end.replace("__", ".")))
+        files[path] = text
+    return files
+
+
+WRONG = {
+    ("sitw", "core-core__lst"): {
+        "12013 audio/aaaaa.flac\n": 'core-core.lst:1: expected "model name label", got',
+        "12013 audio/aaaaa.flac tgt\n12013 audio/bbb.flac no\n": "core-core.lst:2: expected",
+        "99999 audio/aaaaa.flac tgt\n": "core-core.lst:1: expected a model or recording that the other key",
+    },
+    ("sitw", "enroll-core__lst"): {"12013\n": 'enroll-core.lst:1: expected "model name name ..."'},
+    ("sitw", "enroll-assist__lst"): {
+        "45205 audio/ggjnl.flac\n": 'enroll-assist.lst:1: expected "model name start end"'
+    },
+    ("threedspeaker", "trials_cross_device"): {
+        "22_Device02 44_x target\n": "trials_cross_device:1: expected a recording that the other key files"
+    },
+    ("threedspeaker", "train_utt2spk"): {"x 11\n": 'train_utt2spk:1: expected "utterance speaker"'},
+    ("threedspeaker", "test_wav__scp"): {"22_Device02\n": 'test_wav.scp:1: expected "utterance path"'},
+    ("librispeech", "spk2utt"): {"1272 1272-128104\n": "spk2utt:1: expected a recording"},
+    ("voxblink2", "probe"): {
+        "id000001/00001 0\n": "probe:1: expected a recording",
+        "id000001/aB-cdEfg_h1/00001\n": 'probe:1: expected "name speaker"',
+        "id000001/deleted--00/00001 0\n": "voxblink2: small_perspk1: no recording of it is in",
+    },
+    ("commonvoice", "de/validated__tsv"): {
+        "path\tsentence\n": "validated.tsv:1: expected a header with client_id and path",
+        "client_id\tpath\n\tcommon_voice_de_1.mp3\tJa\n": "validated.tsv:2: expected a client_id and a path",
+        "client_id\tpath\na\tb.mp3\nc\tb.mp3\n": "name de/clips/b.mp3 twice",
+    },
+}
+
+
+@pytest.mark.parametrize("name, file", WRONG)
+def test_key_files_of_another_form_are_errors_that_name_the_line(name, file, tmp_path):
+    for number, (text, error) in enumerate(WRONG[name, file].items()):
+        folder = tmp_path / str(number)
+        build(folder / "have", changed(name, **{file: text}))
+        assert_refused(run_here("dataprep.py", *words(name, folder, "--generate")), error)
+
+
+def test_a_key_file_in_two_places_or_another_list_in_the_place_is_an_error(tmp_path):
+    build(tmp_path / "have", MINIATURES["voices"][0])
+    assert run_here("dataprep.py", *words("voices", tmp_path, "--generate")).returncode == 0
+    again = run_here("dataprep.py", *words("voices", tmp_path, "--generate"))
+    assert again.returncode == 0, again.stderr
+    (tmp_path / "data" / "voices_dev_test_list.txt").write_text("1 a b\n")
+    assert_refused(run_here("dataprep.py", *words("voices", tmp_path, "--generate")), "exists and differs")
+    build(tmp_path / "have", {"more/eval-enroll.lst": "xaaa sid_eval/xaaa.wav\n"})
+    (tmp_path / "data" / "voices_dev_test_list.txt").unlink()
+    refused = run_here("dataprep.py", *words("voices", tmp_path, "--generate"))
+    assert_refused(refused, "lists/eval-enroll.lst and ", "more/eval-enroll.lst have the same")
+
+
+def test_what_an_official_list_lacks_is_told(tmp_path):
+    """Lists with recordings that aren't there are written whole; key files that aren't there are named."""
+    files = changed("sitw")
+    del files["sitw_database.v4/eval/audio/bbb.flac"], files["sitw_database.v4/eval/lists/enroll-assist.lst"]
+    build(tmp_path / "have", files)
+    output = run_here("dataprep.py", *words("sitw", tmp_path, "--generate")).stdout
+    assert "warning: sitw: eval_core-core: 1 of 3 recordings, such as eval/audio/bbb.flac, aren't" in output
+    assert "eval_assist-multi (eval/lists/enroll-assist.lst)" in output
+    assert "dev_core-core (recordings)" in output
+    status = run_here("dataprep.py", *words("sitw", tmp_path, "--status")).stdout
+    assert "1 of 8" in status
+    (tmp_path / "empty").mkdir()
+    nothing = ("--corpus", "sitw", "--from", tmp_path / "empty", "--save_path", tmp_path / "x")
+    assert_refused(run_here("dataprep.py", *nothing, "--generate"), "dev_core-core (recordings)", "ask SRI")
+    assert_refused(
+        run_here("dataprep.py", *nothing, "--extract"), "sitw: no recordings in", "give --from DIR"
+    )
+    assert "can't be downloaded here; ask SRI" in run_here("dataprep.py", *nothing, "--download").stdout
+
+
+def test_speakers_of_other_trials_are_left_out_and_found_by_check(tmp_path):
+    """The overlap of VoxCeleb1 with SITW names people, whose ids are in VoxCeleb1's own table."""
+    for speaker in ("id10001", "id10002", "id10045"):
+        write_voice(tmp_path / "have/wav" / speaker / "v" / "00001.wav", int(speaker[-2:]))
+    for name in ("aaaaa", "bbb", "unotx", "ggjnl"):
+        write_voice(tmp_path / "have/sitw_database.v4/eval/audio" / f"{name}.flac", ord(name[0]))
+    build(tmp_path / "have/sitw_database.v4/eval", {n: t for n, t in SITW.items() if "audio/" not in n})
+    people = "VoxCeleb1 ID\tVGGFace1 ID\tGender\nid10001\tA.J._Buckley\tm\nid10045\tAlex_Smith\tf\n"
+    overlap = {"vox1_meta.csv": people, "voxceleb1_sitw_overlap.txt": "Alex_Smith\nNot_Here\n"}
+    overlap_path = build(tmp_path / "data", overlap) / "voxceleb1_sitw_overlap.txt"
+    both = ("--corpus", "voxceleb1", "sitw", "--from", tmp_path / "have", "--save_path", tmp_path / "data")
+    checked = run_here("dataprep.py", *both, "--generate", "--check", "--workers", 1)
+    assert checked.returncode == 0, checked.stderr
+    report = (tmp_path / "data/check/voxceleb1/check.txt").read_text()
+    assert "1 of 3 in voxceleb1_train_list.txt are in sitw, too: id10045" in report
+    report = (tmp_path / "data/check/sitw/check.txt").read_text()
+    assert "missing" not in report and "unlisted" not in report
+    train_list = tmp_path / "data/voxceleb1_train_list.txt"
+    train_list.unlink()
+    result = run_here("dataprep.py", *both[:2], *both[3:], "--generate", "--exclude_speakers", overlap_path)
+    assert "left out: 1 of 2 speakers of --exclude_speakers" in result.stdout
+    assert read_train_list(str(train_list)).speakers == ["id10001", "id10002"]
+
+
+def write_voice(path, speaker):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, voice(speaker, 1, 0.6), 16_000)
