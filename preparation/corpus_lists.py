@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from corpora._corpus import Corpora, Corpus
+from corpora._corpus import Corpora, Corpus, Listing
 from preparation.archives import missing_recordings
 from preparation.generate import (
     NewLists,
@@ -17,7 +17,7 @@ from preparation.generate import (
 )
 from preparation.lists import Utterances
 from preparation.protocols import Official, official_lists, write_official
-from preparation.tree import find_tree, read_recordings
+from preparation.tree import find_tree, read_recordings, require_one_root
 
 MAIN = "voxceleb2"  # its lists have the names that trainSpeakerNet.py looks for
 
@@ -47,6 +47,8 @@ def generate(
                 raise missing_recordings(name, corpus, save_path, source)
             if exclude_speakers:
                 split = split._replace(left_out=read_speakers(exclude_speakers, corpus.genders, root))
+            if isinstance(corpus.train, Listing) and source and root.is_relative_to(source):
+                require_one_root(corpus.train, source)
             draws = not corpus.lists and not any(map(_has_trials_of_recordings, official))
             new = _new_lists(corpus, root, split, draws=draws)
             lists = save_lists(new, save_path, list_name(name, ""), root, kaldi / name if kaldi else None)

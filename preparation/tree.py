@@ -1,6 +1,7 @@
 """Recordings of a corpus on the disk, recognised by the pattern of their paths."""
 
 import re
+from collections.abc import Iterator
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -63,9 +64,20 @@ def find_tree(tree: Tree | Listing, save_path: Path, source: Path | None) -> Pat
     """Root of a corpus's recordings under --save_path, or anywhere under --from; None if no path matches."""
     if any(re.fullmatch(tree.pattern, path) for path in walk(save_path / tree.root)):
         return save_path / tree.root
-    if source is None or not source.is_dir():
-        return None
-    anywhere = re.compile(rf"(?:(?P<root>.+)/)?(?:{tree.pattern})")
-    matches = (anywhere.fullmatch(path) for path in walk(source))
-    match = next((match for match in matches if match), None)
-    return None if match is None else source / (match["root"] or "")
+    return next(_roots(tree, source), None) if source else None
+
+
+def require_one_root(listing: Listing, source: Path) -> None:
+    """Raises ValueError if there are several folders of such recordings under --from."""
+    first, *others = dict.fromkeys(_roots(listing, source))
+    if others:
+        raise ValueError(f"{first} and {others[0]} have such recordings; give one of them to --from")
+
+
+def _roots(tree: Tree | Listing, source: Path) -> Iterator[Path]:
+    """Root of each path under a folder that matches."""
+    if source.is_dir():
+        anywhere = re.compile(rf"(?:(?P<root>.+)/)?(?:{tree.pattern})")
+        for path in walk(source):
+            if match := anywhere.fullmatch(path):
+                yield source / (match["root"] or "")

@@ -290,6 +290,13 @@ def test_a_key_file_in_two_places_or_another_list_in_the_place_is_an_error(tmp_p
     assert_refused(refused, "lists/eval-enroll.lst and ", "more/eval-enroll.lst have the same")
 
 
+def test_two_releases_of_common_voice_are_an_error(tmp_path):
+    build(tmp_path / "have", MINIATURES["commonvoice"][0])
+    build(tmp_path / "have", {"cv-corpus-20.0-2024-12-06/de/validated.tsv": "client_id\tpath\n"})
+    refused = run_here("dataprep.py", *words("commonvoice", tmp_path, "--generate"))
+    assert_refused(refused, "have/cv-corpus-19.0-2024-09-13 and ", "cv-corpus-20.0-2024-12-06 have such")
+
+
 def test_what_an_official_list_lacks_is_told(tmp_path):
     """Lists with recordings that aren't there are written whole; key files that aren't there are named."""
     files = changed("sitw")
