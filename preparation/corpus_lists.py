@@ -78,7 +78,7 @@ def _with_official_trials(
     """Lists of a corpus -> the same, with its first official trials of recordings if they lack trials."""
     if lists.test_list:
         return lists
-    for protocol in filter(_has_trials_of_recordings, official):
+    if protocol := next(filter(_has_trials_of_recordings, official), None):
         return lists._replace(test_list=protocol.lists["test_list"], test_path=protocol.root)
     first = next((path for part in corpus.lists if (path := save_path / part.name).exists()), None)
     everyone = find_tree(corpus.test, save_path, source) if corpus.test and first else None

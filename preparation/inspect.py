@@ -128,11 +128,11 @@ def overlaps(trials: dict[str, list[str]], trained: dict[str, ListedPaths]) -> I
             yield Finding("leak", path, f"this file is in {train_list} and in {', '.join(tests)}")
 
 
-def known_overlaps(target: Target, lists: ListedPaths, names: set[str]) -> Iterator[Finding]:
-    """A target, names of all corpora -> findings: its speakers to train on who are known to be in another."""
+def known_overlaps(target: Target, lists: ListedPaths) -> Iterator[Finding]:
+    """A target -> findings: its speakers to train on who are known to be in another of the corpora."""
     speakers = set(lists.utterances.values())
     for other, known in target.overlaps.items():
-        if other in names and (shared := sorted(known & speakers)):
+        if shared := sorted(known & speakers):
             train_list = target.train_list.name if target.train_list else ""
             counts = f"{len(shared):,} of {len(speakers):,} in {train_list} are in {other}, too"
             yield Finding("shared speakers", "", f"{counts}: {listing(shared)}")
@@ -142,7 +142,6 @@ def check(targets: list[Target], save_path: Path, workers: int) -> list[str]:
     """--check: write a report for each target into save_path/check -> messages."""
     contents = [(target, read_lists(target)) for target in targets]
     trained = {target.train_list.name: lists for target, lists in contents if target.train_list}
-    names = {target.name for target in targets}
     messages: list[str] = []
     for target, lists in contents:
         messages += target.notes()
@@ -151,7 +150,7 @@ def check(targets: list[Target], save_path: Path, workers: int) -> list[str]:
         listed = lists.listed()
         findings = check_recordings(target.root, listed, known=target.known, workers=workers)
         findings += overlaps(lists.trials, trained)
-        findings += known_overlaps(target, lists, names)
+        findings += known_overlaps(target, lists)
         if lists.train and lists.trials and _place_of_speakers(lists.train) is None:
             messages.append(
                 f"{target.name}: the speakers of the trials are unknown, because no folder in the paths of "

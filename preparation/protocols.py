@@ -69,8 +69,8 @@ class KeyFiles:
     def __init__(self, corpus: Corpus, save_path: Path, source: Path | None) -> None:
         """Description of the corpus, folders that it may be in."""
         self.ends = {file for protocol in corpus.protocols for file in protocol.files}
-        tops = {Path(protocol.tree.root).parts[0] for protocol in corpus.protocols}
-        self.folders = [save_path / top for top in sorted(tops)] + ([source] if source else [])
+        tops = {Path(protocol.tree.root).parts[:1] for protocol in corpus.protocols}
+        self.folders = [save_path.joinpath(*top) for top in sorted(tops)] + ([source] if source else [])
         self.others: dict[str, list[Path]] | None = None  # not under the root of the recordings
 
     def find(self, root: Path, file: str) -> Path | None:
@@ -89,15 +89,15 @@ class KeyFiles:
         return paths[0] if paths else None
 
     def _search(self) -> dict[str, list[Path]]:
-        found: dict[str, list[Path]] = {end: [] for end in self.ends}
+        found: dict[str, dict[Path, Path]] = {end: {} for end in self.ends}  # by the real path
         names = {end.rpartition("/")[2] for end in self.ends}
         for folder in self.folders:
             for path in walk(folder):
                 if path.rpartition("/")[2] in names:
                     for end in self.ends:
                         if f"/{path}".endswith(f"/{end}"):
-                            found[end].append(folder / path)
-        return found
+                            found[end].setdefault((folder / path).resolve(), folder / path)
+        return {end: list(paths.values()) for end, paths in found.items()}
 
 
 class Presence:

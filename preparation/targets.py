@@ -49,11 +49,7 @@ def find_targets(names: Corpora, save_path: Path, source: Path | None, user: Use
     """
     if not names:
         return [_user_target(save_path, source, user)]
-    corpora = [
-        target
-        for name, corpus in names.items()
-        for target in _corpus_targets(name, corpus, save_path, source)
-    ]
+    corpora = [target for name in names for target in _corpus_targets(name, names, save_path, source)]
     if not any(target.train_list or target.test_lists for target in corpora):
         raise FileNotFoundError("; ".join(line for target in corpora for line in target.notes()))
     return corpora
@@ -73,11 +69,13 @@ def _user_target(save_path: Path, source: Path | None, user: UserLists) -> Targe
     return Target("own", root, train, (test,) if test else ())
 
 
-def _corpus_targets(name: str, corpus: Corpus, save_path: Path, source: Path | None) -> list[Target]:
-    """A corpus -> its train list and trials, and those official lists whose paths start elsewhere."""
-    targets = {target.root: target for target in [_corpus_target(name, corpus, save_path, source)]}
-    if corpus.train is None:
-        targets.clear()
+def _corpus_targets(name: str, names: Corpora, save_path: Path, source: Path | None) -> list[Target]:
+    """A corpus, all corpora -> its train list and trials, and official lists whose paths start elsewhere."""
+    corpus = names[name]
+    targets = dict[Path, Target]()
+    if corpus.train is not None:
+        target = _corpus_target(name, corpus, save_path, source)
+        targets[target.root] = _with_overlaps(target, corpus, names, save_path)
     for official in official_lists(name, corpus, save_path, source):
         target = targets.get(official.root) or Target(official.name if targets else name, official.root)
         targets[official.root] = _with_official(target, official)
@@ -115,20 +113,19 @@ def _corpus_target(name: str, corpus: Corpus, save_path: Path, source: Path | No
     if absent:
         missing.append(f"{', '.join(absent)}: missing; use --download")
     tests = [path for path in (*official, save_path / list_name(name, "test_list.txt")) if path.exists()]
-    overlaps = {
-        other: read_speakers(path, corpus.genders, root)
-        for other, file in (corpus.overlaps or {}).items()
-        if (path := save_path / file).exists()
-    }
-    return Target(
-        name,
-        root,
-        if_there(train),
-        tuple(tests),
-        corpus.known,
-        tuple(missing),
-        overlaps=overlaps,
-    )
+    return Target(name, root, if_there(train), tuple(tests), corpus.known, tuple(missing))
+
+
+def _with_overlaps(target: Target, corpus: Corpus, names: Corpora, save_path: Path) -> Target:
+    """A target with those of its speakers who are known to be in another of the corpora, too."""
+    missing = list(target.missing)
+    overlaps: dict[str, frozenset[str]] = {}
+    for other, file in (corpus.overlaps or {}).items():
+        if other in names and (save_path / file).exists():
+            overlaps[other] = read_speakers(save_path / file, corpus.genders, target.root)
+        elif other in names:
+            missing.append(f"{file}, the speakers who are in {other}, too, is missing; use --download")
+    return target._replace(overlaps=overlaps, missing=tuple(missing))
 
 
 def if_there(path: Path) -> Path | None:

@@ -31,8 +31,9 @@ def read_tree(root: Path, pattern: str) -> Utterances:
 
 def key_lines(path: Path) -> Lines:
     """Key file of a corpus -> its lines that aren't blank."""
-    for line in read_lines(str(path), "--corpus"):
-        yield KeyLine(str(path), line.number, line.columns() if path.suffix == ".tsv" else line.fields())
+    file, is_table = str(path), path.suffix == ".tsv"
+    for line in read_lines(file, "--corpus"):
+        yield KeyLine(file, line.number, line.columns() if is_table else line.fields())
 
 
 def read_recordings(root: Path, source: Tree | Listing) -> Utterances:

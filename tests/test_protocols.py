@@ -326,10 +326,11 @@ def test_speakers_of_other_trials_are_left_out_and_found_by_check(tmp_path):
     build(tmp_path / "have/sitw_database.v4/eval", {n: t for n, t in SITW.items() if "audio/" not in n})
     people = "VoxCeleb1 ID\tVGGFace1 ID\tGender\nid10001\tA.J._Buckley\tm\nid10045\tAlex_Smith\tf\n"
     overlap = {"vox1_meta.csv": people, "voxceleb1_sitw_overlap.txt": "Alex_Smith\nNot_Here\n"}
-    overlap_path = build(tmp_path / "data", overlap) / "voxceleb1_sitw_overlap.txt"
     both = ("--corpus", "voxceleb1", "sitw", "--from", tmp_path / "have", "--save_path", tmp_path / "data")
-    checked = run_here("dataprep.py", *both, "--generate", "--check", "--workers", 1)
-    assert checked.returncode == 0, checked.stderr
+    result = run_here("dataprep.py", *both, "--generate", "--check", "--workers", 1)
+    assert "voxceleb1_sitw_overlap.txt, the speakers who are in sitw, too, is missing" in result.stdout
+    overlap_path = build(tmp_path / "data", overlap) / "voxceleb1_sitw_overlap.txt"
+    assert run_here("dataprep.py", *both, "--check", "--workers", 1).returncode == 0
     report = (tmp_path / "data/check/voxceleb1/check.txt").read_text()
     assert "1 of 3 in voxceleb1_train_list.txt are in sitw, too: id10045" in report
     report = (tmp_path / "data/check/sitw/check.txt").read_text()
