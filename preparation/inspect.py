@@ -19,7 +19,8 @@ from audio.utterances import Utterance
 from corpora._corpus import Corpus
 from metrics.fields import text_of
 from preparation.check import Finding, Listed, check_recordings, write_report
-from preparation.pack import damaged, write_pack
+from preparation.pack import damaged, index_name, join, write_pack
+from preparation.parts import WHOLE, ListPart
 from preparation.speakers import listing, speaker_in
 from preparation.steps import Corpora, list_name
 from preparation.suspects import label_errors, same_speakers
@@ -229,7 +230,9 @@ def suspects(
     return [f"{folder}/suspects.txt: {counts}"]
 
 
-def pack(targets: list[Target], save_path: Path, workers: int, exclude: Path | None) -> list[str]:
+def pack(
+    targets: list[Target], save_path: Path, workers: int, *, exclude: Path | None, part: ListPart
+) -> list[str]:
     """--pack: pack the recordings of each target's lists into save_path/pack and verify them -> messages.
 
     exclude: file of paths to leave out; None = the one that --check wrote for the target.
@@ -256,18 +259,31 @@ def pack(targets: list[Target], save_path: Path, workers: int, exclude: Path | N
                 f"{target.name}: {len(listed) - len(paths)} recordings left out by {excluded}; "
                 f"train with --exclude {excluded}"
             )
-        messages += _pack_and_verify(target.root, paths, save_path / "pack" / target.name, workers)
+        messages += _pack_and_verify(target.root, paths, save_path / "pack" / target.name, workers, part)
     return messages
 
 
-def _pack_and_verify(root: Path, paths: list[str], folder: Path, workers: int) -> list[str]:
-    added = write_pack(root, paths, folder, workers)
-    whole = Pack(folder)
-    if wrong := damaged(whole):
-        raise ValueError(
-            f"{folder}: {wrong[0]} and {len(wrong) - 1} more are damaged; delete the folder and pack again"
-        )
+def _pack_and_verify(root: Path, paths: list[str], folder: Path, workers: int, part: ListPart) -> list[str]:
+    added = write_pack(root, paths, folder, workers, part)
+    if part != WHOLE and (folder / index_name(part)).exists():
+        of_part = _verified(folder, index_name(part))
+        state = "all parts are there" if join(folder, part) else "waiting for the other parts"
+        name = f"part {part.number + 1} of {part.count}"
+        return [f"{folder}: {name}: {len(of_part.paths)} recordings, verified; {state}"]
+    if part != WHOLE and not (folder / Pack.INDEX).exists():
+        return [f"{folder}: part {part.number + 1} of {part.count} is there; waiting for the other parts"]
+    whole = _verified(folder, Pack.INDEX)
     messages = [f"{folder}: {added} recordings added, {len(whole.paths)} in all, verified"]
     if len(whole.paths) > len(paths):
         messages.append(f"{folder}: {len(whole.paths) - len(paths)} of them are no longer listed")
     return messages
+
+
+def _verified(folder: Path, index: str) -> Pack:
+    """Folder, one of its indices -> the pack; raises ValueError if samples in it are damaged."""
+    whole = Pack(folder, index)
+    if wrong := damaged(whole):
+        raise ValueError(
+            f"{folder}: {wrong[0]} and {len(wrong) - 1} more are damaged; delete the folder and pack again"
+        )
+    return whole
