@@ -137,7 +137,7 @@ def test_a_fused_optimizer_is_told_on_the_device():
     network = nn.Linear(2, 1, bias=False)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1, fused=True)
     update = Update(network, optimizer, runtime.Precision("fp32", runtime.CPU))
-    assert not update.waits
+    assert update.is_fused
     before = network.weight.detach().clone()
     optimizer.found_inf = torch.tensor(1.0)
     network.weight.grad = torch.full_like(network.weight, math.nan)
