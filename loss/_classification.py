@@ -35,7 +35,7 @@ def draw_classes(
     present = torch.ones_like(targets) if is_present is None else is_present.to(targets.dtype)
     is_target = targets.new_zeros(num_classes).index_add(0, targets, present) > 0
     if count < (most := min(len(targets), num_classes)):
-        # the only case in which the host waits for a GPU: fewer are drawn than there are speakers in the batch
+        # fewer than the speakers of the batch; to know how many of these a process has, the host waits
         count = max(count, most if is_present is None else int(is_target.sum()))
     order = torch.randperm(num_classes, device=targets.device)
     order = torch.where(is_target, order - num_classes, order)  # before all others

@@ -4,18 +4,18 @@ Its tensors hold tensors of the CPU, which compute their values, so that what is
 with what is trained on the CPU. An operation raises GpuError
 
 - where tensors of both devices meet, but for copies and single numbers of the CPU;
-- in a loop over `without_waits`, where a GPU would make the host wait: reading a value, copies to the CPU, copies
+- in a loop over `without_waits`, where a GPU would make the host wait: reading a value, copies to the CPU, or
   from the CPU without non_blocking, indexing by booleans or by one number of the device, nonzero, unique,
   multinomial and the like;
-- in such a loop, where it computes more than one number in float64; elsewhere, where it multiplies or transforms
-  in float64, which most GPUs do at a 32nd or 64th of the speed.
+- in such a loop, where it computes more than one number in float64; elsewhere, where it multiplies or
+  transforms in float64, which most GPUs do at a 32nd or 64th of the speed.
 
-What only a GPU can show: streams, and whether work on them is in order; pinned memory, without which a copy with
-non_blocking waits all the same; kernels of CUDA and cuDNN, their rounding, what they don't support, and waits
-inside them other than WAITS; the scale that torch.amp.GradScaler finds for a GPU's float16, although its code runs
-here; TF32; torch.compile; DistributedDataParallel and NCCL; memory.
+What only a GPU can show: streams, and whether work on them is in order; pinned memory, without which a copy
+with non_blocking waits all the same; the kernels of CUDA and cuDNN, their rounding, what they don't support,
+and waits inside them other than WAITS; the scale that torch.amp.GradScaler finds for a GPU's float16, though
+its code runs here; TF32; torch.compile; DistributedDataParallel, PyTorch's SyncBatchNorm and NCCL; memory.
 
-This stands on private parts of PyTorch, which may change: `device` skips the tests where they are gone.
+This stands on private parts of PyTorch, tried with 2.11 and 2.13; where they are gone, tests are skipped.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -32,12 +32,13 @@ CPU = torch.device("cpu")
 HALVES = (torch.float16, torch.bfloat16)
 WAITS = {"multinomial", "is_nonzero", "_linalg_check_errors", "_linalg_eigh", "_linalg_svd"}  # without a tag
 SLOW_IN_FLOAT64 = {"mm", "bmm", "addmm", "baddbmm", "convolution", "_fft_r2c", "_fft_c2r", "_fft_c2c"}
+COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 INDEXING = {"index", "index_put", "index_put_"}
 FACTORIES = ("arange", "arange.start", "arange.start_step", "eye", "eye.m", "linspace", "randperm")
 # what autocast computes in half precision on CUDA, in float32, and in the wider of the inputs' types
 HALF = (
-    "_convolution conv1d conv2d conv3d addmm addmv matmul mm mv linear addbmm baddbmm bmm gru_cell lstm_cell "
-    "_thnn_fused_gru_cell _thnn_fused_lstm_cell scaled_dot_product_attention prelu"
+    "_convolution conv1d conv2d conv3d addmm addmv matmul mm mv linear addbmm baddbmm bmm prelu "
+    "gru.input lstm.input _thnn_fused_gru_cell _thnn_fused_lstm_cell scaled_dot_product_attention"
 )
 FLOAT32 = (
     "acos asin exp expm1 log log10 log1p log2 reciprocal rsqrt pow.Tensor_Scalar pow.Tensor_Tensor softplus "
@@ -53,6 +54,7 @@ class GpuError(AssertionError):
 
 class _Host:
     may_wait = True
+    allows_float64 = False
     num_waits = 0
 
 
@@ -100,10 +102,12 @@ LIBRARY, FALLBACK = torch.library.Library("aten", "IMPL"), torch.library.Library
 def simulated() -> Iterator[torch.device]:
     """Context in which gradients can be computed on the simulated GPU."""
     gpu = device()
-    with torch.autograd.set_multithreading_enabled(
-        False
-    ):  # PyTorch has no thread for a device that came later
-        yield gpu
+    # PyTorch has no thread for a device that came later
+    with torch.autograd.set_multithreading_enabled(False):
+        try:
+            yield gpu
+        finally:
+            _Host.may_wait = True  # an error may have left a loop over without_waits
 
 
 def without_waits(batches: Iterable[Any]) -> Iterator[Any]:
@@ -114,6 +118,16 @@ def without_waits(batches: Iterable[Any]) -> Iterator[Any]:
             yield batch
         finally:
             _Host.may_wait = True
+
+
+@contextmanager
+def allowing_float64() -> Iterator[None]:
+    """Context for products in float64 that are too small to matter, each vector by a square matrix."""
+    _Host.allows_float64 = True
+    try:
+        yield
+    finally:
+        _Host.allows_float64 = False
 
 
 def num_waits() -> int:
@@ -129,14 +143,15 @@ class DeviceTensor(Tensor):
     @staticmethod
     def __new__(cls, values: Tensor) -> "DeviceTensor":
         """A tensor of the CPU -> the same on the simulated GPU."""
-        made = Tensor._make_wrapper_subclass(
-            cls,
-            values.shape,
-            strides=values.stride(),
-            storage_offset=values.storage_offset(),
-            dtype=values.dtype,
-            device=device(),
-        )
+        with torch.inference_mode(False):  # else no view could be made of it
+            made = Tensor._make_wrapper_subclass(
+                cls,
+                values.shape,
+                strides=values.stride(),
+                storage_offset=values.storage_offset(),
+                dtype=values.dtype,
+                device=device(),
+            )
         made.values = values
         return made
 
@@ -156,6 +171,8 @@ class DeviceTensor(Tensor):
 
 
 def _compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    if _is_composite(func):  # in inference mode these come whole
+        return func._op_dk(COMPOSITE, *args, **kwargs)
     operands = list[Tensor]()
     on_cpu = _mapped((args, kwargs), lambda value: _on_cpu(value, operands))
     is_read = func is aten._to_copy.default and kwargs.get("device", device()).type == "cpu"
@@ -211,12 +228,17 @@ def _refuse_waiting(func: Any, operands: list[Tensor], args: Any, is_read: bool)
         target, source = (isinstance(operand, DeviceTensor) for operand in operands)
         waits = not target or not (source or (len(args) > 2 and args[2]))
     elif func.overloadpacket.__name__ in INDEXING:
-        waits = any(operand.dtype in (torch.bool, torch.uint8) for operand in operands[1:])
+        waits = any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
     else:
         waits = is_read or _waits(func)
     if waits and not _Host.may_wait:
         raise GpuError(f"{func}: the host waits for the GPU")
     _Host.num_waits += waits
+
+
+@cache
+def _is_composite(func: Any) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSITE)
 
 
 @cache
@@ -226,7 +248,8 @@ def _waits(func: Any) -> bool:
 
 
 def _refuse_float64(func: Any, result: Any) -> None:
-    if _Host.may_wait and func.overloadpacket.__name__ not in SLOW_IN_FLOAT64:
+    is_slow = func.overloadpacket.__name__ in SLOW_IN_FLOAT64 and not _Host.allows_float64
+    if _Host.may_wait and not is_slow:
         return
     for tensor in result if isinstance(result, list | tuple) else [result]:
         is_double = isinstance(tensor, Tensor) and tensor.dtype in (torch.float64, torch.complex128)

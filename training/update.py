@@ -13,10 +13,10 @@ import runtime
 class Update:
     """Unscales and clips the gradients and steps the optimizer, unless a gradient is infinite or NaN.
 
-    Then weights, the optimizer's state and batch norm's running statistics keep their values. On a GPU the
-    host doesn't wait for the decision: a fused optimizer looks at it on the device, the step of another one is
-    undone there. All processes decide the same: their gradients are equal but for those of sharded
-    parameters, whose norm is summed over the processes.
+    Then weights, the optimizer's state and batch norm's running statistics keep their values. The host never
+    waits for a GPU to decide it: fused optimizers are told on the device, the step of others is undone there.
+    All processes decide the same: their gradients are equal but for those of sharded parameters, whose norm
+    is summed over the processes.
     """
 
     def __init__(
