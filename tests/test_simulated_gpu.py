@@ -109,7 +109,8 @@ def test_losses(gpu, name, settings, is_sharded):
         loss_fn.to(device)
         embeddings = torch.randn(4, 2, 8).to(device).requires_grad_()
         for labels in without_waits([torch.tensor([4, 0, 6, 1]).to(device)]):
-            loss, accuracy = loss_fn(embeddings, labels)
+            with runtime.Precision("bf16", device).context():  # changes nothing
+                loss, accuracy = loss_fn(embeddings, labels)
             loss.backward()
         gradients = [tensor.grad.cpu() for tensor in (embeddings, *loss_fn.parameters())]
         results.append([loss.detach().cpu(), accuracy.cpu(), *gradients])
@@ -215,7 +216,7 @@ def test_a_run_and_its_resume(gpu, monkeypatch, optimizer, precision):
 
 
 def step_on(device, words, precision):
-    """One step of a network that the words choose, and an embedding -> gradients and embedding."""
+    """A step of a network that the words choose, and an evaluation -> gradients and embeddings."""
     values = resolve("--model", *words.split(), "--trainfunc", "softmax", "--precision", precision)
     runtime.seed_everything(1)
     network = SpeakerNet.build(values, CLASSES).to(device)
@@ -227,8 +228,10 @@ def step_on(device, words, precision):
         computed.backward(loss)
     network.eval()
     with torch.inference_mode(), computed.context():
-        embedding = network.embed(crops[0, :1])
-    return [tensor.cpu() for tensor in (*(p.grad for p in network.parameters()), embedding)]
+        embeddings = network.embed(crops[0])
+        if network.embeds_unequal:
+            embeddings = network.embed_unequal([crops[0, 0], crops[0, 1, :3_600]])
+    return [tensor.cpu() for tensor in (*(p.grad for p in network.parameters()), embeddings)]
 
 
 HALVES = itertools.cycle(("bf16", "fp16"))
@@ -244,7 +247,7 @@ MODELS = [(words, precision) for words in NETWORKS for precision in ("fp32", nex
 )
 @pytest.mark.usefixtures("small_models")
 def test_models(gpu, words, precision):
-    """A step and an embedding; the recurrent cells of a GPU round otherwise."""
+    """A step, and a batch of unequal lengths if the model can; recurrent cells round otherwise."""
     on_gpu = step_on(gpu, words, precision)
     assert all(tensor.isfinite().all() for tensor in on_gpu) or precision == "fp16"
     if precision == "fp32":
@@ -261,7 +264,9 @@ def test_front_ends(gpu, name):
     for device in (runtime.CPU, gpu):
         front_end.to(device)
         for waveforms, drawn in without_waits([[tensor.to(device) for tensor in inputs]]):
-            computed.append(spec_augment(front_end(waveforms), (4, 4), drawn))
+            with runtime.Precision("bf16", device).context():  # changes nothing
+                features = front_end(waveforms)
+            computed.append(spec_augment(features, (4, 4), drawn))
     assert torch.equal(computed[1].cpu(), computed[0])
 
 
