@@ -152,7 +152,7 @@ class CosineClassifier(ClassHead):
             num_speakers: classes of one speed; class c is that of speaker c modulo this number.
             seed: of the noise.
         """
-        classes = torch.arange(self.num_classes) % num_speakers
+        classes = torch.arange(self.num_classes, device=directions.device) % num_speakers
         is_known = directions.new_zeros(num_speakers, dtype=torch.bool)
         is_known[: len(directions)] = directions.any(dim=1).to(is_known.device)
         noise = torch.randn(

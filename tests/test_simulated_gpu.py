@@ -25,6 +25,7 @@ from evaluation.trial_test import TrialTest
 from features._steps import spec_augment
 from loss._sharded import ShardedHead
 from SpeakerNet import ModelTrainer, SpeakerNet
+from training.averaging import update_batchnorm
 from training.speaker_accuracy import SpeakerAccuracy
 
 
@@ -213,6 +214,30 @@ def test_a_run_and_its_resume(gpu, monkeypatch, optimizer, precision):
     if precision in ("fp32", "tf32"):  # with the others a GPU casts more than a CPU
         assert all(torch.equal(*pair) for pair in pairs) and torch.equal(on_gpu["tally"], on_cpu["tally"])
     assert all(tensor.isfinite().all() for tensor in all_weights(on_gpu))
+
+
+IMPRINTED = [name for name in options.available("loss") if hasattr(options.plugin("loss", name), "imprint")]
+
+
+@pytest.mark.parametrize("name", IMPRINTED)
+def test_imprinted_heads(gpu, name):
+    weights = []
+    for device in (runtime.CPU, gpu):
+        torch.manual_seed(7)
+        head = options.plugin("loss", name)(8, CLASSES).to(device)
+        head.imprint(torch.randn(CLASSES - 1, 8).to(device), CLASSES, 1)
+        weights.append(head.weight.detach().cpu())
+    torch.testing.assert_close(weights[1], weights[0])
+
+
+def test_statistics_for_averaged_weights(gpu):
+    values = resolve("--model", "ResNetSE34L", "--n_mels", 16, "--trainfunc", "softmax")
+    statistics = []
+    for device in (runtime.CPU, gpu):
+        network = tiny_network(values).to(device).train()
+        update_batchnorm(network, Batches(2), device, lambda: None)
+        statistics.append([tensor.cpu() for tensor in network.buffers()])
+    assert all(torch.equal(*pair) for pair in zip(*statistics, strict=True))
 
 
 def step_on(device, words, precision):
