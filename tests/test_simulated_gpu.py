@@ -152,6 +152,7 @@ class DamagedBatches(Batches):
             Drawn((1, 0), "noise", (noise, 10.0)),
             Drawn((2, 0), "band", (300.0, 3400.0)),
             Drawn((3, 0), "mulaw", ()),
+            Drawn((3, 1), "eq", (3.0, -2.0, 1.0, 0.0, 5.0, -4.0, 2.0)),
             Drawn((4, 0), "gain", (3.0,)),
         ]
         for step, batch in enumerate(super().__iter__()):
