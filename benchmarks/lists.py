@@ -50,7 +50,7 @@ def main() -> None:
         generated = time.perf_counter()
         utterances = read_train_list(str(folder / "out" / "train_list.txt"))
         read = time.perf_counter()
-        [trials] = read_trials([str(folder / "out" / "test_list.txt")], "")
+        [trials] = read_trials([str(folder / "out" / "test_list.txt")])
         ended = time.perf_counter()
     print(f"--generate: {generated - began:.1f} s")
     print(f"reading {len(utterances.paths)} lines to train on: {read - generated:.1f} s")

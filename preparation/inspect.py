@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from audio.kaldi import is_kaldi_directory
 from audio.lists import find_excluded, read_excluded, read_utterances
+from audio.named import NamedRecordings
 from audio.pack import Pack
-from audio.trials import read_trial_lines
+from audio.trial_forms import read_trial_lines
 from audio.utterances import Utterance
 from corpora._corpus import Corpus
 from metrics.fields import text_of
@@ -143,12 +144,13 @@ def read_lists(target: Target) -> ListedPaths:
 
 
 def _trial_paths(path: Path, root: Path) -> list[str]:
-    """Trial list, folder that its paths are relative to -> the distinct paths in it."""
-    paths: dict[str, None] = {}
-    for _, (_, enrol, test) in read_trial_lines(str(path), str(root)):
-        paths[enrol] = None
-        paths[test] = None
-    return list(paths)
+    """Trial list, folder that its paths are relative to -> the distinct paths of the recordings in it."""
+    named = NamedRecordings(str(root), "--root")
+    names: dict[str, None] = {}
+    for _, (_, enrol, test) in read_trial_lines(str(path), named.known):
+        names[enrol] = None
+        names[test] = None
+    return list(dict.fromkeys(named.test(name).path for name in names))
 
 
 def _place_of_speakers(train: dict[str, str]) -> int | None:

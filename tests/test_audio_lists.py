@@ -39,7 +39,7 @@ def test_paths_with_blanks_are_split_where_two_files_are_or_at_tabs(tmp_path):
         ("1 a b\n0\n", r"list\.txt:2: expected .* got 1 fields"),
         ("1 a b\n0 a b c\n", r"list\.txt:2: expected .* got 4 fields"),
         ("1 a b\n2 a b\n", r"list\.txt:2: expected"),
-        ("1 a b\na b\n", r"list\.txt:2: some trials have labels"),
+        ("1 a b\na b\n", r'list\.txt:2: expected "label enrol test" as in line 1, got 2 fields: a b'),
         ("1 a b\n1 a c\n", r"all 2 trials are of one class; it has no nontarget"),
         ("0 a b\n", r"it has no target"),
         ("\n", "the list is empty"),
