@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
 from audio.kaldi import is_kaldi_directory, read_names, segment_of
-from audio.tables import Table
+from audio.tables import SIDE, Table
 from audio.trial_forms import COLUMNS, SAMPLE, Known
-from audio.utterances import Utterance, read_texts
+from audio.utterances import LONGEST_LINE, Utterance, misfit, read_texts
 from metrics.fields import Line, lines_of
 
 FLAG = "--enrol_list"
@@ -16,6 +16,7 @@ KEY = {
     "recording": COLUMNS["test"],
     "start": ("start", "start_s"),
     "end": ("end", "end_s"),
+    SIDE: COLUMNS[SIDE],
 }
 Entry = tuple[str, list[Utterance]]  # a model and its recordings; their paths are names, as in trial lists
 FILES = '"model path path ..."'
@@ -55,7 +56,7 @@ def _entries(path: str, known: Known) -> Iterable[Entry]:
 
 
 def _of_table(table: Table, texts: Iterable[str], path: str) -> Iterator[Entry]:
-    if len(table.places) == 3:
+    if ("start" in table.places) != ("end" in table.places):
         raise ValueError(f"{path}:1: expected both of the columns start and end, in seconds, or neither")
     for number, (model, recording, *times) in table.rows(texts, path):
         utterance = Utterance(recording)
@@ -65,9 +66,11 @@ def _of_table(table: Table, texts: Iterable[str], path: str) -> Iterator[Entry]:
 def _of_lines(texts: Iterable[str], path: str, known: Known) -> Iterator[Entry]:
     lines = lines_of(texts)
     sample = list(islice(lines, SAMPLE))
-    parse = _segment if sample and _has_segments(sample, path, known) else _files
+    has_segments = sample != [] and _has_segments(sample, path, known)
     for line in chain(sample, lines):
-        yield parse(line, path)
+        if not has_segments and _is_segment(fields := line.fields()) and not all(map(known, fields[2:])):
+            raise misfit(line, path, f"{FILES} as in other lines")
+        yield _segment(line, path) if has_segments else _files(line, path)
 
 
 def _has_segments(sample: list[Line], path: str, known: Known) -> bool:
@@ -93,8 +96,8 @@ def _is_segment(fields: list[str]) -> bool:
 
 def _files(line: Line, path: str) -> Entry:
     model, *names = line.fields()
-    if not names:
-        raise ValueError(f"{path}:{line.number}: expected {FILES}, got 1 field")
+    if not names or line.is_comment or max(map(len, names)) > LONGEST_LINE:
+        raise misfit(line, path, FILES)
     return model, [Utterance(name) for name in names]
 
 
@@ -102,6 +105,6 @@ def _segment(line: Line, path: str) -> Entry:
     place = f"{path}:{line.number}"
     fields = line.fields()
     if len(fields) != 4:
-        raise ValueError(f"{place}: expected {SEGMENT} as in the lines before, got {len(fields)} fields")
+        raise misfit(line, path, f"{SEGMENT} as in the lines before")
     model, name, *times = fields
     return model, [segment_of(Utterance(name), times, place, model)]

@@ -139,3 +139,14 @@ def read_with_speakers(folder: str, flag: str) -> Iterator[tuple[str, int, str, 
             f"{folder}/utt2spk:{speakers[first][0]}: no recording or segment for {first}, one of "
             f"{len(missing)} such utterances; Kaldi's utils/fix_data_dir.sh leaves them out"
         )
+
+
+def trials_in(folder: str, flag: str) -> str:
+    """Kaldi directory that a flag names -> the trial list in it; raises FileNotFoundError if it has none."""
+    path = Path(folder, "trials")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{flag} {folder}: no file `trials` in this Kaldi directory; give the list itself, and the "
+            "directory to --test_path"
+        )
+    return str(path)

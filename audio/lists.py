@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from audio.kaldi import is_kaldi_directory, read_with_speakers, segment_of
 from audio.pack import Pack
 from audio.tables import Table
-from audio.utterances import Paths, Utterance, read_lines, read_texts, spans_of
+from audio.utterances import LONGEST_LINE, Paths, Utterance, misfit, read_lines, read_texts, spans_of
 from metrics.fields import lines_of
 
 # Columns of train lists that are tables with a header, such as Common Voice's; further ones are ignored.
@@ -50,8 +50,8 @@ def read_utterances(path: str, flag: str) -> Iterator[tuple[str, int, str, str, 
         for line in lines_of(chain((first,), texts)):
             speaker, file = line.pair()
             number = line.number
-            if not file:
-                raise ValueError(f'{path}:{number}: expected "speaker path", got 1 field')
+            if not file or line.is_comment or len(file) > LONGEST_LINE:
+                raise misfit(line, path, '"speaker path"')
             yield path, number, speaker, file, None
     if not number:
         raise ValueError(f"{flag} {path}: the list is empty")
@@ -59,7 +59,7 @@ def read_utterances(path: str, flag: str) -> Iterator[tuple[str, int, str, str, 
 
 def _of_table(table: Table, texts: Iterable[str], path: str) -> Iterator[tuple[int, str, Utterance]]:
     """A table behind its header -> line number, speaker, utterance."""
-    if len(table.places) == 3:
+    if ("start" in table.places) != ("end" in table.places):
         raise ValueError(f"{path}:1: expected both of the columns start and end, in seconds, or neither")
     for number, (speaker, file, *times) in table.rows(texts, path):
         utterance = Utterance(file)

@@ -11,6 +11,7 @@ from audio.pack import Pack
 from audio.recordings import Recordings
 from audio.utterances import ALL_CHANNELS, Utterance, spans_of
 
+SCP = "wav.scp"
 SUFFIXES = ("wav", "flac", "ogg", "opus", "mp3", "sph")  # of the recordings that an evaluation reads
 SUFFIX = re.compile(r"\.(wav|flac|ogg|opus|mp3|sph|m4a|aac)$", re.IGNORECASE)
 
@@ -32,31 +33,34 @@ class NamedRecordings:
         Args:
             root: folder of the recordings, a pack, a Kaldi directory or a wav.scp.
             flag: the flag that root is from, for errors.
-            enrol_root: folder of the enrolment side; "": root too.
+            enrol_root: the same for the enrolment side, unless that is a pack; "": root too.
             lists: Kaldi directories whose utterances are known as well -> the flag of each.
 
         Raises:
             FileNotFoundError, ValueError: a list of Kaldi's can't be read, two have different utterances of
                 one name, or root is a pack that can't hold both sides.
         """
-        self.flag = f"{flag} {root}"
-        self.utterances: dict[str, Utterance] = {}
-        self.pack_paths = (
-            frozenset(Pack(Path(root)).paths) if root and Path(root, Pack.INDEX).exists() else None
-        )
         has_two = enrol_root not in ("", root)
-        if has_two and self.pack_paths is not None:
+        self.flag = f"--enrol_path or {flag}" if has_two else flag  # that says where recordings are
+        self.given = f"{flag} {root}"
+        self.utterances: dict[str, Utterance] = {}
+        is_pack = root != "" and Path(root, Pack.INDEX).exists()
+        self.pack_paths = frozenset(Pack(Path(root)).paths) if is_pack else None
+        if has_two and is_pack:
             raise ValueError(
-                f"--enrol_path {enrol_root}: {self.flag} is a pack, which holds both sides; leave it out"
+                f"--enrol_path {enrol_root}: {self.given} is a pack, which has to hold both sides"
             )
-        self.root = "" if has_two or Path(root).is_file() else root  # where paths of utterances start
+        is_scp = Path(root).is_file()
+        self.root = "" if has_two or is_scp else root  # where paths of utterances start
         self._enrol_root = enrol_root if has_two else ""
         self._test_root = root if has_two else ""
-        self._directory = root if Path(root, "wav.scp").is_file() else ""  # whose utterances aren't known yet
+        self._directory = root if Path(root, SCP).is_file() else ""  # whose utterances aren't known yet
         for source, its_flag in (lists or {}).items():
             self._add(source, its_flag)
-        if Path(root).is_file():
+        if is_scp:
             self._add(root, flag)
+        if has_two and (Path(enrol_root).is_file() or Path(enrol_root, SCP).is_file()):
+            self._add(enrol_root, "--enrol_path")
 
     def known(self, name: str) -> bool:
         """Whether a name is a recording of either side."""
@@ -87,7 +91,7 @@ class NamedRecordings:
         path = os.path.join(root, name)  # noqa: PTH118
         found = self._found(path)
         if found is None and self.utterances and self.pack_paths is None:
-            raise ValueError(f"{self.flag}: {name} is neither a file in it nor an utterance in a wav.scp")
+            raise ValueError(f"{self.given}: {name} is neither a file in it nor an utterance in a wav.scp")
         return Utterance(found or path)
 
     def _decide(self, name: str) -> None:
@@ -95,7 +99,7 @@ class NamedRecordings:
         directory, self._directory = self._directory, ""
         if name not in self.utterances and not is_file(directory, name):
             self.root = ""  # Kaldi's paths start at the working folder
-            self._add(directory, self.flag.partition(" ")[0])
+            self._add(directory, self.flag)
 
     def _found(self, path: str) -> str | None:
         """A path -> itself, or the one with another suffix that is there; None if none is.
@@ -109,7 +113,7 @@ class NamedRecordings:
         others = [other for suffix in SUFFIXES if self._is_there(other := f"{stem}.{suffix}")]
         if len(others) > 1:
             raise ValueError(
-                f"{self.flag}: {path} isn't there, but {' and '.join(others)} are; keep one of them"
+                f"{self.given}: {path} isn't there, but {' and '.join(others)} are; keep one of them"
             )
         return others[0] if others else None
 
@@ -125,7 +129,7 @@ class NamedRecordings:
             named = {name: utterance for _, _, name, utterance in read_directory(source, flag)}
             folder = source
         if self.pack_paths is None:
-            starts = (self.root, "", folder, os.path.join(folder, ".."))  # noqa: PTH118
+            starts = (self.root, self._test_root, self._enrol_root, folder, os.path.join(folder, ".."))  # noqa: PTH118
             named = _located(named, list(dict.fromkeys(starts)), self.root)
         for name, utterance in named.items():
             if (other := self.utterances.setdefault(name, utterance)) != utterance:

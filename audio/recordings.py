@@ -19,8 +19,6 @@ from audio.utterances import Utterance
 from audio.wave_file import WaveFile
 from storage.files import require_files
 
-ONE_CHANNEL = "the recordings of the pack {} have one channel; give the folder of the files that were packed"
-
 
 class Recordings:
     """What a list names: files under a folder, or slices of a pack where the folder is one."""
@@ -53,10 +51,13 @@ class Recordings:
         self.channel = channel
         self.open_file = open_file
         self.pack = Pack(Path(root)) if root and Path(root, Pack.INDEX).exists() else None
-        if self.pack and channel > 0:
-            raise ValueError(f"--channel {channel}: {ONE_CHANNEL.format(root)}, or leave the flag out")
-        if self.pack and spans is not None and spans.shape[1] > 2:
-            raise ValueError(f"the list names channels of its recordings: {ONE_CHANNEL.format(root)}")
+        names_channels = spans is not None and spans.shape[1] > 2
+        if self.pack and (channel > 0 or names_channels):
+            given = "channels in the list" if names_channels else f"--channel {channel}"
+            raise ValueError(
+                f"{given}: the recordings of the pack {root} have one channel; leave the flag out, or give "
+                "the folder of the files that were packed"
+            )
         self.rows = self.pack.rows(paths) if self.pack else None
 
     def __len__(self) -> int:

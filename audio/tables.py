@@ -4,7 +4,11 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from audio.utterances import LONGEST_LINE
+
 Roles = Mapping[str, Sequence[str]]  # what a column is for -> the names that it may have, in lower case
+
+SIDE = "side"  # of a call; rows leave the column of this role out
 
 
 class Table(NamedTuple):
@@ -34,7 +38,7 @@ class Table(NamedTuple):
             role: [number for number, name in enumerate(header) if name.lower() in names]
             for role, names in roles.items()
         }
-        if not all(columns[role] for role in required):
+        if first.startswith("#") or not all(columns[role] for role in required):
             return None
         for role, numbers in columns.items():
             if len(numbers) > 1:
@@ -50,17 +54,25 @@ class Table(NamedTuple):
         Values between tabs are taken as they are, quotes too: sentences in these tables have single ones.
 
         Raises:
-            ValueError: a line has another number of columns, or no value in one that is read.
+            ValueError: a line has another number of columns, no value in one that is read, or a side but a.
         """
-        places = list(self.places.values())
+        places = [place for role, place in self.places.items() if role != SIDE]
+        side = self.places.get(SIDE)
         for number, columns in self._split(texts, path):
             if len(columns) != self.num_columns:
                 raise ValueError(
                     f"{path}:{number}: expected {self.num_columns} columns as in line 1, got {len(columns)}"
                 )
             values = [columns[place].strip() for place in places]
+            if (length := sum(map(len, values))) > LONGEST_LINE:
+                raise ValueError(f"{path}:{number}: expected names, got {length} characters")
             if "" in values:
                 raise ValueError(f"{path}:{number}: no {self.header[places[values.index('')]]}")
+            if side is not None and columns[side].strip() != "a":
+                raise ValueError(
+                    f"{path}:{number}: side {columns[side].strip()}; expected a; name sides by the "
+                    "utterances of a wav.scp with sph2pipe -c"
+                )
             yield number, values
 
     def _split(self, texts: Iterable[str], path: str) -> Iterator[tuple[int, list[str]]]:

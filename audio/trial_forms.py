@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
-from audio.tables import Table
-from audio.utterances import read_texts
+from audio.tables import SIDE, Table
+from audio.utterances import LONGEST_LINE, misfit, read_texts
 from metrics.fields import Line, lines_of, shown
 
 FLAG = "--test_list"
@@ -24,10 +24,10 @@ COLUMNS = {
     "enrolment": ("modelid", "enrolment", "enrollment", "enrol", "enroll"),
     "test": ("segmentid", "segment", "test"),
     "label": ("targettype", "label"),
+    SIDE: ("side",),
 }
 SAMPLE = 1000  # lines that decide the form
-SHOWN = 60  # characters of a wrong line
-LONGEST = 1 << 15  # characters of a line with two paths, even if all of their bytes are escaped
+SHOWN = 40  # characters of a wrong label
 
 
 class Form(NamedTuple):
@@ -50,13 +50,18 @@ class Form(NamedTuple):
     def reading(self, line: Line, known: Known) -> Trial | None:
         """The same for a line that may have another form, or paths with blanks in them.
 
-        `1 path` lacks a path, and `# text` is no trial, unless 1 or # is the name of a recording.
+        `1 path` lacks a path, unless 1 is a name.
+
+        Args:
+            line: the line.
+            known: whether a text is the name of a recording or a model.
         """
+        if line.is_comment or len(line.text) > LONGEST_LINE:
+            return None
         fields = line.fields()
         if len(fields) > self.num_fields:
-            can_split = not line.is_by_tabs and len(line.text) <= LONGEST
-            return self._split_at_files(fields, known) if can_split else None
-        if self.label is None and is_doubtful(fields[0]) and not known(fields[0]):
+            return None if line.is_by_tabs else self._split_at_files(fields, known)
+        if self.label is None and fields[0] in LABELS and not known(fields[0]):
             return None
         return self.trial(fields)
 
@@ -67,11 +72,6 @@ class Form(NamedTuple):
         cuts = ((" ".join(fields[first:cut]), " ".join(fields[cut:end])) for cut in range(first + 1, end))
         pairs = [(enrol, test) for enrol, test in cuts if known(enrol) and known(test)]
         return self.trial([*fields[:first], *pairs[0], *fields[end:]]) if len(pairs) == 1 else None
-
-
-def is_doubtful(first: str) -> bool:
-    """Whether the first field of a line without a label may be a label, or begin a comment."""
-    return first in LABELS or first[0] == "#"
 
 
 # Form of a line, as shown in errors; COLUMNS has those of tables.
@@ -119,42 +119,52 @@ def _of_table(table: Table, texts: Iterable[str], path: str) -> Iterator[tuple[i
 def _of_lines(
     texts: Iterable[str], path: str, known: Known, models: Collection[str]
 ) -> Iterator[tuple[int, Trial]]:
+    def is_name(text: str) -> bool:
+        return text in models or known(text)
+
     lines = lines_of(texts)
     sample = list(islice(lines, SAMPLE))
     if not sample:
         raise ValueError(f"{FLAG} {path}: the list is empty")
-    name = _recognised(sample, path, known, models)
+    name = _recognised(sample, path, is_name, known)
     form = FORMS[name]
     has_no_labels = form.label is None
     for line in chain(sample, lines):
         fields = line.fields()
         trial = form.trial(fields)
-        if trial is None or (has_no_labels and is_doubtful(fields[0])):
-            trial = form.reading(line, known)
+        is_doubtful = has_no_labels and (fields[0] in LABELS or line.is_comment)
+        if trial is None or is_doubtful or len(line.text) > LONGEST_LINE:
+            trial = form.reading(line, is_name)
             if trial is None:
-                raise _misfit(line, path, f"{name} as in the lines before")
+                raise misfit(line, path, f"{name} as in the lines before")
         yield line.number, trial
 
 
-def _recognised(sample: Sequence[Line], path: str, known: Known, models: Collection[str]) -> str:
+def _recognised(sample: Sequence[Line], path: str, is_name: Known, known: Known) -> str:
     """The first lines of a list -> the name of their form.
 
     If two forms fit, it is that whose trials are of a model or a recording against a recording.
+
+    Args:
+        sample: the lines.
+        path: the list, for errors.
+        is_name: whether a text is the name of a recording or a model.
+        known: whether it is that of a recording.
     """
     names = list(FORMS)
     for line in sample:
-        fitting = [name for name in names if FORMS[name].reading(line, known)]
+        fitting = [name for name in names if FORMS[name].reading(line, is_name)]
         if not fitting:
             before = f" as in line {sample[0].number}" if line is not sample[0] else ""
-            raise _misfit(line, path, f"{'; or '.join(names)}{before}")
+            raise misfit(line, path, f"{'; or '.join(names)}{before}")
         names = fitting
     if len(names) == 1:
         return names[0]
-    readings = {name: [FORMS[name].reading(line, known) for line in sample] for name in names}
+    readings = {name: [FORMS[name].reading(line, is_name) for line in sample] for name in names}
     possible = [
         name
         for name, trials in readings.items()
-        if any((enrol in models or known(enrol)) and known(test) for _, enrol, test in filter(None, trials))
+        if any(is_name(enrol) and known(test) for _, enrol, test in filter(None, trials))
     ]
     if len(possible) == 1:
         return possible[0]
@@ -164,13 +174,3 @@ def _recognised(sample: Sequence[Line], path: str, known: Known, models: Collect
         f"{path}:{sample[0].number}: is this {shown(' or '.join(texts))}? All lines fit "
         f"{' and '.join(names)}; rename the models or recordings that are called like a label"
     )
-
-
-def _misfit(line: Line, path: str, expected: str) -> ValueError:
-    got = f"{len(line.fields())} fields: {shown(line.text[:SHOWN])}"
-    advice = ""
-    if line.text[0] == "#":
-        advice = "; lists have no comments, delete the line"
-    elif not line.is_by_tabs:
-        advice = " (separate them by tabs if paths contain blanks)"
-    return ValueError(f"{path}:{line.number}: expected {expected}, got {got}{advice}")

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.fields import Line, lines_of
+from metrics.fields import Line, lines_of, shown
 
 ALL_CHANNELS = -1  # in the place of a channel's number: they are mixed down
 MAX_OVERSHOOT_S = 0.5  # of a segment's end over the recording's
+LONGEST_LINE = 1 << 15  # characters of a line with two paths, even if all of their bytes are escaped
+SHOWN = 60  # characters of a wrong line
 BLOCK = 1 << 20  # characters of a list that are read at a time
 
 
@@ -110,6 +112,20 @@ def read_lines(path: str, flag: str) -> Iterator[Line]:
         yield line
     if empty:
         raise ValueError(f"{flag} {path}: the list is empty")
+
+
+def misfit(line: Line, path: str, expected: str) -> ValueError:
+    """A line of a list and the form that was expected -> the error."""
+    count = len(line.fields())
+    got = f"{count} field{'s' * (count > 1)}: {shown(line.text[:SHOWN])}"
+    if len(line.text) > LONGEST_LINE:
+        got = f"{len(line.text)} characters"
+    advice = ""
+    if line.is_comment:
+        advice = "; lists have no comments, delete the line"
+    elif not line.is_by_tabs:
+        advice = " (separate them by tabs if paths contain blanks)"
+    return ValueError(f"{path}:{line.number}: expected {expected}, got {got}{advice}")
 
 
 def read_texts(path: str, flag: str) -> Iterator[str]:

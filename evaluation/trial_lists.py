@@ -10,7 +10,7 @@ from torch import Tensor, from_numpy
 from torch.nn import functional as F
 
 from audio.enrolments import read_enrolments
-from audio.kaldi import is_kaldi_directory
+from audio.kaldi import is_kaldi_directory, trials_in
 from audio.named import NamedRecordings
 from audio.trials import Trials, read_trials
 from audio.utterances import Utterance
@@ -72,7 +72,7 @@ class TrialLists:
         directories = {path: flag for path, flag in sources.items() if path and is_kaldi_directory(path)}
         named = NamedRecordings(root, "--test_path", enrol_root=enrol_root, lists=directories)
         models = read_enrolments(enrol_list, named.known) if enrol_list else {}
-        files = [_trials_in(path) if path in directories else path for path in paths]
+        files = [trials_in(path, "--test_list") if path in directories else path for path in paths]
         trials = read_trials(files, models=models, known=named.known)
         lists = cls(dict(zip(_stems(paths), trials, strict=True)), models, named)
         lists._require_files_on_test_sides(models, enrol_list)
@@ -93,7 +93,7 @@ class TrialLists:
             sides |= {self.named.test(name)} if tested else set()
             if len(sides) > 1:
                 raise ValueError(
-                    f"{name} is on both sides of trials, but --enrol_path and {self.named.flag} have "
+                    f"{name} is on both sides of trials, but --enrol_path and {self.named.given} have "
                     "different recordings of this name"
                 )
             utterances.append(list(sides))
@@ -141,17 +141,6 @@ class TrialLists:
             next((str(self.utterances[row]) for row in rows if not has_speech[row]), "") for rows in present
         ]
         return Sides(vectors, dict(zip(MEASURES, measures.T, strict=True)), missing, silent)
-
-
-def _trials_in(folder: str) -> str:
-    """Kaldi directory -> the trial list in it."""
-    path = Path(folder, "trials")
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"--test_list {folder}: no file `trials` in this Kaldi directory; give the list itself, and the "
-            "directory to --test_path"
-        )
-    return str(path)
 
 
 def _stems(paths: Sequence[str]) -> list[str]:

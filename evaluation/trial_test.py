@@ -54,7 +54,6 @@ class TrialTest:
         device: torch.device,
         *,
         lists: TrialLists | None = None,
-        path_flag: str = "--test_path",
         store: EmbeddingStore | None = None,
         cohort: Cohort | None = None,
         cohort_in_model: bool = False,
@@ -65,8 +64,7 @@ class TrialTest:
         Args:
             values: resolved options.
             device: where networks are.
-            lists: of recordings under test_path; by default those of --test_list.
-            path_flag: the flag that test_path is from, for errors.
+            lists: by default those of --test_list.
             store: where embeddings are kept for later runs.
             cohort: what scores are normalised by.
             cohort_in_model: whether it comes from the network's model file.
@@ -80,7 +78,7 @@ class TrialTest:
             values.test_list, values.test_path, values.enrol_list, enrol_root=values.enrol_path
         )
         recordings = self.lists.named.recordings(self.lists.utterances, values.channel)
-        self.embedder = build_embedder(recordings, values, device, path_flag, store)
+        self.embedder = build_embedder(recordings, values, device, self.lists.named.flag, store)
         self.cohort = cohort
         self.cohort_in_model = cohort_in_model
         self.backend = backend

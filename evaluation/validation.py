@@ -28,7 +28,7 @@ def validation_test(speakers: TrainList, values: Options, device: torch.device) 
     trials = draw_validation_trials(speakers, values.seed)
     changes = {"test_list": [NAME], "test_path": values.train_path, "enrol_list": "", "enrol_path": ""}
     lists = TrialLists({NAME: trials}, {}, NamedRecordings(values.train_path, "--train_path"))
-    return TrialTest(values.replaced(**changes), device, lists=lists, path_flag="--train_path")
+    return TrialTest(values.replaced(**changes), device, lists=lists)
 
 
 def draw_validation_trials(speakers: TrainList, seed: int) -> Trials:

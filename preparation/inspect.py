@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.kaldi import is_kaldi_directory
+from audio.kaldi import is_kaldi_directory, trials_in
 from audio.lists import find_excluded, read_excluded, read_utterances
 from audio.named import NamedRecordings
 from audio.pack import Pack
@@ -145,9 +145,12 @@ def read_lists(target: Target) -> ListedPaths:
 
 def _trial_paths(path: Path, root: Path) -> list[str]:
     """Trial list, folder that its paths are relative to -> the distinct paths of the recordings in it."""
-    named = NamedRecordings(str(root), "--root")
+    is_directory = is_kaldi_directory(str(path))
+    flag = "--test_list"
+    named = NamedRecordings(str(root), "--root", lists={str(path): flag} if is_directory else {})
     names: dict[str, None] = {}
-    for _, (_, enrol, test) in read_trial_lines(str(path), named.known):
+    file = trials_in(str(path), flag) if is_directory else str(path)
+    for _, (_, enrol, test) in read_trial_lines(file, named.known):
         names[enrol] = None
         names[test] = None
     return list(dict.fromkeys(named.test(name).path for name in names))

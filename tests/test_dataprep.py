@@ -283,7 +283,7 @@ def test_kaldi_directories_out_and_in(tmp_path):
     refused = run_here(
         "dataprep.py", "--generate", "--from", tmp_path / "kaldi", "--save_path", tmp_path / "c"
     )
-    assert_refused(refused, "u1 is a command; only paths can be read")
+    assert_refused(refused, "u1 is a command; expected a path")
 
 
 def test_lists_from_a_list(tmp_path):
