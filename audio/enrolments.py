@@ -7,7 +7,7 @@ from itertools import chain, islice
 from audio.kaldi import is_kaldi_directory, read_names, segment_of
 from audio.tables import SIDE, Table
 from audio.trial_forms import COLUMNS, SAMPLE, Known
-from audio.utterances import LONGEST_LINE, Utterance, misfit, read_texts
+from audio.utterances import LONGEST_LINE, Utterance, read_texts, wrong_line
 from metrics.fields import Line, lines_of
 
 FLAG = "--enrol_list"
@@ -69,7 +69,7 @@ def _of_lines(texts: Iterable[str], path: str, known: Known) -> Iterator[Entry]:
     has_segments = sample != [] and _has_segments(sample, path, known)
     for line in chain(sample, lines):
         if not has_segments and _is_segment(fields := line.fields()) and not all(map(known, fields[2:])):
-            raise misfit(line, path, f"{FILES} as in other lines")
+            raise wrong_line(line, path, f"{FILES} as in other lines")
         yield _segment(line, path) if has_segments else _files(line, path)
 
 
@@ -97,7 +97,7 @@ def _is_segment(fields: list[str]) -> bool:
 def _files(line: Line, path: str) -> Entry:
     model, *names = line.fields()
     if not names or line.is_comment or max(map(len, names)) > LONGEST_LINE:
-        raise misfit(line, path, FILES)
+        raise wrong_line(line, path, FILES)
     return model, [Utterance(name) for name in names]
 
 
@@ -105,6 +105,6 @@ def _segment(line: Line, path: str) -> Entry:
     place = f"{path}:{line.number}"
     fields = line.fields()
     if len(fields) != 4:
-        raise misfit(line, path, f"{SEGMENT} as in the lines before")
+        raise wrong_line(line, path, f"{SEGMENT} as in the lines before")
     model, name, *times = fields
     return model, [segment_of(Utterance(name), times, place, model)]

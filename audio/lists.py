@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from audio.kaldi import is_kaldi_directory, read_with_speakers, segment_of
 from audio.pack import Pack
 from audio.tables import Table
-from audio.utterances import LONGEST_LINE, Paths, Utterance, misfit, read_lines, read_texts, spans_of
+from audio.utterances import LONGEST_LINE, Paths, Utterance, read_lines, read_texts, spans_of, wrong_line
 from metrics.fields import lines_of
 
 # Columns of train lists that are tables with a header, such as Common Voice's; further ones are ignored.
@@ -44,26 +44,28 @@ def read_utterances(path: str, flag: str) -> Iterator[tuple[str, int, str, str, 
     table = Table.of(first, COLUMNS, ("speaker", "path"), f"{path}:1")
     number = 0
     if table is not None:
-        for number, speaker, utterance in _of_table(table, texts, path):
-            yield path, number, speaker, utterance.path, None if utterance.is_whole else utterance
+        for number, speaker, file, segment in _of_table(table, texts, path):
+            yield path, number, speaker, file, segment
     else:
         for line in lines_of(chain((first,), texts)):
             speaker, file = line.pair()
             number = line.number
-            if not file or line.is_comment or len(file) > LONGEST_LINE:
-                raise misfit(line, path, '"speaker path"')
+            if not file or line.is_comment or len(line.text) > LONGEST_LINE:
+                raise wrong_line(line, path, '"speaker path"')
             yield path, number, speaker, file, None
     if not number:
         raise ValueError(f"{flag} {path}: the list is empty")
 
 
-def _of_table(table: Table, texts: Iterable[str], path: str) -> Iterator[tuple[int, str, Utterance]]:
-    """A table behind its header -> line number, speaker, utterance."""
+def _of_table(
+    table: Table, texts: Iterable[str], path: str
+) -> Iterator[tuple[int, str, str, Utterance | None]]:
+    """A table behind its header -> line number, speaker, path, segment or None if it is whole."""
     if ("start" in table.places) != ("end" in table.places):
         raise ValueError(f"{path}:1: expected both of the columns start and end, in seconds, or neither")
     for number, (speaker, file, *times) in table.rows(texts, path):
-        utterance = Utterance(file)
-        yield number, speaker, segment_of(utterance, times, f"{path}:{number}", file) if times else utterance
+        segment = segment_of(Utterance(file), times, f"{path}:{number}", file) if times else None
+        yield number, speaker, file, segment if segment and segment.is_segment else None
 
 
 def _kind_of_folder(folder: Path, flag: str) -> str:

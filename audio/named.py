@@ -129,7 +129,9 @@ class NamedRecordings:
             named = {name: utterance for _, _, name, utterance in read_directory(source, flag)}
             folder = source
         if self.pack_paths is None:
-            starts = (self.root, self._test_root, self._enrol_root, folder, os.path.join(folder, ".."))  # noqa: PTH118
+            above = os.path.join(folder, "..")  # noqa: PTH118
+            # one of the first three is "", the working folder
+            starts = (self.root, self._test_root, self._enrol_root, folder, above)
             named = _located(named, list(dict.fromkeys(starts)), self.root)
         for name, utterance in named.items():
             if (other := self.utterances.setdefault(name, utterance)) != utterance:

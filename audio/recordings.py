@@ -54,9 +54,10 @@ class Recordings:
         names_channels = spans is not None and spans.shape[1] > 2
         if self.pack and (channel > 0 or names_channels):
             given = "channels in the list" if names_channels else f"--channel {channel}"
+            advice = "" if names_channels else "leave the flag out, or "
             raise ValueError(
-                f"{given}: the recordings of the pack {root} have one channel; leave the flag out, or give "
-                "the folder of the files that were packed"
+                f"{given}: the recordings of the pack {root} have one channel; {advice}give the folder "
+                "of the files that were packed"
             )
         self.rows = self.pack.rows(paths) if self.pack else None
 

@@ -5,7 +5,7 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from audio.tables import SIDE, Table
-from audio.utterances import LONGEST_LINE, misfit, read_texts
+from audio.utterances import LONGEST_LINE, is_quoted, read_texts, wrong_line
 from metrics.fields import Line, lines_of, shown
 
 FLAG = "--test_list"
@@ -50,7 +50,7 @@ class Form(NamedTuple):
     def reading(self, line: Line, known: Known) -> Trial | None:
         """The same for a line that may have another form, or paths with blanks in them.
 
-        `1 path` lacks a path, unless 1 is a name.
+        `1 path` lacks a path, unless 1 is a name. Quotes are parts of names, which are then between tabs.
 
         Args:
             line: the line.
@@ -62,6 +62,8 @@ class Form(NamedTuple):
         if len(fields) > self.num_fields:
             return None if line.is_by_tabs else self._split_at_files(fields, known)
         if self.label is None and fields[0] in LABELS and not known(fields[0]):
+            return None
+        if not line.is_by_tabs and any(is_quoted(field) and not known(field) for field in fields):
             return None
         return self.trial(fields)
 
@@ -136,7 +138,7 @@ def _of_lines(
         if trial is None or is_doubtful or len(line.text) > LONGEST_LINE:
             trial = form.reading(line, is_name)
             if trial is None:
-                raise misfit(line, path, f"{name} as in the lines before")
+                raise wrong_line(line, path, f"{name} as in the lines before")
         yield line.number, trial
 
 
@@ -156,7 +158,7 @@ def _recognised(sample: Sequence[Line], path: str, is_name: Known, known: Known)
         fitting = [name for name in names if FORMS[name].reading(line, is_name)]
         if not fitting:
             before = f" as in line {sample[0].number}" if line is not sample[0] else ""
-            raise misfit(line, path, f"{'; or '.join(names)}{before}")
+            raise wrong_line(line, path, f"{'; or '.join(names)}{before}")
         names = fitting
     if len(names) == 1:
         return names[0]

@@ -114,18 +114,27 @@ def read_lines(path: str, flag: str) -> Iterator[Line]:
         raise ValueError(f"{flag} {path}: the list is empty")
 
 
-def misfit(line: Line, path: str, expected: str) -> ValueError:
+def wrong_line(line: Line, path: str, expected: str) -> ValueError:
     """A line of a list and the form that was expected -> the error."""
-    count = len(line.fields())
-    got = f"{count} field{'s' * (count > 1)}: {shown(line.text[:SHOWN])}"
-    if len(line.text) > LONGEST_LINE:
-        got = f"{len(line.text)} characters"
+    fields = line.fields()
+    got = f"{len(fields)} field{'s' * (len(fields) > 1)}: {shown(line.text[:SHOWN])}"
     advice = ""
     if line.is_comment:
         advice = "; lists have no comments, delete the line"
+    elif not line.is_by_tabs and any(is_quoted(field) for field in fields):
+        advice = (
+            "; quotes would be parts of names, leave them out, and separate by tabs if names contain blanks"
+        )
+    elif len(line.text) > LONGEST_LINE:
+        got = f"{len(line.text)} characters"
     elif not line.is_by_tabs:
         advice = " (separate them by tabs if paths contain blanks)"
     return ValueError(f"{path}:{line.number}: expected {expected}, got {got}{advice}")
+
+
+def is_quoted(field: str) -> bool:
+    """Whether a field looks as if quotes were around a name."""
+    return len(field) > 2 and field[0] == field[-1] == '"'
 
 
 def read_texts(path: str, flag: str) -> Iterator[str]:
@@ -150,6 +159,8 @@ def _blocks(path: str, flag: str) -> Iterator[list[str]]:
                 number += len(block)
     except FileNotFoundError:
         raise FileNotFoundError(f"{flag} {path}: no such file") from None
+    except IsADirectoryError:
+        raise ValueError(f"{flag} {path}: a folder without Kaldi's lists; expected a list") from None
     except UnicodeDecodeError:
         raise ValueError(f"{flag} {path}: not a text file in UTF-8") from None
     except OSError as error:

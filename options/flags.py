@@ -248,7 +248,13 @@ NETWORK = [
     ),
 ]
 DATA = [
-    Flag("--train_list", "lines of `speaker path`", "data/train_list.txt", roles=Role.EVALUATION, type=path),
+    Flag(
+        "--train_list",
+        "lines of `speaker path`, a table with a header (client_id, path), or a Kaldi directory",
+        "data/train_list.txt",
+        roles=Role.EVALUATION,
+        type=path,
+    ),
     Flag(
         "--exclude",
         "file of paths to leave out, as dataprep.py --check writes it",

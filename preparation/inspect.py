@@ -16,7 +16,7 @@ from audio.lists import find_excluded, read_excluded, read_utterances
 from audio.named import NamedRecordings
 from audio.pack import Pack
 from audio.trial_forms import read_trial_lines
-from audio.utterances import Utterance
+from audio.utterances import ALL_CHANNELS, Utterance
 from corpora._corpus import Corpus
 from metrics.fields import text_of
 from preparation.check import Finding, Listed, check_recordings, write_report
@@ -242,7 +242,13 @@ def pack(targets: list[Target], save_path: Path, workers: int, exclude: Path | N
     messages: list[str] = []
     for target in targets:
         messages += target.notes()
-        listed = read_lists(target).paths()
+        lists = read_lists(target)
+        if named := next((each for each in lists.utterances if each.channel != ALL_CHANNELS), None):
+            raise ValueError(
+                f"{target.name}: {target.train_list} has {named}; recordings in a pack have one channel, so "
+                "train from the files"
+            )
+        listed = lists.paths()
         if not listed:
             continue
         excluded = exclude or _if_there(save_path / "check" / target.name / "excluded.txt")

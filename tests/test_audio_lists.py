@@ -15,6 +15,7 @@ from audio.recordings import Recordings
 from audio.trials import Trials, read_trials
 from evaluation.trial_lists import TrialLists
 from metrics.fields import text_of
+from preparation import inspect
 
 
 def trials_of(tmp_path, text):
@@ -207,9 +208,19 @@ WRONG = {  # files by name, arguments of `read`, the error
         r'trials:2: expected "enrol test" .*got 2 fields: # b; lists have no comments',
     ),
     "quotes": (
-        {"trials": '1 "x y.flac" b.flac\n'},
+        {"trials": '1 "a.flac" b.flac\n'},
         {},
-        r'trials:1: .*got 4 fields: 1 "x y\.flac" b\.flac \(separate',
+        r'trials:1: .* got 3 fields: 1 "a\.flac" b\.flac; quotes would be parts of names, leave them out',
+    ),
+    "blanks": (
+        {"trials": "1 x z.flac b.flac\n"},
+        {},
+        r"trials:1: .*got 4 fields: 1 x z\.flac b\.flac \(separate them by tabs if paths contain blanks\)",
+    ),
+    "folder": (
+        {"trials/a": ""},
+        {},
+        r"--test_list .*trials: a folder without Kaldi's lists; expected a list",
     ),
     "mixed": (
         {"trials": "1 a b\na b target\n"},
@@ -361,6 +372,8 @@ def test_the_file_and_the_channel_of_a_command_are_read(tmp_path):
     assert recordings.description(1) == f"{tmp_path}/a b.sph channel 1"
     (tmp_path / "utt2spk").write_text("l anna\nr ben\nboth both\n")
     assert read_train_list(str(tmp_path)).spans[:, 2].tolist() == [0, 1, -1]
+    with pytest.raises(ValueError, match=r"own: .* has /.*a b\.sph channel 0; recordings in a pack have one"):
+        inspect.pack([inspect.Target("own", tmp_path, tmp_path)], tmp_path, 1, None)
     header = (
         (tmp_path / "a b.sph").read_bytes()[:1024].replace(b"-s3 pcm", b"-s26 pcm,embedded-shorten-v2.00")
     )
@@ -418,7 +431,8 @@ def test_wrong_tables_and_lists_to_train_on(text, words, tmp_path):
     assert len(str(caught.value)) < 400
 
 
-def test_names_that_begin_as_comments_are_written_between_tabs(tmp_path):
+def test_names_that_look_like_comments_or_quoted_are_written_between_tabs(tmp_path):
+    assert text_of([('"a"', "b")]) == '"a"\tb\n'
     text = text_of([("#1", "a"), ("b", "c")])
     assert text == "#1\ta\nb\tc\n"
     (tmp_path / "t").write_text(text)
