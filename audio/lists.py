@@ -50,7 +50,7 @@ def read_utterances(path: str, flag: str) -> Iterator[tuple[str, int, str, str, 
         for line in lines_of(chain((first,), texts)):
             speaker, file = line.pair()
             number = line.number
-            if not file or line.is_comment or len(line.text) > LONGEST_LINE:
+            if not file or (speaker[0] == "#" and line.is_comment) or len(line.text) > LONGEST_LINE:
                 raise wrong_line(line, path, '"speaker path"')
             yield path, number, speaker, file, None
     if not number:

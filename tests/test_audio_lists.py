@@ -149,6 +149,16 @@ FORMS = {  # files by name, arguments of `read`, what the trials are
         PART,
     ),
     "spk2utt": (MODELS | {"e/spk2utt": "m u-a\n", "e/wav.scp": SCP}, {"enrol_list": "e"}, PLAIN),
+    "two Kaldi directories": (
+        {
+            "k/trials": "m u-b target\nm u-x nontarget\n",
+            "k/wav.scp": SCP.replace("u-a", "u-c"),
+            "e/spk2utt": "m u-a\n",
+            "e/wav.scp": SCP,
+        },
+        {"paths": ["k"], "enrol_list": "e"},
+        PLAIN,
+    ),
     "utt2spk": (MODELS | {"e/utt2spk": "u-a m\n", "e/wav.scp": SCP}, {"enrol_list": "e"}, PLAIN),
     "two roots": (
         {"trials": "m b.flac 1\nm x y.flac 0\n", "enrol": "m b.flac\n"},
