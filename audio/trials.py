@@ -1,13 +1,12 @@
 """Trial lists, their names numbered."""
 
+import os.path
 from collections.abc import Collection, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.lists import is_file
 from audio.trial_forms import Known, read_trial_lines
 
 
@@ -28,21 +27,20 @@ class Trials(NamedTuple):
 
 
 def read_trials(
-    paths: Sequence[str], root: str = "", models: Collection[str] = (), known: Known | None = None
+    paths: Sequence[str], known: Known = os.path.isfile, models: Collection[str] = ()
 ) -> list[Trials]:
     """Trial lists (see read_trial_lines) -> the trials of each; all lists number the names alike.
 
     Args:
         paths: the lists.
-        root: folder of the recordings.
+        known: whether a name is a recording; by default, whether it is a file from the working folder.
         models: names of enrolment models.
-        known: whether a name is a recording; by default, whether it is a file under root.
 
     Raises:
         FileNotFoundError, ValueError: as read_trial_lines; a trial with both labels, or trials of one class.
     """
     numbers: dict[str, int] = {}
-    lists = [_read_list(path, known or partial(is_file, root), models, numbers) for path in paths]
+    lists = [_read_list(path, known, models, numbers) for path in paths]
     names = list(numbers)
     return [trials._replace(names=names) for trials in lists]
 

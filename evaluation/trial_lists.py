@@ -73,7 +73,7 @@ class TrialLists:
         named = NamedRecordings(root, "--test_path", enrol_root=enrol_root, lists=directories)
         models = read_enrolments(enrol_list, named.known) if enrol_list else {}
         files = [trials_in(path, "--test_list") if path in directories else path for path in paths]
-        trials = read_trials(files, models=models, known=named.known)
+        trials = read_trials(files, named.known, models)
         lists = cls(dict(zip(_stems(paths), trials, strict=True)), models, named)
         lists._require_files_on_test_sides(models, enrol_list)
         return lists

@@ -9,7 +9,7 @@ import soundfile
 
 from audio.errors import AudioError
 from audio.lists import read_train_list
-from audio.named import recordings_of_names
+from audio.named import NamedRecordings, recordings_of_names
 from audio.recording import AudioFile
 from audio.recordings import Recordings
 from audio.trials import Trials, read_trials
@@ -20,7 +20,7 @@ from preparation import inspect
 
 def trials_of(tmp_path, text):
     (tmp_path / "list.txt").write_text(text)
-    return read_trials([str(tmp_path / "list.txt")], str(tmp_path))[0]
+    return read_trials([str(tmp_path / "list.txt")], NamedRecordings(str(tmp_path), "--test_path").known)[0]
 
 
 def test_labelled_trials(tmp_path):

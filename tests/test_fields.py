@@ -53,7 +53,7 @@ def test_what_is_written_is_read(seed, tmp_path):
     write_text(path, text_of((str(k), files[a], files[b]) for k, (a, b) in zip(labels, sides, strict=True)))
     pairs = {tuple(sorted(side)) for side in sides.tolist()}
     if len(pairs) == len(sides):  # a pair with both labels is refused
-        trials = read_trials([str(path)], str(tmp_path))[0]
+        trials = read_trials([str(path)])[0]
         assert [trials.names[i] for i in trials.enrol] == [files[i] for i in sides[:, 0]]
         assert [trials.names[i] for i in trials.test] == [files[i] for i in sides[:, 1]]
 
