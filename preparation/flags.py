@@ -153,7 +153,7 @@ FLAGS = (
     ),
     Flag(
         "train_list",
-        "a train list; default: the one under --save_path",
+        "a train list, table or Kaldi directory; default: the one under --save_path",
         ("check", "pack"),
         LISTS,
         type=path,
@@ -162,7 +162,7 @@ FLAGS = (
     ),
     Flag(
         "test_list",
-        "a trial list; default: the one under --save_path",
+        "a trial list of any form that evaluation accepts; default: the one under --save_path",
         ("check", "pack"),
         LISTS,
         type=path,

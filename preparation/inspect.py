@@ -11,16 +11,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.kaldi import is_kaldi_directory
+from audio.kaldi import is_kaldi_directory, trials_in
 from audio.lists import find_excluded, read_excluded, read_utterances
-from audio.pack import Pack
-from audio.trials import read_trial_lines
-from audio.utterances import Utterance
+from audio.named import NamedRecordings
+from audio.trial_forms import read_trial_lines
+from audio.utterances import ALL_CHANNELS, Utterance
 from corpora._corpus import Corpus
 from metrics.fields import text_of
 from preparation.check import Finding, Listed, check_recordings, write_report
-from preparation.pack import damaged, index_name, join, write_pack
-from preparation.parts import WHOLE, ListPart
+from preparation.pack import pack_and_verify
+from preparation.parts import ListPart
 from preparation.speakers import listing, speaker_in
 from preparation.steps import Corpora, list_name
 from preparation.suspects import label_errors, same_speakers
@@ -144,12 +144,16 @@ def read_lists(target: Target) -> ListedPaths:
 
 
 def _trial_paths(path: Path, root: Path) -> list[str]:
-    """Trial list, folder that its paths are relative to -> the distinct paths in it."""
-    paths: dict[str, None] = {}
-    for _, (_, enrol, test) in read_trial_lines(str(path), str(root)):
-        paths[enrol] = None
-        paths[test] = None
-    return list(paths)
+    """Trial list, folder that its paths are relative to -> the distinct paths of the recordings in it."""
+    is_directory = is_kaldi_directory(str(path))
+    flag = "--test_list"
+    named = NamedRecordings(str(root), "--root", lists={str(path): flag} if is_directory else {})
+    names: dict[str, None] = {}
+    file = trials_in(str(path), flag) if is_directory else str(path)
+    for _, (_, enrol, test) in read_trial_lines(file, named.known):
+        names[enrol] = None
+        names[test] = None
+    return list(dict.fromkeys(named.test(name).path for name in names))
 
 
 def _place_of_speakers(train: dict[str, str]) -> int | None:
@@ -240,7 +244,13 @@ def pack(
     messages: list[str] = []
     for target in targets:
         messages += target.notes()
-        listed = read_lists(target).paths()
+        lists = read_lists(target)
+        if named := next((each for each in lists.utterances if each.channel != ALL_CHANNELS), None):
+            raise ValueError(
+                f"{target.name}: {target.train_list} has {named}; recordings in a pack have one channel, so "
+                "train from the files"
+            )
+        listed = lists.paths()
         if not listed:
             continue
         excluded = exclude or _if_there(save_path / "check" / target.name / "excluded.txt")
@@ -259,31 +269,5 @@ def pack(
                 f"{target.name}: {len(listed) - len(paths)} recordings left out by {excluded}; "
                 f"train with --exclude {excluded}"
             )
-        messages += _pack_and_verify(target.root, paths, save_path / "pack" / target.name, workers, part)
+        messages += pack_and_verify(target.root, paths, save_path / "pack" / target.name, workers, part)
     return messages
-
-
-def _pack_and_verify(root: Path, paths: list[str], folder: Path, workers: int, part: ListPart) -> list[str]:
-    added = write_pack(root, paths, folder, workers, part)
-    if part != WHOLE and (folder / index_name(part)).exists():
-        of_part = _verified(folder, index_name(part))
-        state = "all parts are there" if join(folder, part) else "waiting for the other parts"
-        name = f"part {part.number + 1} of {part.count}"
-        return [f"{folder}: {name}: {len(of_part.paths)} recordings, verified; {state}"]
-    if part != WHOLE and not (folder / Pack.INDEX).exists():
-        return [f"{folder}: part {part.number + 1} of {part.count} is there; waiting for the other parts"]
-    whole = _verified(folder, Pack.INDEX)
-    messages = [f"{folder}: {added} recordings added, {len(whole.paths)} in all, verified"]
-    if len(whole.paths) > len(paths):
-        messages.append(f"{folder}: {len(whole.paths) - len(paths)} of them are no longer listed")
-    return messages
-
-
-def _verified(folder: Path, index: str) -> Pack:
-    """Folder, one of its indices -> the pack; raises ValueError if samples in it are damaged."""
-    whole = Pack(folder, index)
-    if wrong := damaged(whole):
-        raise ValueError(
-            f"{folder}: {wrong[0]} and {len(wrong) - 1} more are damaged; delete the folder and pack again"
-        )
-    return whole

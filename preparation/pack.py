@@ -48,6 +48,39 @@ def _is_whole(samples: Samples, length: int, crc32: int) -> bool:
     return len(samples) == length and zlib.crc32(samples.tobytes()) == crc32
 
 
+def pack_and_verify(
+    root: Path, paths: Sequence[str], folder: Path, workers: int, part: ListPart
+) -> list[str]:
+    """Write a pack, or a part of it, and read it again -> messages; see write_pack.
+
+    Raises:
+        ValueError: samples of it are damaged.
+    """
+    added = write_pack(root, paths, folder, workers, part)
+    if part != WHOLE and (folder / index_name(part)).exists():
+        of_part = _verified(folder, index_name(part))
+        state = "all parts are there" if join(folder, part) else "waiting for the other parts"
+        name = f"part {part.number + 1} of {part.count}"
+        return [f"{folder}: {name}: {len(of_part.paths)} recordings, verified; {state}"]
+    if part != WHOLE and not (folder / Pack.INDEX).exists():
+        return [f"{folder}: part {part.number + 1} of {part.count} is there; waiting for the other parts"]
+    whole = _verified(folder, Pack.INDEX)
+    messages = [f"{folder}: {added} recordings added, {len(whole.paths)} in all, verified"]
+    if len(whole.paths) > len(paths):
+        messages.append(f"{folder}: {len(whole.paths) - len(paths)} of them are no longer listed")
+    return messages
+
+
+def _verified(folder: Path, index: str) -> Pack:
+    """Folder, one of its indices -> the pack; raises ValueError if samples in it are damaged."""
+    whole = Pack(folder, index)
+    if wrong := damaged(whole):
+        raise ValueError(
+            f"{folder}: {wrong[0]} and {len(wrong) - 1} more are damaged; delete the folder and pack again"
+        )
+    return whole
+
+
 def write_pack(
     root: Path, paths: Sequence[str], folder: Path, workers: int = 0, part: ListPart = WHOLE
 ) -> int:

@@ -265,6 +265,8 @@ def test_a_pack_has_one_channel(recordings, tmp_path):
         ValueError, match=r"^--channel 1: the recordings of the pack \S+ have one channel; leave"
     ):
         Recordings(str(tmp_path / "pack"), paths, 1)
+    with pytest.raises(ValueError, match=r"^channels in the list: the recordings of the pack \S+ have one"):
+        Recordings(str(tmp_path / "pack"), paths, spans=np.zeros((len(paths), 3)))
 
 
 def test_checksums_are_those_of_the_samples(recordings, tmp_path):
