@@ -98,6 +98,7 @@ def test_errors_show_names_in_one_line():
     assert shown("a\n\udcff é") == "a\\x0a\\xff é"
 
 
+@pytest.mark.slow
 def test_any_name_from_dataprep_to_the_report(tmp_path):
     """Three people with awkward names: lists, check, pack, training, evaluation with a report, decisions."""
     source = tmp_path / "recordings"
