@@ -25,8 +25,10 @@ from options.parser import Parser
 from options.plugins import ROOT
 from preparation import corpus_lists, flags, folder, inspect, steps
 from preparation.archives import has_recordings
+from preparation.convert import shard
 from preparation.generate import SavedLists, training_command
 from preparation.keys import find_key
+from preparation.parts import ListPart
 from preparation.source import CONVERTED, is_list, to_convert
 from preparation.status import status
 from preparation.targets import Target, UserLists, find_targets
@@ -134,6 +136,7 @@ def convert(args: argparse.Namespace, names: Names) -> Outcome:
     else:
         jobs = to_convert(args.save_path, args.source, args.format)
     if jobs:
+        jobs = shard(jobs, ListPart.read(args.shard))
         messages = steps.convert(jobs, args.save_path, args.shard, args.workers, args.channel)
     else:
         messages = ["nothing to convert: no recording has a format that needs conversion"]
@@ -228,7 +231,13 @@ def augment(args: argparse.Namespace, names: Names) -> Outcome:
 
 def pack(args: argparse.Namespace, names: Names) -> Outcome:
     """--pack."""
-    return inspect.pack(targets(args, names), args.save_path, args.workers, args.exclude), ""
+    return inspect.pack(
+        targets(args, names),
+        args.save_path,
+        args.workers,
+        exclude=args.exclude,
+        part=ListPart.read(args.shard),
+    ), ""
 
 
 STEPS: dict[str, Callable[[argparse.Namespace, Names], Outcome]] = {

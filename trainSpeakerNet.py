@@ -131,7 +131,7 @@ def evaluate(
         target = target_of(model_file, folder, cache_folder())
         cohort_list = CohortList(values, device, store)
     else:
-        gallery = Identification.read(values.gallery, values.probe) if values.gallery else None
+        gallery = Identification.read(values) if values.gallery else None
         lists = None if gallery is None else gallery.lists
         test = _trial_test(values, model_file, device, store, lists)
     network = SpeakerNet.from_model_file(model_file, values)

@@ -202,7 +202,7 @@ def report(args: argparse.Namespace) -> list[str]:
     except ModuleNotFoundError as error:
         raise ValueError(f"report needs {error.name}: pip install -r requirements.txt") from None
     from audio.errors import AudioError
-    from audio.recordings import Recordings
+    from audio.named import recordings_of_names
 
     names = short_names(args.scores)
     systems = [
@@ -210,7 +210,7 @@ def report(args: argparse.Namespace) -> list[str]:
         for name, path in zip(names, args.scores, strict=True)
     ]
     paths = sorted({path for system in systems for path in system.trials.files})
-    recordings = Recordings.of_names(args.audio, paths, "--audio")
+    recordings = recordings_of_names(args.audio, paths, "--audio")
     rows = {path: row for row, path in enumerate(paths)}
 
     def listen(path: str) -> "Audio | None":

@@ -187,7 +187,16 @@ def _open(path: str, stream: _Stream, size: int) -> Decoder:
         reason = f"cannot be read: {reason_of(error)}"
         if error.error_string.startswith("Format not recognised"):
             reason = "cannot be read: not wav, flac, ogg, opus or mp3"
+        elif _is_shortened(path):
+            reason = "cannot be read: SPHERE that shorten compressed, which sph2pipe -f wav decompresses"
         raise unsupported(path, reason) from None
+
+
+def _is_shortened(path: str) -> bool:
+    """Whether a file that can't be opened is of NIST SPHERE, compressed, as many of LDC's corpora are."""
+    with Path(path).open("rb") as file:
+        header = file.read(NIST_HEADER)
+    return header.startswith(b"NIST_1A") and b"embedded-shorten" in header
 
 
 def _require_promised(path: str, decoder: Decoder) -> None:

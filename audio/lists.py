@@ -4,19 +4,30 @@ import hashlib
 import os
 import os.path
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.kaldi import is_kaldi_directory, read_with_speakers
+from audio.kaldi import is_kaldi_directory, read_with_speakers, segment_of
 from audio.pack import Pack
-from audio.utterances import Paths, Utterance, read_lines, spans_of
+from audio.tables import Table
+from audio.utterances import LONGEST_LINE, Paths, Utterance, read_lines, read_texts, spans_of, wrong_line
+from metrics.fields import lines_of
+
+# Columns of train lists that are tables with a header, such as Common Voice's; further ones are ignored.
+COLUMNS = {
+    "speaker": ("client_id", "speaker_id", "speakerid", "spk_id", "speaker", "spk"),
+    "path": ("path", "filename", "file", "wav"),
+    "start": ("start", "start_s"),
+    "end": ("end", "end_s"),
+}
 
 
 def read_utterances(path: str, flag: str) -> Iterator[tuple[str, int, str, str, Utterance | None]]:
-    """Train list, or Kaldi directory -> (file, line number, speaker, path, segment or None if it is whole).
+    """Train list, table, or Kaldi directory -> (file, line number, speaker, path, segment; None if whole).
 
     Raises:
         FileNotFoundError, ValueError: as read_lines; a line of one field; a folder of another kind, or one
@@ -28,11 +39,33 @@ def read_utterances(path: str, flag: str) -> Iterator[tuple[str, int, str, str, 
         return
     if Path(path).is_dir():
         raise ValueError(f"{flag} {path}: {_kind_of_folder(Path(path), flag)}")
-    for line in read_lines(path, flag):
-        speaker, file = line.pair()
-        if not file:
-            raise ValueError(f'{path}:{line.number}: expected "speaker path", got 1 field')
-        yield path, line.number, speaker, file, None
+    texts = read_texts(path, flag)
+    first = next(texts, "")
+    table = Table.of(first, COLUMNS, ("speaker", "path"), f"{path}:1")
+    number = 0
+    if table is not None:
+        for number, speaker, file, segment in _of_table(table, texts, path):
+            yield path, number, speaker, file, segment
+    else:
+        for line in lines_of(chain((first,), texts)):
+            speaker, file = line.pair()
+            number = line.number
+            if not file or (speaker[0] == "#" and line.is_comment) or len(line.text) > LONGEST_LINE:
+                raise wrong_line(line, path, '"speaker path"')
+            yield path, number, speaker, file, None
+    if not number:
+        raise ValueError(f"{flag} {path}: the list is empty")
+
+
+def _of_table(
+    table: Table, texts: Iterable[str], path: str
+) -> Iterator[tuple[int, str, str, Utterance | None]]:
+    """A table behind its header -> line number, speaker, path, segment or None if it is whole."""
+    if ("start" in table.places) != ("end" in table.places):
+        raise ValueError(f"{path}:1: expected both of the columns start and end, in seconds, or neither")
+    for number, (speaker, file, *times) in table.rows(texts, path):
+        segment = segment_of(Utterance(file), times, f"{path}:{number}", file) if times else None
+        yield number, speaker, file, segment if segment and segment.is_segment else None
 
 
 def _kind_of_folder(folder: Path, flag: str) -> str:
@@ -87,7 +120,8 @@ def read_train_list(
     """Train list or Kaldi directory -> utterances; a label is the index among the sorted speakers.
 
     Args:
-        list_path: file of `speaker path` lines, or folder with wav.scp, utt2spk and, if it has any, segments.
+        list_path: file of `speaker path` lines, table whose header names two of COLUMNS, or folder with
+            wav.scp, utt2spk and, if it has any, segments.
         flag: the flag that the list came from, for errors.
         exclude: file with paths to leave out, one in a line, as dataprep.py --check writes it.
         root: folder that the paths are relative to.

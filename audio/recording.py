@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from audio.containers import BLOCK, open_file, reason_of
 from audio.errors import AudioError
-from audio.utterances import Utterance
+from audio.utterances import ALL_CHANNELS, Utterance
 
 SAMPLE_RATE = 16_000  # Hz
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000  # Hz; others are errors in a header, and take much memory
@@ -19,7 +19,6 @@ FORMATS = re.compile(r".+\.(wav|flac|ogg|opus|mp3)", re.IGNORECASE | re.DOTALL) 
 Audio = NDArray[np.float32]
 Samples = NDArray[np.int16]
 FULL_SCALE = 32768.0
-ALL_CHANNELS = -1  # in the place of a channel's number: they are mixed down
 PIECE = 1 << 26  # samples of all channels that are read at a time; the memory for them is 256 MiB
 CANCELLED = 0.01  # share of the channels' mean power, below which their mean, or one of them, is silence
 NO_END = "Ogg without an end of stream: recording was stopped, or whole pages are missing at its end"

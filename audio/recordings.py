@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audio.kaldi import read_directory
 from audio.pack import Pack
 from audio.recording import (
     ALL_CHANNELS,
@@ -16,7 +15,7 @@ from audio.recording import (
     Recording,
     RecordingInMemory,
 )
-from audio.utterances import Utterance, spans_of
+from audio.utterances import Utterance
 from audio.wave_file import WaveFile
 from storage.files import require_files
 
@@ -39,7 +38,8 @@ class Recordings:
             root: a folder or a pack.
             paths: of the recordings in it.
             channel: the one that is taken of several, 0 the first; ALL_CHANNELS: they are mixed down.
-            spans: segments of the recordings, start and end in seconds (N, 2); None for whole recordings.
+            spans: segments of the recordings, start and end in seconds, and if a channel is named the channel
+                of each (N, 2 or 3), see spans_of; None for whole recordings.
             open_file: path, channel -> recording; for files other than 16-bit mono WAV at 16 kHz.
 
         Raises:
@@ -51,51 +51,36 @@ class Recordings:
         self.channel = channel
         self.open_file = open_file
         self.pack = Pack(Path(root)) if root and Path(root, Pack.INDEX).exists() else None
-        if self.pack and channel > 0:
+        names_channels = spans is not None and spans.shape[1] > 2
+        if self.pack and (channel > 0 or names_channels):
+            given = "channels in the list" if names_channels else f"--channel {channel}"
+            advice = "" if names_channels else "leave the flag out, or "
             raise ValueError(
-                f"--channel {channel}: the recordings of the pack {root} have one channel; leave the flag "
-                "out, or give the folder of the files that were packed"
+                f"{given}: the recordings of the pack {root} have one channel; {advice}give the folder "
+                "of the files that were packed"
             )
         self.rows = self.pack.rows(paths) if self.pack else None
-
-    @classmethod
-    def of_names(
-        cls, root: str, names: Sequence[str], flag: str, channel: int = ALL_CHANNELS
-    ) -> "Recordings":
-        """Names of trials: paths under root, or utterances in it if it is a Kaldi directory.
-
-        flag: the flag that gives root, for errors.
-        """
-        has_files = not names or os.path.isfile(os.path.join(root, names[0]))  # noqa: PTH113, PTH118
-        if has_files or not Path(root, "wav.scp").is_file():
-            return cls(root, names, channel)
-        known = {name: utterance for _, _, name, utterance in read_directory(root, flag)}
-        missing = next((name for name in names if name not in known), None)
-        if missing is not None:
-            raise ValueError(
-                f"{flag} {root}: {missing} is neither a file in it nor an utterance in its wav.scp"
-            )
-        utterances = [known[name] for name in names]
-        # Kaldi's paths start at the working folder
-        return cls("", [utterance.path for utterance in utterances], channel, spans_of(utterances))
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, number: int) -> Recording:
         """Place in the list -> the recording; raises AudioError if it can't be used."""
-        recording = self._open(number)
-        if self.spans is not None:
-            recording.cut(Utterance(self.file(number), *self.spans[number].tolist()))
+        if self.spans is None:
+            return self._open(number, self.channel)
+        utterance = Utterance(self.file(number), *self.spans[number].tolist())
+        channel = self.channel if utterance.channel == ALL_CHANNELS else int(utterance.channel)
+        recording = self._open(number, channel)
+        recording.cut(utterance)
         return recording
 
-    def _open(self, number: int) -> Recording:
+    def _open(self, number: int, channel: int) -> Recording:
         if self.pack is not None and self.rows is not None:
             return RecordingInMemory("", self.pack.samples(self.rows[number]))
         path = self.file(number)
-        if self.channel <= 0 and path.endswith(".wav") and (mono := WaveFile.open(path)):
+        if channel <= 0 and path.endswith(".wav") and (mono := WaveFile.open(path)):
             return mono
-        return self.open_file(path, self.channel)
+        return self.open_file(path, channel)
 
     def file(self, number: int) -> str:
         """Place in the list -> path of the recording's file."""
@@ -126,7 +111,7 @@ class Recordings:
         if self.spans is None:
             return texts
         spans = self.spans.tolist()
-        return [f"{text} {start} {end}" for text, (start, end) in zip(texts, spans, strict=True)]
+        return [" ".join(map(str, (text, *span))) for text, span in zip(texts, spans, strict=True)]
 
     def sizes(self) -> list[int]:
         """Of each recording a number that grows with its length: samples, or bytes of the file."""

@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.fields import Line, lines_of
+from metrics.fields import Line, lines_of, shown
 
+ALL_CHANNELS = -1  # in the place of a channel's number: they are mixed down
 MAX_OVERSHOOT_S = 0.5  # of a segment's end over the recording's
+LONGEST_LINE = 1 << 15  # characters of a line with two paths, even if all of their bytes are escaped
+SHOWN = 60  # characters of a wrong line
+BLOCK = 1 << 20  # characters of a list that are read at a time
 
 
 class Paths(Sequence[str]):
@@ -50,20 +55,27 @@ class Paths(Sequence[str]):
 
 
 class Utterance(NamedTuple):
-    """A recording, or a segment of one, in seconds from its start."""
+    """A recording, or a segment of one, in seconds from its start; of all channels, or of one."""
 
     path: str
     start_s: float = 0.0
     end_s: float = math.inf
+    channel: int = ALL_CHANNELS  # that its list names; otherwise --channel decides
 
     def __str__(self) -> str:
-        """The path, and the times of a segment."""
-        return self.path if self.is_whole else f"{self.path} from {self.start_s:g} to {self.end_s:g} s"
+        """The path, the channel if one is named, and the times of a segment."""
+        name = self.path if self.channel == ALL_CHANNELS else f"{self.path} channel {int(self.channel)}"
+        return f"{name} from {self.start_s:g} to {self.end_s:g} s" if self.is_segment else name
+
+    @property
+    def is_segment(self) -> bool:
+        """Whether it isn't all of its recording's duration."""
+        return self.start_s != 0.0 or self.end_s != math.inf
 
     @property
     def is_whole(self) -> bool:
         """Whether it is all of its recording."""
-        return self.start_s == 0.0 and self.end_s == math.inf
+        return self.channel == ALL_CHANNELS and not self.is_segment
 
     def samples(self, num_frames: int, rate: int) -> tuple[int, int] | None:
         """Samples of the recording and their rate -> the first sample and the end; None if it isn't within.
@@ -78,29 +90,78 @@ class Utterance(NamedTuple):
 
 
 def spans_of(utterances: Collection[Utterance]) -> NDArray[np.float64] | None:
-    """Utterances -> start and end of each in seconds (N, 2); None if all are whole recordings."""
-    if all(end_s == math.inf and start_s == 0.0 for _, start_s, end_s in utterances):
+    """Utterances -> start and end of each in seconds, (N, 2); None if all are whole recordings.
+
+    If a channel of any of them is named, the channel of each is a third column.
+    """
+    if all(utterance.is_whole for utterance in utterances):
         return None
-    return np.array([utterance[1:] for utterance in utterances], np.float64)
+    has_channels = any(utterance.channel != ALL_CHANNELS for utterance in utterances)
+    return np.array([utterance[1 : 3 + has_channels] for utterance in utterances], np.float64)
 
 
 def read_lines(path: str, flag: str) -> Iterator[Line]:
     """Text file that a flag names -> its lines that aren't blank.
 
     Raises:
-        FileNotFoundError, ValueError: absent, not text, or empty.
+        FileNotFoundError, ValueError: as read_texts, or empty.
     """
     empty = True
+    for line in lines_of(read_texts(path, flag)):
+        empty = False
+        yield line
+    if empty:
+        raise ValueError(f"{flag} {path}: the list is empty")
+
+
+def wrong_line(line: Line, path: str, expected: str) -> ValueError:
+    """A line of a list and the form that was expected -> the error."""
+    fields = line.fields()
+    got = f"{len(fields)} field{'s' * (len(fields) > 1)}: {shown(line.text[:SHOWN])}"
+    advice = ""
+    if line.is_comment:
+        advice = "; lists have no comments, delete the line"
+    elif not line.is_by_tabs and any(is_quoted(field) for field in fields):
+        advice = (
+            "; quotes would be parts of names, leave them out, and separate by tabs if names contain blanks"
+        )
+    elif len(line.text) > LONGEST_LINE:
+        got = f"{len(line.text)} characters"
+    elif not line.is_by_tabs:
+        advice = " (separate them by tabs if paths contain blanks)"
+    return ValueError(f"{path}:{line.number}: expected {expected}, got {got}{advice}")
+
+
+def is_quoted(field: str) -> bool:
+    """Whether a field looks as if quotes were around a name."""
+    return len(field) > 2 and field[0] == field[-1] == '"'
+
+
+def read_texts(path: str, flag: str) -> Iterator[str]:
+    """Text file that a flag names -> its lines as they are.
+
+    Raises:
+        FileNotFoundError, ValueError: absent, not text, or a line holds a zero byte, as no text does.
+    """
+    return chain.from_iterable(_blocks(path, flag))
+
+
+def _blocks(path: str, flag: str) -> Iterator[list[str]]:
+    """Text file -> its lines, some thousands at a time."""
+    number = 1
     try:
         with Path(path).open(encoding="utf-8-sig") as stream:
-            for line in lines_of(stream):
-                empty = False
-                yield line
+            while block := stream.readlines(BLOCK):
+                if "\0" in "".join(block):  # faster than to look at each line
+                    number += next(i for i, text in enumerate(block) if "\0" in text)
+                    raise ValueError(f"{path}:{number}: holds a zero byte; expected a text file in UTF-8")
+                yield block
+                number += len(block)
     except FileNotFoundError:
         raise FileNotFoundError(f"{flag} {path}: no such file") from None
+    except IsADirectoryError:
+        raise ValueError(f"{flag} {path}: a folder without Kaldi's lists; expected a list") from None
     except UnicodeDecodeError:
         raise ValueError(f"{flag} {path}: not a text file in UTF-8") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, f"{flag} {path}") from None
-    if empty:
-        raise ValueError(f"{flag} {path}: the list is empty")

@@ -134,7 +134,7 @@ class Crops(Dataset[tuple[Tensor, str]]):
 @torch.inference_mode()
 def loop(network: nn.Module, values: Options) -> NDArray[np.float64]:
     """Their loop -> scores (N,)."""
-    [trials] = read_trials(values.test_list, values.test_path, {})
+    [trials] = read_trials(values.test_list)
     loader = DataLoader(Crops(values.test_path, trials.names), num_workers=values.nDataLoaderThread)
     embeddings = dict[str, Tensor]()
     for crops, [name] in loader:

@@ -71,7 +71,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     known = corpora_of(args.tables)
-    (trials,) = read_trials([args.test_list], args.test_path)
+    (trials,) = read_trials([args.test_list])
     labels = np.asarray(trials.labels)
     voice = load(args.initial_model, vad="none")
     vectors = torch.from_numpy(voice.embed_files([Path(args.test_path, path) for path in trials.names]))

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio.lists import TrainList, read_train_list
+from audio.named import NamedRecordings
 from audio.trials import Trials
+from audio.utterances import Utterance
 from evaluation.trial_lists import TrialLists
 from evaluation.trial_test import Outcome
 from metrics.fields import text_of
@@ -30,24 +32,22 @@ class Identification(NamedTuple):
     labels: NDArray[np.int64]  # of each probe its speaker's number, or STRANGER
 
     @classmethod
-    def read(cls, gallery_path: str, probe_path: str) -> Self:
-        """Lists of `speaker path` lines -> the gallery, a speaker's recordings averaged, and the probes.
+    def read(cls, values: Options) -> Self:
+        """Options with lists of speakers' recordings -> the gallery, each speaker's averaged, and the probes.
 
         Raises:
             ValueError: a list has another form, a recording is in both, or a path is a speaker's name.
         """
-        gallery, probe = (
-            _read(path, flag) for path, flag in ((gallery_path, "--gallery"), (probe_path, "--probe"))
-        )
-        models = dict[str, list[str]]()
+        gallery, probe = _read(values.gallery, "--gallery"), _read(values.probe, "--probe")
+        models = dict[str, list[Utterance]]()
         for label, path in zip(gallery.labels.tolist(), gallery.paths, strict=True):
-            models.setdefault(gallery.speakers[label], []).append(path)
+            models.setdefault(gallery.speakers[label], []).append(Utterance(path))
         enrolled = set(gallery.paths)
         probes = list(probe.paths)
         if both := next((path for path in probes if path in enrolled), None):
-            raise ValueError(f"--probe {probe_path}: {both} is also in --gallery {gallery_path}")
+            raise ValueError(f"--probe {values.probe}: {both} is also in --gallery {values.gallery}")
         if clash := next((path for path in probes if path in models), None):
-            raise ValueError(f"--probe {probe_path}: {clash} is the name of a speaker in --gallery, too")
+            raise ValueError(f"--probe {values.probe}: {clash} is the name of a speaker in --gallery, too")
         speakers = list(models)
         numbers = {name: number for number, name in enumerate(speakers)}
         known = np.array([numbers.get(name, STRANGER) for name in probe.speakers])
@@ -56,16 +56,25 @@ class Identification(NamedTuple):
         enrol = np.tile(np.arange(len(speakers)), len(probes))
         is_target = (enrol == np.repeat(labels, len(speakers))).astype(np.int8)
         trials = Trials([*speakers, *probes], enrol, test, is_target)
-        return cls(TrialLists({NAME: trials}, models), speakers, probes, labels)
+        named = NamedRecordings(values.test_path, "--test_path", enrol_root=values.enrol_path)
+        return cls(TrialLists({NAME: trials}, models, named), speakers, probes, labels)
 
     def rank(self, outcome: Outcome) -> tuple[list[str], list[str], Probes]:
-        """Scores of the trials -> speakers and probes that could be used, and what the scores come to."""
+        """Scores of the trials -> speakers and probes that could be used, and what the scores come to.
+
+        Without any recording of a speaker, its probes aren't a stranger's: they are left out too.
+        """
         scored = outcome.lists[0]
         enrol, test = np.unique(scored.trials.enrol), np.unique(scored.trials.test) - len(self.speakers)
-        place = np.full(len(self.speakers) + 1, STRANGER)  # a stranger's number, -1, finds the last
+        place = np.full(len(self.speakers), STRANGER)
         place[enrol] = np.arange(len(enrol))
-        probes = rank_probes(scored.scores.reshape(len(test), len(enrol)), place[self.labels[test]])
-        return [self.speakers[number] for number in enrol], [self.probes[number] for number in test], probes
+        labels = self.labels[test]
+        is_known = labels != STRANGER
+        labels[is_known] = place[labels[is_known]]
+        usable = ~is_known | (labels != STRANGER)
+        scores = scored.scores.reshape(len(test), len(enrol))
+        probes = rank_probes(scores[usable], labels[usable])
+        return [self.speakers[n] for n in enrol], [self.probes[n] for n in test[usable]], probes
 
 
 def _read(path: str, flag: str) -> TrainList:

@@ -147,7 +147,7 @@ class Results:
 
     def _say_stored(self, outcome: Outcome) -> None:
         if outcome.num_stored:
-            stored = f"{outcome.num_stored} of {len(self.test.lists.files)} recordings"
+            stored = f"{outcome.num_stored} of {len(self.test.lists.utterances)} recordings"
             self.log.say(f"embeddings of {stored} are from earlier runs: {self.folder.embeddings}")
 
     def _write_utterances(self, outcome: Outcome) -> None:

@@ -63,6 +63,8 @@ class RunTests:
             comparable["validation"] = validation.digest()
         tested = values if choosing is None else choosing.values
         comparable |= {name: tested[name] for name in ("test_path", *names_of(TEST))}
+        if tested.enrol_path:  # states of earlier versions don't have it
+            comparable["enrol_path"] = tested.enrol_path
         tests = cls(choosing, final, comparable, folder, log)
         if values.early_stopping:
             tests.require_labels("--early_stopping")

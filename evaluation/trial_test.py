@@ -11,7 +11,6 @@ import distributed
 import options
 from audio.errors import AudioError
 from audio.recording import Audio
-from audio.recordings import Recordings
 from audio.trials import Trials
 from distributed.signals import StopSignal
 from evaluation.backends import PLAIN, BackendScoring, FittedBackend
@@ -55,7 +54,6 @@ class TrialTest:
         device: torch.device,
         *,
         lists: TrialLists | None = None,
-        path_flag: str = "--test_path",
         store: EmbeddingStore | None = None,
         cohort: Cohort | None = None,
         cohort_in_model: bool = False,
@@ -66,8 +64,7 @@ class TrialTest:
         Args:
             values: resolved options.
             device: where networks are.
-            lists: of recordings under test_path; by default those of --test_list.
-            path_flag: the flag that test_path is from, for errors.
+            lists: by default those of --test_list.
             store: where embeddings are kept for later runs.
             cohort: what scores are normalised by.
             cohort_in_model: whether it comes from the network's model file.
@@ -77,9 +74,11 @@ class TrialTest:
             ValueError, FileNotFoundError: a list or a recording can't be used.
         """
         self.values = values
-        self.lists = lists or TrialLists.read(values.test_list, values.test_path, values.enrol_list)
-        recordings = Recordings.of_names(values.test_path, self.lists.files, path_flag, values.channel)
-        self.embedder = build_embedder(recordings, values, device, path_flag, store)
+        self.lists = lists or TrialLists.read(
+            values.test_list, values.test_path, values.enrol_list, enrol_root=values.enrol_path
+        )
+        recordings = self.lists.named.recordings(self.lists.utterances, values.channel)
+        self.embedder = build_embedder(recordings, values, device, self.lists.named.flag, store)
         self.cohort = cohort
         self.cohort_in_model = cohort_in_model
         self.backend = backend
@@ -122,7 +121,7 @@ class TrialTest:
         return self.embedder.recordings.file(self._first(name))
 
     def _first(self, name: str) -> int:
-        return self.lists.recordings[self.lists.numbers[name]][0]
+        return self.lists.rows[self.lists.numbers[name]][0]
 
     def audio(self, name: str) -> Audio | None:
         """A name of the trials -> its recording (T,), of several the first; None if it can't be read."""

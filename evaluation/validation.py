@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from audio.lists import TrainList
+from audio.named import NamedRecordings
 from audio.trials import Trials
 from evaluation.trial_lists import TrialLists
 from evaluation.trial_test import TrialTest
@@ -25,9 +26,9 @@ def validation_test(speakers: TrainList, values: Options, device: torch.device) 
         ValueError, FileNotFoundError: a recording can't be used.
     """
     trials = draw_validation_trials(speakers, values.seed)
-    changes = {"test_list": [NAME], "test_path": values.train_path, "enrol_list": ""}
-    lists = TrialLists({NAME: trials}, {})
-    return TrialTest(values.replaced(**changes), device, lists=lists, path_flag="--train_path")
+    changes = {"test_list": [NAME], "test_path": values.train_path, "enrol_list": "", "enrol_path": ""}
+    lists = TrialLists({NAME: trials}, {}, NamedRecordings(values.train_path, "--train_path"))
+    return TrialTest(values.replaced(**changes), device, lists=lists)
 
 
 def draw_validation_trials(speakers: TrainList, seed: int) -> Trials:

@@ -106,7 +106,11 @@ def _in_folder(folder: str, unreadable: list[str]) -> Iterator[Entry]:
 
 def _in_scp(path: str) -> Iterator[Entry]:
     _require_text(path)
-    files = {name: file for name, (_, file) in read_scp(path, "list").items()}
+    files = dict[str, str]()
+    for name, (number, recording) in read_scp(path, "list").items():
+        if not recording.is_whole:
+            raise ValueError(f"{path}:{number}: {recording}: only whole recordings are read")
+        files[name] = recording.path
     start, _ = _reading(path, files.values(), [str])
     for name, file in files.items():
         yield name, _file(start, file)[1], ""

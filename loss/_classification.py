@@ -18,13 +18,27 @@ def per_utterance(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return embeddings.flatten(0, 1), labels.repeat_interleave(embeddings.shape[1])
 
 
-def draw_classes(num_classes: int, fraction: float, targets: Tensor) -> Tensor:
-    """Targets (N,) -> classes (K,), sorted: the targets, and random others, K = fraction * num_classes."""
+def draw_classes(
+    num_classes: int, fraction: float, targets: Tensor, is_present: Tensor | None = None
+) -> Tensor:
+    """Targets (N,) -> classes (K,), sorted: the targets, and random others, K = fraction * num_classes.
+
+    K is larger if there are more targets.
+
+    Args:
+        num_classes: from which they are drawn.
+        fraction: of them.
+        targets: all different if is_present is None.
+        is_present: (N,) which targets count; None: all.
+    """
     count = max(1, math.ceil(fraction * num_classes - 1e-9))  # 1e-9: a rounding error must not add a class
-    if count < min(len(targets), num_classes):
-        count = max(count, len(targets.unique()))
+    present = torch.ones_like(targets) if is_present is None else is_present.to(targets.dtype)
+    is_target = targets.new_zeros(num_classes).index_add(0, targets, present) > 0
+    if count < (most := min(len(targets), num_classes)):
+        # fewer than the speakers of the batch; to know how many of these a process has, the host waits
+        count = max(count, most if is_present is None else int(is_target.sum()))
     order = torch.randperm(num_classes, device=targets.device)
-    order[targets] = order[targets] - num_classes  # before all others
+    order = torch.where(is_target, order - num_classes, order)  # before all others
     return order.argsort()[:count].sort().values
 
 

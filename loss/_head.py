@@ -50,11 +50,14 @@ class ClassHead(nn.Module):
         if distributed.world_size() > 1:
             self.sharded = ShardedHead(self, self.per_class, self.num_classes)
 
-    def draw(self, num_classes: int, targets: Tensor) -> Tensor | None:
-        """Targets (N,) in [0, num_classes) -> classes of this step (K,), sorted; None for all of them."""
+    def draw(self, num_classes: int, targets: Tensor, is_present: Tensor | None = None) -> Tensor | None:
+        """Targets (S,) in [0, num_classes) -> classes of this step (K,), sorted; None for all of them.
+
+        See draw_classes.
+        """
         if not self.training or self.sample_classes == 1.0:
             return None
-        return draw_classes(num_classes, self.sample_classes, targets)
+        return draw_classes(num_classes, self.sample_classes, targets, is_present)
 
     def similarities(self, utterances: Tensor, classes: Tensor | None) -> Tensor:
         """Utterances (N, D), classes (K,) or None for all -> similarities (N, K)."""
@@ -90,7 +93,7 @@ class ClassHead(nn.Module):
         if self.sharded is not None:
             return self.sharded(self, embeddings, labels)
         utterances, targets = per_utterance(embeddings, labels)
-        classes = self.draw(self.num_classes, targets)
+        classes = self.draw(self.num_classes, labels)
         if classes is not None:
             targets = torch.searchsorted(classes, targets)  # all of them are drawn
         logits = self.logits(self.similarities(utterances, classes), targets)
@@ -149,7 +152,7 @@ class CosineClassifier(ClassHead):
             num_speakers: classes of one speed; class c is that of speaker c modulo this number.
             seed: of the noise.
         """
-        classes = torch.arange(self.num_classes) % num_speakers
+        classes = torch.arange(self.num_classes, device=directions.device) % num_speakers
         is_known = directions.new_zeros(num_speakers, dtype=torch.bool)
         is_known[: len(directions)] = directions.any(dim=1).to(is_known.device)
         noise = torch.randn(

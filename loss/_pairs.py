@@ -74,8 +74,9 @@ def choose_negatives(distances: Tensor, hard_prob: float, hard_rank: int, margin
     if hard_rank < 0:
         positive = distances.diagonal()[:, None]
         semi_hard = (distances > positive) & (distances < positive + margin)
-        weights = semi_hard + 1e-12 * torch.eye(count, device=device)  # multinomial rejects rows of zeros
-        return torch.where(semi_hard.any(dim=1), torch.multinomial(weights, 1)[:, 0], any_other)
+        # what torch.multinomial draws, which would have the host wait while it checks the weights
+        drawn = (semi_hard / torch.empty_like(distances).exponential_()).argmax(dim=1)
+        return torch.where(semi_hard.any(dim=1), drawn, any_other)
     others = distances.masked_fill(torch.eye(count, dtype=torch.bool, device=device), torch.inf)
     ranks = torch.randint(min(hard_rank, count - 2) + 1, (count, 1), device=device)
     hard = others.argsort(dim=1).gather(1, ranks)[:, 0]
@@ -93,8 +94,9 @@ def equal_error_rate(target: Tensor, nontarget: Tensor) -> Tensor:
     p_miss = torch.searchsorted(target.sort().values, scores) / len(target)
     p_fa = 1.0 - torch.searchsorted(nontarget.sort().values, scores) / len(nontarget)
     after = (p_miss >= p_fa).int().argmax()  # never the first: there P_miss = 0 and P_fa = 1
-    before = after - 1
-    gap_before = p_fa[before] - p_miss[before]
-    gap_after = p_miss[after] - p_fa[after]
-    weight = gap_before / (gap_before + gap_after)
-    return p_miss[before] + weight * (p_miss[after] - p_miss[before])
+    around = torch.stack([after - 1, after])  # to index by one number of a GPU, the host would wait for it
+    miss_before, miss_after = p_miss.index_select(0, around).unbind()
+    fa_before, fa_after = p_fa.index_select(0, around).unbind()
+    gap_before = fa_before - miss_before
+    weight = gap_before / (gap_before + (miss_after - fa_after))
+    return miss_before + weight * (miss_after - miss_before)

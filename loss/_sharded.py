@@ -51,7 +51,8 @@ class ShardedHead:
         utterances, targets = per_utterance(all_embeddings, distributed.all_gather_rows(labels))
         is_local = (targets >= self.classes.start) & (targets < self.classes.stop)
         columns = (targets - self.classes.start).clamp(0, len(self.classes) - 1)
-        drawn = head.draw(len(self.classes), columns[is_local])
+        speakers = slice(None, None, embeddings.shape[1])  # one utterance of each
+        drawn = head.draw(len(self.classes), columns[speakers], is_local[speakers])
         if drawn is not None:
             columns = torch.searchsorted(drawn, columns).clamp(max=len(drawn) - 1)
         logits = head.logits(head.similarities(utterances, drawn), columns, is_local)

@@ -23,6 +23,11 @@ class Line(NamedTuple):
         """Whether it is split at tabs alone."""
         return "\t" in self.text
 
+    @property
+    def is_comment(self) -> bool:
+        """Whether it begins as comments do; names that begin so are in lines that are split at tabs."""
+        return self.text[0] == "#" and "\t" not in self.text
+
     def name(self) -> str:
         """The whole line as one name."""
         return self._names([self.text])[0]
@@ -66,15 +71,16 @@ def lines_of(texts: Iterable[str], around: str | None = None) -> Iterator[Line]:
 def text_of(rows: Iterable[Sequence[str]], *, by_tabs: bool = False) -> str:
     """Rows of fields -> the text of a file whose lines have these fields.
 
-    Fields, none of them empty, are separated by blanks; by tabs on request or if any field holds a blank. If
-    a line can't hold a name as it is (a tab, a line end, a blank at an end, bytes that aren't UTF-8), all
-    names of the file are escaped.
+    Fields, none of them empty, are separated by blanks; by tabs on request, or if any field holds a blank or
+    a quote, or a line would begin as a comment. If a line can't hold a name as it is (a tab, a line end, a
+    blank at an end, bytes that aren't UTF-8), all names of the file are escaped.
     """
     rows = list(rows)
     lines = [" ".join(row) for row in rows]
     if all(map(str.isprintable, lines)) and lines[:1] != [ESCAPED]:
         if not by_tabs and all(
-            line.count(" ") == len(row) - 1 for line, row in zip(lines, rows, strict=True)
+            line.count(" ") == len(row) - 1 and line[0] != "#" and '"' not in line
+            for line, row in zip(lines, rows, strict=True)
         ):
             return "".join(f"{line}\n" for line in lines)
         if all(field == field.strip() for row in rows for field in row):

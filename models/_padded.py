@@ -43,8 +43,8 @@ def embed_unequal(model: nn.Module, features: Sequence[Tensor]) -> Tensor:
         padded = torch.cat([F.pad(features[i], (0, longest - lengths[i])) for i in batch])  # (B, F, L)
         batch_lengths = torch.tensor([lengths[i] for i in batch], device=padded.device)
         embeddings.append(embed_padded(model, padded, batch_lengths))
-    order = torch.tensor(singles + batch).argsort()
-    return torch.cat(embeddings)[order]
+    joined = torch.cat(embeddings)
+    return joined[torch.tensor(singles + batch, device=joined.device).argsort()]
 
 
 def embed_padded(model: nn.Module, features: Tensor, lengths: Tensor) -> Tensor:

@@ -14,20 +14,11 @@ from typing import Any, NamedTuple
 from options.parser import Parser
 from options.plugins import choices
 
-AUGMENTATIONS = (
-    "noise",
-    "music",
-    "babble",
-    "reverb",
-    "speed",
-    "band",
-    "eq",
-    "mulaw",
-    "gain",
-)  # of --augment_chain
+# of --augment_chain
+AUGMENTATIONS = ("noise", "music", "babble", "reverb", "speed", "band", "eq", "mulaw", "gain")
 EXACT = "fp32"
 PRECISIONS = (EXACT, "tf32", "bf16", "fp16")
-# as in audio/vad.py and audio/recording.py, which would slow down --help
+# as in audio/vad.py and audio/utterances.py, which would slow down --help
 DETECTORS = ("none", "energy", "webrtc", "silero")
 ALL_CHANNELS = -1
 ORIGINS = (
@@ -258,7 +249,13 @@ NETWORK = [
     ),
 ]
 DATA = [
-    Flag("--train_list", "lines of `speaker path`", "data/train_list.txt", roles=Role.EVALUATION, type=path),
+    Flag(
+        "--train_list",
+        "lines of `speaker path`, a table with a header (client_id, path), or a Kaldi directory",
+        "data/train_list.txt",
+        roles=Role.EVALUATION,
+        type=path,
+    ),
     Flag(
         "--exclude",
         "file of paths to leave out, as dataprep.py --check writes it",
@@ -521,7 +518,9 @@ SCHEDULE = [
 EVALUATION = [
     Flag(
         "--test_list",
-        "lines of `label enrol test`; several lists are embedded together, and the first one selects "
+        "lines of `label enrol test`, `enrol test label` or `enrol test` (labels: 1/0, target/nontarget, "
+        "tgt/imp, true/false), a table with the columns modelid, segmentid and targettype, or a Kaldi "
+        "directory with the file `trials`; several lists are embedded together, and the first one selects "
         'best.model; "": none',
         ["data/veri_test.txt"],
         nargs="+",
@@ -531,16 +530,25 @@ EVALUATION = [
     ),
     Flag(
         "--test_path",
-        "folder or pack of the recordings of --test_list",
+        "folder or pack of the recordings of --test_list; or a Kaldi directory or wav.scp, if the list names "
+        "utterances",
         "data/voxceleb1/test/wav",
         roles=Role.EVALUATION,
         type=path,
     ),
     Flag(
         "--enrol_list",
-        "lines of `model path path ...`: enrolments of several recordings, averaged",
+        "enrolments of several recordings, which are averaged: lines of `model path path ...` (spk2utt and "
+        "enroll.map too) or `model path start end`, a table of `modelid segmentid`, or a Kaldi directory",
         "",
         roles=Role.EVALUATION | Role.TRIALS,
+        type=path,
+    ),
+    Flag(
+        "--enrol_path",
+        "folder of the recordings of the enrolment side, if it isn't --test_path",
+        "",
+        roles=Role.EVALUATION,
         type=path,
     ),
     Flag(

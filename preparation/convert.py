@@ -16,6 +16,7 @@ from audio.any_format import is_encoded, open_any
 from audio.errors import AudioError
 from audio.ffmpeg import decode, find_ffmpeg
 from audio.recording import ALL_CHANNELS, SAMPLE_RATE, AudioFile, Samples
+from preparation.parts import ListPart
 from preparation.workers import in_processes
 from storage.files import written_whole
 
@@ -82,13 +83,10 @@ def channel_warnings(report: Report, channel: int) -> list[str]:
     ]
 
 
-def shard(jobs: Sequence[Job], text: str) -> list[Job]:
-    """Jobs, "i/n" -> every n-th of them from the i-th; raises ValueError for another text."""
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise ValueError(f"--shard {_one_line(text)}: expected i/n with 1 <= i <= n, such as 2/8")
+def shard(jobs: Sequence[Job], part: ListPart) -> list[Job]:
+    """Jobs -> every n-th of them from the i-th."""
     _check(jobs)  # a target that two shards share is only visible here
-    return list(jobs[int(match[1]) - 1 :: int(match[2])])
+    return list(jobs[part.number :: part.count])
 
 
 def _check(jobs: Sequence[Job]) -> None:

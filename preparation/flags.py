@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from audio.recording import ALL_CHANNELS
 from options.flags import at_least
 from options.parser import BOOLEAN, Parser
-from preparation.convert import shard
 from preparation.generate import Split
 from preparation.keys import VARIABLE
+from preparation.parts import ListPart
 from preparation.source import is_list
 from preparation.speakers import parse_place
 
@@ -109,9 +109,9 @@ FLAGS = (
     ),
     Flag(
         "shard",
-        "i/n: only every n-th file from the i-th, for job arrays",
-        ("convert",),
-        "--convert",
+        "i/n: the i-th of n parts, for job arrays; the last --pack to end joins them",
+        ("convert", "pack"),
+        "--convert and --pack",
         default="1/1",
     ),
     Flag(
@@ -161,7 +161,7 @@ FLAGS = (
     ),
     Flag(
         "train_list",
-        "a train list; default: the one under --save_path",
+        "a train list, table or Kaldi directory; default: the one under --save_path",
         ("check", "pack"),
         LISTS,
         type=path,
@@ -170,7 +170,7 @@ FLAGS = (
     ),
     Flag(
         "test_list",
-        "a trial list; default: the one under --save_path",
+        "a trial list of any form that evaluation accepts; default: the one under --save_path",
         ("check", "pack"),
         LISTS,
         type=path,
@@ -254,7 +254,7 @@ def check_flags(args: argparse.Namespace) -> None:
             used_by = ", --".join(step for step in STEPS if step in flag.steps)
             raise ValueError(f"--{flag.name} has no effect with --{steps[-1]}; it is for --{used_by}")
     split_settings(args, 0.0).check()
-    shard([], args.shard)
+    ListPart.read(args.shard)
 
 
 def own_recordings_flags(args: argparse.Namespace) -> list[str]:

@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from audio.enrolments import read_enrolments
+from audio.kaldi import is_kaldi_directory, trials_in
 from audio.lists import find_excluded, read_excluded, read_utterances
-from audio.pack import Pack
-from audio.trials import read_trial_lines
-from audio.utterances import Utterance, read_lines
+from audio.named import NamedRecordings
+from audio.trial_forms import read_trial_lines
+from audio.utterances import ALL_CHANNELS, Utterance
 from metrics.fields import text_of
 from preparation.check import Finding, Listed, check_recordings, write_report
-from preparation.pack import damaged, write_pack
+from preparation.pack import pack_and_verify
+from preparation.parts import ListPart
 from preparation.speakers import listing, speaker_in
 from preparation.suspects import label_errors, same_speakers
 from preparation.targets import Target, if_there
@@ -59,32 +62,27 @@ def read_lists(target: Target) -> ListedPaths:
     if target.train_list is not None:
         listed = read_utterances(str(target.train_list), "--train_list")
         utterances = {segment or Utterance(path): speaker for _, _, speaker, path, segment in listed}
-    trials = {path.name: _trial_paths(path, target.root) for path in target.test_lists}
-    for test_list, enrol_list in target.models.items():
-        models = _listed_by_name(enrol_list, "--enrol_list")
-        names = trials[test_list.name]
-        trials[test_list.name] = list(dict.fromkeys(p for name in names for p in models.get(name, [name])))
+    trials = {
+        path.name: _trial_paths(path, target.root, target.models.get(path)) for path in target.test_lists
+    }
     for path in target.speaker_lists:
-        trials[path.name] = list(chain.from_iterable(_listed_by_name(path, "--gallery").values()))
+        trials[path.name] = [recording for _, _, _, recording, _ in read_utterances(str(path), "--gallery")]
     return ListedPaths(utterances, trials)
 
 
-def _listed_by_name(path: Path, flag: str) -> dict[str, list[str]]:
-    """Lines that begin with a name and a path, as --generate writes official lists -> paths by name."""
-    listed: dict[str, list[str]] = {}
-    for line in read_lines(str(path), flag):
-        name, recording, *_ = line.fields()  # times may follow
-        listed.setdefault(name, []).append(recording)
-    return listed
-
-
-def _trial_paths(path: Path, root: Path) -> list[str]:
-    """Trial list, folder that its paths are relative to -> the distinct paths in it."""
-    paths: dict[str, None] = {}
-    for _, (_, enrol, test) in read_trial_lines(str(path), str(root)):
-        paths[enrol] = None
-        paths[test] = None
-    return list(paths)
+def _trial_paths(path: Path, root: Path, enrol_list: Path | None) -> list[str]:
+    """Trial list, folder that its paths are relative to -> the distinct paths of the recordings in it."""
+    is_directory = is_kaldi_directory(str(path))
+    flag = "--test_list"
+    named = NamedRecordings(str(root), "--root", lists={str(path): flag} if is_directory else {})
+    models = read_enrolments(str(enrol_list), named.known) if enrol_list else {}
+    names: dict[str, None] = {}
+    file = trials_in(str(path), flag) if is_directory else str(path)
+    for _, (_, enrol, test) in read_trial_lines(file, lambda name: name in models or named.known(name)):
+        names[enrol] = None
+        names[test] = None
+    recordings = (each.path for name in names for each in models.get(name, [Utterance(name)]))
+    return list(dict.fromkeys(named.test(recording).path for recording in recordings))
 
 
 def _place_of_speakers(train: dict[str, str]) -> int | None:
@@ -176,7 +174,9 @@ def suspects(
     return [f"{folder}/suspects.txt: {counts}"]
 
 
-def pack(targets: list[Target], save_path: Path, workers: int, exclude: Path | None) -> list[str]:
+def pack(
+    targets: list[Target], save_path: Path, workers: int, *, exclude: Path | None, part: ListPart
+) -> list[str]:
     """--pack: pack the recordings of each target's lists into save_path/pack and verify them -> messages.
 
     exclude: file of paths to leave out; None = the one that --check wrote for the target.
@@ -184,7 +184,13 @@ def pack(targets: list[Target], save_path: Path, workers: int, exclude: Path | N
     messages: list[str] = []
     for target in targets:
         messages += target.notes()
-        listed = read_lists(target).paths()
+        lists = read_lists(target)
+        if named := next((each for each in lists.utterances if each.channel != ALL_CHANNELS), None):
+            raise ValueError(
+                f"{target.name}: {target.train_list} has {named}; recordings in a pack have one channel, so "
+                "train from the files"
+            )
+        listed = lists.paths()
         if not listed:
             continue
         excluded = exclude or if_there(save_path / "check" / target.name / "excluded.txt")
@@ -203,18 +209,5 @@ def pack(targets: list[Target], save_path: Path, workers: int, exclude: Path | N
                 f"{target.name}: {len(listed) - len(paths)} recordings left out by {excluded}; "
                 f"train with --exclude {excluded}"
             )
-        messages += _pack_and_verify(target.root, paths, save_path / "pack" / target.name, workers)
-    return messages
-
-
-def _pack_and_verify(root: Path, paths: list[str], folder: Path, workers: int) -> list[str]:
-    added = write_pack(root, paths, folder, workers)
-    whole = Pack(folder)
-    if wrong := damaged(whole):
-        raise ValueError(
-            f"{folder}: {wrong[0]} and {len(wrong) - 1} more are damaged; delete the folder and pack again"
-        )
-    messages = [f"{folder}: {added} recordings added, {len(whole.paths)} in all, verified"]
-    if len(whole.paths) > len(paths):
-        messages.append(f"{folder}: {len(whole.paths) - len(paths)} of them are no longer listed")
+        messages += pack_and_verify(target.root, paths, save_path / "pack" / target.name, workers, part)
     return messages

@@ -99,8 +99,8 @@ def _listed(source: Path) -> Iterator[tuple[str, str, int]]:
     for file, number, speaker, path, segment in read_utterances(str(source), "--from"):
         if segment is not None:
             raise ValueError(
-                f"{file}:{number}: lists of paths can't hold segments of recordings; give the directory "
-                f"itself to trainSpeakerNet.py --train_list {source}"
+                f"{file}:{number}: lists of paths can't hold segments or channels of recordings; give "
+                f"it to trainSpeakerNet.py --train_list {source}"
             )
         _, other = known.setdefault(os.path.normpath(path), (path, speaker))
         if other != speaker:

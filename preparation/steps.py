@@ -7,7 +7,7 @@ from corpora._corpus import Archive, Corpora, Part
 from metrics.fields import text_of
 from preparation.archives import ArchiveIndex, has_recordings, missing_files, missing_recordings
 from preparation.checksums import has_checksum, is_present
-from preparation.convert import Job, channel_warnings, convert_files, shard
+from preparation.convert import Job, channel_warnings, convert_files
 from preparation.download import download_parts
 from preparation.extract import extract_archive
 from preparation.joined import check_joined
@@ -157,8 +157,8 @@ def converted_path(path: str) -> str:
 
 
 def convert(jobs: Sequence[Job], save_path: Path, part: str, workers: int, channel: int) -> list[str]:
-    """--convert: the part i/n of the jobs; those that failed are listed in a file."""
-    report = convert_files(shard(jobs, part), workers=workers, channel=channel)
+    """--convert: the jobs of the part i/n; those that failed are listed in a file."""
+    report = convert_files(jobs, workers=workers, channel=channel)
     counts = f"{report.converted} files, {report.skipped} were there already, {len(report.failed)} failed"
     messages = [f"converted: {counts}", *channel_warnings(report, channel)]
     suffix = "" if part == "1/1" else f".{part.replace('/', 'of')}"

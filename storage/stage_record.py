@@ -17,6 +17,7 @@ MAY_DIFFER = {
     "compile",
     "device",
     "distributed",
+    "enrol_path",
     "gpu_id",
     "musan_path",
     "nDataLoaderThread",

@@ -19,6 +19,7 @@ from audio.any_format import NAMES
 from preparation import convert
 from preparation import workers as worker_pool
 from preparation.convert import Job, Report, convert_files, shard
+from preparation.parts import ListPart
 
 DURATION_S = 1.5
 SCRIPT = """
@@ -341,23 +342,23 @@ def test_odd_names(tmp_path, monkeypatch, ffmpeg):
 
 def test_shards_are_disjoint_and_complete():
     jobs = [Job(Path(f"{k}.m4a"), Path(f"{k}.wav")) for k in range(11)]
-    assert shard(jobs, "1/1") == jobs
-    assert shard(jobs, "2/4") == [jobs[1], jobs[5], jobs[9]]
-    parts = [shard(jobs, f"{i}/4") for i in range(1, 5)]
+    assert shard(jobs, ListPart.read("1/1")) == jobs
+    assert shard(jobs, ListPart.read("2/4")) == [jobs[1], jobs[5], jobs[9]]
+    parts = [shard(jobs, ListPart.read(f"{i}/4")) for i in range(1, 5)]
     assert sorted(job for part in parts for job in part) == sorted(jobs)
-    assert shard(jobs, "12/20") == []
+    assert shard(jobs, ListPart.read("12/20")) == []
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "-1/4", "1/0", "1", "a/b", "1/2/3", "1 / 2", "", "1/2\n"])
 def test_bad_shards_are_refused(text):
     with pytest.raises(ValueError, match=r"^--shard .*expected i/n with 1 <= i <= n"):
-        shard([], text)
+        ListPart.read(text)
 
 
 def test_targets_that_cannot_be_are_refused_before_any_work(tmp_path):
     a, b = tone(tmp_path / "a.wav"), tone(tmp_path / "b.wav")
     same = [Job(a, tmp_path / "out" / "c.wav"), Job(b, tmp_path / "x" / ".." / "out" / "c.wav")]
-    for call in (convert_files, lambda jobs: shard(jobs, "1/2")):
+    for call in (convert_files, lambda jobs: shard(jobs, ListPart.read("1/2"))):
         with pytest.raises(ValueError, match=r"a\.wav and .*b\.wav would both become .*c\.wav"):
             call(same)
     with pytest.raises(ValueError, match=r"b\.wav would be overwritten"):

@@ -32,7 +32,7 @@ def test_synthetic_voices(few_voices, tmp_path):
     synthetic.prepare(tmp_path / "b", seed=3)
     synthetic.prepare(tmp_path / "c", seed=4)
     utterances = read_train_list(str(tmp_path / "a" / "train_list.txt"))
-    [trials] = read_trials([str(tmp_path / "a" / "test_list.txt")], str(tmp_path / "a"))
+    [trials] = read_trials([str(tmp_path / "a" / "test_list.txt")])
     assert len(utterances.speakers) == 3 and len(utterances.paths) == 6
     assert Counter(trials.labels.tolist()) == {0: 9, 1: 9}
     assert not set(utterances.paths) & set(trials.names)
@@ -94,7 +94,7 @@ def test_lists_for_a_tree(tmp_path):
     result = run_script("dataprep.py", "--generate", "--from", source, "--save_path", tmp_path / "lists")
     assert result.returncode == 0, result.stderr
     train = read_train_list(str(tmp_path / "lists" / "train_list.txt"))
-    [trials] = read_trials([str(tmp_path / "lists" / "test_list.txt")], str(source))
+    [trials] = read_trials([str(tmp_path / "lists" / "test_list.txt")])
     assert Counter(np.array(train.speakers)[train.labels].tolist()) == {
         "spk0": 5, "spk1": 5, "spk2": 2, "spk3": 1,
     }  # fmt: skip
@@ -283,7 +283,7 @@ def test_kaldi_directories_out_and_in(tmp_path):
     refused = run_here(
         "dataprep.py", "--generate", "--from", tmp_path / "kaldi", "--save_path", tmp_path / "c"
     )
-    assert_refused(refused, "u1 is a command; only paths can be read")
+    assert_refused(refused, "u1 is a command; expected a path")
 
 
 def test_lists_from_a_list(tmp_path):

@@ -75,9 +75,9 @@ def test_the_lists_are_right(prepared):
     assert all((save_path / "voxceleb2/dev/wav" / path).is_file() for path in train.paths)
     voxceleb1 = read_train_list(str(save_path / "voxceleb1_train_list.txt"))
     assert voxceleb1.speakers == sorted(mini_voxceleb.VOX1_DEV)
-    [trials] = read_trials([str(save_path / "veri_test.txt")], "")
+    [trials] = read_trials([str(save_path / "veri_test.txt")])
     assert all((save_path / "voxceleb1/test/wav" / path).is_file() for path in trials.names)
-    [hard] = read_trials([str(save_path / "list_test_hard.txt")], "")
+    [hard] = read_trials([str(save_path / "list_test_hard.txt")])
     assert any("id10001" in path for path in hard.names)
     assert all((save_path / "voxceleb1/all/wav" / path).is_file() for path in hard.names)
     train, test = "voxceleb2/dev/wav", "voxceleb1/test/wav"

@@ -132,19 +132,6 @@ def test_too_many_of_them_end_the_epoch():
     assert made.state.step == 10  # when it looks first
 
 
-def test_a_fused_optimizer_is_told_on_the_device():
-    """The way of GPUs: nobody looks whether the step was made."""
-    network = nn.Linear(2, 1, bias=False)
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.1, fused=True)
-    update = Update(network, optimizer, runtime.Precision("fp32", runtime.CPU))
-    assert not update.waits
-    before = network.weight.detach().clone()
-    optimizer.found_inf = torch.tensor(1.0)
-    network.weight.grad = torch.full_like(network.weight, math.nan)
-    optimizer.step()
-    assert torch.equal(before, network.weight)
-
-
 @pytest.mark.requires_cuda
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_gpu_is_not_waited_for_between_looks(precision):

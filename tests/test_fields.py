@@ -8,8 +8,10 @@ import pytest
 import soundfile
 from conftest import run_here, voice
 
+from audio.enrolments import read_enrolments
 from audio.lists import read_excluded, read_train_list
-from audio.trials import Trials, read_enrolments, read_trials
+from audio.trials import Trials, read_trials
+from audio.utterances import Utterance
 from evaluation.trials import write_scores
 from metrics.fields import ESCAPED, lines_of, shown, text_of
 from metrics.score_files import read_conditions, read_score_file
@@ -51,7 +53,7 @@ def test_what_is_written_is_read(seed, tmp_path):
     write_text(path, text_of((str(k), files[a], files[b]) for k, (a, b) in zip(labels, sides, strict=True)))
     pairs = {tuple(sorted(side)) for side in sides.tolist()}
     if len(pairs) == len(sides):  # a pair with both labels is refused
-        trials = read_trials([str(path)], str(tmp_path))[0]
+        trials = read_trials([str(path)])[0]
         assert [trials.names[i] for i in trials.enrol] == [files[i] for i in sides[:, 0]]
         assert [trials.names[i] for i in trials.test] == [files[i] for i in sides[:, 1]]
 
@@ -66,7 +68,8 @@ def test_what_is_written_is_read(seed, tmp_path):
     assert read_conditions(str(path), files) == {"duration_s": ["1.5"] * len(files)}
 
     write_text(path, text_of([(speakers[0], *files)]))
-    assert read_enrolments(str(path)) == {speakers[0]: files}
+    enrolled = read_enrolments(str(path), set().__contains__)
+    assert enrolled == {speakers[0]: [Utterance(file) for file in files]}
 
     findings = [Finding("silent", file, "all zero") for file in files]
     write_report(findings, tmp_path, Listed(dict(zip(files, speakers, strict=True)), [], {}))
@@ -95,6 +98,7 @@ def test_errors_show_names_in_one_line():
     assert shown("a\n\udcff é") == "a\\x0a\\xff é"
 
 
+@pytest.mark.slow
 def test_any_name_from_dataprep_to_the_report(tmp_path):
     """Three people with awkward names: lists, check, pack, training, evaluation with a report, decisions."""
     source = tmp_path / "recordings"

@@ -2,11 +2,14 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import assert_refused, run_here
 
+from audio.trials import Trials
+from evaluation.identification import Identification
 from metrics.identification import STRANGER, at_far, curve, identified, rank_probes
 
 SPEAKERS = np.array([0, 1, 2, STRANGER, STRANGER, STRANGER, STRANGER])
@@ -117,6 +120,16 @@ def test_probes_are_scored_as_trials_of_averaged_enrolments(trained, corpus, tmp
     assert record["threshold_at_far_0.1"] == pytest.approx(scores[2:].max(), abs=1e-5)
     page = (folder / "eval" / "identification.html").read_text()
     assert f'<data class="big" value="{record["dir_at_far_0.01"]}">' in page and "<svg" in page
+
+
+def test_probes_of_a_speaker_without_recordings_are_no_strangers():
+    labels = np.array([0, 1, STRANGER, 2])
+    made = Identification(None, ["anna", "ben", "carl"], ["a", "b", "s", "c"], labels)
+    enrol, test = np.array([0, 2] * 3), np.repeat([3, 4, 6], 2)  # without ben, and without the probe s
+    scored = SimpleNamespace(trials=Trials([], enrol, test, None), scores=np.arange(6.0))
+    speakers, names, probes = made.rank(SimpleNamespace(lists=[scored]))
+    assert speakers == ["anna", "carl"] and names == ["a", "c"]
+    assert probes.speakers.tolist() == [0, 1] and probes.own_score.tolist() == [0.0, 5.0]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from conftest import assert_refused, run_here, voice
 
 from audio.errors import AudioError
 from audio.lists import read_train_list
+from audio.named import recordings_of_names
 from audio.recordings import Recordings
 from audio.utterances import Paths, Utterance
 from evaluation.cohort import Cohort
@@ -243,10 +244,10 @@ def test_contradictions_and_gaps_are_refused(files, words, tmp_path):
 def test_paths_in_a_folder_that_is_also_a_directory_of_kaldi(tmp_path):
     (tmp_path / "wav.scp").write_text("u1 sph2pipe x |\n")
     soundfile.write(tmp_path / "a.wav", voice(0, 0), 16_000)
-    assert Recordings.of_names(str(tmp_path), ["a.wav"], "--test_path").paths == ["a.wav"]
+    assert recordings_of_names(str(tmp_path), ["a.wav"], "--test_path").paths == ["a.wav"]
     (tmp_path / "wav.scp").write_text("u1 a.wav\n")
     with pytest.raises(ValueError, match=r"--test_path .*: u2 is neither a file in it nor an utterance"):
-        Recordings.of_names(str(tmp_path), ["u2"], "--test_path")
+        recordings_of_names(str(tmp_path), ["u2"], "--test_path")
 
 
 def test_the_own_segments_of_a_speaker_are_no_cohort(meeting, trained, tmp_path):
@@ -256,6 +257,6 @@ def test_the_own_segments_of_a_speaker_are_no_cohort(meeting, trained, tmp_path)
     cohort = ("--cohort_list", meeting / "kaldi", "--cohort_path", "/")
     assert run_here("trainSpeakerNet.py", "--prepare", *words, *cohort).returncode == 0
     content = checkpoint.load_cohort(str(tmp_path / "result" / "cohort.pt"))
-    recordings = Recordings.of_names(str(meeting / "kaldi"), ["spk1-4", "spk0-0"], "--test_path")
+    recordings = recordings_of_names(str(meeting / "kaldi"), ["spk1-4", "spk0-0"], "--test_path")
     trial_sides = [recordings.description(number) for number in range(2)]
     assert Cohort.from_dict(content, "").speakers_of(trial_sides).tolist() == [1, 0]

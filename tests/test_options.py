@@ -112,7 +112,7 @@ def test_refused(words, message):
 
 
 PATHS = ("train_list", "train_path", "exclude", "musan_path", "rir_path", "test_path", "enrol_list")
-PATHS += ("cohort_list", "cohort_path", "save_path")
+PATHS += ("enrol_path", "cohort_list", "cohort_path", "save_path")
 
 
 @pytest.mark.parametrize("name", PATHS)

@@ -1,6 +1,7 @@
 """corpora/*.py, protocols.py: train lists and official evaluations of miniatures with the true names."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import soundfile
@@ -214,21 +215,22 @@ def test_official_lists_of_a_miniature(name, tmp_path):
     lines = [line for line in result.stdout.splitlines() if line.startswith(name) and " --test_path " in line]
     assert len(lines) == sum(stem.endswith(("_test_list", "_gallery")) for stem in expected)
     for line in lines:
-        assert all(is_file(line.split()[-1], path) for path in recordings_in(line))
+        root, utterances = read_by_evaluation(line)
+        assert all(is_file(root, utterance.path) for utterance in utterances)
+        assert ("assist" in line) == any(not utterance.is_whole for utterance in utterances)
 
 
-def recordings_in(line):
-    """Message with the flags for an evaluation -> the recordings that its lists name."""
+def read_by_evaluation(line):
+    """Message with the flags for an evaluation -> --test_path, what its lists name."""
     words_of_line = line.split()
     flags = dict(zip(words_of_line[-2::-2], words_of_line[:0:-2], strict=False))
+    root = flags["--test_path"]
     if "--gallery" in flags:
-        return Identification.read(flags["--gallery"], flags["--probe"]).probes
-    enrol_list = flags.get("--enrol_list", "")
-    entries = [entry.split() for entry in Path(enrol_list).read_text().splitlines()] if enrol_list else []
-    names = TrialLists.read([flags["--test_list"]], flags["--test_path"], enrol_list).names
-    models = {model for model, *_ in entries}
-    assert models <= set(names)
-    return [name for name in names if name not in models] + [recording for _, recording, *_ in entries]
+        values = SimpleNamespace(
+            gallery=flags["--gallery"], probe=flags["--probe"], test_path=root, enrol_path=""
+        )
+        return root, Identification.read(values).lists.utterances
+    return root, TrialLists.read([flags["--test_list"]], root, flags.get("--enrol_list", "")).utterances
 
 
 def changed(name, **texts):

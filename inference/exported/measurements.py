@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audio.named import NamedRecordings
 from audio.trials import Trials, read_trials
 from inference.audio_input import read_audio
 from inference.exported.checks import Embed
@@ -19,7 +20,7 @@ from metrics.rates import error_rates
 
 def labelled_trials(path: str, root: str) -> Trials:
     """Trial list, folder of its recordings -> trials; raises ValueError if they have no labels."""
-    (trials,) = read_trials([path], root)
+    (trials,) = read_trials([path], NamedRecordings(root, "--test_path").known)
     if trials.labels is None:
         raise ValueError(
             f"--test_list {path}: an EER needs labels, lines of `1 enrol test` and `0 enrol test`"

@@ -90,7 +90,7 @@ def make_parser(add_help: bool = True) -> Parser:
     parser.add_argument("files", nargs="*", metavar="FILE", help='two recordings; "-": standard input')
     flags = [
         MICROPHONE,
-        Flag("--test_list", "many pairs: lines of `enrol test`, or of a trial list", "", path),
+        Flag("--test_list", "many pairs: lines of `enrol test`, or a trial list of another form", "", path),
         Flag("--test_path", "folder of the recordings of --test_list", "", path),
         THRESHOLD,
         Flag("--prior", "probability of one speaker before listening", 0.5, within(1e-9, 1.0)),
@@ -153,11 +153,19 @@ def pairs_of(args: argparse.Namespace) -> list[tuple[str, str | None]]:
         if len(files) != 2:
             raise ValueError(f"expected two recordings or --test_list, got {len(files)} recordings")
         return [(files[0], files[1])]
-    from audio.trials import read_trial_lines
+    from audio.named import NamedRecordings
+    from audio.trial_forms import read_trial_lines
 
-    folder = args.test_path
-    lines = read_trial_lines(args.test_list, folder)
-    return [(str(Path(folder, enrol)), str(Path(folder, test))) for _, (_, enrol, test) in lines]
+    named = NamedRecordings(args.test_path, "--test_path")
+
+    def file(name: str) -> str:
+        utterance = named.test(name)
+        if not utterance.is_whole:
+            raise ValueError(f"--test_list {args.test_list}: {utterance}: only whole recordings are compared")
+        return str(Path(named.root, utterance.path))
+
+    lines = read_trial_lines(args.test_list, named.known)
+    return [(file(enrol), file(test)) for _, (_, enrol, test) in lines]
 
 
 def text_printer(voice: "Voice", prior: float) -> Callable[[Answer], None]:
