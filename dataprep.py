@@ -23,7 +23,7 @@ from corpora._corpus import Corpus
 from metrics.fields import shown
 from options.parser import Parser
 from options.plugins import ROOT
-from preparation import flags, folder, inspect, steps
+from preparation import corpus_lists, flags, folder, inspect, steps
 from preparation.archives import has_recordings
 from preparation.convert import shard
 from preparation.generate import SavedLists, training_command
@@ -31,6 +31,7 @@ from preparation.keys import find_key
 from preparation.parts import ListPart
 from preparation.source import CONVERTED, is_list, to_convert
 from preparation.status import status
+from preparation.targets import Target, UserLists, find_targets
 from storage.console import print_any_name
 
 DEFAULT_CORPORA = ("voxceleb1", "voxceleb2")  # those of voxceleb_trainer's dataprep.py
@@ -147,7 +148,14 @@ def generate(args: argparse.Namespace, names: Names) -> Outcome:
     """--generate."""
     if names:
         split = flags.split_settings(args, default_ratio=0.0)
-        saved = steps.generate(names, args.save_path, args.source, split, args.kaldi)
+        saved = corpus_lists.generate(
+            names,
+            args.save_path,
+            args.source,
+            split,
+            kaldi=args.kaldi,
+            exclude_speakers=args.exclude_speakers,
+        )
     else:
         source = recordings(args)
         split = flags.split_settings(args, default_ratio=-1.0)
@@ -158,18 +166,19 @@ def generate(args: argparse.Namespace, names: Names) -> Outcome:
             start=args.root,
             kaldi=args.kaldi,
             speaker_folder=args.speaker_folder,
+            exclude_speakers=args.exclude_speakers,
         )
         saved = [own_lists]
     return [line for lists in saved for line in lists.messages], training_command(saved)
 
 
-def targets(args: argparse.Namespace, names: Names) -> list[inspect.Target]:
+def targets(args: argparse.Namespace, names: Names) -> list[Target]:
     """What --check and --pack read."""
     root = args.root
     if root is None and args.source is not None and not names:
         root = Path() if is_list(args.source) else recordings(args)
-    user_lists = inspect.UserLists(root, args.train_list, args.test_list)
-    return inspect.targets(names, args.save_path, args.source, user_lists)
+    user_lists = UserLists(root, args.train_list, args.test_list)
+    return find_targets(names, args.save_path, args.source, user_lists)
 
 
 def check(args: argparse.Namespace, names: Names) -> Outcome:

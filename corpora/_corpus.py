@@ -1,7 +1,10 @@
 """Description of a corpus: its download addresses, its files on the disk, and how large it should be."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from corpora._keys import Lists, Recordings
 
 OPENSLR = "https://www.openslr.org/resources"
 
@@ -40,6 +43,25 @@ class Tree(NamedTuple):
     pattern: str  # of a path under root
 
 
+class Listing(NamedTuple):
+    """Recordings whose speakers files of the corpus name, and not their paths."""
+
+    root: str  # folder under --save_path, where the paths in lists start
+    pattern: str  # of the path of a file under root that shows where root is
+    files: tuple[str, ...]  # that name the recordings, under root; a `*` is any name of a folder
+    read: Callable[..., Recordings]  # lines of each of these files (_keys.Lines) -> the recordings
+
+
+class Protocol(NamedTuple):
+    """An official evaluation, made of key files of the corpus."""
+
+    name: str  # of its lists, after the name of the corpus
+    tree: Tree  # of the recordings; the paths in its lists start at their root
+    files: tuple[str, ...]  # the key files, under that root; otherwise anywhere, by the ends of their paths
+    read: Callable[..., Lists]  # lines of each of these files (_keys.Lines) -> the lists
+    may_lack_recordings: bool = False  # lines whose recordings aren't there are left out, as the disk decides
+
+
 class Archive(NamedTuple):
     """An archive: the files that it comes in, and where its members go."""
 
@@ -64,15 +86,23 @@ class Corpus(NamedTuple):
     archives: tuple[Archive, ...]
     lists: tuple[Part, ...] = ()  # official trial lists and the like
     encoded: Tree | None = None  # recordings that need --convert, in a folder `aac`
-    train: Tree | None = None
+    train: Tree | Listing | None = None
     test: Tree | None = None
+    protocols: tuple[Protocol, ...] = ()  # official evaluations, from key files
     known: dict[str, int] | None = None  # speakers and utterances of `train`
     key: bool = False  # whether the server requires a key
-    genders: str = ""  # file name of the table of speakers and genders
+    tables: tuple[Part, ...] = ()  # tables and lists of speakers to download
+    genders: str = ""  # file name of the table of speakers, their other names and genders
+    overlaps: dict[str, str] | None = (
+        None  # other corpus -> file with those of its speakers who are here, too
+    )
+
+
+Corpora = dict[str, Corpus]  # by name
 
 
 def single(
-    url: str, tree: Tree, target: str, md5: str, *, size: int | None = None, only: tuple[str, ...] = ()
+    url: str, tree: Tree, target: str, md5: str | None, *, size: int | None = None, only: tuple[str, ...] = ()
 ) -> Archive:
     """Archive of one file."""
     name = url.rpartition("/")[2]

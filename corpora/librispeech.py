@@ -1,6 +1,10 @@
 """LibriSpeech: 2,484 readers of audio books (Panayotov et al. 2015)."""
 
-from corpora._corpus import OPENSLR, Corpus, Tree, single
+import re
+from collections.abc import Callable
+
+from corpora._corpus import OPENSLR, Corpus, Protocol, Tree, single
+from corpora._keys import Lines, Lists, PathOf, models, verification
 
 SUBSETS = {
     "train-clean-100": "2a93770f6d5c6c964bc36631d331a522",
@@ -11,8 +15,27 @@ SUBSETS = {
     "test-clean": "32fa31d27d2e1cad72775fee3f4849a9",
     "test-other": "fb5a50374b501bb3bac4815ee91d3135",
 }
+UTTERANCE = re.compile(r"(?P<speaker>\d+)-(?P<chapter>\d+)-\d+")
 ROOT = "librispeech/LibriSpeech"
 FILE = r"(?P<speaker>\d+)/(?P<session>\d+)/[^/]+\.flac"
+
+
+def _in(subset: str) -> PathOf:
+    """Subset -> path of an utterance in it by its name, speaker-chapter-number."""
+
+    def path(utterance: str) -> str:
+        match = UTTERANCE.fullmatch(utterance)
+        if match is None:
+            raise LookupError(utterance)
+        return f"{subset}/{match['speaker']}/{match['chapter']}/{utterance}.flac"
+
+    return path
+
+
+def _voiceprivacy(subset: str) -> Callable[[Lines, Lines], Lists]:
+    """Subset -> what makes lists of `speaker utterance label` trials and of spk2utt, the enrolments."""
+    return lambda trials, spk2utt: verification(trials, models(spk2utt, _in(subset)), _in(subset))
+
 
 CORPUS = Corpus(
     title="LibriSpeech",
@@ -24,6 +47,18 @@ CORPUS = Corpus(
     ),
     train=Tree(ROOT, rf"train-[^/]+/{FILE}"),
     test=Tree(ROOT, rf"(dev|test)-[^/]+/{FILE}"),
+    # Lists of the VoicePrivacy challenges, for the recordings of LibriSpeech (Tomashenko et al. 2020,
+    # arXiv:2005.01387).
+    protocols=tuple(
+        Protocol(
+            f"voiceprivacy_{part}_{gender}",
+            Tree(ROOT, rf"{part}-clean/{FILE}"),
+            (f"libri_{part}_trials_{gender}/trials", f"libri_{part}_enrolls/spk2utt"),
+            _voiceprivacy(f"{part}-clean"),
+        )
+        for part in ("dev", "test")
+        for gender in "fm"
+    ),
     known={"speakers": 2338, "utterances": 281_241},
     genders="SPEAKERS.TXT",
 )

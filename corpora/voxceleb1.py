@@ -1,6 +1,6 @@
 """VoxCeleb1: 1,211 + 40 speakers, and the trial lists O, E and H (Nagrani et al. 2017, arXiv:1706.08612)."""
 
-from corpora._corpus import Archive, Corpus, Part, Tree
+from corpora._corpus import OPENSLR, Archive, Corpus, Part, Tree
 
 SERVER = "https://cn01.mmai.io/download/voxceleb?file="
 META = "https://mm.kaist.ac.kr/datasets/voxceleb/meta/"
@@ -23,6 +23,7 @@ LISTS = (
     "list_test_hard.txt",  # VoxCeleb1-H
     "list_test_hard2.txt",  # VoxCeleb1-H cleaned
 )
+SITW = "voxceleb1_sitw_overlap.txt"  # names of 60 people
 
 CORPUS = Corpus(
     title="VoxCeleb1",
@@ -48,5 +49,7 @@ CORPUS = Corpus(
     test=TEST_TREE,
     known={"speakers": 1211, "utterances": 148_642},
     key=True,
+    tables=tuple(Part(name, f"{OPENSLR}/49/{name}") for name in ("vox1_meta.csv", SITW)),
     genders="vox1_meta.csv",
+    overlaps={"sitw": SITW},
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from corpora._corpus import Archive, Corpus, Part
-from preparation.tree import find_tree
+from preparation.tree import find_tree, unreadable
 from storage.files import walk
 
 
@@ -67,4 +67,30 @@ def _file_names(folder: Path) -> list[str]:
 
 def has_recordings(corpus: Corpus, save_path: Path, source: Path | None) -> bool:
     """Whether recordings of a corpus are on the disk, encoded or not."""
-    return any(tree and find_tree(tree, save_path, source) for tree in (corpus.train, corpus.encoded))
+    trees = (corpus.train, corpus.encoded, *(protocol.tree for protocol in corpus.protocols))
+    return any(tree and find_tree(tree, save_path, source) for tree in trees)
+
+
+def missing_files(
+    name: str, corpus: Corpus, what: str, *, folder: Path, source: Path | None, steps: str
+) -> FileNotFoundError:
+    """The error that a corpus isn't there: where it was looked for, and what to do."""
+    unreadable_folders: list[str] = []
+    places = str(folder)
+    if source is not None:
+        places += f" or {source}"
+        for _ in walk(source, unreadable_folders):
+            pass
+    remark = f" ({unreadable(unreadable_folders)})" if unreadable_folders else ""
+    advice = "--from DIR if you have them elsewhere"
+    advice = f"use {steps}, or {advice}" if steps else f"give {advice}"
+    return FileNotFoundError(f"{name}: no {what} in {places}{remark}; {advice}. {corpus.access}")
+
+
+def missing_recordings(name: str, corpus: Corpus, save_path: Path, source: Path | None) -> FileNotFoundError:
+    """The error that a corpus's recordings aren't there."""
+    tree = corpus.train or corpus.encoded or corpus.protocols[0].tree
+    steps = ""
+    if corpus.archives:
+        steps = "--download, --extract" + (", --convert" if corpus.encoded else "")
+    return missing_files(name, corpus, "recordings", folder=save_path / tree.root, source=source, steps=steps)

@@ -139,6 +139,14 @@ FLAGS = (
         type=int,
     ),
     Flag("num_trials", "maximum number of trials", ("generate",), "--generate", default=10_000, type=int),
+    Flag(
+        "exclude_speakers",
+        "file of speakers that train lists leave out, one in a line, such as those of other trials",
+        ("generate",),
+        "--generate",
+        type=path,
+        must_exist=True,
+    ),
     Flag("kaldi", "also write Kaldi directories into this folder", ("generate",), "--generate", type=path),
     Flag(
         "speaker_folder",

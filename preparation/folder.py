@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from preparation.generate import SavedLists, Split, make_lists, save_lists
+from preparation.generate import SavedLists, Split, make_lists, read_speakers, save_lists
 from preparation.source import read_source
 from preparation.speakers import Place
 
@@ -15,6 +15,7 @@ def prepare(
     start: Path | None = None,
     kaldi: Path | None = None,
     speaker_folder: Place | None = None,
+    exclude_speakers: Path | None = None,
 ) -> SavedLists:
     """Write train_list.txt and test_list.txt under save_path; no held-out file is in the train list.
 
@@ -24,6 +25,8 @@ def prepare(
         FileNotFoundError, ValueError: no audio, unclear speakers, or too little for trials.
     """
     split.check()
+    if exclude_speakers:
+        split = split._replace(left_out=read_speakers(exclude_speakers, "", source))
     recordings = read_source(source, start, speaker_folder)
     try:
         lists = make_lists(recordings.utterances, None, split)

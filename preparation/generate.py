@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from audio.utterances import read_lines
 from metrics.fields import text_of
 from preparation.kaldi import write_kaldi
 from preparation.lists import Trial, Utterances, draw_trials, train_list, write_lists
@@ -24,6 +25,7 @@ class Split(NamedTuple):
     min_utterances: int = 1
     num_trials: int = 10_000
     seed: int = 10
+    left_out: frozenset[str] = frozenset()  # names of speakers that no list has
 
     def check(self) -> None:
         """Raises ValueError for values out of range."""
@@ -51,7 +53,7 @@ class NewLists(NamedTuple):
 class SavedLists(NamedTuple):
     """Lists on the disk, the folders that their paths are relative to, and lines to print."""
 
-    train_list: Path
+    train_list: Path | None
     train_path: Path
     test_list: Path | None
     test_path: Path
@@ -63,6 +65,16 @@ def with_enough_utterances(utterances: Utterances, minimum: int) -> tuple[Uttera
     counts = Counter(utterances.speakers)
     keep = [i for i, name in enumerate(utterances.speakers) if counts[name] >= minimum]
     return utterances.take(keep), sum(count < minimum for count in counts.values())
+
+
+def without_speakers(utterances: Utterances, names: frozenset[str]) -> tuple[Utterances, list[str]]:
+    """Utterances, names of speakers -> those of others, and a message."""
+    if not names:
+        return utterances, []
+    keep = [i for i, name in enumerate(utterances.speakers) if name not in names]
+    count = len(names.intersection(utterances.speakers))
+    message = f"left out: {count} of {len(names)} speakers of --exclude_speakers"
+    return utterances.take(keep), [message if count else f"warning: {message}: none of them is here"]
 
 
 def hold_out(
@@ -108,6 +120,7 @@ def make_lists(
             f"all {len(train.paths)} files are of one speaker, {train.speakers[0]}; training needs "
             "recordings of several people, each in a folder of its own"
         )
+    train, messages = without_speakers(train, split.left_out)
     train, left_out = with_enough_utterances(train, split.min_utterances)
     if not train.paths:
         raise ValueError(f"no speaker has {split.min_utterances} utterances (--min_utterances)")
@@ -117,7 +130,6 @@ def make_lists(
         source = "held-out files of {} of these speakers"
     lists = {TRAIN: train_list(train)}
     descriptions = {TRAIN: f"{len(train.paths)} utterances of {len(set(train.speakers))} speakers"}
-    messages: list[str] = []
     trials = list[Trial]()
     if left_out:
         messages.append(f"left out: {left_out} speakers with fewer than {split.min_utterances} utterances")
@@ -152,12 +164,16 @@ def training_command(saved: Sequence[SavedLists], config: str = "") -> str:
     """Lists, path of the recipe for them or "" -> the command that trains on them.
 
     Of several train lists it names the trainer's default, or the first; of several trial lists the first.
+    Without a train list there is no command, "".
     """
-    train = next((lists for lists in saved if lists.train_list.name == TRAIN), saved[0])
+    trainable = [(lists.train_list, lists.train_path) for lists in saved if lists.train_list is not None]
+    if not trainable:
+        return ""
+    train_list, train_path = next((pair for pair in trainable if pair[0].name == TRAIN), trainable[0])
     test = next((lists for lists in saved if lists.test_list), None)
     recipe = ["--config", config] if config else ["--model", "ResNetSE34L", "--trainfunc", "angleproto"]
     words = ["python", "trainSpeakerNet.py", *recipe]
-    words += ["--train_list", str(train.train_list), "--train_path", str(train.train_path)]
+    words += ["--train_list", str(train_list), "--train_path", str(train_path)]
     words += ["--test_list", str(test.test_list) if test else ""]
     if test:
         words += ["--test_path", str(test.test_path)]
@@ -167,17 +183,40 @@ def training_command(saved: Sequence[SavedLists], config: str = "") -> str:
 def read_genders(name: str, root: Path) -> dict[str, str] | None:
     """Name of a corpus's speaker table, folder of recordings -> gender of each speaker; None without a table.
 
-    The table is in the folder or in one of the three above it. Lines are `speaker | gender | ...`; commas and
-    tabs separate fields too, and other fields may come before the gender.
+    The table is in the folder or in one of the three above it. Lines are `speaker | gender | ...`; other
+    fields may come before the gender.
     """
-    places = (folder / name for folder in (root, *root.parents[:3]))
-    path = next((path for path in places if path.is_file()), None)
-    if path is None:
+    rows = _speaker_table(name, _at_and_above(root))
+    if rows is None:
         return None
     genders: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        speaker, *others = (field.strip() for field in re.split(r"[|,\t]", line))
+    for speaker, *others in rows:
         gender = next((field.lower() for field in others if field.lower() in ("m", "f")), "")
         if gender:
             genders[speaker] = gender
     return genders
+
+
+def read_speakers(path: Path, table: str, root: Path) -> frozenset[str]:
+    """File of names of speakers, one in a line -> the names as lists have them.
+
+    They may also be those in the second column of the corpus's speaker table: VoxCeleb1's overlap with SITW
+    has names of people. The table is beside the file, or where read_genders looks for it.
+    """
+    rows = _speaker_table(table, [path.parent, *_at_and_above(root)]) if table else None
+    names = {row[1]: row[0] for row in rows or () if len(row) > 1}
+    listed = (line.name() for line in read_lines(str(path), "--exclude_speakers"))
+    return frozenset(names.get(name, name) for name in listed)
+
+
+def _at_and_above(root: Path) -> list[Path]:
+    return [root, *root.parents[:3]]
+
+
+def _speaker_table(name: str, folders: Sequence[Path]) -> list[list[str]] | None:
+    """Table in one of the folders -> fields of its lines, separated by bars, commas or tabs; None without."""
+    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    if path is None:
+        return None
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [[field.strip() for field in re.split(r"[|,\t]", line)] for line in lines]

@@ -1,4 +1,4 @@
-"""--check and --pack: which lists and recordings there are, and what is wrong with them."""
+"""--check and --pack: what the lists name, and what is wrong with it."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -6,49 +6,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audio.enrolments import read_enrolments
 from audio.kaldi import is_kaldi_directory, trials_in
 from audio.lists import find_excluded, read_excluded, read_utterances
 from audio.named import NamedRecordings
 from audio.trial_forms import read_trial_lines
 from audio.utterances import ALL_CHANNELS, Utterance
-from corpora._corpus import Corpus
 from metrics.fields import text_of
 from preparation.check import Finding, Listed, check_recordings, write_report
 from preparation.pack import pack_and_verify
 from preparation.parts import ListPart
 from preparation.speakers import listing, speaker_in
-from preparation.steps import Corpora, list_name
 from preparation.suspects import label_errors, same_speakers
-from preparation.tree import find_tree
+from preparation.targets import Target, if_there
 from storage.files import write_text
-
-
-class UserLists(NamedTuple):
-    """Lists of the user's recordings, given by flags; None = not given."""
-
-    root: Path | None
-    train_list: Path | None
-    test_list: Path | None
-
-
-class Target(NamedTuple):
-    """A folder of recordings and the lists that name them."""
-
-    name: str
-    root: Path
-    train_list: Path | None = None
-    test_lists: tuple[Path, ...] = ()
-    known: dict[str, int] | None = None
-    missing: tuple[str, ...] = ()  # what is missing, and which step provides it
-
-    def notes(self) -> list[str]:
-        """One line for each part that is missing."""
-        return [f"{self.name}: {line}" for line in self.missing]
 
 
 @dataclass(frozen=True)
@@ -81,79 +56,33 @@ class ListedPaths:
         return Listed(self.train, trials, dict(_speakers(trials, place)), segments)
 
 
-def targets(names: Corpora, save_path: Path, source: Path | None, user: UserLists) -> list[Target]:
-    """What --check and --pack read: corpora, or without any the user's lists.
-
-    Raises:
-        FileNotFoundError, ValueError: no list, or no folder that its paths are relative to.
-    """
-    if not names:
-        return [_user_target(save_path, source, user)]
-    corpora = [_corpus_target(name, corpus, save_path, source) for name, corpus in names.items()]
-    if not any(target.train_list or target.test_lists for target in corpora):
-        raise FileNotFoundError("; ".join(line for target in corpora for line in target.notes()))
-    return corpora
-
-
-def _user_target(save_path: Path, source: Path | None, user: UserLists) -> Target:
-    train = user.train_list or _if_there(save_path / "train_list.txt")
-    test = user.test_list or _if_there(save_path / "test_list.txt")
-    if train is None and test is None:
-        raise ValueError(f"no list in {save_path}; give --train_list or --test_list, or use --generate")
-    root = user.root or source
-    if root is None and train is not None and is_kaldi_directory(str(train)) and not user.test_list:
-        notes = (f"{test} isn't checked without --root, the folder that its paths start at",) if test else ()
-        return Target("own", Path(), train, missing=notes)  # Kaldi's paths start at the working folder
-    if root is None:
-        raise ValueError("give --root DIR, the folder that the paths of the lists are relative to")
-    return Target("own", root, train, (test,) if test else ())
-
-
-def _corpus_target(name: str, corpus: Corpus, save_path: Path, source: Path | None) -> Target:
-    root = find_tree(corpus.train, save_path, source) if corpus.train else None
-    if root is None:
-        return Target(name, save_path, missing=("no recordings are there; see --status",))
-    if corpus.lists and corpus.test:  # --generate links both parts into one folder for them
-        root = save_path / Path(corpus.test.root).parts[0] / "all" / "wav"
-    if not root.is_dir():
-        return Target(name, root, missing=(f"{root} is missing; use --generate",))
-    train = save_path / list_name(name, "train_list.txt")
-    official = [save_path / part.name for part in corpus.lists]
-    absent = [path.name for path in official if not path.exists()]
-    missing: list[str] = []
-    if not train.exists():
-        missing.append(f"{train.name} is missing; use --generate")
-    if absent:
-        missing.append(f"{', '.join(absent)}: missing; use --download")
-    tests = [path for path in (*official, save_path / list_name(name, "test_list.txt")) if path.exists()]
-    return Target(name, root, _if_there(train), tuple(tests), corpus.known, tuple(missing))
-
-
-def _if_there(path: Path) -> Path | None:
-    return path if path.exists() else None
-
-
 def read_lists(target: Target) -> ListedPaths:
     """Target -> the paths that its lists name."""
     utterances: dict[Utterance, str] = {}
     if target.train_list is not None:
         listed = read_utterances(str(target.train_list), "--train_list")
         utterances = {segment or Utterance(path): speaker for _, _, speaker, path, segment in listed}
-    trials = {path.name: _trial_paths(path, target.root) for path in target.test_lists}
+    trials = {
+        path.name: _trial_paths(path, target.root, target.models.get(path)) for path in target.test_lists
+    }
+    for path in target.speaker_lists:
+        trials[path.name] = [recording for _, _, _, recording, _ in read_utterances(str(path), "--gallery")]
     return ListedPaths(utterances, trials)
 
 
-def _trial_paths(path: Path, root: Path) -> list[str]:
+def _trial_paths(path: Path, root: Path, enrol_list: Path | None) -> list[str]:
     """Trial list, folder that its paths are relative to -> the distinct paths of the recordings in it."""
     is_directory = is_kaldi_directory(str(path))
     flag = "--test_list"
     named = NamedRecordings(str(root), "--root", lists={str(path): flag} if is_directory else {})
+    models = read_enrolments(str(enrol_list), named.known) if enrol_list else {}
     names: dict[str, None] = {}
     file = trials_in(str(path), flag) if is_directory else str(path)
-    for _, (_, enrol, test) in read_trial_lines(file, named.known):
+    for _, (_, enrol, test) in read_trial_lines(file, lambda name: name in models or named.known(name)):
         names[enrol] = None
         names[test] = None
-    return list(dict.fromkeys(named.test(name).path for name in names))
+    recordings = (each.path for name in names for each in models.get(name, [Utterance(name)]))
+    return list(dict.fromkeys(named.test(recording).path for recording in recordings))
 
 
 def _place_of_speakers(train: dict[str, str]) -> int | None:
@@ -197,6 +126,16 @@ def overlaps(trials: dict[str, list[str]], trained: dict[str, ListedPaths]) -> I
             yield Finding("leak", path, f"this file is in {train_list} and in {', '.join(tests)}")
 
 
+def known_overlaps(target: Target, lists: ListedPaths) -> Iterator[Finding]:
+    """A target -> findings: its speakers to train on who are known to be in another of the corpora."""
+    speakers = set(lists.utterances.values())
+    for other, known in target.overlaps.items():
+        if shared := sorted(known & speakers):
+            train_list = target.train_list.name if target.train_list else ""
+            counts = f"{len(shared):,} of {len(speakers):,} in {train_list} are in {other}, too"
+            yield Finding("shared speakers", "", f"{counts}: {listing(shared)}")
+
+
 def check(targets: list[Target], save_path: Path, workers: int) -> list[str]:
     """--check: write a report for each target into save_path/check -> messages."""
     contents = [(target, read_lists(target)) for target in targets]
@@ -209,6 +148,7 @@ def check(targets: list[Target], save_path: Path, workers: int) -> list[str]:
         listed = lists.listed()
         findings = check_recordings(target.root, listed, known=target.known, workers=workers)
         findings += overlaps(lists.trials, trained)
+        findings += known_overlaps(target, lists)
         if lists.train and lists.trials and _place_of_speakers(lists.train) is None:
             messages.append(
                 f"{target.name}: the speakers of the trials are unknown, because no folder in the paths of "
@@ -253,7 +193,7 @@ def pack(
         listed = lists.paths()
         if not listed:
             continue
-        excluded = exclude or _if_there(save_path / "check" / target.name / "excluded.txt")
+        excluded = exclude or if_there(save_path / "check" / target.name / "excluded.txt")
         to_exclude = read_excluded(str(excluded)) if excluded else set()
         left_out = find_excluded(listed, to_exclude, str(target.root))
         if exclude and to_exclude and not left_out:

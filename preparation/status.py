@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from audio.pack import Pack
-from corpora._corpus import Corpus
+from corpora._corpus import Corpora, Corpus
 from preparation.archives import ArchiveIndex
-from preparation.steps import Corpora, converted_path, list_name
+from preparation.corpus_lists import list_name
+from preparation.protocols import official_lists
+from preparation.steps import converted_path
 from preparation.tree import find_tree, read_tree
 from storage.files import walk
 
@@ -46,7 +48,12 @@ def _row(name: str, corpus: Corpus, index: ArchiveIndex) -> tuple[str, ...]:
     num_present = sum(bool(index.files(archive)) for archive in corpus.archives)
     num_extracted = sum(archive.is_extracted(save_path) for archive in corpus.archives)
     root = find_tree(corpus.train, save_path, source) if corpus.train else None
-    official = sum((save_path / part.name).exists() for part in corpus.lists)
+    if root is None:
+        roots = (find_tree(protocol.tree, save_path, source) for protocol in corpus.protocols)
+        root = next((root for root in roots if root is not None), None)
+    num_official = sum((save_path / part.name).exists() for part in corpus.lists)
+    num_official += len(official_lists(name, corpus, save_path, source))
+    has_official = corpus.lists or num_official or not corpus.train
     trials = _yes(save_path / list_name(name, "test_list.txt"))
     return (
         name,
@@ -55,7 +62,7 @@ def _row(name: str, corpus: Corpus, index: ArchiveIndex) -> tuple[str, ...]:
         _converted(corpus, save_path, source),
         str(root or "no"),
         _yes(save_path / list_name(name, "train_list.txt")),
-        f"{official} of {len(corpus.lists)}" if corpus.lists else trials,
+        f"{num_official} of {len(corpus.lists) + len(corpus.protocols)}" if has_official else trials,
         _yes(save_path / "check" / name / "check.json"),
         _yes(save_path / "pack" / name / Pack.INDEX),
     )

@@ -1,24 +1,18 @@
 """The steps of dataprep.py for corpora; each does what isn't done yet and returns messages to print."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from corpora._corpus import Archive, Corpus, Part
+from corpora._corpus import Archive, Corpora, Part
 from metrics.fields import text_of
-from preparation.archives import ArchiveIndex, has_recordings
+from preparation.archives import ArchiveIndex, has_recordings, missing_files, missing_recordings
 from preparation.checksums import has_checksum, is_present
 from preparation.convert import Job, channel_warnings, convert_files
 from preparation.download import download_parts
 from preparation.extract import extract_archive
-from preparation.generate import SavedLists, Split, make_lists, read_genders, save_lists
 from preparation.joined import check_joined
-from preparation.lists import Utterances
-from preparation.tree import find_tree, read_tree, unreadable
-from storage.files import walk, write_text
-
-Corpora = dict[str, Corpus]
-MAIN = "voxceleb2"  # its lists have the names that trainSpeakerNet.py looks for
+from preparation.tree import find_tree, read_recordings, read_tree
+from storage.files import write_text
 
 
 def download(
@@ -36,8 +30,10 @@ def download(
     with_key: list[Part] = []
     without_key: list[Part] = []
     lists: list[Part] = []
-    for corpus in corpora.values():
-        lists += corpus.lists
+    for name, corpus in corpora.items():
+        lists += [*corpus.lists, *corpus.tables]
+        if not corpus.archives:
+            messages.append(f"{name}: can't be downloaded here; {corpus.access}")
         for archive in corpus.archives:
             parts = index.parts_to_download(archive)
             if corpus.key:
@@ -124,27 +120,16 @@ def extract(corpora: Corpora, save_path: Path, source: Path | None) -> list[str]
             messages.append(f"{name}: {archive.name}: {result}")
             num_extracted += 1
         if not num_extracted and not has_recordings(corpus, save_path, source):
-            raise _missing(name, corpus, "archive", folder=index.folder, source=source, steps="--download")
+            if not corpus.archives:
+                raise missing_recordings(name, corpus, save_path, source)
+            raise missing_files(
+                name, corpus, "archive", folder=index.folder, source=source, steps="--download"
+            )
     return messages
 
 
 def _starts_with(prefixes: tuple[str, ...]) -> Callable[[str], bool] | None:
     return (lambda path: path.startswith(prefixes)) if prefixes else None
-
-
-def _missing(
-    name: str, corpus: Corpus, what: str, *, folder: Path, source: Path | None, steps: str
-) -> FileNotFoundError:
-    """The error that a corpus isn't there: where it was looked for, and what to do."""
-    unreadable_folders: list[str] = []
-    places = str(folder)
-    if source is not None:
-        places += f" or {source}"
-        for _ in walk(source, unreadable_folders):
-            pass
-    remark = f" ({unreadable(unreadable_folders)})" if unreadable_folders else ""
-    advice = f"use {steps}, or --from DIR if you have them elsewhere"
-    return FileNotFoundError(f"{name}: no {what} in {places}{remark}; {advice}. {corpus.access}")
 
 
 def to_convert(corpora: Corpora, save_path: Path, source: Path | None, suffix: str) -> list[Job]:
@@ -162,9 +147,7 @@ def to_convert(corpora: Corpora, save_path: Path, source: Path | None, suffix: s
                 target = save_path / tree.root / converted_path(path)
                 jobs.append(Job(root / path, target.with_suffix(f".{suffix}")))
         elif not has_recordings(corpus, save_path, source):
-            folder = save_path / (tree or corpus.archives[0].trees[0]).root
-            steps = "--download, --extract"
-            raise _missing(name, corpus, "recordings", folder=folder, source=source, steps=steps)
+            raise missing_recordings(name, corpus, save_path, source)
     return jobs
 
 
@@ -198,94 +181,9 @@ def augment(corpora: Corpora, save_path: Path, source: Path | None) -> list[str]
         if root is None:
             folder = save_path / corpus.train.root
             raise FileNotFoundError(f"{name}: extracted, but there are no recordings in {folder}")
-        recordings = read_tree(root, corpus.train.pattern)
+        recordings = read_recordings(root, corpus.train)
         categories = zip(recordings.speakers, recordings.paths, strict=True)
         list_path = save_path / f"{name}_list.txt"
         write_text(list_path, text_of(categories))
         messages.append(f"{list_path}: {len(recordings.paths)} files under {root}")
     return messages
-
-
-def generate(
-    corpora: Corpora, save_path: Path, source: Path | None, split: Split, kaldi: Path | None
-) -> list[SavedLists]:
-    """--generate: lists of every corpus; a corpus's trials are its official ones, where it has any.
-
-    Raises:
-        FileNotFoundError, ValueError: a corpus's recordings aren't there, or are too few.
-    """
-    saved = []
-    for name, corpus in corpora.items():
-        assert corpus.train is not None
-        root = find_tree(corpus.train, save_path, source)
-        if root is None:
-            folder = save_path / corpus.train.root
-            steps = "--download, --extract" + (", --convert" if corpus.encoded else "")
-            raise _missing(name, corpus, "recordings", folder=folder, source=source, steps=steps)
-        train = read_tree(root, corpus.train.pattern)
-        test = read_tree(root, corpus.test.pattern) if corpus.test and not corpus.lists else None
-        genders = read_genders(corpus.genders, root) if corpus.genders else None
-        new = make_lists(train, test if test and test.paths else None, split, genders)
-        lists = save_lists(new, save_path, list_name(name, ""), root, kaldi / name if kaldi else None)
-        messages = [*lists.messages, *_size_remarks(train, corpus), f"their paths start at {root}"]
-        if corpus.lists:
-            messages += link_all_speakers(save_path, source, corpus)
-        lists = _with_official_trials(lists, save_path, source, corpus)
-        saved.append(lists._replace(messages=messages))
-    return saved
-
-
-def _with_official_trials(
-    lists: SavedLists, save_path: Path, source: Path | None, corpus: Corpus
-) -> SavedLists:
-    """Lists of a corpus -> the same, with the first official trial list on the disk if they lack trials."""
-    official = next((path for part in corpus.lists if (path := save_path / part.name).exists()), None)
-    root = find_tree(corpus.test, save_path, source) if corpus.test and official else None
-    if lists.test_list or root is None:
-        return lists
-    return lists._replace(test_list=official, test_path=root)
-
-
-def list_name(corpus: str, kind: str) -> str:
-    """train_list.txt of a corpus -> its name; VoxCeleb2's is the one that the trainer looks for."""
-    return kind if corpus == MAIN else f"{corpus}_{kind}"
-
-
-def _size_remarks(train: Utterances, corpus: Corpus) -> list[str]:
-    """Recordings to train on -> a remark if the corpus is known to have others."""
-    num_speakers = len(set(train.speakers))
-    known = corpus.known or {}
-    if not known or (num_speakers, len(train.paths)) == (known["speakers"], known["utterances"]):
-        return []
-    if num_speakers == known.get("mirror_speakers"):
-        num_missing = known["speakers"] - num_speakers
-        return [f"note: {num_speakers} speakers: a mirror that is known to lack {num_missing}"]
-    size = f"{known['speakers']} speakers, {known['utterances']} utterances"
-    return [f"note: {corpus.title} is known to have {size}"]
-
-
-def link_all_speakers(save_path: Path, source: Path | None, corpus: Corpus) -> list[str]:
-    """Link the speakers of both parts in one folder, which the trial lists E and H need -> messages."""
-    assert corpus.train is not None and corpus.test is not None
-    folder = save_path / Path(corpus.test.root).parts[0] / "all" / "wav"
-    for tree in (corpus.train, corpus.test):
-        root = find_tree(tree, save_path, source)
-        if root is None:
-            continue
-        for speaker in sorted(set(read_tree(root, tree.pattern).speakers)):
-            folder.mkdir(parents=True, exist_ok=True)
-            _link(folder / speaker, root / speaker)
-    messages = [f"{folder}: all speakers of {corpus.title}, where the paths of these lists start:"]
-    for part in corpus.lists:
-        path = save_path / part.name
-        messages.append(f"  {path}" + ("" if path.exists() else " (missing: use --download)"))
-    return messages
-
-
-def _link(link: Path, folder: Path) -> None:
-    """Link to a folder, relatively; a link to another folder is replaced, a folder in its place stays."""
-    target = os.path.relpath(folder.resolve(), link.parent.resolve())
-    if link.is_symlink() and str(link.readlink()) != target:
-        link.unlink()
-    if not link.is_symlink() and not link.exists():
-        link.symlink_to(target, target_is_directory=True)

@@ -57,6 +57,8 @@ def build(folder: Path, ffmpeg: str, voice) -> None:
     pairs = [("aBc-_1/00001", "zZ9/00002"), ("zZ9/00001", "aBc-_1/00002")]
     trials = [f"1 {s}/{a}.wav {s}/{b}.wav" for s in VOX1_TEST for a, b in pairs]
     trials += [f"0 {VOX1_TEST[0]}/{a}.wav {VOX1_TEST[1]}/{b}.wav" for a, b in pairs]
+    for table in dataprep.corpora()["voxceleb1"].tables:
+        (folder / table.name).write_text("")
     for part in dataprep.corpora()["voxceleb1"].lists:
         extra = [f"1 id10001/{a}.wav id10001/{b}.wav" for a, b in pairs] if "list_test" in part.name else []
         (folder / part.name).write_text("\n".join(trials + extra) + "\n")
@@ -107,7 +109,8 @@ def server(folder: Path, misbehave: bool = True):
             content = (folder / name).read_bytes() if (folder / name).is_file() else None
             if content is None:
                 return self.answer(404, name, 0, b"")
-            if (f"key={KEY}" in query) != name.startswith("vox"):  # nor may it be sent with other files
+            needs_key = name.startswith("vox") and not name.endswith((".csv", ".txt"))
+            if (f"key={KEY}" in query) != needs_key:  # nor may it be sent with other files
                 return self.answer(403, name, 0, b"")
             asked = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-")
             start, first = int(asked), name not in seen
