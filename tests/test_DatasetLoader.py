@@ -163,13 +163,13 @@ def augmenter_of(root, chain):
     (root / "musan" / "speech").mkdir(parents=True)
     for path in root.glob("spk0/*.wav"):
         (root / "musan" / "speech" / path.name).write_bytes(path.read_bytes())
-    ranges = Ranges({"babble": (0.0, 5.0)}, (2.0, 3.0), (-6.0, 6.0))
+    ranges = Ranges({"babble": (0.0, 5.0)}, (2.0, 3.0), (-6.0, 6.0), (-6.0, 6.0))
     stages = read_chain(chain)
     material = Material(kinds_of(stages), str(root / "musan"), str(root / "spk0"))
     return Augmenter(stages, material, ranges, (0.9, 1.1))
 
 
-CHAIN = "reverb:0.4|babble:0.4 gain:0.5"
+CHAIN = "reverb:0.4|babble:0.4 eq:0.3 gain:0.5"
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 5 worker processes")
