@@ -18,29 +18,31 @@ class Pack:
 
     A folder with shards `0000.npy`, `0001.npy`, ... and `index.npz`: the recordings' paths (arrays of
     lists.Paths) and `places`, for each its shard, start, length in samples and CRC-32, and the size in bytes
-    and time in ns (mtime_ns) of the file that it was packed from. While several commands write a pack, each
-    has an index of its own.
+    and time in ns (mtime_ns) of the file that it was packed from. Where parts of it were packed by several
+    commands, the first shards have other names, relative to the folder: arrays `shard_text`, `shard_ends`.
     """
 
     INDEX = "index.npz"
     COLUMNS = 6  # of places
 
-    def __init__(self, folder: Path, index: str = INDEX) -> None:
-        """Read the index, a file in the folder; raises ValueError or FileNotFoundError if it isn't whole."""
+    def __init__(self, folder: Path) -> None:
+        """Read the index; raises ValueError or FileNotFoundError if it isn't whole."""
         self.folder = folder
         self._shards = dict[int, Samples]()
         try:
-            with np.load(folder / index, allow_pickle=False) as arrays:
-                self.paths = Paths(arrays["text"], arrays["ends"])
-                self.places = arrays["places"]
+            with np.load(folder / self.INDEX, allow_pickle=False) as index:
+                self.paths = Paths(index["text"], index["ends"])
+                self.places = index["places"]
+                has_names = "shard_text" in index
+                self.names = Paths(index["shard_text"], index["shard_ends"]) if has_names else Paths.of([])
             if self.places.shape != (len(self.paths), self.COLUMNS):
                 raise ValueError(f"places are {self.places.shape}, not {(len(self.paths), self.COLUMNS)}")
         except FileNotFoundError:
             raise FileNotFoundError(f"{folder}: no pack; make one with dataprep.py --pack") from None
         except OSError as error:
-            raise OSError(f"{folder / index}: cannot be read: {error.strerror or error}") from None
+            raise OSError(f"{folder / self.INDEX}: cannot be read: {error.strerror or error}") from None
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{folder / index}: damaged: {error}; make the pack again") from None
+            raise ValueError(f"{folder / self.INDEX}: damaged: {error}; make the pack again") from None
 
     def samples(self, row: int) -> Samples:
         """Row of the index -> samples (T,), a view of the shard."""
@@ -63,7 +65,12 @@ class Pack:
 
     def shard(self, number: int) -> Path:
         """Where a shard lies."""
-        return self.folder / f"{number:04d}.npy"
+        return self.folder / (self.names[number] if number < len(self.names) else f"{number:04d}.npy")
+
+    @property
+    def num_shards(self) -> int:
+        """How many shards there are."""
+        return 1 + int(self.places[:, 0].max())
 
     def rows(self, paths: Sequence[str]) -> NDArray[np.int64]:
         """Paths -> their rows; raises ValueError if the pack lacks one."""

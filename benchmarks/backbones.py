@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     speakers = {line.split()[0] for line in Path(args.train_list).read_text(encoding="utf-8").splitlines()}
     for seed in args.seeds:
         for name in args.networks or BACKBONES:
-            place = Path(args.save_path, f"{name}, seed {seed}")
+            place = Path(args.save_path, f"{name}, {args.minutes:g} minutes, seed {seed}")
             if (place / "done").exists():
                 continue
             seen = 60 * args.minutes * found[name]["training"]
@@ -102,10 +102,10 @@ def run(args: argparse.Namespace) -> None:
             (place / "done").touch()
 
 
-def error_rates(folder: str, name: str) -> list[float]:
-    """Run folder, network -> EER of the first list in percent with each seed."""
+def error_rates(folder: str, name: str, minutes: float) -> list[float]:
+    """Run folder, network, minutes of training -> EER of the first list in percent with each seed."""
     rates = list[float]()
-    for path in sorted(Path(folder).glob(f"{name}, seed */result/results.jsonl")):
+    for path in sorted(Path(folder).glob(f"{name}, {minutes:g} minutes, seed */result/results.jsonl")):
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         rates.append(100 * next(each["eer"] for each in records if each["event"] == "test"))
     return rates
@@ -121,7 +121,7 @@ def plot(args: argparse.Namespace) -> None:
     found = measured(args.save_path)
     figure, axes = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
     for name, speed in found.items():
-        rates = error_rates(args.save_path, name)
+        rates = error_rates(args.save_path, name, args.minutes)
         if not rates:
             continue
         mean, spread = statistics.mean(rates), np.ptp(rates) / 2
@@ -152,9 +152,10 @@ def main() -> None:
     running.add_argument("--train_list", required=True)
     running.add_argument("--test_list", required=True, nargs="+", help="trials; the first list is drawn")
     running.add_argument("--path", required=True, help="folder or pack of the recordings of all lists")
-    running.add_argument("--minutes", type=float, default=10, help="on one core that has nothing else to do")
     running.add_argument("--networks", nargs="+", choices=BACKBONES, help="default: all")
     running.add_argument("--seeds", nargs="+", type=int, default=[1])
+    for command in (running, commands.choices["plot"]):
+        command.add_argument("--minutes", type=float, default=10, help="on one core that does nothing else")
     commands.choices["plot"].add_argument("--image", required=True, help="PNG file to write")
     args = parser.parse_args()
     args.function(args)

@@ -31,9 +31,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import features._torchaudio  # noqa: F401  (SpeechBrain imports torchaudio, which may not load as it is)
 from audio.lists import TrainList, read_train_list
+from audio.named import NamedRecordings
 from audio.recording import SAMPLE_RATE
 from audio.recordings import Recordings
-from audio.trials import read_trials
+from audio.trials import Trials, read_trials
 from metrics.figures import eer
 from metrics.rates import error_rates
 
@@ -117,16 +118,15 @@ def step_seconds(step: Any, optimizer: torch.optim.Optimizer) -> float:
     return statistics.median(durations[1:])
 
 
-def evaluate(embedder: Embedder, args: argparse.Namespace) -> None:
+def evaluate(embedder: Embedder, lists: dict[str, Trials], args: argparse.Namespace) -> None:
     """Print the EER of each trial list: cosine of embeddings of whole recordings."""
-    lists = read_trials(args.test_list, args.test_path)
-    recordings = Recordings(args.test_path, lists[0].names)
+    recordings = Recordings(args.test_path, next(iter(lists.values())).names)
     with torch.inference_mode():
         embedder.eval()
         whole = (torch.from_numpy(recordings[number].whole())[None] for number in range(len(recordings)))
         rows = [embedder(waveform)[0] for waveform in tqdm(whole, total=len(recordings), mininterval=10)]
     units = nn.functional.normalize(torch.stack(rows))
-    for path, trials in zip(args.test_list, lists, strict=True):
+    for path, trials in lists.items():
         scores = (units[trials.enrol] * units[trials.test]).sum(dim=1).numpy()
         if trials.labels is None:
             raise SystemExit(f"{path} has no labels")
@@ -149,9 +149,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
+    known = NamedRecordings(args.test_path, "--test_path").known
+    lists = dict(zip(args.test_list, read_trials(args.test_list, known), strict=True))
     embedder = Embedder()
     train(embedder.train(), read_train_list(args.train_list), args)
-    evaluate(embedder, args)
+    evaluate(embedder, lists, args)
 
 
 if __name__ == "__main__":

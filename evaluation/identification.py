@@ -1,5 +1,6 @@
 """Open-set identification as an evaluation: every probe against every speaker of a gallery."""
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
@@ -42,9 +43,9 @@ class Identification(NamedTuple):
         models = dict[str, list[Utterance]]()
         for label, path in zip(gallery.labels.tolist(), gallery.paths, strict=True):
             models.setdefault(gallery.speakers[label], []).append(Utterance(path))
-        enrolled = set(gallery.paths)
+        enrolled = {_place(path, values) for path in gallery.paths}
         probes = list(probe.paths)
-        if both := next((path for path in probes if path in enrolled), None):
+        if both := next((path for path in probes if _place(path, values) in enrolled), None):
             raise ValueError(f"--probe {values.probe}: {both} is also in --gallery {values.gallery}")
         if clash := next((path for path in probes if path in models), None):
             raise ValueError(f"--probe {values.probe}: {clash} is the name of a speaker in --gallery, too")
@@ -52,6 +53,12 @@ class Identification(NamedTuple):
         numbers = {name: number for number, name in enumerate(speakers)}
         known = np.array([numbers.get(name, STRANGER) for name in probe.speakers])
         labels = known[probe.labels]
+        num_strangers = int((labels == STRANGER).sum())
+        if num_strangers in (0, len(labels)):
+            raise ValueError(
+                f"--probe {values.probe}: expected recordings of speakers in --gallery and of others, got "
+                f"{len(labels) - num_strangers} and {num_strangers}"
+            )
         test = np.repeat(np.arange(len(probes)), len(speakers)) + len(speakers)
         enrol = np.tile(np.arange(len(speakers)), len(probes))
         is_target = (enrol == np.repeat(labels, len(speakers))).astype(np.int8)
@@ -72,15 +79,21 @@ class Identification(NamedTuple):
         is_known = labels != STRANGER
         labels[is_known] = place[labels[is_known]]
         usable = ~is_known | (labels != STRANGER)
+        if not usable.any() or not len(enrol):
+            raise ValueError("no speaker of --gallery or no recording of --probe is left that can be used")
         scores = scored.scores.reshape(len(test), len(enrol))
         probes = rank_probes(scores[usable], labels[usable])
         return [self.speakers[n] for n in enrol], [self.probes[n] for n in test[usable]], probes
 
 
+def _place(path: str, values: Options) -> str:
+    return os.path.normpath(os.path.join(values.test_path, path))  # noqa: PTH118
+
+
 def _read(path: str, flag: str) -> TrainList:
     listed = read_train_list(path, flag=flag)
     if listed.spans is not None:
-        raise ValueError(f"{flag} {path}: segments of recordings can't be used here; give whole recordings")
+        raise ValueError(f"{flag} {path}: segments and channels can't be used here; give whole recordings")
     return listed
 
 
@@ -112,7 +125,8 @@ def write_identification(
     figures |= {f"dir_at_far_{far:g}": point.dir.value for far, point in points.items()}
     figures |= {f"threshold_at_far_{far:g}": point.threshold for far, point in points.items()}
     settings = {name: values[name] for name in ("gallery", "probe", "scoring", "score_norm")}
-    log.record(event=NAME, **settings, **figures)
+    counts = {"speakers": len(speakers), "known": num_known, "strangers": len(names) - num_known}
+    log.record(event=NAME, model=values.initial_model, **settings, **counts, **figures)
     path = folder.evaluation / f"{NAME}.tsv"
     write_text(path, text_of(_rows(probes, speakers, names), by_tabs=True))
     log.say(f"each probe's best speaker: {path}")

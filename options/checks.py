@@ -22,7 +22,9 @@ from options.resolve import Options, Resolved
 # With these losses --nSpeakers was --nPerSpeaker up to the largest value, otherwise it was --nClasses.
 NSPEAKERS_IS_PER_SPEAKER = ("proto", "ge2e", "angleproto")
 LARGEST_NPERSPEAKER = 100
-SPANS = ("snr_noise", "snr_music", "snr_babble", "babble_voices", "gain_db", "eq_db")
+LEVELS = ("gain_db", "eq_db")
+LARGEST_DB = 60.0  # more is silence, or an overflow
+SPANS = ("snr_noise", "snr_music", "snr_babble", "babble_voices", *LEVELS)
 
 
 def needs_cohort(options: Options) -> bool:
@@ -56,8 +58,11 @@ def for_evaluation(resolved: Resolved, stored: Mapping[str, Any], older: bool) -
         )
     if bool(options.gallery) != bool(options.probe):
         raise ValueError("--gallery and --probe belong together; give both")
-    if options.gallery and (options.prepare or options.test or "test_list" in resolved.own):
-        raise ValueError("--gallery is an evaluation of its own; leave out --test_list, --prepare and --test")
+    if options.gallery:
+        others = ["test_list"] * ("test_list" in resolved.own and any(options.test_list))
+        others += [name for name in ("enrol_list", "calibrate", "prepare", "test") if options[name]]
+        if others:
+            raise ValueError(f"--gallery is an evaluation of its own; leave out --{' and --'.join(others)}")
     used = {*stored, *names_of(Role.EVALUATION), *chosen_options(options, TESTING_KINDS)}
     if not needs_cohort(options) and not options.prepare:
         used -= set(names_of(Role.COHORT)) - {"score_norm", "subtract_mean"}
@@ -87,6 +92,8 @@ def for_training(resolved: Resolved) -> Resolved:
             raise ValueError(f"--{KINDS[kind].flag} is needed: {choices(kind)}")
     if options.cohort:
         raise ValueError("--cohort is for --eval; training makes a cohort from --cohort_list for each test")
+    if options.gallery or options.probe:
+        raise ValueError("--gallery and --probe are for --eval")
     if options.backend != "none":
         raise ValueError(f"--backend {options.backend} is fitted by --prepare; training needs none")
     if not options.initial_model:
@@ -193,6 +200,10 @@ def _check_augmentation(options: Options) -> None:
         span = options[name]
         if len(span) != 2 or not -math.inf < span[0] <= span[1] < math.inf:
             raise ValueError(f"--{name}: expected LOW,HIGH, got {','.join(f'{value:g}' for value in span)}")
+        if name in LEVELS and max(map(abs, span)) > LARGEST_DB:
+            raise ValueError(
+                f"--{name}: expected levels of at most {LARGEST_DB:g} dB, got {max(map(abs, span)):g}"
+            )
     if options.babble_voices[0] < 1 or any(voices % 1 for voices in options.babble_voices):
         raise ValueError("--babble_voices: expected whole numbers of at least 1")
     rates = {round(SAMPLE_RATE * speed) for speed in options.speeds if 0.5 <= speed <= 2.0}

@@ -18,7 +18,7 @@ from audio.trial_forms import read_trial_lines
 from audio.utterances import ALL_CHANNELS, Utterance
 from metrics.fields import text_of
 from preparation.check import Finding, Listed, check_recordings, write_report
-from preparation.pack import pack_and_verify
+from preparation.pack_parts import pack_and_verify
 from preparation.parts import ListPart
 from preparation.speakers import listing, speaker_in
 from preparation.suspects import label_errors, same_speakers

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +22,10 @@ from audio.pack import Pack
 from audio.recording import SAMPLE_RATE, AudioFile, Samples
 from audio.streams import require_one_stream
 from audio.utterances import Paths
-from preparation.parts import WHOLE, ListPart
 from preparation.workers import in_processes
 from storage.files import written_whole
 
 SHARD_SAMPLES = 1 << 30  # 2 GiB in a file: copied in minutes, and lost work if a command is killed
-
-
-def index_name(part: ListPart) -> str:
-    """The index of what a command has packed: that of the pack if there are no other parts."""
-    return Pack.INDEX if part == WHOLE else f"part-{part.number + 1}-of-{part.count}.partial.npz"
-
-
-def finished_name(part: ListPart) -> str:
-    """The index of a part of several that is whole and verified."""
-    return f"part-{part.number + 1}-of-{part.count}.npz"
 
 
 def damaged(pack: Pack) -> list[str]:
@@ -48,134 +38,60 @@ def _is_whole(samples: Samples, length: int, crc32: int) -> bool:
     return len(samples) == length and zlib.crc32(samples.tobytes()) == crc32
 
 
-def pack_and_verify(
-    root: Path, paths: Sequence[str], folder: Path, workers: int, part: ListPart
-) -> list[str]:
-    """Write a pack, or a part of it, and read it again -> messages; see write_pack.
-
-    Raises:
-        ValueError: samples of it are damaged.
-    """
-    added = write_pack(root, paths, folder, workers, part)
-    if part != WHOLE and (folder / index_name(part)).exists():
-        of_part = _verified(folder, index_name(part))
-        state = "all parts are there" if join(folder, part) else "waiting for the other parts"
-        name = f"part {part.number + 1} of {part.count}"
-        return [f"{folder}: {name}: {len(of_part.paths)} recordings, verified; {state}"]
-    if part != WHOLE and not (folder / Pack.INDEX).exists():
-        return [f"{folder}: part {part.number + 1} of {part.count} is there; waiting for the other parts"]
-    whole = _verified(folder, Pack.INDEX)
-    messages = [f"{folder}: {added} recordings added, {len(whole.paths)} in all, verified"]
-    if len(whole.paths) > len(paths):
-        messages.append(f"{folder}: {len(whole.paths) - len(paths)} of them are no longer listed")
-    return messages
+def open_pack(folder: Path) -> Pack | None:
+    """Folder -> the pack in it, or None."""
+    return Pack(folder) if (folder / Pack.INDEX).exists() else None
 
 
-def _verified(folder: Path, index: str) -> Pack:
-    """Folder, one of its indices -> the pack; raises ValueError if samples in it are damaged."""
-    whole = Pack(folder, index)
-    if wrong := damaged(whole):
+def verified(folder: Path) -> Pack:
+    """Folder -> the pack in it; raises ValueError if samples of it are damaged."""
+    pack = Pack(folder)
+    if wrong := damaged(pack):
         raise ValueError(
             f"{folder}: {wrong[0]} and {len(wrong) - 1} more are damaged; delete the folder and pack again"
         )
-    return whole
+    return pack
 
 
-def write_pack(
-    root: Path, paths: Sequence[str], folder: Path, workers: int = 0, part: ListPart = WHOLE
-) -> int:
-    """Write a pack of recordings under root, or add those that it lacks -> number of recordings added.
-
-    The index is written after each shard, so that a command that was stopped goes on with the next one. Parts
-    have indices of their own until `join` has all of them; what is to be added then is known to each.
+def missing(root: Path, paths: Sequence[str], pack: Pack | None, folder: Path) -> list[str]:
+    """Recordings under root -> those that a pack in the folder lacks, each once.
 
     Raises:
-        AudioError: a file can't be read, or isn't 16 kHz mono; nothing is written then.
         ValueError: a file has changed since it was packed.
     """
-    pack = _open(folder, Pack.INDEX)
-    if pack and (path := _changed(pack, root, set(pack.paths).intersection(paths))):
-        raise ValueError(f"{root / path}: changed since it was packed; delete {folder} and pack again")
     known = set(pack.paths) if pack else set()
-    wanted = [path for path in dict.fromkeys(paths) if path not in known]
+    if pack and (path := _changed(pack, root, known.intersection(paths))):
+        raise ValueError(f"{root / path}: changed since it was packed; delete {folder} and pack again")
+    return [path for path in dict.fromkeys(paths) if path not in known]
+
+
+def write_pack(root: Path, paths: Sequence[str], folder: Path, workers: int = 0) -> int:
+    """Write a pack of recordings under root, or add those that it lacks -> number of recordings added.
+
+    The index is written after each shard, so that a command that was stopped goes on with the next one.
+
+    Raises:
+        AudioError: a file can't be read, or isn't 16 kHz mono.
+        ValueError: a file has changed since it was packed.
+    """
+    pack = open_pack(folder)
+    wanted = missing(root, paths, pack, folder)
     if not wanted:
         return 0
-    index = _GrowingIndex(folder, pack, part)
-    begin, end = (len(wanted) * number // part.count for number in (part.number, part.number + 1))
-    begun = set(index.paths)
-    left = [path for path in wanted[begin:end] if path not in begun]
-    if not left:
-        index.write_if_new()  # there are fewer recordings than parts
-        return 0
-    measured = np.array(in_processes(partial(map, partial(_measure, root)), left, workers, "measuring"))
+    measured = np.array(in_processes(partial(map, partial(_measure, root)), wanted, workers, "measuring"))
     lengths, sources = measured[:, 0], measured[:, 1:]
-    _require_space(index.next_shard, int(lengths.sum()))
+    packed = list(pack.paths) if pack else []
+    places = pack.places if pack else np.empty((0, Pack.COLUMNS), np.int64)
+    number = pack.num_shards if pack else 0
+    _require_space(folder / f"{number:04d}.npy", int(lengths.sum()))
     for shard in _shards(lengths):
-        stored = _write_shard(root, index.next_shard, left[shard], lengths[shard], workers)
-        index.add(left[shard], np.column_stack([stored, sources[shard]]))
-    return len(left)
-
-
-class _GrowingIndex:
-    """The index of the part of a pack that is being written."""
-
-    def __init__(self, folder: Path, pack: Pack | None, part: ListPart) -> None:
-        """Folder, the pack that is there, part -> its index as it is."""
-        names = (index_name(part), finished_name(part))
-        begun = pack if part == WHOLE else next(filter(None, (_open(folder, name) for name in names)), None)
-        self.folder = folder
-        self.part = part
-        self.paths = list(begun.paths) if begun else []
-        self.places = begun.places if begun else np.empty((0, Pack.COLUMNS), np.int64)
-        self.is_new = begun is None
-        # shards of the parts take turns, after those that the pack has
-        self.first = 1 + int(pack.places[:, 0].max()) if pack else 0
-        self.num_shards = 0 if part == WHOLE else len(np.unique(self.places[:, 0]))
-
-    @property
-    def next_number(self) -> int:
-        return self.first + self.num_shards * self.part.count + self.part.number
-
-    @property
-    def next_shard(self) -> Path:
-        return self.folder / f"{self.next_number:04d}.npy"
-
-    def add(self, paths: Sequence[str], places: NDArray[np.int64]) -> None:
-        """Add the next shard's recordings: paths, and places (n, 5) in it."""
-        numbers = np.full(len(paths), self.next_number)
-        self.paths += paths
-        self.places = np.concatenate([self.places, np.column_stack([numbers, places])])
-        self.num_shards += 1
-        _write_index(self.folder / index_name(self.part), self.paths, self.places)
-
-    def write_if_new(self) -> None:
-        """Write the index of a part without recordings."""
-        if self.is_new and self.part != WHOLE:
-            _write_index(self.folder / index_name(self.part), self.paths, self.places)
-
-
-def join(folder: Path, part: ListPart) -> bool:
-    """A part is whole: make one index of those of all parts -> whether all are.
-
-    Commands that end at the same time may do this at the same time; each writes the same.
-    """
-    (folder / index_name(part)).replace(folder / finished_name(part))
-    parts = [finished_name(ListPart(number, part.count)) for number in range(part.count)]
-    packs = [pack for name in parts if (pack := _open(folder, name))]
-    if len(packs) < part.count:
-        return False
-    if whole := _open(folder, Pack.INDEX):
-        known = set(whole.paths)
-        packs = [whole, *(pack for pack in packs if known.isdisjoint(pack.paths))]
-    packed = [path for pack in packs for path in pack.paths]
-    _write_index(folder / Pack.INDEX, packed, np.concatenate([pack.places for pack in packs]))
-    for name in parts:
-        (folder / name).unlink(missing_ok=True)
-    return True
-
-
-def _open(folder: Path, index: str) -> Pack | None:
-    return Pack(folder, index) if (folder / index).exists() else None
+        stored = _write_shard(root, folder / f"{number:04d}.npy", wanted[shard], lengths[shard], workers)
+        packed += wanted[shard]
+        added = [np.full(len(stored), number), stored, sources[shard]]
+        places = np.concatenate([places, np.column_stack(added)])
+        write_index(folder, packed, places, pack.names if pack else ())
+        number += 1
+    return len(wanted)
 
 
 def _shards(lengths: NDArray[np.int64]) -> Iterator[slice]:
@@ -223,10 +139,15 @@ def _new_shard(target: Path, length: int) -> Iterator[Path]:
         raise
 
 
-def _write_index(target: Path, paths: Sequence[str], places: NDArray[np.int64]) -> None:
+def write_index(folder: Path, paths: Sequence[str], places: NDArray[np.int64], names: Sequence[str]) -> None:
+    """Write the index of a pack; names: of its first shards, where they aren't those of their numbers."""
     compact = Paths.of(paths)
-    with written_whole(target) as stream:
-        np.savez(stream, text=compact.text, ends=compact.ends, places=places)
+    arrays: dict[str, Any] = {"text": compact.text, "ends": compact.ends, "places": places}
+    if names:
+        shards = Paths.of(names)
+        arrays |= {"shard_text": shards.text, "shard_ends": shards.ends}
+    with written_whole(folder / Pack.INDEX) as stream:
+        np.savez(stream, **arrays)
 
 
 def _changed(pack: Pack, root: Path, listed: set[str]) -> str | None:

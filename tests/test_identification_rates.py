@@ -136,10 +136,14 @@ def test_probes_of_a_speaker_without_recordings_are_no_strangers():
     ("probe", "words", "message"),
     [
         ("ben spk1/2.wav\n", ["--probe="], "--gallery and --probe belong together; give both"),
-        ("ben spk1/2.wav\n", ["--test_list=t"], "leave out --test_list, --prepare and --test"),
+        ("ben spk1/2.wav\n", ["--test_list=t"], "leave out --test_list"),
         ("ben spk1/0.wav\n", [], "spk1/0.wav is also in --gallery"),
+        ("ben ./spk1/../spk1/0.wav\n", [], "spk1/0.wav is also in --gallery"),
+        ("ben spk1/2.wav\n", [], "of speakers in --gallery and of others, got 1 and 0"),
+        ("zoe spk1/2.wav\n", [], "of speakers in --gallery and of others, got 0 and 1"),
+        ("ben spk1/2.wav\n", ["--enrol_list=e", "--calibrate"], "leave out --enrol_list and --calibrate"),
         ("ben anna\n", [], "anna is the name of a speaker in --gallery, too"),
-        ("ben spk1/2.wav\n", ["--scoring=distance"], "--scoring distance can't average files"),
+        ("ben spk1/2.wav\nx spk2/1.wav\n", ["--scoring=distance"], "--scoring distance can't average files"),
     ],
 )
 def test_galleries_that_cannot_be_searched(trained, corpus, tmp_path, probe, words, message):

@@ -18,8 +18,7 @@ from audio.lists import read_train_list
 from audio.pack import Pack
 from audio.recording import AudioError, AudioFile
 from audio.recordings import Recordings
-from preparation.pack import damaged, index_name, write_pack
-from preparation.parts import WHOLE, ListPart
+from preparation.pack import damaged, write_pack
 
 SCRIPT = """
 import sys, time
@@ -114,34 +113,54 @@ def test_more_recordings_add_a_shard(recordings, tmp_path):
     assert pack.places[:, 0].tolist() == [0, 1, 1] and pack.paths == paths and damaged(pack) == []
 
 
-@pytest.mark.parametrize("most", [1 << 30, 6_000])  # 0.2, 0.3 and 0.4 s: each longer than 6,000 has its own
+def pack_words(tmp_path, root, paths):
+    (tmp_path / "list").write_text("".join(f"s{n}\t{path}\n" for n, path in enumerate(paths)))
+    return ["--pack", f"--root={root}", f"--train_list={tmp_path / 'list'}", f"--save_path={tmp_path}"]
+
+
+@pytest.mark.parametrize("most", [1 << 30, 6_000])  # 0.2, 0.3 and 0.4 s: of 6,000 samples one to a shard
 def test_parts_are_joined_by_the_last_to_end(recordings, tmp_path, most, monkeypatch):
     monkeypatch.setattr("preparation.pack.SHARD_SAMPLES", most)
     root, paths = recordings
     folder = tmp_path / "pack" / "own"
-    (tmp_path / "list").write_text("".join(f"s{n}\t{path}\n" for n, path in enumerate(paths)))
-    words = ["--pack", f"--root={root}", f"--train_list={tmp_path / 'list'}", f"--save_path={tmp_path}"]
-    said = {
-        "2/2": "part 2 of 2: 2 recordings, verified; waiting for the other parts",
-        "1/2": "part 1 of 2: 1 recordings, verified; all parts are there",
-    }
-    for part, message in said.items():
-        assert not (folder / Pack.INDEX).exists()
-        done = run_here("dataprep.py", *words, f"--shard={part}")
-        assert done.returncode == 0 and message in done.stdout, done
-    assert run_here("dataprep.py", *words, "--shard=1/2").stdout.startswith(
-        f"{folder}: 0 recordings added, 3 in all, verified"
-    )
+
+    def said(part, listed=paths):
+        done = run_here("dataprep.py", *pack_words(tmp_path, root, listed), f"--shard={part}")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "part 2 of 2: 2 recordings, verified; waiting for the other parts" in said("2/2")
+    assert "part 2 of 2: 2 recordings, verified; waiting for the other parts" in said("2/2")
+    assert not (folder / Pack.INDEX).exists()
+    assert "part 1 of 2: 1 recordings, verified; all parts are there: 3 recordings" in said("1/2")
+    assert f"{folder}: 0 recordings added, 3 in all, verified" in said("1/2")
     pack = Pack(folder)
     assert pack.paths == paths and damaged(pack) == []
-    assert len(np.unique(pack.places[:, 0])) == len(list(folder.glob("*.npy"))) == (3 if most == 6_000 else 2)
-    assert sorted(path.suffix for path in folder.iterdir() if path.suffix != ".npy") == [".npz"]
-    soundfile.write(root / "new.wav", voice(5, 0, 0.1), 16_000)
-    (tmp_path / "list").write_text("".join(f"s{n}\t{path}\n" for n, path in enumerate([*paths, "new.wav"])))
-    first = run_here("dataprep.py", *words, "--shard=1/2").stdout  # there are fewer recordings than parts
-    assert "part 1 of 2: 0 recordings, verified; waiting for the other parts" in first
-    assert run_here("dataprep.py", *words, "--shard=2/2").stdout.startswith(f"{folder}: part 2 of 2: 1 rec")
-    assert Pack(folder).paths == [*paths, "new.wav"] and damaged(Pack(folder)) == []
+    assert pack.num_shards == len(list(folder.rglob("*.npy"))) == (3 if most == 6_000 else 2)
+    for path in ("new.wav", "newer.wav"):
+        soundfile.write(root / path, voice(5, 0, 0.1), 16_000)
+    # fewer recordings than parts: the first one has none
+    assert "part 2 of 2: 1 recordings, verified; all parts are there: 4" in said("2/2", [*paths, "new.wav"])
+    assert "0 recordings added, 4 in all" in said("1/2", [*paths, "new.wav"])
+    assert write_pack(root, [*paths, "new.wav", "newer.wav"], folder) == 1
+    pack = Pack(folder)
+    assert pack.paths == [*paths, "new.wav", "newer.wav"] and damaged(pack) == []
+
+
+def test_other_parts_and_other_lists_do_not_meet(recordings, tmp_path):
+    """Parts of 2 and of 3, a list that has grown in between, and the whole list while parts wait."""
+    root, paths = recordings
+    folder = tmp_path / "pack" / "own"
+    for listed, part in ((paths, "1/2"), (paths, "1/3"), (paths[:2], "2/2")):
+        done = run_here("dataprep.py", *pack_words(tmp_path, root, listed), f"--shard={part}")
+        assert "waiting for the other parts" in done.stdout, done
+    assert not (folder / Pack.INDEX).exists()
+    assert (
+        "3 recordings added, 3 in all" in run_here("dataprep.py", *pack_words(tmp_path, root, paths)).stdout
+    )
+    done = run_here("dataprep.py", *pack_words(tmp_path, root, paths), "--shard=2/2")
+    assert "0 recordings added, 3 in all, verified" in done.stdout
+    assert Pack(folder).paths == paths and damaged(Pack(folder)) == []
 
 
 def test_a_stopped_command_goes_on_with_the_next_shard(recordings, tmp_path, monkeypatch):
@@ -154,20 +173,16 @@ def test_a_stopped_command_goes_on_with_the_next_shard(recordings, tmp_path, mon
             raise KeyboardInterrupt
         return whole(audio)
 
-    for part in (WHOLE, ListPart(0, 2)):
-        folder = tmp_path / f"{part.count}"
-        listed = paths if part == WHOLE else [*paths, *(f"{number}.wav" for number in range(3))]
-        with monkeypatch.context() as patch:
-            patch.setattr(AudioFile, "whole_int16", stop)
-            with pytest.raises(KeyboardInterrupt):
-                write_pack(root, listed, folder, part=part)
-        assert Pack(folder, index_name(part)).paths == paths[:1]
-        first = (folder / "0000.npy").stat()
-        assert write_pack(root, listed, folder, part=part) == 2
-        assert (folder / "0000.npy").stat().st_mtime_ns == first.st_mtime_ns
-        pack = Pack(folder, index_name(part))
-        assert pack.paths == paths and damaged(pack) == []
-        assert pack.places[:, 0].tolist() == [0, part.count, 2 * part.count]
+    with monkeypatch.context() as patch:
+        patch.setattr(AudioFile, "whole_int16", stop)
+        with pytest.raises(KeyboardInterrupt):
+            write_pack(root, paths, tmp_path / "pack")
+    assert Pack(tmp_path / "pack").paths == paths[:1]
+    first = (tmp_path / "pack" / "0000.npy").stat()
+    assert write_pack(root, paths, tmp_path / "pack") == 2
+    assert (tmp_path / "pack" / "0000.npy").stat().st_mtime_ns == first.st_mtime_ns
+    pack = Pack(tmp_path / "pack")
+    assert pack.paths == paths and damaged(pack) == [] and pack.places[:, 0].tolist() == [0, 1, 2]
 
 
 def test_damage_is_detected(recordings, tmp_path):
