@@ -200,10 +200,8 @@ def _check_augmentation(options: Options) -> None:
         span = options[name]
         if len(span) != 2 or not -math.inf < span[0] <= span[1] < math.inf:
             raise ValueError(f"--{name}: expected LOW,HIGH, got {','.join(f'{value:g}' for value in span)}")
-        if name in LEVELS and max(map(abs, span)) > LARGEST_DB:
-            raise ValueError(
-                f"--{name}: expected levels of at most {LARGEST_DB:g} dB, got {max(map(abs, span)):g}"
-            )
+        if name in LEVELS and (largest := max(map(abs, span))) > LARGEST_DB:
+            raise ValueError(f"--{name}: expected levels of at most {LARGEST_DB:g} dB, got {largest:g}")
     if options.babble_voices[0] < 1 or any(voices % 1 for voices in options.babble_voices):
         raise ValueError("--babble_voices: expected whole numbers of at least 1")
     rates = {round(SAMPLE_RATE * speed) for speed in options.speeds if 0.5 <= speed <= 2.0}

@@ -10,7 +10,7 @@ from options.flags import at_least
 from options.parser import BOOLEAN, Parser
 from preparation.generate import Split
 from preparation.keys import VARIABLE
-from preparation.parts import ListPart
+from preparation.parts import WHOLE, ListPart
 from preparation.source import is_list
 from preparation.speakers import parse_place
 
@@ -254,7 +254,8 @@ def check_flags(args: argparse.Namespace) -> None:
             used_by = ", --".join(step for step in STEPS if step in flag.steps)
             raise ValueError(f"--{flag.name} has no effect with --{steps[-1]}; it is for --{used_by}")
     split_settings(args, 0.0).check()
-    ListPart.read(args.shard)
+    if ListPart.read(args.shard) != WHOLE and args.generate:
+        raise ValueError("--generate needs all parts; give it without --shard when they are there")
 
 
 def own_recordings_flags(args: argparse.Namespace) -> list[str]:

@@ -381,6 +381,7 @@ def test_augmentation_without_its_recordings_is_refused(corpus, tmp_path):
         "seed=9223372036854775808": "below 2**63",
         "babble_voices=0,1": "whole numbers of at least 1",
         "mask_bands=-1": "must be at least 0",
+        "eq_db=-70,3": "--eq_db: expected levels of at most 60 dB, got 70",
         "gain_db=loud": "expected numbers separated by commas, got 'loud'",
     }.items():
         result = run_here(SCRIPT, *corpus.options(tmp_path / "exp"), f"--{flag}")
