@@ -5,7 +5,8 @@ with a list that has changed in between, don't meet.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,20 @@ def pack_and_verify(
     """
     if part != WHOLE:
         return _pack_part(root, paths, folder, workers, part)
-    held = lock(folder.with_name(f"{folder.name}.lock"))
-    added = write_pack(root, paths, folder, workers)
-    messages = _all_there(verified(folder), added, paths)
-    held.close()
-    return messages
+    with _alone(folder.with_name(f"{folder.name}.lock")):
+        added = write_pack(root, paths, folder, workers)
+        return _all_there(verified(folder), added, paths)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Context in which no other command holds the file."""
+    held = lock(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        held.close()
 
 
 def _all_there(pack: Pack, added: int, paths: Sequence[str]) -> list[str]:
@@ -52,11 +62,10 @@ def _pack_part(root: Path, paths: Sequence[str], folder: Path, workers: int, par
         for number in range(part.count)
     }
     own, recordings = list(parts.items())[part.number]
-    held = lock(folder.with_name(f"{folder.name}.{own.name}.lock"))
-    if recordings:  # there may be fewer than parts
-        write_pack(root, recordings, own, workers)
-        verified(own)
-    held.close()
+    with _alone(folder.with_name(f"{folder.name}.{own.name}.lock")):
+        if recordings:  # there may be fewer than parts
+            write_pack(root, recordings, own, workers)
+            verified(own)
     message = f"{folder}: part {part.number + 1} of {part.count}: {len(recordings)} recordings, verified"
     packs = [made for name, listed in parts.items() if listed and (made := open_pack(name))]
     if [list(made.paths) for made in packs] != [listed for listed in parts.values() if listed]:

@@ -99,7 +99,8 @@ def test_the_servers_faults_occurred_and_were_corrected(prepared):
 def test_a_second_run_does_nothing(prepared):
     _, _, again, status, log = prepared
     assert again.returncode == 0, again.stderr
-    assert sum(name.startswith("vox") for name, *_ in log) == 4 + 8 + 2 + 2  # parts, the test sets, two again
+    # parts, the test sets, two again, the table of speakers and the overlap with another corpus
+    assert sum(name.startswith("vox") for name, *_ in log) == 4 + 8 + 2 + 2 + 2
     assert "0 recordings added" in again.stdout and "converted: 0 files" in again.stdout
     table = status.stdout.splitlines()
     assert table[1].split()[:4] == ["voxceleb1", "2", "of", "2"] and "6 of 6" in table[1]
@@ -125,15 +126,18 @@ def test_what_is_on_the_disk_is_not_downloaded_and_needs_no_key(served, prepared
         result = run_here("dataprep.py", "--download", *at, "--from", have)
         assert result.returncode == 0, result.stderr
         downloaded = {name for name, *_ in log if name.startswith("vox")}
-        assert downloaded == {"vox1_dev_wav_partad", "vox2_test_aac.zip"}
+        tables = {"vox1_meta.csv", "voxceleb1_sitw_overlap.txt"}
+        assert downloaded == {"vox1_dev_wav_partad", "vox2_test_aac.zip", *tables}
         assert (
             f"vox1_test_wav.zip: not downloaded, its recordings are in {have}/voxceleb1/test/wav"
             in result.stdout
         )
         assert f"vox1_dev_wav.zip: 3 of 4 files there already, in {have}" in result.stdout
-        assert "downloaded: 8 files, 0 were there already" in result.stdout  # with the six lists
+        assert "downloaded: 10 files, 0 were there already" in result.stdout  # with the six lists
         again = run_here("dataprep.py", "--download", *words, "--from", have)  # from the real servers
-    assert again.returncode == 0 and "downloaded: 0 files, 8 were there already" in again.stdout, again.stderr
+    assert again.returncode == 0 and "downloaded: 0 files, 10 were there already" in again.stdout, (
+        again.stderr
+    )
     assert "next: python dataprep.py --extract" in again.stdout
     status = run_here("dataprep.py", "--status", *words, "--from", have).stdout
     assert "missing" not in status
