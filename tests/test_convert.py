@@ -494,6 +494,7 @@ def test_killed_at_any_moment_then_finished_gives_the_same(thirty):
     assert contents(folder / "out") == expected
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_cleanly(thirty, tmp_path):
     folder, expected = thirty
     for name in expected:

@@ -67,6 +67,7 @@ def test_a_signal_before_the_processes_are_started_is_forwarded(launch_program):
     assert launch_program(program, stop) == 128 + signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_a_process_whose_launcher_is_gone_ends():
     """It waits in the rendezvous, where it does not react to the SIGTERM that it sends to itself."""
     variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}

@@ -56,6 +56,7 @@ def keep_store(port):
     del store
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_is_reported_by_each_machine(tmp_path):
     """As where torchrun's first machine is cut off."""
     port = free_port()

@@ -89,6 +89,7 @@ def evaluate(trained, corpus, save_path, *more):
     return run_here("trainSpeakerNet.py", *words, *more)
 
 
+@pytest.mark.slow
 def test_probes_are_scored_as_trials_of_averaged_enrolments(trained, corpus, tmp_path):
     gallery, probe, enrol, trials = (tmp_path / f"{name}.txt" for name in ("g", "p", "enrol", "trials"))
     gallery.write_text("anna spk0/0.wav\nben spk1/0.wav\nanna spk0/1.wav\n")
