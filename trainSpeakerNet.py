@@ -132,8 +132,7 @@ def evaluate(
         cohort_list = CohortList(values, device, store)
     else:
         gallery = Identification.read(values) if values.gallery else None
-        lists = None if gallery is None else gallery.lists
-        test = _trial_test(values, model_file, device, store, lists)
+        test = _trial_test(values, model_file, device, store, gallery.lists if gallery else None)
     network = SpeakerNet.from_model_file(model_file, values)
     folder.require_writable()
     _say_notes(values, model_file, device, log)
@@ -148,8 +147,9 @@ def evaluate(
         if outcome is None:
             return
         if gallery is not None:
-            described = runtime.describe(device)
-            write_identification(gallery, outcome, values=values, folder=folder, log=log, device=described)
+            write_identification(
+                gallery, outcome, values=values, folder=folder, log=log, device=runtime.describe(device)
+            )
             return
         results = Results(test, folder, log)
         if values.test:

@@ -131,7 +131,9 @@ def write_identification(
     write_text(path, text_of(_rows(probes, speakers, names), by_tabs=True))
     log.say(f"each probe's best speaker: {path}")
     if values.report:
-        _write_page(Rates(len(speakers), ranks, points), probes, values, folder, log, device)
+        _write_page(
+            Rates(len(speakers), ranks, points), probes, values=values, folder=folder, log=log, device=device
+        )
 
 
 def _rows(probes: Probes, speakers: Sequence[str], names: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -147,7 +149,7 @@ def _rows(probes: Probes, speakers: Sequence[str], names: Sequence[str]) -> Iter
 
 
 def _write_page(
-    rates: Rates, probes: Probes, values: Options, folder: RunFolder, log: RunLog, device: str
+    rates: Rates, probes: Probes, *, values: Options, folder: RunFolder, log: RunLog, device: str
 ) -> None:
     try:
         from report import identification as page  # draws with Matplotlib
