@@ -96,7 +96,8 @@ class NamedRecordings:
 
     def _decide(self, name: str) -> None:
         """The first name that is asked for -> whether names are those of the utterances in root's wav.scp."""
-        directory, self._directory = self._directory, ""
+        directory = self._directory
+        self._directory = ""
         if name not in self.utterances and not is_file(directory, name):
             self.root = ""  # Kaldi's paths start at the working folder
             self._add(directory, self.flag)

@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 BATCH = 32  # speakers, of two utterances each
 CROP_S = 1.0
 EMBEDDED_S = 3.0
+TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 RECIPE = (
     "--precision=fp32 --nDataLoaderThread=0 --eval_frames=0 --trainfunc=angleproto --nPerSpeaker=2 "
     f"--batch_size={BATCH} --max_frames=100 --max_seg_per_spk=2 --scheduler=cosine"
@@ -124,15 +125,26 @@ def plot(args: argparse.Namespace) -> None:
         rates = error_rates(args.save_path, name, args.minutes)
         if not rates:
             continue
-        mean, spread = statistics.mean(rates), np.ptp(rates) / 2
-        print(f"{name}: {len(rates)} seeds, EER {mean:.1f} % +- {spread:.1f}, {speed}")
-        axes.errorbar(speed["embedding"], mean, yerr=spread, fmt="o", color="#1f6fb4", capsize=3)
+        mean, spread, rate = statistics.mean(rates), np.ptp(rates) / 2, speed["embedding"]
         label = f"{name}\n{speed['parameters'] / 1e6:.1f} M, {speed['training']:.0f}/s in training"
-        axes.annotate(label, (speed["embedding"], mean), (6, 4), textcoords="offset points", fontsize=8)
-    axes.set(xscale="log", xlabel=f"recordings of {EMBEDDED_S:g} s embedded in a second", ylabel="EER, %")
+        print(f"{label.replace(chr(10), ', ')}, {rate:.0f}/s embedded: {shown(rates)}")
+        axes.errorbar(rate, mean, yerr=spread, fmt="o", color="#1f6fb4", capsize=3)
+        axes.annotate(label, (rate, mean), (6, 4), textcoords="offset points", fontsize=8)
+    lowest = min(speed["embedding"] for speed in found.values())
+    highest = max(speed["embedding"] for speed in found.values())
+    axes.set(xscale="log", xlim=(lowest / 1.5, 4.0 * highest))  # room for the last name
+    ticks = [tick for tick in TICKS if lowest / 1.5 <= tick <= 4.0 * highest]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel=f"recordings of {EMBEDDED_S:g} s embedded in a second, one thread", ylabel="EER, %")
     axes.grid(alpha=0.3)
-    axes.margins(x=0.25, y=0.15)
+    axes.margins(y=0.15)
     figure.savefig(args.image, dpi=120)
+
+
+def shown(rates: list[float]) -> str:
+    """EERs of several seeds in percent -> text."""
+    return f"EER {', '.join(f'{rate:.1f}' for rate in rates)} %"
 
 
 def main() -> None:

@@ -43,9 +43,10 @@ class Identification(NamedTuple):
         models = dict[str, list[Utterance]]()
         for label, path in zip(gallery.labels.tolist(), gallery.paths, strict=True):
             models.setdefault(gallery.speakers[label], []).append(Utterance(path))
-        enrolled = {_place(path, values) for path in gallery.paths}
+        named = NamedRecordings(values.test_path, "--test_path", enrol_root=values.enrol_path)
+        enrolled = {_place(named, named.enrolment(path)) for path in gallery.paths}
         probes = list(probe.paths)
-        if both := next((path for path in probes if _place(path, values) in enrolled), None):
+        if both := next((path for path in probes if _place(named, named.test(path)) in enrolled), None):
             raise ValueError(f"--probe {values.probe}: {both} is also in --gallery {values.gallery}")
         if clash := next((path for path in probes if path in models), None):
             raise ValueError(f"--probe {values.probe}: {clash} is the name of a speaker in --gallery, too")
@@ -63,7 +64,6 @@ class Identification(NamedTuple):
         enrol = np.tile(np.arange(len(speakers)), len(probes))
         is_target = (enrol == np.repeat(labels, len(speakers))).astype(np.int8)
         trials = Trials([*speakers, *probes], enrol, test, is_target)
-        named = NamedRecordings(values.test_path, "--test_path", enrol_root=values.enrol_path)
         return cls(TrialLists({NAME: trials}, models, named), speakers, probes, labels)
 
     def rank(self, outcome: Outcome) -> tuple[list[str], list[str], Probes]:
@@ -86,8 +86,9 @@ class Identification(NamedTuple):
         return [self.speakers[n] for n in enrol], [self.probes[n] for n in test[usable]], probes
 
 
-def _place(path: str, values: Options) -> str:
-    return os.path.normpath(os.path.join(values.test_path, path))  # noqa: PTH118
+def _place(named: NamedRecordings, utterance: Utterance) -> str:
+    """Where a recording lies, the same however its path is written."""
+    return os.path.normpath(os.path.join(named.root, utterance.path))  # noqa: PTH118
 
 
 def _read(path: str, flag: str) -> TrainList:

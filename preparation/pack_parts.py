@@ -70,15 +70,25 @@ def _pack_part(root: Path, paths: Sequence[str], folder: Path, workers: int, par
     packs = [made for name, listed in parts.items() if listed and (made := open_pack(name))]
     if [list(made.paths) for made in packs] != [listed for listed in parts.values() if listed]:
         return [f"{message}; waiting for the other parts"]
-    _join(folder, pack, packs)
+    _join(folder, wanted, packs)
     return [f"{message}; all parts are there: {len(Pack(folder).paths)} recordings"]
 
 
-def _join(folder: Path, pack: Pack | None, packs: Sequence[Pack]) -> None:
-    """Write the index of the pack that was there, if any, and of all parts.
+def _join(folder: Path, wanted: Sequence[str], packs: Sequence[Pack]) -> None:
+    """Write the index of the pack that is there, if any, and of all parts; wanted: their recordings.
 
     Commands that end at the same time may both do this; they write the same.
+
+    Raises:
+        ValueError: some of them were packed by another command meanwhile.
     """
+    pack = open_pack(folder)
+    known = set(pack.paths) if pack else set()
+    left = [path for path in wanted if path not in known]
+    if not left:
+        return  # another command has joined them
+    if len(left) < len(wanted):
+        raise ValueError(f"{folder}: another command has added to it; pack the rest without --shard")
     names = [] if pack is None else [_name(pack, number, folder) for number in range(pack.num_shards)]
     packed = list(pack.paths) if pack else []
     places = [] if pack is None else [pack.places]

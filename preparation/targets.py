@@ -32,9 +32,8 @@ class Target(NamedTuple):
     missing: tuple[str, ...] = ()  # what is missing, and which step provides it
     models: Mapping[Path, Path] = MappingProxyType({})  # trial lists that name models -> their enrolments
     speaker_lists: tuple[Path, ...] = ()  # of galleries and probes
-    overlaps: Mapping[str, frozenset[str]] = MappingProxyType(
-        {}
-    )  # other corpus -> speakers who are there, too
+    # other corpus -> speakers who are there, too
+    overlaps: Mapping[str, frozenset[str]] = MappingProxyType({})
 
     def notes(self) -> list[str]:
         """One line for each part that is missing."""

@@ -141,6 +141,7 @@ def test_probes_of_a_speaker_without_recordings_are_no_strangers():
         ("ben spk1/0.wav\n", [], "spk1/0.wav is also in --gallery"),
         ("ben ./spk1/../spk1/0.wav\n", [], "spk1/0.wav is also in --gallery"),
         ("ben spk1/2.wav\n", [], "of speakers in --gallery and of others, got 1 and 0"),
+        ("ben spk1/0.flac\n", [], "spk1/0.flac is also in --gallery"),  # stands for the file that is there
         ("zoe spk1/2.wav\n", [], "of speakers in --gallery and of others, got 0 and 1"),
         ("ben spk1/2.wav\n", ["--enrol_list=e", "--calibrate"], "leave out --enrol_list and --calibrate"),
         ("ben anna\n", [], "anna is the name of a speaker in --gallery, too"),

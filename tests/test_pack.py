@@ -18,7 +18,9 @@ from audio.lists import read_train_list
 from audio.pack import Pack
 from audio.recording import AudioError, AudioFile
 from audio.recordings import Recordings
+from preparation import pack_parts
 from preparation.pack import damaged, write_pack
+from preparation.parts import ListPart
 
 SCRIPT = """
 import sys, time
@@ -160,6 +162,27 @@ def test_other_parts_and_other_lists_do_not_meet(recordings, tmp_path):
     )
     done = run_here("dataprep.py", *pack_words(tmp_path, root, paths), "--shard=2/2")
     assert "0 recordings added, 3 in all, verified" in done.stdout
+    assert Pack(folder).paths == paths and damaged(Pack(folder)) == []
+
+
+def test_recordings_that_another_command_packs_meanwhile_stay(recordings, tmp_path, monkeypatch):
+    root, paths = recordings
+    folder = tmp_path / "pack"
+    first, second = ListPart(0, 2), ListPart(1, 2)
+    pack_parts.pack_and_verify(root, paths, folder, 1, first)
+
+    def write_another_first(*words):
+        write_pack(root, meanwhile, folder)
+        return write_pack(*words)
+
+    monkeypatch.setattr(pack_parts, "write_pack", write_another_first)
+    meanwhile = paths[:1]
+    with pytest.raises(ValueError, match="another command has added to it; pack the rest without --shard"):
+        pack_parts.pack_and_verify(root, paths, folder, 1, second)
+    assert Pack(folder).paths == paths[:1]
+    (folder / Pack.INDEX).unlink()
+    meanwhile = paths
+    assert "all parts are there: 3" in pack_parts.pack_and_verify(root, paths, folder, 1, second)[0]
     assert Pack(folder).paths == paths and damaged(Pack(folder)) == []
 
 
