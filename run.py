@@ -199,7 +199,11 @@ def build_run(options: Options, initial: ModelFile | None, folder: RunFolder, lo
         options = options.replaced(precision=distributed.broadcast(precision))
     data = TrainData.read(options, device)
     tests = RunTests.build(options, data.validation, device, folder=folder, log=log)
-    options = options.replaced(nClasses=data.num_speakers)
+    batches, earlier = options.max_epoch * len(data.sampler), earlier_option(folder, "compile")
+    compiled = distributed.broadcast(runtime.compiles(options.compile, batches, earlier))
+    if options.compile == "auto":
+        log.say(f"--compile auto: {compiled}, for {batches:,} batches")
+    options = options.replaced(nClasses=data.num_speakers, compile=compiled)
     network = _build_network(options, data, initial, device, log)
     trainer = ModelTrainer(
         network,

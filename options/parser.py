@@ -90,6 +90,7 @@ class Parser(argparse.ArgumentParser):
                     default=flag.default,
                     choices=flag.choices,
                     nargs=flag.nargs,
+                    const=flag.const,
                     metavar=flag.metavar,
                     help=flag.help,
                 )

@@ -333,6 +333,31 @@ def test_a_save_path_that_disappears_is_told(corpus, tmp_path):
     assert checkpoint.load_state(tmp_path / "gone" / "state" / "last.state")
 
 
+@pytest.mark.parametrize(
+    ("choice", "batches", "earlier", "expected"),
+    [
+        ("auto", 3999, None, False),
+        ("auto", 4000, None, True),
+        ("auto", 4000, False, False),
+        ("auto", 1, True, True),
+        (False, 4000, True, False),
+        (True, 1, False, True),
+    ],
+)
+def test_long_trainings_are_compiled_and_resumed_ones_stay_as_they_are(
+    choice, batches, earlier, expected, monkeypatch
+):
+    monkeypatch.setattr(runtime, "has_compiler", lambda: True)
+    assert runtime.compiles(choice, batches, earlier) is expected
+
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not runtime.compiles("auto", 10000, None)
+    with pytest.raises(ValueError, match="install g"):
+        runtime.compiles(True, 1, None)
+
+
 @pytest.mark.slow
 def test_a_compiled_network_trains_nearly_the_same(corpus, tmp_path):
     if shutil.which("g++") is None:
