@@ -57,6 +57,7 @@ class FlatResNet(nn.Module):
         block: Callable[[int, int, int], nn.Module],
         pooled: Literal["last", "all"] = "last",
         *,
+        channels: int = CHANNELS,
         counts: Sequence[int] = BLOCKS,
         expansion: int = 1,
         head: Callable[[int, int], nn.Module] = embedding_head,
@@ -70,15 +71,16 @@ class FlatResNet(nn.Module):
             pooling: called with the pooled channels and the form of attention.
             block: called with the channels before and after the block, and its stride.
             pooled: the stages whose maps are pooled.
+            channels: C, of the maps before the first stage.
             counts: blocks in each stage.
-            expansion: the first stage has `32 * expansion` channels.
+            expansion: the first stage has C times as many.
             head: called with the size of what the poolings give, and D; by default linear, ReLU, batch norm.
             momentum: of the batch norms' running statistics.
         """
         super().__init__()
-        self.conv1 = nn.Conv2d(1, CHANNELS, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(CHANNELS)
-        self.stages = nn.ModuleList(stages(CHANNELS, STRIDES, block, counts, expansion))
+        self.conv1 = nn.Conv2d(1, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.stages = nn.ModuleList(stages(channels, STRIDES, block, counts, expansion))
         self.first_pooled = 0 if pooled == "all" else len(STRIDES) - 1
         self.poolings = nn.ModuleList()
         pooled_channels = 0
@@ -86,7 +88,7 @@ class FlatResNet(nn.Module):
         for number, stride in enumerate(STRIDES):
             bands = (bands + stride - 1) // stride
             if number >= self.first_pooled:
-                layer = pooling(expansion * CHANNELS * 2**number * bands, "channelwise")
+                layer = pooling(expansion * channels * 2**number * bands, "channelwise")
                 self.poolings.append(layer)
                 pooled_channels += layer.out_channels
         self.head = head(pooled_channels, embedding_dim)
@@ -96,7 +98,7 @@ class FlatResNet(nn.Module):
                 module.momentum = momentum
 
     def forward(self, features: Tensor) -> Tensor:
-        maps = F.relu(self.bn1(self.conv1(features[:, None])))  # (B, 32, F, L)
+        maps = F.relu(self.bn1(self.conv1(features[:, None])))  # (B, C, F, L)
         pooled: list[Tensor] = []
         for number, stage in enumerate(self.stages):
             maps = stage(maps)  # (B, C, F', L')

@@ -25,6 +25,7 @@ ORIGINS = (
     "wespeaker",
     "3dspeaker",
     "speechbrain",
+    "voxblink2",
 )  # toolkits with the same networks, as in storage/toolkits.py
 
 

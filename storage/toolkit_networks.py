@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from models.ResNet import COUNTS
+from models.SimAMResNet import COUNTS as SIMAM_COUNTS
 from storage.renaming import Rules
 
 Tensors = Mapping[str, Tensor]
@@ -112,6 +113,44 @@ def wespeaker_redimnet2_options(tensors: Tensors, _: Mapping[str, Any]) -> Optio
     return options | {"encoder_type": "ECA", "nOut": len(tensors["linear.weight"])}
 
 
+def xvector_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
+    """The x-vector network of wespeaker; its embedding is that of the second layer after the pooling."""
+    n_mels = tensors["frame_1.conv_1d.weight"].shape[1]
+    return {
+        "model": "XVector",
+        "encoder_type": "TSTP",
+        "nOut": len(tensors["seg_2.weight"]),
+        "n_mels": n_mels,
+    }
+
+
+def simam_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
+    """ResNet with SimAM: its depth follows from the number of blocks."""
+    counts = tuple(count(tensors, rf"front\.layer{stage}\.\d+\.conv1\.weight") for stage in (1, 2, 3, 4))
+    depths = [depth for depth, blocks in SIMAM_COUNTS.items() if blocks == counts]
+    if not depths:
+        raise ValueError(f"{counts} blocks in its stages, which --model SimAMResNet doesn't have")
+    size, pooled = tensors["bottleneck.weight"].shape
+    bands = pooled // (2 * len(tensors["front.layer4.0.conv2.weight"]))
+    sizes = {"depth": depths[0], "nOut": size, "n_mels": 8 * bands}
+    return {"model": "SimAMResNet", "encoder_type": "ASP"} | sizes
+
+
+def eres2netv2_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
+    """ERes2NetV2: widths and groups follow from the shapes of its first block."""
+    if "seg_2.weight" in tensors:
+        raise ValueError("two embedding layers, which --model ERes2NetV2 doesn't have")
+    stem = len(tensors["conv1.weight"])
+    sizes = {
+        "base_width": len(tensors["layer1.0.convs.0.weight"]),
+        "groups": count(tensors, r"layer1\.0\.convs\.\d+\.weight"),
+        "expansion": len(tensors["layer1.0.conv3.weight"]) // stem,
+    }
+    size, pooled = tensors["seg_1.weight"].shape
+    bands = pooled // (2 * len(tensors["layer4.0.conv3.weight"]))
+    return {"model": "ERes2NetV2", "encoder_type": "TSTP", "nOut": size, "n_mels": 8 * bands} | sizes
+
+
 def ge2e_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
     """The d-vector network of Resemblyzer."""
     gates, n_mels = tensors["lstm.weight_ih_l0"].shape
@@ -190,18 +229,48 @@ SPEECHBRAIN_ECAPA_RULES = (
     (r"asp_bn\.norm\.", "bn5."),
     (r"fc\.conv\.", "fc6."),
 )
+XVECTOR_RULES = tuple(
+    (rf"frame_{i}\.{theirs}\.", f"frames.{i - 1}.{ours}.")
+    for i in range(1, 6)
+    for theirs, ours in (("conv_1d", "conv"), ("bn", "bn"))
+)
+SIMAM_RULES = (
+    *((rf"front\.layer{i}\.", f"stages.{i - 1}.") for i in (1, 2, 3, 4)),
+    (r"front\.(conv1|bn1)\.", r"\1."),
+    (r"pooling\.attention\.", "poolings.0.attention.layers."),
+    (r"bottleneck\.", "head."),
+)
 ELSEWHERE = (  # networks that models/ doesn't have
     Network("ERes2Net", r"layer1\.0\.convs\.0\.weight"),
-    Network("SimAM-ResNet", r"front\.layer1\.0\.conv1\.weight"),
     Network("ResNet of SpeechBrain", r"norm_stats\.(norm\.)?weight"),
     Network("x-vector network of SpeechBrain", r"blocks\.0\.conv\.weight"),
-    Network("x-vector network of wespeaker", r"frame_1\.conv_1d\.weight"),
     Network("x-vector network of pyannote", r"sincnet\.conv1d\.0\.filterbank\.low_hz_"),
     Network("TitaNet of NeMo", r"encoder\.encoder\.0\.mconv\.0\.conv\.weight"),
     Network("w2v-BERT network", r"adapter_layers\.0\..*"),
 )
 NETWORKS: tuple[Network, ...] = (
+    Network(
+        "ERes2NetV2",
+        r"layer3_ds\.weight",
+        ("3dspeaker",),
+        ((r"(layer\d\.\d+)\.shortcut\.", r"\1.downsample."),),
+        options=eres2netv2_options,
+    ),
     *ELSEWHERE,
+    Network(
+        "SimAM-ResNet",
+        r"front\.layer1\.0\.conv1\.weight",
+        ("wespeaker", "voxblink2"),
+        SIMAM_RULES,
+        options=simam_options,
+    ),
+    Network(
+        "x-vector network",
+        r"frame_1\.conv_1d\.weight",
+        ("wespeaker",),
+        XVECTOR_RULES,
+        options=xvector_options,
+    ),
     Network(
         "CAM++",
         r"xvector\.block1\.tdnnd1\.linear1\.weight",

@@ -1,4 +1,4 @@
-"""Model files of wespeaker, 3D-Speaker, SpeechBrain, Resemblyzer and ReDimNet, recognised by tensors.
+"""Model files of wespeaker, 3D-Speaker, SpeechBrain and others, recognised by their tensors.
 
 Toolkits share networks but not front ends. Where tensors don't tell whose a file is, the configuration file
 beside it or --origin does.
@@ -33,6 +33,7 @@ NAMES = {
     "speechbrain": "SpeechBrain",
     "resemblyzer": "Resemblyzer",
     "redimnet": "ReDimNet",
+    "voxblink2": "VoxBlink2",
 }
 TESTED_WHOLE = {"eval_frames": 0, "scoring": "cosine"}  # as their authors test
 KALDI = {"features": "fbank", "use_energy": False, "feature_norm": "mean", "f_min": 20.0, "f_max": 8000.0}
@@ -44,6 +45,13 @@ FRONT_ENDS: dict[str, dict[str, Any]] = {  # of the networks that the toolkits s
     "wespeaker": WESPEAKER_FRONT_ENDS["fbank"],
     "speechbrain": {"features": "dbmel", "feature_norm": "mean"},
     "3dspeaker": KALDI | {"window": "povey", "waveform_scale": 1.0, "channel": 0},
+    # VoxBlink2 divides by the deviation without subtracting the mean, which is near zero in recordings
+    "voxblink2": {
+        "features": "logmel",
+        "window": "hann",
+        "normalise_waveform": True,
+        "feature_norm": "mean",
+    },
 }
 
 

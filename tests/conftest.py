@@ -20,7 +20,7 @@ import soundfile
 import torch
 
 from audio.ffmpeg import find_ffmpeg
-from models import ResNet, _residual, _resnet
+from models import ResNet, SimAMResNet, _residual, _resnet
 
 # what runs here is so small that a second thread only costs time
 os.environ["OMP_NUM_THREADS"] = os.environ.get("TEST_THREADS", "1")
@@ -139,8 +139,15 @@ def small_models(monkeypatch):
         "CAMPPlus.LAYERS": (1, 2, 1),
         "DeepSpeaker.CHANNELS": (1, 8, 16, 32, 64),
         "DeepSpeaker.GRU_UNITS": 64,
+        "ERes2NetV2.BLOCKS": (1, 2, 1, 1),
+        "ERes2NetV2.CHANNELS": 16,
+        "ETDNN.CHANNELS": 64,
+        "ETDNN.POOLED_CHANNELS": 96,
         "ResSETDNN.CHANNELS": 64,
         "ResSETDNN.POOLED_CHANNELS": 96,
+        "SimAMResNet.CHANNELS": 16,
+        "XVector.CHANNELS": 64,
+        "XVector.POOLED_CHANNELS": 96,
     }
     for name, size in sizes.items():
         monkeypatch.setattr(f"models.{name}", size)
@@ -149,6 +156,7 @@ def small_models(monkeypatch):
     monkeypatch.setitem(_residual.FlatResNet.__init__.__kwdefaults__, "counts", blocks)
     for depth in (18, 50):  # with basic blocks, with bottlenecks
         monkeypatch.setitem(ResNet.COUNTS, depth, blocks)
+    monkeypatch.setitem(SimAMResNet.COUNTS, 34, blocks)
 
 
 def fake_program(path, body):

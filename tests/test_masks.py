@@ -30,6 +30,8 @@ def trained(*words):
             if module.affine:
                 nn.init.uniform_(module.weight, 0.5, 1.5)
                 nn.init.normal_(module.bias, 0.0, 0.3)
+            else:  # as after training: what comes out has unit deviation, whatever the layers before do
+                module.running_var.mul_(0.1)
         elif hasattr(module, "alpha"):
             nn.init.normal_(module.alpha)
     return network

@@ -15,6 +15,7 @@ SMALL["ResNetSE34"] = ""  # its spectrogram has no bands to choose
 SMALL["ECAPA"] += " --channels 64"
 SMALL["ResNet"] += " --depth 18"
 SMALL["GE2E"] += " --channels 64"
+SMALL["ERes2NetV2"] += " --base_width 16"
 SMALL["RawNet3"] = "--sinc_stride 16 --channels 64"
 
 
@@ -184,6 +185,11 @@ def gru(inputs, units):
         ("ResNet --depth 293", 28_626_016),
         ("CAMPPlus", 7_176_224),
         ("CAMPPlus --nOut 192", 6_848_544),
+        ("SimAMResNet", 25_213_760),
+        ("SimAMResNet --depth 100", 50_232_896),
+        ("ERes2NetV2", 17_859_632),
+        ("ERes2NetV2 --base_width 24 --groups 4 --expansion 4", 53_513_632),
+        ("XVector", 4_610_524),
         ("GE2E", 1_423_618 - 2),  # Resemblyzer's weights, without the scale and offset of the loss
         # worked out in this file
         ("ResNet --depth 18", r_vector(18, (2, 2, 2, 2))),
@@ -198,6 +204,14 @@ def gru(inputs, units):
         (
             "SEResNet34 --stages all",
             RESNET + GATES + head(2 * (32 * 81 + 64 * 41 + 128 * 21 + 256 * 11)),
+        ),
+        (
+            "ETDNN",
+            sum(conv(512, 512, width, bias=512) for width in (1, 3, 1, 3, 1, 3, 1, 1))
+            + conv(80, 512, 5, bias=512)
+            + conv(512, 1500, bias=1500)
+            + conv(3000, 512, bias=512)
+            + conv(512, 512, bias=512),
         ),
         (
             "ResSETDNN",
@@ -234,6 +248,7 @@ def test_networks_of_the_tests_over_all_models_are_small():
         ),
         ("ResNetSE34L --encoder_type MQMHA --queries 0", r"--queries must be at least 1"),
         ("ResNet --depth 36", r"argument --depth: invalid choice: 36 \(choose from 18, 34, 50, 101"),
+        ("ERes2NetV2 --groups 0", r"--groups must be at least 1, got 0"),
         ("RawNet3 --sinc_stride 0", r"--sinc_stride must be at least 1"),
         ("RawNet3 --sinc_filters 3", r"--sinc_filters must be even"),
         ("RawNet3 --sinc_length 250", r"--sinc_length must be odd"),

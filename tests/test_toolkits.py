@@ -311,7 +311,6 @@ def test_tensors_that_get_one_name_are_not_dropped():
 def test_networks_that_are_not_here_are_named(tmp_path):
     for name, words in {
         "layer1.0.convs.0.weight": "ERes2Net",
-        "front.layer1.0.conv1.weight": "SimAM-ResNet",
         "norm_stats.weight": "ResNet of SpeechBrain",
         "encoder.encoder.0.mconv.0.conv.weight": "TitaNet of NeMo",
     }.items():

@@ -18,6 +18,7 @@ VARIANTS = {  # reference -> options that the file must show
     "ResNet34": {"model": "ResNet", "depth": 34, "n_mels": 80, "nOut": 256, "window": "hamming"},
     "CAMPPlus": {"model": "CAMPPlus", "n_mels": 80, "nOut": 512, "waveform_scale": 32768.0},
     "ECAPA_GLOB_c512": {"model": "ECAPA", "variant": "wespeaker", "channels": 512, "nOut": 192},
+    "XVEC": {"model": "XVector", "n_mels": 80, "nOut": 512, "window": "hamming"},
     "ReDimNetB2": {"model": "ReDimNet", "architecture": "wespeaker-B2", "n_mels": 72, "nOut": 192},
 }
 

@@ -1,0 +1,120 @@
+"""Networks of other toolkits without references: their formulas, and files with their names of tensors."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from test_models import SMALL, build
+from torch.nn import functional as F
+
+from inference.conversion import converted
+from models.ERes2NetV2 import AttentiveFusion, Block
+from models.SimAMResNet import SimAM
+from SpeakerNet import SpeakerNet
+from storage import toolkits
+
+
+@torch.inference_mode()
+def test_simam_follows_its_formula():
+    maps = np.random.default_rng(1).standard_normal((2, 3, 4, 5))
+    squares = (maps - maps.mean(axis=(2, 3), keepdims=True)) ** 2
+    variance = squares.sum(axis=(2, 3), keepdims=True) / (4 * 5 - 1)
+    expected = maps / (1 + np.exp(-(squares / (4 * (variance + 1e-4)) + 0.5)))
+    torch.testing.assert_close(SimAM()(torch.from_numpy(maps).float()), torch.from_numpy(expected).float())
+
+
+@torch.inference_mode()
+def test_blocks_of_eres2netv2_follow_their_description():
+    """The first convolution has the stride; each group gets the one before it; activations end at 20."""
+    torch.manual_seed(0)
+    block, maps = Block(8, 6, 3, 16, 2, fused=True).eval(), 40 * torch.randn(2, 8, 6, 7)
+    first = F.conv2d(maps, block.conv1.weight, stride=2)
+    a, b, c = block.bn1(first).relu().clamp(max=20).split(6, dim=1)
+
+    def convolved(number, group):
+        return block.bns[number](F.conv2d(group, block.convs[number].weight, padding=1)).clamp(0, 20)
+
+    def fused(number, earlier, group):
+        reduce, norm, _, expand, last = block.fuse_models[number].local_att
+        units = norm(reduce(torch.cat([earlier, group], dim=1)))
+        share = 1 + last(expand(units * units.sigmoid())).tanh()
+        return earlier * share + group * (2 - share)
+
+    a = convolved(0, a)
+    b = convolved(1, fused(0, a, b))
+    c = convolved(2, fused(1, b, c))
+    convolution, norm = block.downsample
+    shortcut = norm(F.conv2d(maps, convolution.weight, stride=2))
+    outputs = block.bn3(F.conv2d(torch.cat([a, b, c], dim=1), block.conv3.weight)) + shortcut
+    torch.testing.assert_close(block(maps), outputs.relu().clamp(max=20))
+
+
+@torch.inference_mode()
+def test_without_fusion_groups_are_added():
+    torch.manual_seed(0)
+    block, maps = Block(8, 4, 2, 8, 1, fused=False).eval(), torch.randn(1, 8, 3, 5)
+    a, b = block.bn1(F.conv2d(maps, block.conv1.weight)).relu().split(4, dim=1)
+    a = block.bns[0](F.conv2d(a, block.convs[0].weight, padding=1)).relu()
+    b = block.bns[1](F.conv2d(a + b, block.convs[1].weight, padding=1)).relu()
+    outputs = block.bn3(F.conv2d(torch.cat([a, b], dim=1), block.conv3.weight)) + maps
+    torch.testing.assert_close(block(maps), outputs.relu())
+    assert not any(isinstance(layer, AttentiveFusion) for layer in block.modules())
+
+
+def names_of_simam(name):
+    name = re.sub(r"^stages\.(\d)\.", lambda match: f"front.layer{int(match[1]) + 1}.", name)
+    name = re.sub(r"^(conv1|bn1)\.", r"front.\1.", name)
+    return name.replace("poolings.0.attention.layers.", "pooling.attention.").replace("head.", "bottleneck.")
+
+
+def names_of_eres2netv2(name):
+    return name.replace("downsample", "shortcut")
+
+
+@pytest.mark.usefixtures("small_models")
+@pytest.mark.parametrize(
+    ("model", "theirs", "example", "origin", "shown"),
+    [
+        (
+            "SimAMResNet",
+            names_of_simam,
+            "front.layer2.0.downsample.0.weight",
+            "voxblink2",
+            {"depth": 34, "n_mels": 16, "window": "hann", "normalise_waveform": True},
+        ),
+        (
+            "SimAMResNet",
+            names_of_simam,
+            "pooling.attention.0.weight",
+            "wespeaker",
+            {"features": "fbank", "window": "hamming", "waveform_scale": 32768.0},
+        ),
+        (
+            "ERes2NetV2",
+            names_of_eres2netv2,
+            "layer3.0.fuse_models.0.local_att.4.weight",
+            "3dspeaker",
+            {"base_width": 16, "groups": 2, "expansion": 2, "window": "povey", "waveform_scale": 1.0},
+        ),
+    ],
+)
+def test_files_become_networks(model, theirs, example, origin, shown, tmp_path):
+    model_options = f"--nOut 8 {SMALL[model]}".split()
+    network = build("--model", model, *model_options)
+    content = {theirs(name): tensor for name, tensor in network.model.state_dict().items()}
+    assert example in content
+    torch.save(content, tmp_path / "theirs.pt")
+    model_file = converted(str(tmp_path / "theirs.pt"), origin=origin).model_file
+    assert {name: model_file.options[name] for name in shown} == shown
+    ours, features = SpeakerNet.from_model_file(model_file), torch.randn(1, 16, 40)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours.eval().model(features), network.eval().model(features))
+
+
+def test_whose_simam_it_is_must_be_said():
+    content = {"front.layer1.0.conv1.weight": torch.zeros(1)}
+    with pytest.raises(
+        ValueError, match=r"wespeaker or VoxBlink2, whose front ends differ; say which: --origin"
+    ):
+        toolkits.read_foreign(content, "model.pt")
