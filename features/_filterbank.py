@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from audio.recording import SAMPLE_RATE
+
 
 def mel(hz: Tensor) -> Tensor:
     """HTK's scale, 2595 log10(1 + f / 700); Kaldi's is a multiple of it, which gives the same filters."""
@@ -54,3 +56,11 @@ def require_bins(bank: Tensor) -> Tensor:
     if (bank.sum(dim=1) == 0).any():
         raise ValueError(f"--n_mels {len(bank)}: some bands contain no FFT bin; use fewer bands")
     return bank.float()
+
+
+def slaney_bank(n_mels: int, n_fft: int) -> Tensor:
+    """Triangular filters (n_mels, n_fft // 2 + 1), 0 to 8 kHz on Slaney's scale, each with area 1 over Hz."""
+    edges = slaney_spaced(SAMPLE_RATE / 2, n_mels + 2)
+    lower, upper = edges[:-2], edges[2:]
+    bins = torch.linspace(0.0, SAMPLE_RATE / 2, n_fft // 2 + 1, dtype=torch.float64)
+    return require_bins(triangles(bins, lower, edges[1:-1], upper) * (2.0 / (upper - lower))[:, None])

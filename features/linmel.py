@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import runtime
-from audio.recording import SAMPLE_RATE
-from features._filterbank import require_bins, slaney_spaced, triangles
+from features._filterbank import slaney_bank
 from features._spectrum import FrontEnd, Spectrum
 from features._steps import HOP_LENGTH, WINDOW_LENGTH, check_n_mels
 
@@ -30,7 +29,7 @@ class Features(FrontEnd):
         check_n_mels(n_mels)
         self.num_features = n_mels
         self.spectrum = Spectrum(torch.hann_window(WINDOW_LENGTH), WINDOW_LENGTH, HOP_LENGTH)
-        self.register_buffer("bank", mel_bank(n_mels), persistent=False)
+        self.register_buffer("bank", slaney_bank(n_mels, WINDOW_LENGTH), persistent=False)
 
     @staticmethod
     def num_frames(num_samples: int) -> int:
@@ -43,11 +42,3 @@ class Features(FrontEnd):
         """(B, T) -> (B, F, L)."""
         power = self.spectrum(F.pad(waveform, (HALF, HALF + 2 * HOP_LENGTH)))  # (B, L, 201)
         return F.linear(power, self.bank).transpose(1, 2)
-
-
-def mel_bank(n_mels: int) -> Tensor:
-    """Triangular filters (n_mels, 201), 0 to 8 kHz, each with area 1 over Hz."""
-    edges = slaney_spaced(SAMPLE_RATE / 2, n_mels + 2)
-    lower, upper = edges[:-2], edges[2:]
-    bins = torch.linspace(0.0, SAMPLE_RATE / 2, HALF + 1, dtype=torch.float64)
-    return require_bins(triangles(bins, lower, edges[1:-1], upper) * (2.0 / (upper - lower))[:, None])

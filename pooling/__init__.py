@@ -5,7 +5,7 @@ STATS.py; SAP.py has attention, MQMHA.py has options. B: utterances, C: channels
 
     __init__(self, channels, attention="scalar", *, options)
         `attention` is no option: each model names the form of attention that it was published with (scalar,
-        channelwise, rawnet3, ecapa, wespeaker, speechbrain; see _attention.py). Poolings without such
+        channelwise, rawnet3, ecapa, wespeaker, speechbrain, nemo; see _attention.py). Poolings without such
         attention ignore it. Parameters after `*` become command-line options: annotate each as
         `Annotated[type, "help"]` and give it a default.
     out_channels: int

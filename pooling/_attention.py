@@ -45,6 +45,7 @@ FORMS = {
     "ecapa": Form((1e-4, None), hidden=256, tanh=True, context=True),  # TaoRuijie's
     "wespeaker": Form((1e-7, None), relu_norm=False, tanh=True, context=True, offset=1e-7),
     "speechbrain": Form((1e-12, None), tanh=True, context=True, unbiased=False),
+    "nemo": Form((1e-10, None), tanh=True, context=True, unbiased=False),
 }
 
 

@@ -5,7 +5,7 @@ import pickle
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from distributed import is_dead_worker
 from storage.containers import (
     SAFETENSORS,
     is_safetensors,
+    load_nemo,
     load_safetensors,
     refuse_container,
     save_safetensors,
@@ -226,11 +227,9 @@ def _load(path: Path, advice: str) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             if is_safetensors(stream):
-                content = load_safetensors(path)
+                content: Any = load_safetensors(path)
             else:
-                # of TorchScript programs, which are refused below
-                warnings.filterwarnings("ignore", message="'torch.load' received a zip file")
-                content = torch.load(stream, map_location="cpu", weights_only=True)
+                content = load_nemo(path, _load_tensors) or _load_tensors(stream)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except OSError as error:
@@ -250,6 +249,13 @@ def _load(path: Path, advice: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DamagedError(f"{path}: damaged, {advice}")
     return content
+
+
+def _load_tensors(stream: BinaryIO) -> Any:
+    """PyTorch's file -> what is in it; tensors and plain values only."""
+    # of TorchScript programs, which are refused later
+    warnings.filterwarnings("ignore", message="'torch.load' received a zip file")
+    return torch.load(stream, map_location="cpu", weights_only=True)
 
 
 def _require_readable(path: Path) -> None:

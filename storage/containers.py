@@ -1,11 +1,14 @@
-"""Files around tensors other than PyTorch's: safetensors is read and written, others are refused."""
+"""Files around tensors other than PyTorch's: safetensors and NeMo's archives are read, others refused."""
 
+import io
 import json
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import yaml
 from torch import Tensor
 
 from storage.files import written_whole
@@ -16,6 +19,8 @@ TENSOR = "tensor"  # in its place there is the name of one
 WEIGHTS = "weights"  # of the content, whose names need no prefix
 
 LARGEST_PICKLE = 1 << 24  # bytes that are looked through
+NEMO_WEIGHTS, NEMO_CONFIG = "model_weights.ckpt", "model_config.yaml"
+LARGEST_NEMO = 1 << 32  # bytes that are unpacked
 
 
 def is_safetensors(stream: BinaryIO) -> bool:
@@ -73,6 +78,32 @@ def save_safetensors(path: Path, content: dict[str, Any]) -> None:
         stream.write(save(tensors, {CONTENT: text}))
 
 
+def load_nemo(path: Path, load: Callable[[BinaryIO], Any]) -> dict[str, Any] | None:
+    """NeMo's archive -> its tensors and configuration, read in memory; None for other files.
+
+    Args:
+        path: of a file.
+        load: reads PyTorch's files.
+
+    Raises:
+        Exception: the archive or the weights in it are damaged.
+    """
+    if not tarfile.is_tarfile(path):
+        return None
+    found = dict[str, bytes]()
+    with tarfile.open(path) as archive:
+        for member in archive:
+            name = member.name.removeprefix("./")
+            if member.offset_data + member.size > LARGEST_NEMO:
+                break
+            if name in (NEMO_WEIGHTS, NEMO_CONFIG) and (stream := archive.extractfile(member)):
+                found[name] = stream.read()
+    if NEMO_WEIGHTS not in found:
+        return None
+    config = yaml.safe_load(found.get(NEMO_CONFIG, b"{}"))
+    return {"model_config": config, "state_dict": load(io.BytesIO(found[NEMO_WEIGHTS]))}
+
+
 def refuse_container(path: Path) -> None:
     """Raises ValueError for files of other programs that can't be read with weights alone."""
     if path.suffix == ".onnx":
@@ -85,7 +116,9 @@ def refuse_container(path: Path) -> None:
     except Exception:  # a damaged file can fail anywhere in the readers
         return
     if is_tar:
-        raise ValueError(f"{path}: an archive such as NeMo's .nemo, whose networks models/ doesn't have")
+        raise ValueError(
+            f"{path}: an archive without {NEMO_WEIGHTS}; unpack it and give the model file, or the folder"
+        )
     if any("/code/" in name for name in names):
         raise ValueError(f"{path}: refused: a TorchScript program, not weights")
     if b"pyannote" in start:  # the names of its classes are in the pickle as text

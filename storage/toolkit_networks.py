@@ -16,6 +16,14 @@ Options = dict[str, Any]
 
 PT_FEATURES = ("pt", "pt_mel")  # of ReDimNet: torchaudio's mel spectrogram
 TF_FEATURES = ("tf", "tf_mel")
+NEMO_FRONT_END = {  # settings of slaneymel, by their names in NeMo
+    "sample_rate": 16000,
+    "window_size": 0.025,
+    "window_stride": 0.01,
+    "window": "hann",
+    "n_fft": 512,
+    "normalize": "per_feature",
+}
 HEAD_STRIDE = 8  # of CAM++, over bands
 
 
@@ -151,6 +159,18 @@ def eres2netv2_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
     return {"model": "ERes2NetV2", "encoder_type": "TSTP", "nOut": size, "n_mels": 8 * bands} | sizes
 
 
+def titanet_options(tensors: Tensors, content: Mapping[str, Any]) -> Options:
+    """TitaNet of NeMo; the configuration in its archive must be that of the front end here."""
+    channels, n_mels = tensors["encoder.encoder.0.mconv.1.conv.weight"].shape[:2]
+    found = content.get("model_config", {}).get("preprocessor", {})
+    for name, value in (NEMO_FRONT_END | {"features": n_mels}).items():
+        if found.get(name, value) != value:
+            raise ValueError(f"its preprocessor has {name} {found[name]}; expected {value}")
+    size = len(tensors["decoder.emb_layers.0.1.weight"])
+    sizes = {"channels": channels, "nOut": size, "n_mels": n_mels}
+    return {"model": "TitaNet", "features": "slaneymel", "encoder_type": "ECA"} | sizes
+
+
 def ge2e_options(tensors: Tensors, _: Mapping[str, Any]) -> Options:
     """The d-vector network of Resemblyzer."""
     gates, n_mels = tensors["lstm.weight_ih_l0"].shape
@@ -240,12 +260,27 @@ SIMAM_RULES = (
     (r"pooling\.attention\.", "poolings.0.attention.layers."),
     (r"bottleneck\.", "head."),
 )
+TITANET_RULES = (
+    (r"(preprocessor|decoder\.final|loss|eval_loss)\.", ""),
+    *(
+        (rf"encoder\.encoder\.(\d)\.mconv\.{5 * layer + i}\.(conv\.)?", rf"blocks.\1.layers.{layer}.{part}.")
+        for layer in range(3)
+        for i, part in enumerate(("depthwise", "pointwise", "norm"))
+    ),
+    (r"encoder\.encoder\.(\d)\.mconv\.(3|13)\.fc\.", r"blocks.\1.gate.fc."),
+    (r"encoder\.encoder\.(\d)\.res\.0\.(\d)\.(conv\.)?", r"blocks.\1.shortcut.\2."),
+    (r"decoder\._pooling\.attention_layer\.0\.conv_layer\.", "pooling.attention.layers.0."),
+    (r"decoder\._pooling\.attention_layer\.0\.bn\.", "pooling.attention.layers.2."),
+    (r"decoder\._pooling\.attention_layer\.2\.", "pooling.attention.layers.4."),
+    (r"decoder\.emb_layers\.0\.0\.", "norm."),
+    (r"decoder\.emb_layers\.0\.1\.", "embedding."),
+)
 ELSEWHERE = (  # networks that models/ doesn't have
     Network("ERes2Net", r"layer1\.0\.convs\.0\.weight"),
     Network("ResNet of SpeechBrain", r"norm_stats\.(norm\.)?weight"),
     Network("x-vector network of SpeechBrain", r"blocks\.0\.conv\.weight"),
     Network("x-vector network of pyannote", r"sincnet\.conv1d\.0\.filterbank\.low_hz_"),
-    Network("TitaNet of NeMo", r"encoder\.encoder\.0\.mconv\.0\.conv\.weight"),
+    Network("ECAPA-TDNN of NeMo", r"encoder\.layers\.0\.conv_layer\.weight"),
     Network("w2v-BERT network", r"adapter_layers\.0\..*"),
 )
 NETWORKS: tuple[Network, ...] = (
@@ -321,6 +356,14 @@ NETWORKS: tuple[Network, ...] = (
         SPEECHBRAIN_ECAPA_RULES,
         ((r"fc6\.weight", 2),),
         speechbrain_ecapa_options,
+    ),
+    Network(
+        "TitaNet",
+        r"decoder\._pooling\.attention_layer\.0\.conv_layer\.weight",
+        ("nemo",),
+        TITANET_RULES,
+        ((r"embedding\.weight", 2),),
+        titanet_options,
     ),
     Network(
         "d-vector network",

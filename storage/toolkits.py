@@ -33,6 +33,7 @@ NAMES = {
     "speechbrain": "SpeechBrain",
     "resemblyzer": "Resemblyzer",
     "redimnet": "ReDimNet",
+    "nemo": "NeMo",
     "voxblink2": "VoxBlink2",
 }
 TESTED_WHOLE = {"eval_frames": 0, "scoring": "cosine"}  # as their authors test

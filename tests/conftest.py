@@ -146,6 +146,8 @@ def small_models(monkeypatch):
         "ResSETDNN.CHANNELS": 64,
         "ResSETDNN.POOLED_CHANNELS": 96,
         "SimAMResNet.CHANNELS": 16,
+        "TitaNet.KERNELS": (7,),
+        "TitaNet.POOLED_CHANNELS": 96,
         "XVector.CHANNELS": 64,
         "XVector.POOLED_CHANNELS": 96,
     }

@@ -5,7 +5,7 @@ import pytest
 import torch
 from test_reference import signal
 
-from features import dbmel, linmel, logmel, tfmel
+from features import dbmel, linmel, logmel, slaneymel, tfmel
 from features._steps import standardise
 
 
@@ -81,6 +81,33 @@ def test_tfmel_equals_redimnets_formulas(hop, num_frames):
     np.testing.assert_allclose(features, expected, atol=1e-3)
     level = tfmel.Features(hop_length=hop)(3.0 * waveforms - 0.1)
     torch.testing.assert_close(level, features, atol=1e-3, rtol=0)
+
+
+def nemo(waveform):
+    """The formulas of NeMo's FilterbankFeatures with librosa's filters."""
+    emphasised = np.concatenate([waveform[:1], waveform[1:] - 0.97 * waveform[:-1]])
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 399)
+    power = power_of_frames(np.pad(emphasised, 200), window, 512, 257, 160)[: len(waveform) // 160]
+    highest = 15.0 + 27.0 * np.log(8.0) / np.log(6.4)
+    mels = np.linspace(0.0, highest, 82)
+    edges = np.where(mels < 15.0, mels * 200.0 / 3.0, 1000.0 * 6.4 ** ((mels - 15.0) / 27.0))
+    bins = np.arange(257) * 16000.0 / 512.0
+    bank = np.empty((257, 80))
+    for band in range(80):
+        low, centre, high = edges[band : band + 3]
+        slopes = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
+        bank[:, band] = np.maximum(slopes, 0.0) * 2.0 / (high - low)
+    energies = np.log(power @ bank + 2.0**-24)
+    return ((energies - energies.mean(axis=0)) / (energies.std(axis=0, ddof=1) + 1e-5)).T
+
+
+def test_slaneymel_equals_nemos_formulas():
+    waveforms = signal(7)[:, :8123]
+    waveforms[1, 4000:] *= 1e-4  # down to the floor
+    features = slaneymel.Features()(waveforms)
+    expected = np.stack([nemo(waveform) for waveform in waveforms.double().numpy()])
+    assert features.shape == expected.shape == (2, 80, 50)
+    np.testing.assert_allclose(features, expected, atol=1e-3)
 
 
 def test_linmel_equals_librosa():

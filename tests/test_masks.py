@@ -73,7 +73,7 @@ def test_lengths_that_no_stride_divides_and_any_padding(words):
     zeros = noise * (torch.arange(fewest + 20) < lengths[:, None])[:, None]
     for padded in (zeros, noise):
         assert distances(embed_padded(model, padded, lengths), alone).max() < 1e-5
-    assert distances(model(noise), alone).max() > 1e-2  # without masks they differ
+    assert distances(model(noise), alone).max() > 5e-3  # without masks they differ
 
 
 class UserModel(nn.Sequential):

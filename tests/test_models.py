@@ -16,6 +16,7 @@ SMALL["ECAPA"] += " --channels 64"
 SMALL["ResNet"] += " --depth 18"
 SMALL["GE2E"] += " --channels 64"
 SMALL["ERes2NetV2"] += " --base_width 16"
+SMALL["TitaNet"] += " --channels 32"
 SMALL["RawNet3"] = "--sinc_stride 16 --channels 64"
 
 
@@ -190,6 +191,8 @@ def gru(inputs, units):
         ("ERes2NetV2", 17_859_632),
         ("ERes2NetV2 --base_width 24 --groups 4 --expansion 4", 53_513_632),
         ("XVector", 4_610_524),
+        # NeMo's has 22.12 M without the head; each block of three layers, a gate and a shortcut
+        ("TitaNet", 22_122_288),
         ("GE2E", 1_423_618 - 2),  # Resemblyzer's weights, without the scale and offset of the loss
         # worked out in this file
         ("ResNet --depth 18", r_vector(18, (2, 2, 2, 2))),
@@ -249,6 +252,7 @@ def test_networks_of_the_tests_over_all_models_are_small():
         ("ResNetSE34L --encoder_type MQMHA --queries 0", r"--queries must be at least 1"),
         ("ResNet --depth 36", r"argument --depth: invalid choice: 36 \(choose from 18, 34, 50, 101"),
         ("ERes2NetV2 --groups 0", r"--groups must be at least 1, got 0"),
+        ("TitaNet --channels 4", r"--channels must be at least 8, got 4"),
         ("RawNet3 --sinc_stride 0", r"--sinc_stride must be at least 1"),
         ("RawNet3 --sinc_filters 3", r"--sinc_filters must be even"),
         ("RawNet3 --sinc_length 250", r"--sinc_length must be odd"),

@@ -1,6 +1,8 @@
 """Networks of other toolkits without references: their formulas, and files with their names of tensors."""
 
+import io
 import re
+import tarfile
 
 import numpy as np
 import pytest
@@ -70,6 +72,68 @@ def names_of_simam(name):
 
 def names_of_eres2netv2(name):
     return name.replace("downsample", "shortcut")
+
+
+def names_of_titanet(name):
+    name = re.sub(r"^blocks\.(\d)\.gate", lambda m: f"blocks.{m[1]}.{13 if m[1] == '1' else 3}", name)
+    parts = {"depthwise": (0, ".conv"), "pointwise": (1, ".conv"), "norm": (2, "")}
+    for part, (place, conv) in parts.items():
+        name = re.sub(rf"layers\.(\d)\.{part}", lambda m: f"{5 * int(m[1]) + place}{conv}", name)  # noqa: B023
+    name = re.sub(r"^blocks\.(\d)\.shortcut\.0", r"encoder.encoder.\1.res.0.0.conv", name)
+    name = re.sub(r"^blocks\.(\d)\.shortcut\.1", r"encoder.encoder.\1.res.0.1", name)
+    name = re.sub(r"^blocks\.(\d)\.", r"encoder.encoder.\1.mconv.", name)
+    name = name.replace("pooling.attention.layers.0", "decoder._pooling.attention_layer.0.conv_layer")
+    name = name.replace("pooling.attention.layers.2", "decoder._pooling.attention_layer.0.bn")
+    name = name.replace("pooling.attention.layers.4", "decoder._pooling.attention_layer.2")
+    name = re.sub(r"^norm\.", "decoder.emb_layers.0.0.", name)
+    return re.sub(r"^embedding\.", "decoder.emb_layers.0.1.", name)
+
+
+def nemo_archive(path, tensors, window="hann", mode="w"):
+    """Write a `.nemo` archive; the last layer is a convolution, and there are a head and a front end."""
+    theirs = tensors | {
+        "decoder.emb_layers.0.1.weight": tensors["decoder.emb_layers.0.1.weight"][:, :, None],
+        "decoder.final.weight": torch.zeros(3, 8),
+        "preprocessor.featurizer.window": torch.zeros(400),
+    }
+    weights = io.BytesIO()
+    torch.save(theirs, weights)
+    config = f"preprocessor: {{sample_rate: 16000, window: {window}, features: 16}}\n"
+    with tarfile.open(path, mode) as archive:
+        for name, content in (
+            ("model_config.yaml", config.encode()),
+            ("model_weights.ckpt", weights.getvalue()),
+        ):
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.usefixtures("small_models")
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_archives_of_nemo(mode, tmp_path, monkeypatch):
+    network = build("--model", "TitaNet", *f"--nOut 8 {SMALL['TitaNet']}".split())
+    tensors = {names_of_titanet(name): tensor for name, tensor in network.model.state_dict().items()}
+    examples = ("encoder.encoder.1.mconv.13.fc.0.weight", "encoder.encoder.1.mconv.10.conv.weight")
+    assert tensors.keys() >= {
+        *examples,
+        "encoder.encoder.2.mconv.2.weight",
+        "encoder.encoder.1.res.0.1.weight",
+    }
+    path = tmp_path / "titanet-l.nemo"
+    nemo_archive(path, tensors, mode=mode)
+    model_file = converted(str(path)).model_file
+    shown = {"model": "TitaNet", "features": "slaneymel", "channels": 32, "nOut": 8, "n_mels": 16}
+    assert {name: model_file.options[name] for name in shown} == shown
+    ours, features = SpeakerNet.from_model_file(model_file), torch.randn(1, 16, 40)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours.eval().model(features), network.eval().model(features))
+    nemo_archive(path, tensors, window="hamming", mode=mode)
+    with pytest.raises(ValueError, match="preprocessor has window hamming; expected hann"):
+        converted(str(path))
+    monkeypatch.setattr("storage.containers.LARGEST_NEMO", 2000)
+    with pytest.raises(ValueError, match=r"an archive without model_weights\.ckpt"):
+        converted(str(path))
 
 
 @pytest.mark.usefixtures("small_models")

@@ -236,7 +236,7 @@ def test_files_that_weights_alone_are_not(tmp_path):
     path = tmp_path / "model.pt"
     with tarfile.open(path, "w") as archive:
         archive.addfile(tarfile.TarInfo("model_config.yaml"), io.BytesIO())
-    with pytest.raises(ValueError, match=r"NeMo's \.nemo"):
+    with pytest.raises(ValueError, match=r"an archive without model_weights\.ckpt"):
         checkpoint.load_model(str(path))
     torch.save({}, path)
     with zipfile.ZipFile(path) as archive:
@@ -312,7 +312,7 @@ def test_networks_that_are_not_here_are_named(tmp_path):
     for name, words in {
         "layer1.0.convs.0.weight": "ERes2Net",
         "norm_stats.weight": "ResNet of SpeechBrain",
-        "encoder.encoder.0.mconv.0.conv.weight": "TitaNet of NeMo",
+        "encoder.layers.0.conv_layer.weight": "ECAPA-TDNN of NeMo",
     }.items():
         torch.save({name: torch.zeros(2, 2)}, tmp_path / "model.pt")
         with pytest.raises(ValueError, match=f"{words}, which is not among the networks"):
