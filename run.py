@@ -11,9 +11,10 @@ import distributed
 import runtime
 from DatasetLoader import TrainData
 from distributed.signals import Stopped, StopSignal
-from evaluation.imprinting import imprint, imprinted_heads
+from evaluation.imprinting import imprint, imprinted_heads, load_teacher
 from evaluation.run_models import RunModels
 from evaluation.run_tests import RunTests
+from inference.model_source import model_path
 from loss._sharded import shard_head
 from options import Options, fixed_defaults, fixed_options
 from SpeakerNet import ModelTrainer, SpeakerNet
@@ -58,7 +59,10 @@ class Run:
     def fit(self, stop: StopSignal) -> None:
         """Test and train in turn until --max_epoch is trained and tested, or the EER doesn't improve."""
         if self.progress == Progress() and not self.trainer.state.step:
-            imprint(self.trainer.network, self.options, self.trainer.device, stop)
+            network, device = self.trainer.network, self.trainer.device
+            teacher = self.options.teacher
+            source = load_teacher(model_path(teacher), self.options, device) if teacher else network
+            imprint(network.loss, source, self.options, device, stop)
             self._save(self.progress)  # something to go back to
         while True:
             if self._test_is_due():

@@ -9,40 +9,65 @@ from evaluation.cohort import CohortList
 from normalization._cohort import speaker_means
 from options import Options
 from SpeakerNet import SpeakerNet
+from storage import checkpoint
 
 UTTERANCES = 4  # of a speaker, the first ones of the train list: more take time and change a mean little
 
 
 def imprinted_heads(loss: nn.Module | None, values: Options) -> list[nn.Module]:
-    """Loss, resolved options -> its heads that start from embeddings; none without --init_head mean.
+    """Loss, resolved options -> its heads that start from embeddings.
 
     Raises:
-        ValueError: there are none.
+        ValueError: --init_head mean or --teacher is given, and there are none; or they need --teacher.
     """
-    if values.init_head != "mean" or loss is None:
+    if loss is None:
         return []
+    flag = "--teacher" if values.teacher else "--init_head mean"
     heads = [module for module in loss.modules() if hasattr(module, "imprint")]
+    if not values.teacher and any(getattr(head, "needs_teacher", False) for head in heads):
+        raise ValueError(
+            f"--trainfunc {values.trainfunc} learns the embeddings of another network; give it: "
+            "--teacher campplus-zh-en"
+        )
+    if values.init_head != "mean" and not values.teacher:
+        return []
     if not heads:
         raise ValueError(
-            f"--init_head mean: {values.trainfunc} compares embeddings with no weights of speakers by "
-            "cosine; choose another --trainfunc, such as aamsoftmax, or leave the flag out"
+            f"{flag}: {values.trainfunc} compares embeddings with no weights of speakers by cosine; choose "
+            "another --trainfunc, such as aamsoftmax, or leave the flag out"
         )
     return heads
 
 
-def imprint(network: SpeakerNet, values: Options, device: torch.device, stop: StopSignal) -> None:
-    """Set class weights to embeddings by this network if asked for; to be called by all processes.
+def load_teacher(path: str, values: Options, device: torch.device) -> SpeakerNet:
+    """Model file -> the network whose embeddings the one with these resolved options learns.
+
+    Raises:
+        FileNotFoundError, ValueError: it can't be read, or its embeddings have another size than --nOut.
+    """
+    model_file = checkpoint.load_model(path)
+    size = model_file.options["nOut"]
+    if size != values.nOut:
+        raise ValueError(f"--teacher {path} has embeddings of {size} values; give --nOut {size}")
+    return SpeakerNet.from_model_file(model_file).to(device).eval()
+
+
+def imprint(
+    loss: nn.Module | None, source: SpeakerNet, values: Options, device: torch.device, stop: StopSignal
+) -> None:
+    """Set class weights to embeddings if asked for; to be called by all processes.
 
     Args:
-        network: it has a loss, whose first classes are the speakers of the train list.
+        loss: its first classes are the speakers of the train list.
+        source: the network that embeds them.
         values: resolved options; those of tests don't matter.
         device: where the network is.
         stop: request to stop.
     """
-    heads = imprinted_heads(network.loss, values)
+    heads = imprinted_heads(loss, values)
     if not heads:
         return
-    directions = speaker_directions(network, values, device, stop).to(device)
+    directions = speaker_directions(source, values, device, stop).to(device)
     for head in heads:
         head.imprint(directions, values.nClasses, values.seed)  # type: ignore[operator]
 

@@ -26,9 +26,11 @@ D: embedding size.
         See forward; `--sampler dynamic` needs it.
     set_epoch(self, epoch), optional
         Called before each epoch with its number, from 1.
-    imprint(self, directions, num_speakers, seed), optional: the loss supports --init_head mean
+    imprint(self, directions, num_speakers, seed), optional: the loss supports --init_head mean and --teacher
         Called in every process before the first step: lets the weights of the classes start as given
         directions. Subclasses of `_head.CosineClassifier` have this method.
+    needs_teacher: bool, optional, False if absent
+        Whether the directions must be those by --teacher.
     shard(self), optional: the loss supports --shard_head
         Called in every process after the weights are loaded and before the optimizer is built. Keeps the
         parameters of this process's classes. From then on `forward` takes this process's part of the batch,

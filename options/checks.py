@@ -98,7 +98,7 @@ def for_training(resolved: Resolved) -> Resolved:
         raise ValueError(f"--backend {options.backend} is fitted by --prepare; training needs none")
     if not options.initial_model:
         _refuse_freezing(options)
-        if options.init_head == "mean":
+        if options.init_head == "mean" and not options.teacher:
             raise ValueError("--init_head mean takes embeddings of a trained network; give --initial_model")
     for name in ("origin", "head_speakers"):
         if options[name] and not options.initial_model:

@@ -20,6 +20,7 @@ START = (
     "head_speakers",
     "allow_partial",
     "init_head",
+    "teacher",
 )  # what a training starts from
 # What all stages have in common: where the run is, and its processes.
 OF_RUN = ("save_path", "device", "gpu_id", "gpu", "distributed", "nproc", "port", "rank_timeout", "threads")

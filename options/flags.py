@@ -460,6 +460,14 @@ SCHEDULE = [
         roles=Role.FIXED,
     ),
     Flag(
+        "--teacher",
+        "model file, folder or public model; the speakers' vectors of the loss start as its mean embeddings, "
+        "instead of those by --initial_model; with --trainfunc distill they are what the network learns",
+        "",
+        path,
+        metavar="MODEL",
+    ),
+    Flag(
         "--freeze",
         "modules of the network, such as model.layer1,model.conv1, that aren't trained; their batch norm and "
         "dropout work as in evaluation",

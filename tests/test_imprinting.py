@@ -1,5 +1,7 @@
 """--init_head mean: class weights that start as the speakers' mean embeddings."""
 
+import json
+
 import pytest
 import soundfile
 import torch
@@ -61,8 +63,14 @@ def test_only_losses_with_cosines_are_imprinted():
     for name in ("softmax", "angleproto", "softmaxproto"):
         with pytest.raises(ValueError, match=f"--init_head mean: {name} compares embeddings with no weights"):
             imprinted_heads(
-                options.plugin("loss", name)(4, 3), options.Options({"init_head": "mean", "trainfunc": name})
+                options.plugin("loss", name)(4, 3),
+                options.Options({"init_head": "mean", "teacher": "", "trainfunc": name}),
             )
+    with pytest.raises(ValueError, match="--teacher: softmax compares embeddings with no weights"):
+        imprinted_heads(
+            options.plugin("loss", "softmax")(4, 3),
+            options.Options({"init_head": "random", "teacher": "x", "trainfunc": "softmax"}),
+        )
     with pytest.raises(ValueError, match="--init_head mean takes embeddings of a trained network"):
         trainSpeakerNet.parse(["--model=GE2E", "--trainfunc=aamsoftmax", "--init_head=mean"])
 
@@ -85,6 +93,24 @@ def test_directions_are_mean_embeddings_of_whole_recordings_whatever_the_tests_a
         with torch.no_grad():
             embeddings = torch.cat([F.normalize(network.embed(each[None])) for each in audio])
         torch.testing.assert_close(found[row], F.normalize(embeddings.mean(0), dim=0), rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_learns_from_a_teacher(trained, corpus, tmp_path, capsys):
+    """The targets are the teacher's means, and training brings the embeddings nearer to them."""
+    settings = {"trainfunc": "distill", "teacher": trained[0], "test_list": "", "max_epoch": 3}
+    words = corpus.options(tmp_path / "run", **settings, lr=0.01)
+    assert trainSpeakerNet.main([*words, "--nOut=16"]) == 2
+    assert "has embeddings of 512 values; give --nOut 512" in capsys.readouterr().err
+    assert trainSpeakerNet.main(words) == 0, capsys.readouterr().err
+    stored = checkpoint.load_model(str(tmp_path / "run" / "model" / "model000000003.model"))
+    teacher = SpeakerNet.from_model_file(str(trained[0] / "model" / "best.model")).eval()
+    directions = speaker_directions(teacher, options.Options(stored.options), runtime.CPU, StopSignal())
+    torch.testing.assert_close(stored.weights["loss.targets"], directions)
+    lines = (tmp_path / "run/result/results.jsonl").read_text().splitlines()
+    losses = [record["loss"] for record in map(json.loads, lines) if record["event"] == "train"]
+    assert losses[2] < 0.9 * losses[0]
+    assert trainSpeakerNet.main(corpus.options(tmp_path / "other", trainfunc="distill")) == 2
+    assert "learns the embeddings of another network; give it: --teacher" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -24,6 +24,22 @@ def test_amsoftmax_subtracts_the_margin_from_the_true_cosine_only():
     assert accuracy.tolist() == [1.0]
 
 
+def test_distill_turns_embeddings_to_the_targets_of_their_speakers():
+    loss_fn = options.plugin("loss", "distill")(2, 4)
+    loss_fn.imprint(unit(0, 90, 200), 4, seed=1)  # of the fourth speaker nothing is known
+    embeddings = torch.stack([5 * unit(30, 100), 2 * unit(90, 90)])  # of speakers 0 and 1, each two
+    loss, accuracy = loss_fn(embeddings, torch.tensor([0, 1]))
+    cosines = [math.cos(math.radians(angle)) for angle in (30, 100, 0, 0)]
+    assert loss.item() == pytest.approx(1 - sum(cosines) / 4, abs=1e-6)
+    assert accuracy.tolist() == [0.5, 1.0]  # at 100 degrees the target of speaker 1 is nearer
+    assert loss_fn.targets[3].tolist() == [0.0, 0.0] and not list(loss_fn.parameters())
+
+
+def test_distill_refuses_speeds():
+    with pytest.raises(ValueError, match="leave speed out of --augment_chain"):
+        options.plugin("loss", "distill")(2, 6).imprint(unit(0, 90), 2, seed=1)
+
+
 def test_angleproto_classifies_the_first_utterance_among_the_means_of_the_others():
     loss_fn = options.plugin("loss", "angleproto")(2, 2, init_w=1.0, init_b=0.5)
     embeddings = torch.tensor([[[2.0, 0.0], [1.0, 1.0], [1.0, -1.0]], [[0.0, 1.0], [-1.0, 0.0], [-3.0, 0.0]]])

@@ -14,7 +14,7 @@ import options
 import trainSpeakerNet
 
 MODELS = options.available("models")
-LOSSES = options.available("loss")
+LOSSES = [name for name in options.available("loss") if name != "distill"]  # see test_imprinting.py
 POOLINGS = options.available("pooling")
 MOST = max(len(MODELS), len(LOSSES), len(POOLINGS))
 ROWS = list(zip(*(islice(cycle(names), MOST) for names in (MODELS, LOSSES, POOLINGS)), strict=True))
