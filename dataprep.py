@@ -27,6 +27,7 @@ from preparation import corpus_lists, flags, folder, inspect, steps
 from preparation.archives import has_recordings
 from preparation.convert import shard
 from preparation.generate import SavedLists, training_command
+from preparation.index import index_tars
 from preparation.keys import find_key
 from preparation.parts import ListPart
 from preparation.source import CONVERTED, is_list, to_convert
@@ -144,6 +145,16 @@ def convert(args: argparse.Namespace, names: Names) -> Outcome:
     return messages, following if args.shard == "1/1" else "the other shards, then --generate"
 
 
+def index(args: argparse.Namespace, names: Names) -> Outcome:
+    """--index."""
+    if names or args.source is None:
+        raise ValueError(
+            "--index is for tar files of your own, without --corpus; give their folder, --from DIR"
+        )
+    saved = index_tars(args.source, args.save_path, args.workers)
+    return saved.messages, training_command([saved])
+
+
 def generate(args: argparse.Namespace, names: Names) -> Outcome:
     """--generate."""
     if names:
@@ -241,7 +252,8 @@ def pack(args: argparse.Namespace, names: Names) -> Outcome:
 
 
 STEPS: dict[str, Callable[[argparse.Namespace, Names], Outcome]] = {
-    step.__name__: step for step in (download, concatenate, extract, convert, augment, generate, check, pack)
+    step.__name__: step
+    for step in (download, concatenate, extract, convert, augment, index, generate, check, pack)
 }
 
 
