@@ -36,6 +36,7 @@ class MemberFile(io.RawIOBase):
         self._tar = open(member.tar, "rb", buffering=0)  # noqa: PTH123, SIM115  (closed by close)
         self._begin = member.begin
         self._size = member.size
+        self._place = 0
         self._tar.seek(self._begin)
 
     def readable(self) -> bool:
@@ -48,23 +49,27 @@ class MemberFile(io.RawIOBase):
 
     def tell(self) -> int:
         """Bytes from the member's start."""
-        return self._tar.tell() - self._begin
+        return self._place
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place in the member."""
         place = offset
         if whence == os.SEEK_CUR:
-            place += self.tell()
+            place += self._place
         elif whence == os.SEEK_END:
             place += self._size
         if place < 0:
             raise OSError(f"a place before the member's start: {place}")
-        return self._tar.seek(self._begin + place) - self._begin
+        self._tar.seek(self._begin + place)
+        self._place = place
+        return place
 
     def readinto(self, buffer: Any) -> int:
         """Read on, up to the member's end."""
-        left = max(self._size - self.tell(), 0)
-        return self._tar.readinto(memoryview(buffer).cast("B")[:left]) or 0
+        left = max(self._size - self._place, 0)
+        count = self._tar.readinto(memoryview(buffer).cast("B")[:left]) or 0
+        self._place += count
+        return count
 
     def close(self) -> None:
         """Close the tar."""

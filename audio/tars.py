@@ -27,11 +27,12 @@ class TarIndex:
     def __init__(self, folder: Path) -> None:
         """Read the index; raises ValueError or FileNotFoundError if it isn't whole."""
         self.folder = folder
+        self._prefix = os.path.join(folder, "")  # noqa: PTH118  (ends in a slash)
         self.again = f"index it again: dataprep.py --index --from {folder}"
         absent = f"{folder}: no index of tar files; {self.again}"
         with index_arrays(folder / self.INDEX, self.COLUMNS, absent, self.again) as index:
             self.paths = Paths(index["text"], index["ends"])
-            self.tars = Paths(index["tar_text"], index["tar_ends"])
+            self.tars = list(Paths(index["tar_text"], index["tar_ends"]))  # few, and looked up often
             self.places: NDArray[np.int64] = index["places"]
             self.stamps: NDArray[np.int64] = index["stamps"]
 
@@ -68,9 +69,7 @@ class TarIndex:
     def member(self, row: int) -> TarMember:
         """Row of the index -> the recording's path and place."""
         tar, begin, size = self.places[row].tolist()
-        root = str(self.folder)
-        path, file = (os.path.join(root, part) for part in (self.paths[row], self.tars[tar]))  # noqa: PTH118
-        return TarMember(path, file, begin, size)
+        return TarMember(self._prefix + self.paths[row], self._prefix + self.tars[tar], begin, size)
 
 
 def index_in(root: str) -> Pack | TarIndex | None:
