@@ -23,7 +23,7 @@ from corpora._corpus import Corpus
 from metrics.fields import shown
 from options.parser import Parser
 from options.plugins import ROOT
-from preparation import corpus_lists, flags, folder, inspect, steps
+from preparation import corpus_lists, flags, folder, inspect, parquet, steps
 from preparation.archives import has_recordings
 from preparation.convert import shard
 from preparation.generate import SavedLists, training_command
@@ -86,9 +86,11 @@ def with_augmentation(args: argparse.Namespace, names: Names) -> Names:
 
 
 def recordings(args: argparse.Namespace) -> Path:
-    """Folder of the user's recordings: --from, or the one that --convert writes."""
+    """Folder of the user's recordings: --from, or what --convert writes, or --index from parquet files."""
     if args.source is None:
         raise ValueError("which recordings? give --corpus NAME or --from DIR")
+    if args.index and parquet.has_parquet(args.source):
+        return args.save_path / parquet.TARS
     return args.save_path / CONVERTED if args.convert else args.source
 
 
@@ -148,11 +150,14 @@ def convert(args: argparse.Namespace, names: Names) -> Outcome:
 def index(args: argparse.Namespace, names: Names) -> Outcome:
     """--index."""
     if names or args.source is None:
-        raise ValueError(
-            "--index is for tar files of your own, without --corpus; give their folder, --from DIR"
-        )
-    saved = index_tars(args.source, args.save_path, args.workers)
-    return saved.messages, training_command([saved])
+        raise ValueError("--index is for your own tar or parquet files, not for corpora; give --from DIR")
+    unpacked: list[str] = []
+    if parquet.has_parquet(args.source):
+        unpacked = parquet.unpack(args.source, args.save_path, args.speaker_column, args.workers)
+    elif args.speaker_column:
+        raise ValueError(f"--speaker_column is for parquet files; {args.source} has none")
+    saved = index_tars(recordings(args), args.save_path, args.workers)
+    return [*unpacked, *saved.messages], training_command([saved])
 
 
 def generate(args: argparse.Namespace, names: Names) -> Outcome:

@@ -28,7 +28,7 @@ STEPS = {  # in the order in which they run
     "extract": "unpack the archives",
     "convert": "turn other formats into 16 kHz mono, as --format says",
     "augment": "extract and list MUSAN and RIRS_NOISES",
-    "index": "find the recordings in tar files, and write their train list",
+    "index": "find the recordings in tar files, or in parquet files, and write their train list",
     "generate": "write train lists and trial lists",
     "check": "read every file once and report what is wrong",
     "pack": "store the recordings of a list as one array file",
@@ -125,6 +125,14 @@ FLAGS = (
         default=ALL_CHANNELS,
         type=at_least(ALL_CHANNELS),
         metavar="N",
+    ),
+    Flag(
+        "speaker_column",
+        "column of parquet files that names the speakers; default: speaker_id, client_id or the like",
+        ("index",),
+        "--index",
+        default="",
+        metavar="NAME",
     ),
     Flag(
         "split_ratio",

@@ -318,8 +318,12 @@ def test_hostile_tars_are_one_line(tmp_path, kind):
 
 def test_folders_without_tars_or_with_compressed_ones_are_refused(tmp_path):
     words = ("--index", "--save_path", tmp_path / "new", "--workers", 1, "--from", tmp_path)
-    assert_refused(run_here("dataprep.py", "--index"), "give their folder, --from DIR")
-    assert_refused(run_here("dataprep.py", *words, "--corpus", "musan", "--generate"), "without --corpus")
+    assert_refused(
+        run_here("dataprep.py", "--index"), "tar or parquet files, not for corpora; give --from DIR"
+    )
+    assert_refused(
+        run_here("dataprep.py", *words, "--corpus", "musan", "--generate"), "not for corpora; give --from"
+    )
     assert_refused(run_here("dataprep.py", *words), f"--from {tmp_path}: no tar files; expected .tar files")
     tar_of(tmp_path / "0.tar", SPEAKER)
     assert_refused(
