@@ -6,6 +6,7 @@ members are only names.
 """
 
 import json
+import os
 import re
 import tarfile
 from array import array
@@ -51,13 +52,13 @@ class Member(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What the members of a sample have in common."""
-        return self.name.rpartition(".")[0]
+        """What the members of a sample have in common: the name without its suffix."""
+        return os.path.splitext(self.name)[0]  # noqa: PTH122  (only a name)
 
     @property
     def suffix(self) -> str:
-        """The rest of its name."""
-        return self.name.rpartition(".")[2].lower()
+        """The rest of its name, such as `.wav`."""
+        return os.path.splitext(self.name)[1].lower()  # noqa: PTH122
 
 
 @dataclass
@@ -224,7 +225,7 @@ def _add(contents: Contents, tar: str, sample: Sequence[Member]) -> None:
     """Append a sample to what a tar holds; raises ValueError unless it has one recording and one speaker."""
     recordings = [member for member in sample if FORMATS.fullmatch(member.name)]
     others = (member for member in sample if member.text is None and member not in recordings)
-    contents.skipped.update(f"{member.suffix} members" for member in others)
+    contents.skipped.update(f"members {member.suffix or 'without suffix'}" for member in others)
     if not recordings:
         contents.skipped["samples without a recording"] += 1
         return
@@ -254,7 +255,7 @@ def _speakers(member: Member) -> Iterator[str]:
         return
     try:
         text = member.text.decode("utf-8-sig")
-        entries = {"spk": text.strip()} if member.suffix == "spk" else json.loads(text)
+        entries = {"spk": text.strip()} if member.suffix == ".spk" else json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{member.name}: {error}") from None
     if not isinstance(entries, dict):

@@ -72,6 +72,7 @@ def shards(tmp_path):
         ("/v1.2/c.json", json.dumps({"text": "?", "speaker_id": 7})),
         ("/v1.2/c.opus", sounds[2]),
         ("note.txt", "of no sample"),
+        ("/v1.2/README", "of none either"),
         (f"{long}.mp3", sounds[3]),
         (f"{long}.txt", "yes"),
         (f"{long}.json", json.dumps({"spk": "bob", "speaker": "bob"})),
@@ -92,9 +93,10 @@ def test_the_recordings_of_an_index_are_those_that_were_put_into_the_tars(shards
     assert result.stdout.splitlines() == [
         f"{train_list}: 5 recordings of 3 speakers in 2 tars",
         f"{folder}/tar_index.npz: where they are; give --train_path {folder}",
-        "skipped: 1 m4a members",
-        "skipped: 3 samples without a recording",
-        "skipped: 2 txt members",
+        "skipped: 1 members .m4a",
+        "skipped: 2 members .txt",
+        "skipped: 1 members without suffix",
+        "skipped: 4 samples without a recording",
         "next: python trainSpeakerNet.py --model ResNetSE34L --trainfunc angleproto "
         f"--train_list {train_list} --train_path {folder} --test_list ''",
     ], result
