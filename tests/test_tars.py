@@ -12,6 +12,8 @@ import pytest
 import soundfile
 from conftest import assert_refused, run_here, voice
 
+import runtime
+import trainSpeakerNet
 from audio.lists import read_train_list
 from audio.named import NamedRecordings
 from audio.pack import Pack
@@ -19,6 +21,7 @@ from audio.recording import AudioError, AudioFile
 from audio.recordings import Recordings
 from audio.tars import TarIndex
 from audio.wave_file import WaveFile
+from DatasetLoader import TrainData
 from preparation.index import index_tars, read_tar
 
 
@@ -139,6 +142,18 @@ def test_check_and_pack_read_tars(shards, tmp_path):
     assert_refused(
         run_here("dataprep.py", *words), "0.tar: changed since 0.tar/a.wav was found in it; index it"
     )
+
+
+def test_what_is_excluded_may_be_in_the_index_alone(shards, corpus, tmp_path):
+    folder, paths, _ = shards
+    index_tars(folder, tmp_path, 1)
+    (tmp_path / "list").write_text("".join(f"s{n}\t{path}\n" for n, path in enumerate(paths[:4])))
+    (tmp_path / "excluded").write_text(f"{paths[4]}\n")
+    changes = {"train_list": tmp_path / "list", "train_path": folder, "exclude": tmp_path / "excluded"}
+    words = corpus.options(tmp_path / "exp", trainfunc="softmax", nPerSpeaker=1, test_list="", **changes)
+    data = TrainData.read(trainSpeakerNet.parse(words).options, runtime.CPU)
+    assert data.utterances.num_excluded == 0 and data.utterances.num_to_exclude == 1
+    assert data.dataset.crops.dtype is np.float32
 
 
 def test_trials_name_members_also_by_other_suffixes(shards, tmp_path):
