@@ -144,8 +144,8 @@ class TrainData(NamedTuple):
         listed = read_train_list(options.train_list, options.exclude, root=options.train_path)
         utterances, validation = set_aside(listed, options.validation_speakers, options.seed)
         recordings = Recordings(options.train_path, utterances.paths, options.channel, utterances.spans)
-        has_found = utterances.num_excluded or recordings.pack or not utterances.num_to_exclude
-        may_miss = has_found or options.exclude_may_miss
+        has_found = utterances.num_excluded or not utterances.num_to_exclude
+        may_miss = has_found or recordings.pack or recordings.tars or options.exclude_may_miss
         if not may_miss and not names_files(options.exclude, options.train_path):
             raise ValueError(
                 f"--exclude {options.exclude}: none of its {utterances.num_to_exclude} paths is in "

@@ -23,10 +23,11 @@ from corpora._corpus import Corpus
 from metrics.fields import shown
 from options.parser import Parser
 from options.plugins import ROOT
-from preparation import corpus_lists, flags, folder, inspect, steps
+from preparation import corpus_lists, flags, folder, inspect, parquet, steps
 from preparation.archives import has_recordings
 from preparation.convert import shard
 from preparation.generate import SavedLists, training_command
+from preparation.index import index_tars
 from preparation.keys import find_key
 from preparation.parts import ListPart
 from preparation.source import CONVERTED, is_list, to_convert
@@ -85,9 +86,11 @@ def with_augmentation(args: argparse.Namespace, names: Names) -> Names:
 
 
 def recordings(args: argparse.Namespace) -> Path:
-    """Folder of the user's recordings: --from, or the one that --convert writes."""
+    """Folder of the user's recordings: --from, or what --convert writes, or --index from parquet files."""
     if args.source is None:
         raise ValueError("which recordings? give --corpus NAME or --from DIR")
+    if args.index and parquet.has_parquet(args.source):
+        return args.save_path / parquet.TARS
     return args.save_path / CONVERTED if args.convert else args.source
 
 
@@ -142,6 +145,19 @@ def convert(args: argparse.Namespace, names: Names) -> Outcome:
         messages = ["nothing to convert: no recording has a format that needs conversion"]
     following = command(args, "--generate", args.source if names else recordings(args))
     return messages, following if args.shard == "1/1" else "the other shards, then --generate"
+
+
+def index(args: argparse.Namespace, names: Names) -> Outcome:
+    """--index."""
+    if names or args.source is None:
+        raise ValueError("--index is for your own tar or parquet files, not for corpora; give --from DIR")
+    unpacked: list[str] = []
+    if parquet.has_parquet(args.source):
+        unpacked = parquet.unpack(args.source, args.save_path, args.speaker_column, args.workers)
+    elif args.speaker_column:
+        raise ValueError(f"--speaker_column is for parquet files; {args.source} has none")
+    saved = index_tars(recordings(args), args.save_path, args.workers)
+    return [*unpacked, *saved.messages], training_command([saved])
 
 
 def generate(args: argparse.Namespace, names: Names) -> Outcome:
@@ -241,7 +257,8 @@ def pack(args: argparse.Namespace, names: Names) -> Outcome:
 
 
 STEPS: dict[str, Callable[[argparse.Namespace, Names], Outcome]] = {
-    step.__name__: step for step in (download, concatenate, extract, convert, augment, generate, check, pack)
+    step.__name__: step
+    for step in (download, concatenate, extract, convert, augment, index, generate, check, pack)
 }
 
 

@@ -4,7 +4,7 @@ A program that is killed, or that writes more than 32 bits can count, leaves a s
 """
 
 import os
-from io import FileIO
+from io import RawIOBase
 from struct import Struct
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ UNKNOWN = 0xFFFFFFFF
 LONGEST_REST = 512  # bytes at a file's end that may be something else: padding to a sector, or an ID3v1 tag
 
 
-def end_of_samples(stream: FileIO, layout: Layout) -> int:
+def end_of_samples(stream: RawIOBase, layout: Layout) -> int:
     """Open file -> the byte after the samples by its header; 0 if it doesn't say."""
     if stream.read(4) == b".snd":
         header = stream.read(AU.size - 4)
@@ -49,9 +49,9 @@ def end_of_samples(stream: FileIO, layout: Layout) -> int:
     return end if end - begin >= layout.header.size + SHORTEST else 0
 
 
-def only_chunks_follow(stream: FileIO, place: int, layout: Layout = LITTLE_ENDIAN) -> bool:
+def only_chunks_follow(stream: RawIOBase, place: int, layout: Layout = LITTLE_ENDIAN) -> bool:
     """Open file, place in it -> whether the rest consists of chunks, but for a few bytes."""
-    size = os.fstat(stream.fileno()).st_size
+    size = stream.seek(0, os.SEEK_END)
     while place + LONGEST_REST < size:
         begin = place
         name, place = _chunk(stream, begin, layout)
@@ -61,7 +61,7 @@ def only_chunks_follow(stream: FileIO, place: int, layout: Layout = LITTLE_ENDIA
     return True
 
 
-def _chunk(stream: FileIO, place: int, layout: Layout) -> tuple[bytes, int]:
+def _chunk(stream: RawIOBase, place: int, layout: Layout) -> tuple[bytes, int]:
     """Open file, place of a chunk -> its name, the place of the next; 0 if there is none."""
     try:
         stream.seek(place)

@@ -6,7 +6,6 @@ import math
 import os
 import re
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import soundfile
@@ -17,6 +16,7 @@ from audio.decoder_messages import hidden
 from audio.errors import AudioError, too_long, unsupported
 from audio.file_status import first_bytes, status_of
 from audio.streams import SEVERAL_OGG, after_tags
+from audio.tar_member import TarMember, open_bytes, open_raw
 
 UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
 TRUNCATED = "truncated: its header promises more samples than it holds"
@@ -66,8 +66,9 @@ class Decoder(soundfile.SoundFile):
     file, and fails at the end of a FLAC file that doesn't say how long it is.
     """
 
-    def __init__(self, file: int | io.BytesIO) -> None:
-        """A file descriptor, which is closed with the decoder, or a file in memory."""
+    def __init__(self, file: int | io.BytesIO | io.BufferedReader) -> None:
+        """A file descriptor or a file; it is closed with the decoder."""
+        self.source = file
         super().__init__(file)
         self.is_mpeg = self.subtype.startswith("MPEG")
 
@@ -75,6 +76,12 @@ class Decoder(soundfile.SoundFile):
         """The next samples (T,) or (T, channels), as SoundFile reads them."""
         with hidden() if self.is_mpeg else nullcontext():
             return super().read(frames, dtype=dtype, always_2d=always_2d)
+
+    def close(self) -> None:
+        """Close the decoder and what it reads."""
+        super().close()
+        if not isinstance(self.source, int):
+            self.source.close()
 
     def seekable(self) -> bool:
         """False: read continues where the last read ended; seek still works."""
@@ -118,6 +125,17 @@ class _LongerFile(io.BytesIO):
         return len(buffer)
 
 
+class _MemberOfTar(io.BufferedReader):
+    """A member of a tar, for libsndfile."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, or stay if there can be none, as damaged headers name: errors would be printed."""
+        try:
+            return super().seek(offset, whence)
+        except OSError:
+            return self.tell()
+
+
 class _Stream(NamedTuple):
     """How libsndfile is given a file."""
 
@@ -132,8 +150,9 @@ class _Stream(NamedTuple):
         """
         with hidden() if self.is_mpeg else nullcontext():
             if self.has_length and self.end is None:
-                return Decoder(os.open(path, os.O_RDONLY))
-            with Path(path).open("rb") as file:
+                is_member = isinstance(path, TarMember)
+                return Decoder(_MemberOfTar(open_raw(path)) if is_member else os.open(path, os.O_RDONLY))
+            with open_bytes(path) as file:
                 content = file.read(self.end)
             return Decoder(io.BytesIO(content) if self.has_length else _LongerFile(content))
 
@@ -146,26 +165,25 @@ def open_file(path: str, longest_s: float = math.inf) -> OpenFile:
         UnsupportedAudioError: in a format that libsndfile doesn't read, or reads in part.
     """
     status = status_of(path)
-    stamp = status.st_size, status.st_mtime_ns
     head = first_bytes(path)
     stream = _Stream()
     has_end = True
     if head == b"OggS":
-        has_end = _ogg_has_end(path, *stamp)
+        has_end = _ogg_has_end(path, *status)
     elif _begins_as_mpeg(head):
-        stream = _mpeg_stream(path, *stamp)
+        stream = _mpeg_stream(path, *status)
     elif head in LAYOUTS:
-        _require_nothing_behind_samples(path, head, status.st_size)
-    decoder = _open(path, stream, status.st_size)
+        _require_nothing_behind_samples(path, head, status.size)
+    decoder = _open(path, stream, status.size)
     _require_promised(path, decoder)
-    if decoder.frames == 0 and status.st_size > LARGEST_HEADER:
-        raise unsupported(path, f"its header says that its {status.st_size} bytes hold no samples")
+    if decoder.frames == 0 and status.size > LARGEST_HEADER:
+        raise unsupported(path, f"its header says that its {status.size} bytes hold no samples")
     if decoder.is_mpeg and decoder.format != "MP3":
         raise unsupported(path, f"{decoder.format} with {decoder.subtype} doesn't say how long it is")
     num_frames = decoder.frames
     most = longest_s * decoder.samplerate
     if num_frames >= UNKNOWN_LENGTH or not stream.has_length:
-        num_frames = _measured(path, stream, most, *stamp)
+        num_frames = _measured(path, stream, most, *status)
     if num_frames > most:
         raise AudioError(f"{path}: {too_long(longest_s)}")
     return OpenFile(decoder, num_frames, not decoder.is_exact(), has_end)
@@ -194,7 +212,7 @@ def _open(path: str, stream: _Stream, size: int) -> Decoder:
 
 def _is_shortened(path: str) -> bool:
     """Whether a file that can't be opened is of NIST SPHERE, compressed, as many of LDC's corpora are."""
-    with Path(path).open("rb") as file:
+    with open_bytes(path) as file:
         header = file.read(NIST_HEADER)
     return header.startswith(b"NIST_1A") and b"embedded-shorten" in header
 
@@ -211,7 +229,7 @@ def _require_promised(path: str, decoder: Decoder) -> None:
     elif pattern := NUM_FRAMES.get(decoder.format):
         header = decoder.extra_info
         if decoder.format == "NIST":
-            with Path(path).open("rb") as file:
+            with open_bytes(path) as file:
                 header = file.read(NIST_HEADER).decode("latin1")
         counted = pattern.search(header)
         is_truncated = counted is not None and int(counted[1]) > decoder.frames
@@ -222,7 +240,7 @@ def _require_promised(path: str, decoder: Decoder) -> None:
 def _require_nothing_behind_samples(path: str, head: bytes, size: int) -> None:
     """Raises AudioError where the header names fewer bytes of samples than there are, or CAF's names more."""
     layout = LAYOUTS[head]
-    with open(path, "rb", buffering=0) as stream:  # noqa: PTH123  (Path is slower)
+    with open_raw(path) as stream:
         end = end_of_samples(stream, layout)
         # ffmpeg, which reads CAF where libsndfile does not, doesn't compare its size with the file
         if head == b"caff" and end > size:
@@ -258,7 +276,7 @@ def _ogg_has_end(path: str, size: int, mtime_ns: int) -> bool:
         UnsupportedAudioError: first and last page are of different streams, of which libsndfile reads one;
             require_one_stream also finds those that have the same number.
     """
-    with Path(path).open("rb") as file:
+    with open_bytes(path) as file:
         first = file.read(27)
         file.seek(max(0, size - LAST_PAGES))
         end = file.read()
@@ -282,7 +300,7 @@ def _mpeg_stream(path: str, size: int, mtime_ns: int) -> _Stream:
     libsndfile reads as many samples as a Xing header says, and where there is none as many as the file would
     hold if all frames were like the first. libmpg123 prints a warning if the header names another size.
     """
-    with Path(path).open("rb") as file:
+    with open_bytes(path) as file:
         begin = after_tags(file)
         file.seek(begin)
         frame = file.read(64)

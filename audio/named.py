@@ -9,6 +9,7 @@ from audio.kaldi import read_directory, read_scp
 from audio.lists import is_file
 from audio.pack import Pack
 from audio.recordings import Recordings
+from audio.tars import index_in
 from audio.utterances import ALL_CHANNELS, Utterance, spans_of
 
 SCP = "wav.scp"
@@ -19,10 +20,10 @@ SUFFIX = re.compile(r"\.(wav|flac|ogg|opus|mp3|sph|m4a|aac)$", re.IGNORECASE)
 class NamedRecordings:
     """Names -> utterances: those of Kaldi's lists by their names, others by their paths.
 
-    Names are paths under a folder, which for enrolments may be another one, or in a pack. If a name isn't a
-    file there, it stands for the file that has another suffix: lists of CN-Celeb say .wav where .flac files
-    are, and keys of NIST SRE have no suffixes. If the first name that is asked for isn't a file in a folder
-    with a wav.scp, all names are those of its utterances.
+    Names are paths under a folder, which for enrolments may be another one, or in a pack or indexed tars. If
+    a name isn't a file there, it stands for the file that has another suffix: lists of CN-Celeb say .wav
+    where .flac files are, and keys of NIST SRE have no suffixes. If the first name that is asked for isn't a
+    file in a folder with a wav.scp, all names are those of its utterances.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class NamedRecordings:
         """Where recordings are.
 
         Args:
-            root: folder of the recordings, a pack, a Kaldi directory or a wav.scp.
+            root: folder of the recordings or of indexed tars, a pack, a Kaldi directory or a wav.scp.
             flag: the flag that root is from, for errors.
             enrol_root: the same for the enrolment side, unless that is a pack; "": root too.
             lists: Kaldi directories whose utterances are known as well -> the flag of each.
@@ -44,12 +45,11 @@ class NamedRecordings:
         self.flag = f"--enrol_path or {flag}" if has_two else flag  # that says where recordings are
         self.given = f"{flag} {root}"
         self.utterances: dict[str, Utterance] = {}
-        is_pack = root != "" and Path(root, Pack.INDEX).exists()
-        self.pack_paths = frozenset(Pack(Path(root)).paths) if is_pack else None
-        if has_two and is_pack:
-            raise ValueError(
-                f"--enrol_path {enrol_root}: {self.given} is a pack, which has to hold both sides"
-            )
+        index = index_in(root)
+        self.index_paths = None if index is None else frozenset(index.paths)
+        if has_two and index is not None:
+            kind = "is a pack, which has" if isinstance(index, Pack) else "has an index of tars, which have"
+            raise ValueError(f"--enrol_path {enrol_root}: {self.given} {kind} to hold both sides")
         is_scp = Path(root).is_file()
         self.root = "" if has_two or is_scp else root  # where paths of utterances start
         self._enrol_root = enrol_root if has_two else ""
@@ -90,7 +90,7 @@ class NamedRecordings:
             return utterance
         path = os.path.join(root, name)  # noqa: PTH118
         found = self._found(path)
-        if found is None and self.utterances and self.pack_paths is None:
+        if found is None and self.utterances and self.index_paths is None:
             raise ValueError(f"{self.given}: {name} is neither a file in it nor an utterance in a wav.scp")
         return Utterance(found or path)
 
@@ -119,7 +119,7 @@ class NamedRecordings:
         return others[0] if others else None
 
     def _is_there(self, path: str) -> bool:
-        return is_file(self.root, path) if self.pack_paths is None else path in self.pack_paths
+        return is_file(self.root, path) if self.index_paths is None else path in self.index_paths
 
     def _add(self, source: str, flag: str) -> None:
         """Kaldi directory or wav.scp that a flag names -> its utterances are known by their names."""
@@ -129,7 +129,7 @@ class NamedRecordings:
         else:
             named = {name: utterance for _, _, name, utterance in read_directory(source, flag)}
             folder = source
-        if self.pack_paths is None:
+        if self.index_paths is None:
             above = os.path.join(folder, "..")  # noqa: PTH118
             # one of the first three is "", the working folder
             starts = (self.root, self._test_root, self._enrol_root, folder, above)

@@ -2,7 +2,8 @@
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,35 @@ from numpy.typing import NDArray
 
 from audio.recording import Samples
 from audio.utterances import Paths
+
+
+@contextmanager
+def index_arrays(
+    file: Path, num_columns: int, absent: str, advice: str
+) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Context with the arrays of an index of recordings, by name.
+
+    Args:
+        file: a file of NumPy's, whose `places` have a row for each of `ends`.
+        num_columns: of these places.
+        absent: what to say if there is no such file.
+        advice: what to do if it is damaged.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: it is absent, can't be read, or isn't whole.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as index:
+            found, expected = index["places"].shape, (*index["ends"].shape, num_columns)
+            if found != expected:
+                raise ValueError(f"places are {found}, not {expected}")
+            yield index
+    except FileNotFoundError:
+        raise FileNotFoundError(absent) from None
+    except OSError as error:
+        raise OSError(f"{file}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{file}: damaged: {error}; {advice}") from None
 
 
 class Pack:
@@ -29,20 +59,12 @@ class Pack:
         """Read the index; raises ValueError or FileNotFoundError if it isn't whole."""
         self.folder = folder
         self._shards = dict[int, Samples]()
-        try:
-            with np.load(folder / self.INDEX, allow_pickle=False) as index:
-                self.paths = Paths(index["text"], index["ends"])
-                self.places = index["places"]
-                has_names = "shard_text" in index
-                self.names = Paths(index["shard_text"], index["shard_ends"]) if has_names else Paths.of([])
-            if self.places.shape != (len(self.paths), self.COLUMNS):
-                raise ValueError(f"places are {self.places.shape}, not {(len(self.paths), self.COLUMNS)}")
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{folder}: no pack; make one with dataprep.py --pack") from None
-        except OSError as error:
-            raise OSError(f"{folder / self.INDEX}: cannot be read: {error.strerror or error}") from None
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{folder / self.INDEX}: damaged: {error}; make the pack again") from None
+        absent = f"{folder}: no pack; make one with dataprep.py --pack"
+        with index_arrays(folder / self.INDEX, self.COLUMNS, absent, "make the pack again") as index:
+            self.paths = Paths(index["text"], index["ends"])
+            self.places = index["places"]
+            has_names = "shard_text" in index
+            self.names = Paths(index["shard_text"], index["shard_ends"]) if has_names else Paths.of([])
 
     def samples(self, row: int) -> Samples:
         """Row of the index -> samples (T,), a view of the shard."""

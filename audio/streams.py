@@ -1,10 +1,10 @@
 """Several streams in one file, one after another, of which libsndfile reads the first."""
 
 import re
-from pathlib import Path
 from typing import BinaryIO
 
 from audio.errors import unsupported
+from audio.tar_member import open_bytes
 
 FIRST_PAGE = re.compile(rb"OggS\0[\x02\x06]")  # of a logical stream of Ogg (RFC 3533, section 6)
 SEVERAL_OGG = "holds several Ogg streams"
@@ -21,7 +21,7 @@ def require_one_stream(path: str) -> None:
 
     It searches the whole file, and so isn't part of open_file.
     """
-    with Path(path).open("rb") as file:
+    with open_bytes(path) as file:
         file.seek(after_tags(file))
         text = file.read(4)
         if text not in FIRST_OF_STREAM:

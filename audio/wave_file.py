@@ -1,16 +1,16 @@
 """WAV files as corpora are kept for training."""
 
-import os
-import stat
 import struct
-from io import FileIO
+from io import RawIOBase
 from typing import Self
 
 import numpy as np
 
 from audio.chunks import only_chunks_follow
 from audio.errors import AudioError
+from audio.file_status import status_of
 from audio.recording import FULL_SCALE, SAMPLE_RATE, Audio, Recording, Samples
+from audio.tar_member import open_raw
 
 
 class WaveFile(Recording):
@@ -28,17 +28,15 @@ class WaveFile(Recording):
     def open(cls, path: str) -> Self | None:
         """Path -> the file; None for other formats and wrong sizes, which are for AudioFile."""
         try:
-            status = os.stat(path)  # noqa: PTH116  (Path is slower)
-            if not stat.S_ISREG(status.st_mode):  # opening a FIFO waits for a writer
-                return None
-            stream = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115  (Path is slower; __del__ closes)
-        except (OSError, ValueError):  # ValueError: no file can have the name
+            size = status_of(path).size
+            stream = open_raw(path)  # __del__ closes it
+        except (OSError, AudioError):
             return None
-        recording = cls(path, *cls._samples(stream, status.st_size), stream)
+        recording = cls(path, *cls._samples(stream, size), stream)
         return recording if recording.num_frames else None
 
     @classmethod
-    def _samples(cls, stream: FileIO, file_size: int) -> tuple[int, int]:
+    def _samples(cls, stream: RawIOBase, file_size: int) -> tuple[int, int]:
         """The file, its bytes -> how many samples it holds, 0 if that isn't clear, the place of the first."""
         head = stream.read(cls.HEAD) or b""
         place = cls.FORMAT.size
@@ -55,7 +53,7 @@ class WaveFile(Recording):
             place += size + size % 2
         return 0, 0
 
-    def __init__(self, path: str, num_frames: int, begin: int, stream: FileIO) -> None:
+    def __init__(self, path: str, num_frames: int, begin: int, stream: RawIOBase) -> None:
         super().__init__(path, num_frames, SAMPLE_RATE)
         self.stream = stream
         self.begin = begin  # bytes before the first sample

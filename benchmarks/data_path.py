@@ -3,18 +3,21 @@
     python benchmarks/data_path.py
     python benchmarks/data_path.py --million
 
-The recordings are WAV files of 4 to 8 s in page cache; crops are of 2 s, in batches of 64 x 1. The plain
+The recordings are WAV files of 4 to 8 s in page cache, the same in a pack, in a pack of 8 parts and in 8
+tars, FLAC files, the same in tars, and Ogg files; crops are of 2 s, in batches of 64 x 1. The plain
 loops do what voxceleb_trainer's loader does: read each file whole into float64 and cut; four of five
 utterances get one of reverberation (scipy.signal.convolve), music, babble or noise, whole files of 5 s,
 mixed one by one.
 """
 
 import argparse
+import io
 import multiprocessing
 import resource
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -37,7 +40,10 @@ from audio.pack import Pack
 from audio.recordings import Recordings
 from audio.utterances import Paths
 from DatasetLoader import TrainData, TrainDataset
+from preparation.index import index_tars
 from preparation.pack import write_pack
+from preparation.pack_parts import pack_and_verify
+from preparation.parts import ListPart
 from sampler._batches import Key
 
 LENGTH = 32_240  # samples: --max_frames 200
@@ -45,6 +51,12 @@ BATCH = 64
 SHARD = 1 << 26  # samples
 SNR_DB = {"noise": (0.0, 15.0), "music": (5.0, 15.0), "babble": (13.0, 20.0)}
 FOLDERS = {"noise": "noise", "music": "music", "babble": "speech"}
+PARTS = 8  # of the pack in parts; tars
+AGAINST = {  # what is measured -> what else it is compared with
+    "pack in 8 parts": ("pack",),
+    "WAV in 8 tars": ("pack", "WAV files"),
+    "FLAC in 8 tars": ("FLAC files",),
+}
 CHAIN = "reverb:0.2|music:0.2|babble:0.2|noise:0.2"
 
 
@@ -59,12 +71,29 @@ def make(folder: Path, count: int, suffix: str, low_s: float, high_s: float, **s
     return names
 
 
+def make_tars(folder: Path, names: list[str], target: Path) -> None:
+    """Recordings -> the same in tars, and their index."""
+    target.mkdir()
+    for part in range(PARTS):
+        with tarfile.open(target / f"{part}.tar", "w") as archive:
+            for name in names[part::PARTS]:
+                archive.add(folder / name, name)
+                speaker = tarfile.TarInfo(f"{Path(name).stem}.spk")
+                speaker.size = 1
+                archive.addfile(speaker, io.BytesIO(b"s"))
+    index_tars(target, target, 1)
+
+
 def make_corpus(root: Path, count: int) -> None:
-    """Speech in four formats and a pack, noises in files and a pack, rooms of 0.3 to 1 s."""
+    """Speech in three formats, packs and tars, noises in files and a pack, rooms of 0.3 to 1 s."""
     for suffix in ("wav", "flac", "ogg"):
         names = make(root / suffix, count, suffix, 4.0, 8.0)
         if suffix == "wav":
             write_pack(root / suffix, names, root / "pack")
+            for part in range(PARTS):
+                pack_and_verify(root / suffix, names, root / "parts", 1, ListPart(part, PARTS))
+        if suffix != "ogg":
+            make_tars(root / suffix, names, root / f"{suffix}_tars")
     for kind in FOLDERS.values():
         make(root / "musan" / kind, 40, "wav", 5.0, 5.0)
     paths = [path.relative_to(root / "musan").as_posix() for path in (root / "musan").rglob("*.wav")]
@@ -118,8 +147,11 @@ def plain_batch(
 
 def dataset(root: Path, place: str, count: int, augmenter: Augmenter | None = None) -> TrainDataset:
     """Every file a speaker of its own."""
-    suffix = "wav" if place == "pack" else place
-    recordings = Recordings(str(root / place), Paths.of(f"{number}.{suffix}" for number in range(count)))
+    suffix = place.partition("_")[0] if place not in ("pack", "parts") else "wav"
+    names = (f"{number}.{suffix}" for number in range(count))
+    if place.endswith("_tars"):
+        names = (f"{number % PARTS}.tar/{name}" for number, name in enumerate(names))
+    recordings = Recordings(str(root / place), Paths.of(names))
     return TrainDataset(np.arange(count), recordings, LENGTH, 1, augmenter=augmenter)
 
 
@@ -145,7 +177,10 @@ def ways(root: Path, count: int) -> dict[str, Callable[[int, list[int]], object]
     plain("plain loop", False)
     ours("WAV files", dataset(root, "wav", count))
     ours("pack", dataset(root, "pack", count))
+    ours("pack in 8 parts", dataset(root, "parts", count))
+    ours("WAV in 8 tars", dataset(root, "wav_tars", count))
     ours("FLAC files", dataset(root, "flac", count))
+    ours("FLAC in 8 tars", dataset(root, "flac_tars", count))
     ours("Ogg Vorbis files", dataset(root, "ogg", count))
     plain("plain loop, augmented", True)
     ours("WAV files, augmented from files", dataset(root, "wav", count, augmenters["musan"]))
@@ -169,11 +204,12 @@ def measure(root: Path, count: int, rounds: int) -> None:
     for name, each in rates.items():
         each = each[1:]  # the first round fills the page cache
         against = "plain loop, augmented" if "augmented" in name else "plain loop"
-        ratios = sorted(a / b for a, b in zip(each, rates[against][1:], strict=True))
-        print(
-            f"{name}: {statistics.median(each):.0f} utterances/s, {statistics.median(ratios):.2f} times the "
-            f"{against} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        )
+        print(f"{name}: {statistics.median(each):.0f} utterances/s", end="")
+        for other in (against, *AGAINST.get(name, ())):
+            ratios = sorted(a / b for a, b in zip(each, rates[other][1:], strict=True))
+            spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+            print(f", {statistics.median(ratios):.2f} times the {other} ({spread})", end="")
+        print()
 
 
 def make_million(folder: Path, count: int) -> None:

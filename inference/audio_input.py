@@ -60,7 +60,7 @@ def read_audio(source: str | os.PathLike[str], channel: int = ALL_CHANNELS) -> A
     if source == STANDARD_INPUT:
         return _read_standard_input(channel)
     path = os.fspath(source)
-    size = status_of(path).st_size
+    size = status_of(path).size
     if size > LARGEST_FILE:
         raise AudioError(f"{path}: {size} bytes, more than {LARGEST_FILE >> 30} GiB; cut it into pieces")
     try:

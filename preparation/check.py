@@ -4,12 +4,16 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from audio.errors import AudioError
 from audio.recording import FORMATS, NO_END, AudioFile
+from audio.recordings import Recordings
 from audio.streams import require_one_stream
+from audio.tar_member import TarMember
+from audio.tars import index_in
 from audio.utterances import Utterance
 from metrics.fields import shown, text_of
 from preparation.tally import Tally
@@ -86,8 +90,11 @@ def check_recordings(
     findings: list[Finding] = []
     first: dict[bytes, str] = {}  # digest -> the first file that has it
     copies: dict[str, list[str]] = {}  # first file -> all files with its samples
-    files = [(path, listed.segments.get(path, ())) for path in paths]
-    results = in_processes(partial(map, partial(_examine, root, min_duration_s)), files, workers, "checking")
+    recordings = Recordings(str(root), paths)
+    files = [
+        (path, recordings.file(number), listed.segments.get(path, ())) for number, path in enumerate(paths)
+    ]
+    results = in_processes(partial(map, partial(_examine, min_duration_s)), files, workers, "checking")
     for path, (digest, faults) in zip(paths, results, strict=True):
         findings += faults
         if digest and first.setdefault(digest, path) != path:
@@ -132,11 +139,10 @@ def write_report(findings: Sequence[Finding], folder: Path, listed: Listed) -> l
     return [*lines, f"{folder}/check.txt lists the findings, excluded.txt the files to leave out"]
 
 
-def _examine(root: Path, min_duration_s: float, listed: tuple[str, Sequence[Utterance]]) -> Result:
-    """Path of a file, its segments -> its hash and findings, from one pass over it."""
-    path, segments = listed
-    file = str(root / path)
-    if not os.path.isfile(file):  # noqa: PTH113  (Path is 4 times as slow)
+def _examine(min_duration_s: float, listed: tuple[str, str, Sequence[Utterance]]) -> Result:
+    """Path in a list, file that it names, its segments -> its hash and findings, from one pass over it."""
+    path, file, segments = listed
+    if not isinstance(file, TarMember) and not os.path.isfile(file):  # noqa: PTH113  (Path is 4 times as slow)
         return b"", [Finding("missing", path, "no such file")]
     try:
         audio = AudioFile(file)
@@ -203,7 +209,8 @@ def _unlisted(root: Path, paths: list[str]) -> Iterator[Finding]:
     if root == Path() or all(map(os.path.isabs, paths)):
         return
     listed = {os.path.normpath(path) for path in paths}
-    for path in walk(root):
+    index = index_in(str(root))
+    for path in chain(walk(root), () if index is None else index.paths):
         if FORMATS.fullmatch(path) and os.path.normpath(path) not in listed:
             yield Finding("unlisted", path, "in no list")
 

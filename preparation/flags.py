@@ -28,6 +28,7 @@ STEPS = {  # in the order in which they run
     "extract": "unpack the archives",
     "convert": "turn other formats into 16 kHz mono, as --format says",
     "augment": "extract and list MUSAN and RIRS_NOISES",
+    "index": "find the recordings in tar files, or in parquet files, and write their train list",
     "generate": "write train lists and trial lists",
     "check": "read every file once and report what is wrong",
     "pack": "store the recordings of a list as one array file",
@@ -76,13 +77,15 @@ FLAGS = (
     Flag(
         "from",
         "archives or recordings that you have",
-        (*CORPUS_STEPS, "augment"),
+        (*CORPUS_STEPS, "augment", "index"),
         type=path,
         option="source",
         must_exist=True,
     ),
     Flag("seed", "seed of all random draws", ("synthetic", "generate"), default=10, type=int),
-    Flag("workers", "processes; 0 = one per core", ("convert", "check", "pack"), default=0, type=int),
+    Flag(
+        "workers", "processes; 0 = one per core", ("convert", "index", "check", "pack"), default=0, type=int
+    ),
     Flag(
         "base_url",
         "a mirror's folder instead of the corpus's server",
@@ -122,6 +125,14 @@ FLAGS = (
         default=ALL_CHANNELS,
         type=at_least(ALL_CHANNELS),
         metavar="N",
+    ),
+    Flag(
+        "speaker_column",
+        "column of parquet files that names the speakers; default: speaker_id, client_id or the like",
+        ("index",),
+        "--index",
+        default="",
+        metavar="NAME",
     ),
     Flag(
         "split_ratio",

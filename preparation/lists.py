@@ -1,18 +1,21 @@
 """Train lists and trial lists from the files of each speaker."""
 
-from collections.abc import Sequence
-from itertools import combinations
+import filecmp
+from collections.abc import Iterator, Sequence
+from itertools import combinations, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.fields import text_of
-from storage.files import write_text
+from metrics.fields import ESCAPED, text_of
+from storage.files import write_text, written_whole
 
 Speakers = dict[str, list[str]]  # speaker -> paths of the utterances
 Trial = tuple[str, str, str]  # label "1" or "0", paths of enrolment and test
+Row = tuple[str, ...]  # fields of a line
+LINES_AT_ONCE = 10_000
 MAX_PAIRS = 50_000  # candidate target pairs of one speaker; no list needs more
 DRAWS_AT_ONCE = 4  # times the number of nontarget trials that are still needed
 
@@ -133,3 +136,26 @@ def write_lists(root: Path, lists: dict[str, str]) -> None:
     require_no_others(root, lists)
     for name, text in lists.items():
         write_text(root / name, text)
+
+
+def write_rows(path: Path, rows: Iterator[Row], nothing: str) -> int:
+    """Write a list of any length whole or not at all -> the number of its lines; nothing: see Raises.
+
+    Raises:
+        ValueError: no line (`nothing` is the message), a name that no line can hold, or the file exists and
+            differs.
+    """
+    count = 0
+    with written_whole(path) as stream:
+        while block := list(islice(rows, LINES_AT_ONCE)):
+            text = text_of(block)
+            if text.startswith(ESCAPED):
+                raise ValueError(f"{path}: a name has a tab, a line end or bytes that aren't UTF-8")
+            stream.write(text.encode())
+            count += len(block)
+        if count == 0:
+            raise ValueError(nothing)
+        stream.flush()
+        if path.exists() and not filecmp.cmp(stream.name, path, shallow=False):
+            raise ValueError(f"{path} exists and differs; move it away or give another --save_path")
+    return count

@@ -102,11 +102,12 @@ def _zip_members(stream: Any) -> Iterator[Member]:
                 yield Member(path, info.file_size, name.endswith("/"), partial(archive.open, info))
 
 
-class _StrictHeader(tarfile.TarInfo):
+class StrictHeader(tarfile.TarInfo):
     """A tar header; an error where tarfile would read too much, or take damage for the end."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """A block of a tar -> the header in it."""
         try:
             info = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
@@ -120,13 +121,23 @@ class _StrictHeader(tarfile.TarInfo):
         return info
 
 
+def tar_headers(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Tar that is opened with StrictHeader -> the headers of its members, none of which is kept.
+
+    Raises:
+        ValueError: a member that is neither a file nor a folder.
+    """
+    while (info := archive.next()) is not None:
+        archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header in memory
+        if info.size < 0 or info.issparse():  # as an extended header may say
+            raise ValueError(f"a member is neither a file nor a folder: {info.name!r}")
+        yield info
+
+
 def _tar_members(stream: Any, target: Path) -> Iterator[Member]:
     # A tar has no table of contents: for all of it to be checked first, a tar.gz is unpacked twice.
-    with tarfile.open(fileobj=stream, mode="r:", encoding="utf-8", tarinfo=_StrictHeader) as archive:
-        while (info := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header in memory
-            if info.size < 0 or info.issparse():  # as an extended header may say
-                raise ValueError(f"a member is neither a file nor a folder: {info.name!r}")
+    with tarfile.open(fileobj=stream, mode="r:", encoding="utf-8", tarinfo=StrictHeader) as archive:
+        for info in tar_headers(archive):
             if path := _safe_path(info.name):
                 if hasattr(tarfile, "data_filter"):  # a second check, since Python 3.11.4
                     tarfile.data_filter(info, str(target))

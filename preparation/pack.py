@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from audio.errors import AudioError
+from audio.file_status import stat_of
 from audio.pack import Pack
 from audio.recording import SAMPLE_RATE, AudioFile, Samples
+from audio.recordings import Recordings
 from audio.streams import require_one_stream
 from audio.utterances import Paths
 from preparation.workers import in_processes
@@ -78,14 +80,16 @@ def write_pack(root: Path, paths: Sequence[str], folder: Path, workers: int = 0)
     wanted = missing(root, paths, pack, folder)
     if not wanted:
         return 0
-    measured = np.array(in_processes(partial(map, partial(_measure, root)), wanted, workers, "measuring"))
+    recordings = Recordings(str(root), wanted)
+    files = [recordings.file(number) for number in range(len(wanted))]
+    measured = np.array(in_processes(partial(map, _measure), files, workers, "measuring"))
     lengths, sources = measured[:, 0], measured[:, 1:]
     packed = list(pack.paths) if pack else []
     places = pack.places if pack else np.empty((0, Pack.COLUMNS), np.int64)
     number = pack.num_shards if pack else 0
     _require_space(folder / f"{number:04d}.npy", int(lengths.sum()))
     for shard in _shards(lengths):
-        stored = _write_shard(root, folder / f"{number:04d}.npy", wanted[shard], lengths[shard], workers)
+        stored = _write_shard(folder / f"{number:04d}.npy", files[shard], lengths[shard], workers)
         packed += wanted[shard]
         added = [np.full(len(stored), number), stored, sources[shard]]
         places = np.concatenate([places, np.column_stack(added)])
@@ -106,13 +110,13 @@ def _shards(lengths: NDArray[np.int64]) -> Iterator[slice]:
 
 
 def _write_shard(
-    root: Path, target: Path, paths: Sequence[str], lengths: NDArray[np.int64], workers: int
+    target: Path, files: Sequence[str], lengths: NDArray[np.int64], workers: int
 ) -> NDArray[np.int64]:
     """Store recordings of known lengths (n,) in a new shard -> start, length and CRC-32 of each (n, 3)."""
     starts = np.cumsum(lengths) - lengths
-    slices = list(zip(paths, starts.tolist(), lengths.tolist(), strict=True))
+    slices = list(zip(files, starts.tolist(), lengths.tolist(), strict=True))
     with _new_shard(target, int(lengths.sum())) as shard:
-        sums = in_processes(partial(map, partial(_store, root, shard)), slices, workers, "packing")
+        sums = in_processes(partial(map, partial(_store, shard)), slices, workers, "packing")
     return np.column_stack([starts, lengths, sums])
 
 
@@ -152,37 +156,38 @@ def write_index(folder: Path, paths: Sequence[str], places: NDArray[np.int64], n
 
 def _changed(pack: Pack, root: Path, listed: set[str]) -> str | None:
     """The first of the listed recordings whose file exists and has changed since it was packed."""
-    for path, *source in zip(pack.paths, *pack.places[:, 4:].T.tolist(), strict=True):
+    recordings = Recordings(str(root), pack.paths)
+    for number, (path, *source) in enumerate(zip(pack.paths, *pack.places[:, 4:].T.tolist(), strict=True)):
         with suppress(FileNotFoundError):
-            if path in listed and source != _source(root, path):
+            if path in listed and source != _source(recordings.file(number)):
                 return path
     return None
 
 
-def _source(root: Path, path: str) -> list[int]:
-    """Size of a file in bytes, time of its last change in ns."""
-    status = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118  (Path is 4 times as slow)
+def _source(file: str) -> list[int]:
+    """Size of a file in bytes, or of the tar that it is in, time of its last change in ns."""
+    status = stat_of(file)
     return [status.st_size, status.st_mtime_ns]
 
 
-def _measure(root: Path, path: str) -> list[int]:
+def _measure(file: str) -> list[int]:
     """16 kHz mono recording -> number of samples, size and time of its file; AudioError for others."""
-    audio = AudioFile(str(root / path))
-    require_one_stream(audio.path)
+    audio = AudioFile(file)
+    require_one_stream(file)
     if audio.rate != SAMPLE_RATE or audio.file.channels != 1:
         raise AudioError(
-            f"{root / path}: {audio.rate} Hz, {audio.file.channels} channels; a pack holds {SAMPLE_RATE} Hz "
+            f"{file}: {audio.rate} Hz, {audio.file.channels} channels; a pack holds {SAMPLE_RATE} Hz "
             "mono: use dataprep.py --convert first"
         )
-    return [audio.num_frames, *_source(root, path)]
+    return [audio.num_frames, *_source(file)]
 
 
-def _store(root: Path, shard: Path, place: tuple[str, int, int]) -> int:
-    """Decode a recording (path, start, length) into its part of the shard -> CRC-32 of its samples."""
-    path, start, length = place
-    samples = AudioFile(str(root / path)).whole_int16()
+def _store(shard: Path, place: tuple[str, int, int]) -> int:
+    """Decode a recording (file, start, length) into its part of the shard -> CRC-32 of its samples."""
+    file, start, length = place
+    samples = AudioFile(file).whole_int16()
     if len(samples) != length:
-        raise AudioError(f"{root / path}: truncated: {len(samples)} of {length} samples could be read")
+        raise AudioError(f"{file}: truncated: {len(samples)} of {length} samples could be read")
     content = samples.tobytes()
     with shard.open("r+b") as stream:  # on a full disk, writing to a memory map would kill the process
         stream.seek(np.load(shard, mmap_mode="r").offset + samples.itemsize * start)

@@ -1,20 +1,15 @@
 """--generate: the official evaluations of a corpus, from its key files to the lists that --eval reads."""
 
-import filecmp
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from audio.lists import is_file
 from corpora._corpus import Corpus, Protocol
 from corpora._keys import Lists
-from metrics.fields import ESCAPED, text_of
+from preparation.lists import Row, write_rows
 from preparation.tree import find_tree, key_lines
-from storage.files import walk, written_whole
-
-LINES_AT_ONCE = 10_000
-Row = tuple[str, ...]
+from storage.files import walk
 
 
 class Official(NamedTuple):
@@ -129,7 +124,7 @@ def _write(name: str, protocol: Protocol, root: Path, lists: Lists, save_path: P
         recordings = FLAGS[flag] if flag != "test_list" or "enrol_list" not in lists else _tests
         path = _list_path(save_path, name, protocol, flag)
         kept = _present(rows, recordings, presence, leave_out=protocol.may_lack_recordings)
-        counts[flag] = _write_rows(path, kept, f"{name}: {protocol.name}: no recording of it is in {root}")
+        counts[flag] = write_rows(path, kept, f"{name}: {protocol.name}: no recording of it is in {root}")
         flags.append(f"--{flag} {path}")
     trials = f"{counts['test_list']:,} trials" if "test_list" in counts else f"{counts['probe']:,} probes"
     messages = [f"{name}: {protocol.name}: {trials}: {' '.join(flags)} --test_path {root}"]
@@ -175,26 +170,3 @@ def _present(
     for row in rows:
         if presence.has_all(recordings(row)) or not leave_out:
             yield row
-
-
-def _write_rows(path: Path, rows: Iterator[Row], nothing: str) -> int:
-    """Write lines whole or not at all -> how many.
-
-    Raises:
-        ValueError: no line (with this message), a name that no line can hold, or the file exists and
-            differs.
-    """
-    count = 0
-    with written_whole(path) as stream:
-        while block := list(islice(rows, LINES_AT_ONCE)):
-            text = text_of(block)
-            if text.startswith(ESCAPED):
-                raise ValueError(f"{path}: a name has a tab, a line end or bytes that aren't UTF-8")
-            stream.write(text.encode())
-            count += len(block)
-        if count == 0:
-            raise ValueError(nothing)
-        stream.flush()
-        if path.exists() and not filecmp.cmp(stream.name, path, shallow=False):
-            raise ValueError(f"{path} exists and differs; move it away or give another --save_path")
-    return count

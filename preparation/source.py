@@ -76,13 +76,18 @@ def _recordings(source: Path) -> tuple[list[str], list[str]]:
     """
     paths: list[str] = []
     others: Counter[str] = Counter()
+    num_tars = 0
     locked: list[str] = []
     for path in walk(source, locked):
         if FORMATS.fullmatch(path):
             paths.append(path)
         elif NAMES.fullmatch(path):
             others[path.rpartition(".")[2].lower()] += 1
+        else:
+            num_tars += path.lower().endswith(".tar")
     messages = [f"skipped: {n} {suffix} files; --convert takes them" for suffix, n in sorted(others.items())]
+    if num_tars:
+        messages.append(f"skipped: {num_tars} tar files; --index takes them")
     if locked:
         messages.append(f"skipped: {unreadable(locked)}")
     if not paths:

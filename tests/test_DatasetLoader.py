@@ -1,8 +1,10 @@
 """Train lists, the sampler's promises, and epochs that don't depend on the number of workers."""
 
+import io
 import itertools
 import re
 import signal
+import tarfile
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from audio.recording import AudioError, AudioFile
 from audio.recordings import Recordings
 from DatasetLoader import TrainData, TrainDataset, train_loader
 from options import fixed_options
+from preparation.index import index_tars
 from preparation.pack import write_pack
 from sampler._batches import Key
 from sampler.random import Sampler
@@ -169,34 +172,59 @@ def augmenter_of(root, chain):
     return Augmenter(stages, material, ranges, (0.9, 1.1))
 
 
+def write_tars(folder, utterances, target):
+    """Recordings of a list -> the same in two tars."""
+    target.mkdir()
+    for number in range(2):
+        with tarfile.open(target / f"{number}.tar", "w") as archive:
+            for path, label in list(zip(utterances.paths, utterances.labels, strict=True))[number * 17 :][
+                :17
+            ]:
+                archive.add(folder / path, path)
+                speaker = tarfile.TarInfo(path.replace(".wav", ".spk"))
+                name = utterances.speakers[label].encode()
+                speaker.size = len(name)
+                archive.addfile(speaker, io.BytesIO(name))
+
+
 CHAIN = "reverb:0.4|babble:0.4 eq:0.3 gain:0.5"
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 5 worker processes")
-@pytest.mark.parametrize("chain", ["", CHAIN, f"speed:0.5 {CHAIN}"])
-@pytest.mark.parametrize("packed", [False, True])
-def test_an_epoch_is_the_same_for_any_number_of_workers_and_from_a_pack(tmp_path, packed, chain):
+@pytest.mark.parametrize(
+    ("place", "chain"),
+    [
+        *itertools.product(("files", "pack"), ("", CHAIN, f"speed:0.5 {CHAIN}")),
+        ("tars", f"speed:0.5 {CHAIN}"),  # which are read as files are
+    ],
+)
+def test_an_epoch_is_the_same_for_any_number_of_workers_and_from_packs_and_tars(tmp_path, place, chain):
     corpus = Corpus(tmp_path / "corpus")
     utterances, root = read_train_list(str(corpus.train_list)), corpus.root
     settings = {"augmenter": augmenter_of(corpus.root, chain) if chain else None, "speed_classes": 6}
     settings["masks"] = bool(chain)
     alone = epoch_of(root, utterances, 0, **settings)
-    if packed:
+    if place == "pack":
         root = tmp_path / "pack"
         write_pack(corpus.root, utterances.paths, root)
+    elif place == "tars":
+        root = tmp_path / "tars"
+        write_tars(corpus.root, utterances, root)
+        index_tars(root, tmp_path, 1)
+        utterances = read_train_list(str(tmp_path / "train_list.txt"))
     for num_workers in (0, 1, 2, 5):
         shared = epoch_of(root, utterances, num_workers, **settings)
         assert len(alone) == len(shared) == 3
         for a, b in zip(alone, shared, strict=True):
-            assert b.crops.dtype == (torch.int16 if packed and not chain else torch.float32)
+            assert b.crops.dtype == (torch.int16 if place == "pack" and not chain else torch.float32)
             assert not b.effects
             assert torch.equal(a.crops, b.finished().crops) and torch.equal(a.labels, b.labels)
             assert torch.equal(a.masks, b.masks) and a.masks.shape == (8, 2, 2)
             assert (a.masks > 0).all() == bool(chain)
             assert a.crops.shape == (4, 2, 4000)
     assert (alone[0].labels >= 6).any() == chain.startswith("speed")
-    later = epoch_of(corpus.root, utterances, 0, epoch=4, **settings)
-    assert not torch.equal(alone[0].crops, later[0].crops)
+    later = epoch_of(root, utterances, 0, epoch=4, **settings)
+    assert not torch.equal(alone[0].crops, later[0].finished().crops)
 
 
 def test_training_crops_are_of_the_chosen_channel(corpus, tmp_path):

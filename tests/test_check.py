@@ -478,7 +478,7 @@ def test_wrong_calls_are_one_line(clean, tmp_path):
         assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-def die(root, min_duration_s, path):
+def die(min_duration_s, listed):
     os._exit(1)
 
 
