@@ -20,6 +20,7 @@ from audio.tar_member import TarMember, open_bytes, open_raw
 
 UNKNOWN_LENGTH = 1 << 40  # samples; libsndfile's stand-in is larger, a recording of a year smaller
 TRUNCATED = "truncated: its header promises more samples than it holds"
+MOST_SAMPLES_OF_A_BYTE = 8192  # a silent FLAC frame has at most 65,535 in eight bytes and more
 LARGEST_HEADER = 4096  # bytes before the samples in nearly every file
 BLOCK = 1 << 16  # samples decoded at a time
 LARGEST_MPEG = 1 << 31  # bytes of a file that is decoded from memory: 14 hours at the highest bit rate
@@ -184,6 +185,10 @@ def open_file(path: str, longest_s: float = math.inf) -> OpenFile:
     most = longest_s * decoder.samplerate
     if num_frames >= UNKNOWN_LENGTH or not stream.has_length:
         num_frames = _measured(path, stream, most, *status)
+    if num_frames > MOST_SAMPLES_OF_A_BYTE * status.size:  # no memory would hold them
+        raise AudioError(
+            f"{path}: damaged: its header says {num_frames:,} samples, too many for {status.size:,} bytes"
+        )
     if num_frames > most:
         raise AudioError(f"{path}: {too_long(longest_s)}")
     return OpenFile(decoder, num_frames, not decoder.is_exact(), has_end)

@@ -89,6 +89,17 @@ def test_wav_files_of_length_zero_are_left_to_convert(sizes, kind, ffmpeg, tmp_p
     np.testing.assert_array_equal(converted(path), SPEECH)
 
 
+def test_a_header_that_promises_more_than_any_memory_holds(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros(16000), 16000)
+    content = bytearray(path.read_bytes())
+    content[22:26] = (60_000_000_000 % 2**32).to_bytes(4, "big")  # the last 32 of 36 bits of the length
+    content[21] |= 60_000_000_000 >> 32
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=r"its header says 60,000,000,000 samples, too many for"):
+        AudioFile(str(path))
+
+
 @pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64", "W64", "AIFF", "AU"])
 def test_headers_that_promise_more_are_refused(kind, tmp_path):
     path = tmp_path / "a.wav"
