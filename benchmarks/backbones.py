@@ -40,9 +40,9 @@ NARROW = (  # as in recipes.py
     "normalise_waveform=True,nOut=192"
 )
 BACKBONES = {  # name in the plot -> `MODEL:option=value,...`
-    "GE2E": "GE2E",
     "ECAPA, 128 channels": NARROW,
     "ResNetSE34L": "ResNetSE34L",
+    "x-vector": "XVector",
     "ECAPA, 512 channels": "ECAPA:variant=wespeaker,channels=512",
     "CAM++": "CAMPPlus:nOut=192",
     "ResNet 34": "ResNet",

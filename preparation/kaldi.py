@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from audio.tars import TarIndex, index_in
 from metrics.fields import text_of
 from preparation.lists import Trial, Utterances
 from storage.files import write_text
@@ -20,8 +21,10 @@ def write_kaldi(utterances: Utterances, root: Path, folder: Path, trials: Sequen
     Names are made of letters, digits and `_.`; those of utterances begin with the speaker's and a hyphen.
 
     Raises:
-        ValueError: wav.scp can't hold a path.
+        ValueError: wav.scp can't hold a path, or the recordings are in tar files.
     """
+    if isinstance(index_in(str(root)), TarIndex):
+        raise ValueError(f"--kaldi: wav.scp can't name recordings in the tar files of {root}; unpack them")
     pairs = list(zip(utterances.paths, utterances.speakers, strict=True))
     speakers = _distinct({speaker: speaker for speaker in utterances.speakers})
     stems: dict[str, dict[str, str]] = {}  # speaker -> path -> the rest of the path

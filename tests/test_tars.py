@@ -23,6 +23,8 @@ from audio.tars import TarIndex
 from audio.wave_file import WaveFile
 from DatasetLoader import TrainData
 from preparation.index import index_tars, read_tar
+from preparation.kaldi import write_kaldi
+from preparation.lists import Utterances
 
 
 def sound(number=0, suffix="wav", duration_s=0.6):
@@ -142,6 +144,13 @@ def test_check_and_pack_read_tars(shards, tmp_path):
     assert_refused(
         run_here("dataprep.py", *words), "0.tar: changed since 0.tar/a.wav was found in it; index it"
     )
+
+
+def test_kaldi_directories_can_not_name_members(shards, tmp_path):
+    folder, paths, _ = shards
+    index_tars(folder, tmp_path, workers=0)
+    with pytest.raises(ValueError, match=r"wav\.scp can't name recordings in the tar files of"):
+        write_kaldi(Utterances([paths[0]], ["anna"], [""]), folder, tmp_path / "kaldi")
 
 
 def test_what_is_excluded_may_be_in_the_index_alone(shards, corpus, tmp_path):
