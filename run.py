@@ -24,6 +24,7 @@ from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 from storage.run_record import earlier_option
 from storage.run_state import Progress, RunIdentity, States
+from storage.ssl_weights import load_ssl_weights
 from training.nonfinite import NonFiniteError
 from training.profile import Profile
 from training.speaker_accuracy import SpeakerAccuracy
@@ -255,6 +256,8 @@ def _build_network(
             f"--sampler {options.sampler}: {options.trainfunc} gives no accuracy of each speaker"
         )
     imprinted_heads(network.loss, options)  # raises an error if the loss has none
+    if options.ssl_weights:
+        load_ssl_weights(network.features, options.ssl_weights)
     if initial is not None:
         for note in load_initial_weights(
             network,

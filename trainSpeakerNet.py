@@ -44,6 +44,7 @@ from storage.initial_weights import read_head_speakers
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 from storage.run_record import write_run
+from storage.ssl_weights import ssl_options
 
 
 def make_parser(add_help: bool = True) -> Parser:
@@ -66,7 +67,7 @@ def parse(argv: list[str], start: ModelFile | None = None) -> Command:
         raise ValueError("--prepare and --test cannot be combined; give one of them")
     model_file = start if start and not values.initial_model else _initial_model(values)
     if model_file is None:
-        resolved = checks.for_training(_resolve(argv, {}))  # --eval has a model file
+        resolved = checks.for_training(_resolve(argv, ssl_options(values.ssl_weights)))  # --eval has a file
         checks.check_values(resolved.options)
         return Command(resolved.options, None, resolved.warnings)
     source = model_file.path

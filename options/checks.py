@@ -96,6 +96,11 @@ def for_training(resolved: Resolved) -> Resolved:
         raise ValueError("--gallery and --probe are for --eval")
     if options.backend != "none":
         raise ValueError(f"--backend {options.backend} is fitted by --prepare; training needs none")
+    if options.ssl_weights and (options.initial_model or options.features != "ssl"):
+        raise ValueError(
+            "--ssl_weights is what --features ssl starts from; leave it out with other --features and with "
+            "--initial_model, whose file has the weights"
+        )
     if not options.initial_model:
         _refuse_freezing(options)
         if options.init_head == "mean" and not options.teacher:
@@ -118,9 +123,10 @@ def for_training(resolved: Resolved) -> Resolved:
 
 def _refuse_freezing(options: Options) -> None:
     """Raises ValueError where a network that isn't trained would be frozen."""
+    is_pretrained = {name: options.ssl_weights and name.startswith("features.") for name in options.freeze}
     flags = {
         "--trunk_lr 0": not options.trunk_lr,
-        "--freeze": options.freeze,
+        "--freeze": not all(is_pretrained.values()),
         "--freeze_batchnorm": options.freeze_batchnorm,
     }
     for flag, is_given in flags.items():

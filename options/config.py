@@ -21,6 +21,7 @@ START = (
     "allow_partial",
     "init_head",
     "teacher",
+    "ssl_weights",
 )  # what a training starts from
 # What all stages have in common: where the run is, and its processes.
 OF_RUN = ("save_path", "device", "gpu_id", "gpu", "distributed", "nproc", "port", "rank_timeout", "threads")

@@ -201,6 +201,14 @@ COMMAND = [
     ),
     ORIGIN,
     Flag(
+        "--ssl_weights",
+        "folder of a WavLM, HuBERT, wav2vec 2.0 or w2v-BERT as transformers writes it (config.json, "
+        "preprocessor_config.json and the weights), which --features ssl starts from",
+        "",
+        path,
+        metavar="FOLDER",
+    ),
+    Flag(
         "--head_speakers",
         "file of the speakers of the loss head in --initial_model of a toolkit, one a line in the order of "
         "its rows; without it the head is left out",

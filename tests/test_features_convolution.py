@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from test_models import FRONT_ENDS
 from test_reference import signal
 
 import options
@@ -17,7 +18,7 @@ def refuse(*args, **kwargs):
     raise NotImplementedError("FFT")
 
 
-@pytest.mark.parametrize("name", options.available("features"))
+@pytest.mark.parametrize("name", FRONT_ENDS)
 def test_convolution_computes_the_same_features_without_fft(name, monkeypatch):
     features = options.plugin("features", name)()
     form = features.as_convolution()
@@ -59,7 +60,7 @@ def test_convolution_has_the_window_and_the_filterbank_of_the_checkpoint():
 
 @pytest.mark.slow
 def test_convolution_stays_on_the_device():
-    for name in options.available("features"):
+    for name in FRONT_ENDS:
         form = options.plugin("features", name)().to("meta").as_convolution()
         assert all(tensor.is_meta for tensor in [*form.parameters(), *form.buffers()])
 

@@ -9,6 +9,7 @@ import options
 from options import flags
 from SpeakerNet import SpeakerNet
 
+FRONT_ENDS = [name for name in options.available("features") if name != "ssl"]  # which needs a description
 # Options that make a network small where its size doesn't matter.
 SMALL = {name: "--n_mels 16" for name in options.available("models")}
 SMALL["ResNetSE34"] = ""  # its spectrogram has no bands to choose

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_models import NETWORKS, resolve
+from test_models import FRONT_ENDS, NETWORKS, resolve
 from torch import nn
 
 import options
@@ -16,7 +16,7 @@ import runtime
 from options.plugins import KINDS
 from pooling._statistics import moments_over_time, weighted_mean_and_deviation
 
-ATTENTIONS = ("scalar", "channelwise", "rawnet3", "ecapa", "wespeaker", "speechbrain")
+ATTENTIONS = ("scalar", "channelwise", "rawnet3", "ecapa", "wespeaker", "speechbrain", "nemo")
 
 
 def every(*kinds):
@@ -41,7 +41,7 @@ def test_added_options_are_options(kind, name):
     assert chosen == {option: defaults[option] for option in added}
 
 
-@pytest.mark.parametrize("name", options.available("features"))
+@pytest.mark.parametrize("name", FRONT_ENDS)
 @pytest.mark.parametrize("autocast", [False, True])
 def test_features(name, autocast):
     features = options.plugin("features", name)()

@@ -8,7 +8,7 @@ import simulated_gpu
 import torch
 from random_batches import CLASSES, Batches
 from simulated_gpu import GpuError, without_waits
-from test_models import NETWORKS, resolve
+from test_models import FRONT_ENDS, NETWORKS, resolve
 from test_normalization import case, normalization
 from torch import nn
 from torch.nn import functional as F
@@ -286,7 +286,7 @@ def test_models(gpu, words, precision):
             torch.testing.assert_close(tensor, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", options.available("features"))
+@pytest.mark.parametrize("name", FRONT_ENDS)
 def test_front_ends(gpu, name):
     front_end = options.plugin("features", name)()
     torch.manual_seed(2)

@@ -8,7 +8,7 @@ from importlib import import_module
 from itertools import cycle, islice
 
 import pytest
-from test_models import SMALL
+from test_models import FRONT_ENDS, SMALL
 
 import options
 import trainSpeakerNet
@@ -20,12 +20,12 @@ MOST = max(len(MODELS), len(LOSSES), len(POOLINGS))
 ROWS = list(zip(*(islice(cycle(names), MOST) for names in (MODELS, LOSSES, POOLINGS)), strict=True))
 
 
-FRONT_ENDS = {"ECAPA": "dbmel", "ReDimNet": "tfmel"}  # of other variants of these models
+OF_VARIANTS = {"ECAPA": "dbmel", "ReDimNet": "tfmel"}  # of other variants of these models
 
 
 def test_every_front_end_is_in_a_row():
     front_ends = {import_module(f"models.{model}").DEFAULTS["features"] for model in MODELS}
-    assert front_ends | set(FRONT_ENDS.values()) == set(options.available("features"))
+    assert front_ends | set(OF_VARIANTS.values()) == set(FRONT_ENDS)
 
 
 @pytest.mark.parametrize(("model", "loss", "pooling"), ROWS)
@@ -35,8 +35,8 @@ def test_an_epoch_and_an_evaluation(model, loss, pooling, corpus, tmp_path, caps
     trials.write_text("1 spk0/0.wav spk0/1.wav\n0 spk0/0.wav spk1/1.wav\n")
     settings = {"max_epoch": 1, "max_seg_per_spk": 2, "num_eval": 1, "optimizer": "sgd", "lr": 1e-3}
     settings |= {"model": model, "trainfunc": loss, "encoder_type": pooling, "test_list": trials}
-    if model in FRONT_ENDS:
-        settings["features"] = FRONT_ENDS[model]
+    if model in OF_VARIANTS:
+        settings["features"] = OF_VARIANTS[model]
     words = corpus.options(tmp_path / "run", **settings) + SMALL[model].split()
     assert trainSpeakerNet.main(words) == 0, capsys.readouterr().err
     scores = (tmp_path / "run/result/eval/test.scores.txt").read_text()
