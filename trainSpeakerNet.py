@@ -142,14 +142,16 @@ def evaluate(
         if values.prepare:
             prepare(cohort_list, network, model_file, target, folder=folder, log=log, stop=stop)
             return
+        if gallery is not None:
+            comparison = test.compare(network, stop)
+            log.remarks.gather()
+            if comparison is not None:
+                name = runtime.describe(device)
+                write_identification(gallery, comparison, values=values, folder=folder, log=log, device=name)
+            return
         outcome = test.score(network, stop)
         log.remarks.gather()
         if outcome is None:
-            return
-        if gallery is not None:
-            write_identification(
-                gallery, outcome, values=values, folder=folder, log=log, device=runtime.describe(device)
-            )
             return
         results = Results(test, folder, log)
         if values.test:

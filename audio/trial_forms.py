@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from audio.tables import SIDE, Table
 from audio.utterances import LONGEST_LINE, is_quoted, read_texts, wrong_line
-from metrics.fields import BLOCK_LINES, Line, lines_of, numbered, plain_fields, shown
+from metrics.fields import Line, blocks_of, lines_of, numbered, plain_fields, shown
 
 FLAG = "--test_list"
 Trial = tuple[int | None, str, str]  # label (None where the list has none), enrolment, test
@@ -158,14 +158,13 @@ def _of_lines(
             yield line.number, trial
 
     yield from read(sample)
-    number, is_escaped = sample[-1].number + 1, sample[-1].is_escaped
-    while block := list(islice(texts, BLOCK_LINES)):
+    is_escaped = sample[0].is_escaped
+    for number, block in blocks_of(texts, sample[-1].number + 1):
         trials = None if is_escaped else form.plain_trials(block)
         if trials is None:
             yield from read(numbered(block, number, is_escaped=is_escaped))
         else:
             yield from enumerate(trials, number)
-        number += len(block)
 
 
 def _recognised(sample: Sequence[Line], path: str, is_name: Known, known: Known) -> str:

@@ -36,6 +36,11 @@ class Paths(Sequence[str]):
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return cls(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths))
 
+    def where(self, is_kept: NDArray[np.bool_]) -> "Paths":
+        """The strings for which a flag (N,) is set."""
+        lengths = np.diff(self.ends, prepend=0)
+        return Paths(self.text[np.repeat(is_kept, lengths)], np.cumsum(lengths[is_kept]))
+
     def __len__(self) -> int:
         return len(self.ends)
 

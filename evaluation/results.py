@@ -115,7 +115,7 @@ class Results:
         systems = list[System]()
         for scored in outcome.lists:
             self._write_origin(self._scores_path(scored), origin)
-            if rates[scored.name] is None:
+            if rates[scored.name] is None or not (self.values.calibrate or self.values.report):
                 continue
             system = System(scored.name, self._as_scored_trials(scored), rates[scored.name], is_llr=False)
             calibrated = self._calibrate(system) if self.values.calibrate else None

@@ -78,6 +78,13 @@ def numbered(
             yield Line(number, text, is_escaped)
 
 
+def blocks_of(texts: Iterator[str], start: int) -> Iterator[tuple[int, list[str]]]:
+    """Successive lines of a text file from number `start` on -> its first number and lines, by blocks."""
+    while block := list(islice(texts, BLOCK_LINES)):
+        yield start, block
+        start += len(block)
+
+
 def plain_fields(texts: Sequence[str], num_fields: int) -> list[str] | None:
     """Lines of a text file whose names aren't escaped -> the fields of all of them in a row.
 

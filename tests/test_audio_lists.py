@@ -15,6 +15,7 @@ from audio.recording import AudioFile
 from audio.recordings import Recordings
 from audio.trials import Trials, read_trials
 from evaluation.trial_lists import TrialLists
+from metrics import fields
 from metrics.fields import text_of
 from preparation import inspect
 from preparation.parts import WHOLE
@@ -73,7 +74,7 @@ def test_trials_of_missing_files_are_removed():
 
 def test_blocks_of_plain_lines_are_read_as_single_lines_are(tmp_path, monkeypatch):
     monkeypatch.setattr(trial_forms, "SAMPLE", 2)
-    monkeypatch.setattr(trial_forms, "BLOCK_LINES", 3)
+    monkeypatch.setattr(fields, "BLOCK_LINES", 3)
     head = "1 a b\n0 a c\n"
     plain, mixed = "0 b c\nimp d a\n1 a d.wav\n", "0 b c\n\n1\tx y\td\n"
     trials = trials_of(tmp_path, f"{head}{plain}{mixed}1 é d\n0 b a2")
