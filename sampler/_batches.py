@@ -1,6 +1,7 @@
 """Batches of tuples of utterances in which no speaker occurs twice: base of the samplers."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -221,15 +222,25 @@ def assign_batches(
     draws = [generator.choice(num_batches, size=n, replace=False) for n in counts]
     batches = np.concatenate(draws).astype(np.int64)
     speakers = np.repeat(np.arange(len(counts)), counts)
-    size = len(batches) // num_batches
-    members: list[dict[int, int]] = [{} for _ in range(num_batches)]  # speaker -> tuple
-    for position, (batch, speaker) in enumerate(zip(batches.tolist(), speakers.tolist(), strict=True)):
-        members[batch][speaker] = position
-    lacking = [b for b in range(num_batches) for _ in range(size - len(members[b]))]
-    givers = [b for b in range(num_batches) for _ in range(len(members[b]) - size)]
-    for giver, taker in zip(givers, generator.permutation(lacking).tolist(), strict=True):
-        speaker = next(s for s in members[giver] if s not in members[taker])
-        position = members[giver].pop(speaker)
-        members[taker][speaker] = position
-        batches[position] = taker
+    order = np.argsort(batches, kind="stable")  # tuples by batch, of each batch by speaker
+    sizes = np.bincount(batches, minlength=num_batches)
+    ends = np.cumsum(sizes)
+    surplus = sizes - len(batches) // num_batches
+    takers = iter(generator.permutation(np.repeat(np.arange(num_batches), -surplus.clip(max=0))).tolist())
+    added: dict[int, set[int]] = {}  # speakers of the tuples that a batch was given
+    for giver in np.flatnonzero(surplus > 0).tolist():
+        members = order[ends[giver] - sizes[giver] : ends[giver]].tolist()
+        for taker in islice(takers, int(surplus[giver])):
+            there = speakers[order[ends[taker] - sizes[taker] : ends[taker]]]
+            more = added.setdefault(taker, set())
+            place = next(i for i, each in enumerate(members) if _lacks(there, more, int(speakers[each])))
+            position = members.pop(place)
+            more.add(int(speakers[position]))
+            batches[position] = taker
     return batches
+
+
+def _lacks(there: NDArray[np.int64], more: set[int], speaker: int) -> bool:
+    """Whether a speaker is neither among those of a batch, ascending, nor among those that it was given."""
+    place = int(there.searchsorted(speaker))
+    return speaker not in more and (place == len(there) or there[place] != speaker)
