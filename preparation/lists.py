@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.fields import text_of
+from metrics.fields import style_of, texts_of
 from storage.files import write_text
 
 Speakers = dict[str, list[str]]  # speaker -> paths of the utterances
@@ -44,7 +44,8 @@ def session_of(path: str, part: int) -> str:
 
 def train_list(utterances: Utterances) -> str:
     """Utterances -> `speaker path` lines."""
-    return text_of(zip(utterances.speakers, utterances.paths, strict=True))
+    style = style_of(zip(utterances.speakers, utterances.paths, strict=True))
+    return "".join(texts_of(zip(utterances.speakers, utterances.paths, strict=True), style))
 
 
 def draw_trials(
