@@ -1,6 +1,7 @@
 """The utterances of a long list in arrays."""
 
 from array import array
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +22,21 @@ class Columns:
         self._ends = array("q")
         self._hashes = array("q")
 
-    def add(self, speaker: str, path: str, segment: Utterance | None) -> None:
-        """Add an utterance; without a segment it is a whole recording."""
-        if segment is not None and not self.spans:
+    def extend(self, utterances: Iterable[tuple[str, str, Utterance | None]]) -> None:
+        """Add utterances: speaker, path, and a segment of the recording or None for the whole."""
+        names, text = self.names, self._text  # local names, since lists have millions of lines
+        for speaker, path, segment in utterances:
+            if segment is not None or self.spans:
+                self._add_span(segment)
+            self.speakers.append(names.setdefault(speaker, len(names)))
+            self._hashes.append(hash(path if segment is None else segment))
+            text.extend(path.encode("utf-8", "surrogateescape"))
+            self._ends.append(len(text))
+
+    def _add_span(self, segment: Utterance | None) -> None:
+        if not self.spans:
             self.spans = array("d", WHOLE) * len(self.speakers)
-        if segment is not None or self.spans:
-            self.spans.extend(WHOLE if segment is None else segment[1:])
-        self.speakers.append(self.names.setdefault(speaker, len(self.names)))
-        self._text += path.encode(errors="surrogateescape")
-        self._ends.append(len(self._text))
-        self._hashes.append(hash(path if segment is None else segment))
+        self.spans.extend(WHOLE if segment is None else segment[1:])
 
     def paths(self) -> Paths:
         """The paths of all; nothing can be added any more."""

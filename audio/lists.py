@@ -153,8 +153,9 @@ def read_train_list(
         ValueError: a line of another form, an utterance of two speakers, or no line at all.
     """
     columns = Columns()
-    for _, _, *utterance in read_utterances(list_path, flag):
-        columns.add(*utterance)
+    columns.extend(
+        (speaker, path, segment) for _, _, speaker, path, segment in read_utterances(list_path, flag)
+    )
     names = list(columns.names)
     repeats = columns.repeats()
     for place, first in repeats.items():

@@ -106,9 +106,7 @@ def _listed(source: Path) -> Iterator[tuple[str, str, int]]:
             )
         speaker = names.setdefault(speaker, speaker)
         plain = os.path.normpath(path)
-        if plain == path:
-            plain = path  # not a second string
-        elif plain not in known:
+        if plain != path and plain not in known:
             spelled[plain] = path
         other = known.setdefault(plain, speaker)
         if other != speaker:
@@ -130,5 +128,11 @@ def _check_formats(source: Path, paths: Iterable[str]) -> None:
 
 def _with_sessions(recordings: Iterable[tuple[str, str, int]]) -> Utterances:
     """Path, speaker and part of the path that is the speaker's, of each -> utterances, by path."""
-    rows = sorted((path, speaker, session_of(path, part)) for path, speaker, part in recordings)
-    return Utterances(*([row[i] for row in rows] for i in range(3)))
+    utterances = Utterances([], [], [])
+    names: dict[str, str] = {}  # one string object per session, and no tuples, for lists of millions
+    for path, speaker, part in recordings:
+        session = session_of(path, part)
+        utterances.paths.append(path)
+        utterances.speakers.append(speaker)
+        utterances.sessions.append(names.setdefault(session, session))
+    return utterances.take(sorted(range(len(utterances.paths)), key=utterances.paths.__getitem__))
