@@ -474,3 +474,23 @@ def test_names_that_look_like_comments_or_quoted_are_written_between_tabs(tmp_pa
     assert text == "#1\ta\nb\tc\n"
     (tmp_path / "t").write_text(text)
     assert read_train_list(str(tmp_path / "t")).speakers == ["#1", "b"]
+
+
+def test_blocks_of_plain_lines_to_train_on_are_read_as_single_lines_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(fields, "BLOCK_LINES", 3)
+    path = tmp_path / "list.txt"
+    path.write_text("\nz a.wav\nb x\nz y\nb a b.wav\n\n\nb\té.wav\nz x/1\nz a.wav\nb x\nc c")
+    listed = read_train_list(str(path))
+    assert list(listed.paths) == ["a.wav", "x", "y", "a b.wav", "é.wav", "x/1", "c"]
+    assert listed.speakers == ["b", "c", "z"] and listed.labels.tolist() == [2, 0, 2, 0, 0, 2, 1]
+    assert listed.num_repeated == 2 and listed.spans is None
+    kept = listed.of_speakers(np.array([0, 1]))
+    assert list(kept.paths) == ["x", "a b.wav", "é.wav", "c"] and kept.labels.tolist() == [0, 0, 0, 1]
+    for text, words in [
+        ("a 1\na 2\na 3\nb 4\na 2\nb 3\nb 1\n", "list.txt:6: 3 is listed under a and b"),
+        ("a 1\na 2\na 3\n#b 4\na 5\n", "list.txt:4: expected .*; lists have no comments"),
+        ("a 1\na 2\na 3\na 4\na 5\na\n", 'list.txt:6: expected "speaker path", got 1 field'),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ValueError, match=words):
+            read_train_list(str(path))
