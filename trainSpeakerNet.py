@@ -146,8 +146,9 @@ def evaluate(
             comparison = test.compare(network, stop)
             log.remarks.gather()
             if comparison is not None:
-                name = runtime.describe(device)
-                write_identification(gallery, comparison, values=values, folder=folder, log=log, device=name)
+                write_identification(
+                    gallery, comparison, values=values, folder=folder, log=log, device=runtime.describe(device)
+                )
             return
         outcome = test.score(network, stop)
         log.remarks.gather()

@@ -73,7 +73,7 @@ def _read_list(path: str, known: Known, models: Collection[str], numbers: dict[s
         names = list(numbers)
         pair = f"{names[enrol[place]]} {names[test[place]]}"
         raise ValueError(f"{path}: the trial {pair} is listed with both labels")
-    return trials._replace(num_repeated=len(changes) - np.count_nonzero(changes))
+    return trials._replace(num_repeated=int((changes == 0).sum()))
 
 
 def _keys(trials: Trials, num_names: int) -> NDArray[np.int64]:

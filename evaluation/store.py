@@ -190,7 +190,9 @@ class Index:
         run = Run.sorted(keys, places)
         while self._runs and len(self._runs[-1].keys) < 2 * len(run.keys):
             before = self._runs.pop()
-            run = Run.sorted(*map(np.concatenate, zip(before, run, strict=True)))
+            run = Run.sorted(
+                np.concatenate([before.keys, run.keys]), np.concatenate([before.places, run.places])
+            )
         self._runs.append(run)
 
     def find(self, keys: Keys) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

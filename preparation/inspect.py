@@ -83,10 +83,10 @@ def read_lists(target: Target) -> ListedPaths:
             else:
                 segments[segment] = speaker
     trials = {
-        path.name: _trial_paths(path, target.root, target.models.get(path)) for path in target.test_lists
+        file.name: _trial_paths(file, target.root, target.models.get(file)) for file in target.test_lists
     }
-    for path in target.speaker_lists:
-        trials[path.name] = [recording for _, _, _, recording, _ in read_utterances(str(path), "--gallery")]
+    for file in target.speaker_lists:
+        trials[file.name] = [recording for _, _, _, recording, _ in read_utterances(str(file), "--gallery")]
     return ListedPaths(whole, segments, trials)
 
 
