@@ -22,10 +22,10 @@ class Columns:
         self._ends = array("q")
         self._hashes = array("q")
 
-    def extend(self, utterances: Iterable[tuple[str, str, Utterance | None]]) -> None:
-        """Add utterances: speaker, path, and a segment of the recording or None for the whole."""
+    def extend(self, utterances: Iterable[tuple[str, int, str, str, Utterance | None]]) -> None:
+        """Add utterances as lists.read_utterances yields them."""
         names, text = self.names, self._text  # local names, since lists have millions of lines
-        for speaker, path, segment in utterances:
+        for _, _, speaker, path, segment in utterances:
             if segment is not None or self.spans:
                 self._add_span(segment)
             self.speakers.append(names.setdefault(speaker, len(names)))

@@ -153,9 +153,7 @@ def read_train_list(
         ValueError: a line of another form, an utterance of two speakers, or no line at all.
     """
     columns = Columns()
-    columns.extend(
-        (speaker, path, segment) for _, _, speaker, path, segment in read_utterances(list_path, flag)
-    )
+    columns.extend(read_utterances(list_path, flag))
     names = list(columns.names)
     repeats = columns.repeats()
     for place, first in repeats.items():

@@ -246,13 +246,14 @@ def assign_batches(
     order = stable_order(batches)  # tuples by batch, of each batch by speaker
     sizes = np.bincount(batches, minlength=num_batches)
     ends = np.cumsum(sizes)
+    of_batches = speakers[order]
     surplus = sizes - len(batches) // num_batches
     takers = iter(generator.permutation(np.repeat(np.arange(num_batches), -surplus.clip(max=0))).tolist())
     added: dict[int, set[int]] = {}  # speakers of the tuples that a batch was given
     for giver in np.flatnonzero(surplus > 0).tolist():
         members = order[ends[giver] - sizes[giver] : ends[giver]].tolist()
         for taker in islice(takers, int(surplus[giver])):
-            there = speakers[order[ends[taker] - sizes[taker] : ends[taker]]]
+            there = of_batches[ends[taker] - sizes[taker] : ends[taker]]
             more = added.setdefault(taker, set())
             place = next(i for i, each in enumerate(members) if _lacks(there, more, int(speakers[each])))
             position = members.pop(place)
