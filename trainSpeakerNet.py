@@ -147,7 +147,12 @@ def evaluate(
             log.remarks.gather()
             if comparison is not None:
                 write_identification(
-                    gallery, comparison, values=values, folder=folder, log=log, device=runtime.describe(device)
+                    gallery,
+                    comparison,
+                    values=values,
+                    folder=folder,
+                    log=log,
+                    device=runtime.describe(device),
                 )
             return
         outcome = test.score(network, stop)

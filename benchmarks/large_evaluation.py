@@ -5,11 +5,12 @@
 Trials of random pairs among 2,000 recordings of noise of 40 speakers are scored by a tiny network whose
 embeddings of the recordings are stored, so that reading the list, scoring, error rates and the score file
 take the time. Then tuneThreshold.py reads the score file. Each command is a process of its own, whose peak of
-resident memory is printed. --gallery measures open-set identification instead.
+resident memory is printed. --gallery measures the ranking of an open-set identification instead.
 """
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 
 ROOT = Path(__file__).parent.parent
 SPEAKERS = 40
@@ -35,16 +37,13 @@ def name_of(number: int) -> str:
     return f"spk{number % SPEAKERS:02d}/u{number:06d}.wav"
 
 
-def write_recordings(folder: Path, count: int) -> None:
-    """Noise of 0.5 s for each recording; beyond RECORDINGS they are links to these."""
+def write_recordings(folder: Path) -> None:
+    """Noise of 0.5 s for each recording."""
     generator = np.random.default_rng(0)
-    for number in range(count):
+    for number in range(RECORDINGS):
         path = folder / name_of(number)
         path.parent.mkdir(exist_ok=True)
-        if number < RECORDINGS:
-            soundfile.write(path, 0.1 * generator.standard_normal(8000), 16_000)
-        else:
-            path.hardlink_to(folder / name_of(number % RECORDINGS))
+        soundfile.write(path, 0.1 * generator.standard_normal(8000), 16_000)
 
 
 def write_trials(path: Path, count: int) -> None:
@@ -81,19 +80,23 @@ def trials_of(folder: Path, evaluate: list[str], count: int) -> None:
     print(f"{count} trials, tuneThreshold.py: {done}", flush=True)
 
 
-def identification_of(folder: Path, evaluate: list[str], speakers: int, probes: int) -> None:
-    """Measure an identification of probes, half of them strangers', in a gallery of one file a speaker."""
-    count = speakers + probes
-    write_recordings(folder, count)
-    names = [name_of(number) for number in range(count)]
-    known = [f"s{number} {names[number]}\n" for number in range(speakers)]
-    owners = [number % speakers if number % 2 else count + number for number in range(probes)]
-    asked = [f"s{owner} {name}\n" for owner, name in zip(owners, names[speakers:], strict=True)]
-    (folder / "gallery.txt").write_text("".join(known))
-    (folder / "probe.txt").write_text("".join(asked))
-    words = [*evaluate, "--gallery=gallery.txt", "--probe=probe.txt"]
-    print(f"embedding {count} recordings, {probes} probes in {speakers}: {measured(folder, *words)}")
-    print(f"with stored embeddings: {measured(folder, *words)}", flush=True)
+def identify(speakers: int, probes: int) -> None:
+    """Rank random embeddings of 192 values, half of them strangers', in a gallery of random ones."""
+    sys.path.insert(0, str(ROOT))
+    from evaluation.identification import Identification
+    from evaluation.trial_lists import Sides
+    from evaluation.trial_test import Comparison
+    from scoring.cosine import Scoring
+
+    vectors = torch.nn.functional.normalize(torch.randn(speakers + probes, 1, 192), dim=-1)
+    sides = Sides(vectors, {}, np.array([], np.int64), [])
+    labels = np.where(np.arange(probes) % 2, np.arange(probes) % speakers, -1)
+    names = [name_of(number) for number in range(speakers + probes)]
+    made = Identification(None, names[:speakers], names[speakers:], labels)
+    began = time.perf_counter()
+    made.rank(Comparison(sides, None, 0, Scoring(0, 1), lambda scores, trials: scores))
+    print(f"{probes} probes in a gallery of {speakers}: {time.perf_counter() - began:.0f} s")
+    print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB with the imports")
 
 
 def main() -> None:
@@ -103,17 +106,17 @@ def main() -> None:
     parser.add_argument("--gallery", type=int, nargs=2, metavar=("SPEAKERS", "PROBES"))
     parser.add_argument("--report", action="store_true", help="with the report and its intervals")
     args = parser.parse_args()
+    if args.gallery:
+        identify(*args.gallery)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_recordings(folder, RECORDINGS)
+        write_recordings(folder)
         lines = (f"{name_of(number)[:5]} {name_of(number)}\n" for number in range(200))
         (folder / "train.txt").write_text("".join(lines))
         command = [str(ROOT / "trainSpeakerNet.py"), *SMALL, "--save_path=exp"]
         print(f"training: {measured(folder, *command, '--test_list=')}", flush=True)
         evaluate = [*command, "--eval", "--calibrate=False", f"--report={args.report}"]
-        if args.gallery:
-            identification_of(folder, evaluate, *args.gallery)
-            return
         write_trials(folder / "warm.txt", BLOCK)
         print(f"embedding: {measured(folder, *evaluate, '--test_list=warm.txt')}", flush=True)
         for count in args.trials:

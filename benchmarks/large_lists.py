@@ -1,4 +1,4 @@
-"""Time and memory of lists of ten million utterances of 120,000 speakers (VoxBlink2's size), and their growth.
+"""Time and memory of lists of ten million utterances of 120,000 speakers (VoxBlink2's size), and growth.
 
     python benchmarks/large_lists.py --utterances 1000000 10000000 --steps train generate check pack
 
