@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
 
 ROOT = Path(__file__).parent.parent
 SPEAKERS = 40
@@ -83,6 +82,8 @@ def trials_of(folder: Path, evaluate: list[str], count: int) -> None:
 def identify(speakers: int, probes: int) -> None:
     """Rank random embeddings of 192 values, half of them strangers', in a gallery of random ones."""
     sys.path.insert(0, str(ROOT))
+    import torch  # not above: a command's peak is never below the memory of the process that starts it
+
     from evaluation.identification import Identification
     from evaluation.trial_lists import Sides
     from evaluation.trial_test import Comparison
