@@ -143,14 +143,19 @@ def evaluate(
         if values.prepare:
             prepare(cohort_list, network, model_file, target, folder=folder, log=log, stop=stop)
             return
+        if gallery is not None:
+            write_identification(
+                gallery,
+                test.compare(network, stop),
+                values=values,
+                folder=folder,
+                log=log,
+                device=runtime.describe(device),
+            )
+            return
         outcome = test.score(network, stop)
         log.remarks.gather()
         if outcome is None:
-            return
-        if gallery is not None:
-            write_identification(
-                gallery, outcome, values=values, folder=folder, log=log, device=runtime.describe(device)
-            )
             return
         results = Results(test, folder, log)
         if values.test:

@@ -31,14 +31,14 @@ from metrics.score_files import (
     read_conditions,
     read_score_file,
     read_scores,
-    score_text,
+    score_texts,
 )
 from metrics.speakers import units_of
 from metrics.summary import FigureOptions, Measured, Resampling, measure, replicates
 from metrics.text import DIGITS, condition_lines, difference_line, summary_lines
 from metrics.trials import ScoredTrials, require_same_trials
 from storage.console import print_any_name
-from storage.files import write_text
+from storage.files import write_text, write_texts
 
 if TYPE_CHECKING:
     from audio.recording import Audio
@@ -138,7 +138,8 @@ def calibrate(args: argparse.Namespace) -> list[str]:
     first = result.systems[0]
     options = FigureOptions(tuple(args.dcf_p_target), args.dcf_c_miss, args.dcf_c_fa)
     lines = [*fusion.describe(result), *notes, *fusion.gain(result, args.output, options)]
-    write_text(Path(args.output), score_text(first.files, first.sides, result.llr, first.labels))
+    sides = first.sides[:, 0], first.sides[:, 1]
+    write_texts(Path(args.output), score_texts(first.files, sides, result.llr, first.labels))
     if args.csv:
         write_text(Path(args.csv), fusion.csv_text(result, args.prior))
     if args.save:

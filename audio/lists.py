@@ -3,19 +3,20 @@
 import hashlib
 import os
 import os.path
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audio.columns import Columns
 from audio.kaldi import is_kaldi_directory, read_with_speakers, segment_of
 from audio.pack import Pack
 from audio.tables import Table
-from audio.utterances import LONGEST_LINE, Paths, Utterance, read_lines, read_texts, spans_of, wrong_line
-from metrics.fields import lines_of
+from audio.utterances import LONGEST_LINE, Paths, Utterance, read_lines, read_texts, wrong_line
+from metrics.fields import Line, blocks_of, lines_of, numbered, plain_fields
 
 # Columns of train lists that are tables with a header, such as Common Voice's; further ones are ignored.
 COLUMNS = {
@@ -47,14 +48,36 @@ def read_utterances(path: str, flag: str) -> Iterator[tuple[str, int, str, str, 
         for number, speaker, file, segment in _of_table(table, texts, path):
             yield path, number, speaker, file, segment
     else:
-        for line in lines_of(chain((first,), texts)):
-            speaker, file = line.pair()
-            number = line.number
-            if not file or (speaker[0] == "#" and line.is_comment) or len(line.text) > LONGEST_LINE:
-                raise wrong_line(line, path, '"speaker path"')
+        for number, speaker, file in _of_lines(chain((first,), texts), path):
             yield path, number, speaker, file, None
     if not number:
         raise ValueError(f"{flag} {path}: the list is empty")
+
+
+def _of_lines(texts: Iterator[str], path: str) -> Iterator[tuple[int, str, str]]:
+    """Lines of a train list -> line number, speaker, path."""
+    head = next(lines_of(texts), None)  # the first that isn't blank
+    if head is None:
+        return
+    yield _pair(head, path)
+    for number, block in blocks_of(texts, head.number + 1):
+        fields = None if head.is_escaped else plain_fields(block, 2)
+        if (
+            fields is None
+            or any(name[0] == "#" for name in fields[::2])
+            or max(map(len, block)) > LONGEST_LINE
+        ):
+            for line in numbered(block, number, is_escaped=head.is_escaped):
+                yield _pair(line, path)
+        else:
+            yield from zip(range(number, number + len(block)), fields[::2], fields[1::2], strict=True)
+
+
+def _pair(line: Line, path: str) -> tuple[int, str, str]:
+    speaker, file = line.pair()
+    if not file or (speaker[0] == "#" and line.is_comment) or len(line.text) > LONGEST_LINE:
+        raise wrong_line(line, path, '"speaker path"')
+    return line.number, speaker, file
 
 
 def _of_table(
@@ -105,11 +128,11 @@ class TrainList(NamedTuple):
 
     def of_speakers(self, labels: NDArray[np.int64]) -> "TrainList":
         """The utterances of some speakers (their labels, ascending), whose labels are their places there."""
-        kept = np.flatnonzero(np.isin(self.labels, labels))
+        kept = np.isin(self.labels, labels)
         return self._replace(
             speakers=[self.speakers[label] for label in labels],
             labels=np.searchsorted(labels, self.labels[kept]),
-            paths=Paths.of([self.paths[number] for number in kept]),
+            paths=self.paths.where(kept),
             spans=None if self.spans is None else self.spans[kept],
         )
 
@@ -129,40 +152,42 @@ def read_train_list(
     Raises:
         ValueError: a line of another form, an utterance of two speakers, or no line at all.
     """
-    names: dict[str, str] = {}  # description of the utterance -> speaker
-    segments: dict[str, Utterance] = {}  # by their descriptions; one of a whole recording is its path
-    known: dict[str, str] = {}  # one string object per speaker, however many lines name it
-    num_lines = 0
-    for file, number, speaker, text, segment in read_utterances(list_path, flag):
-        num_lines += 1
-        speaker = known.setdefault(speaker, speaker)
-        if segment is not None:
-            text = str(segment)
-            segments[text] = segment
-        if names.setdefault(text, speaker) != speaker:
-            raise ValueError(f"{file}:{number}: {text} is listed under {names[text]} and {speaker}")
-    listed = len(names)
+    columns = Columns()
+    columns.extend(read_utterances(list_path, flag))
+    names = list(columns.names)
+    repeats = columns.repeats()
+    for place, first in repeats.items():
+        if columns.speakers[place] != columns.speakers[first]:
+            raise _two_speakers(list_path, flag, place, names[columns.speakers[first]])
+    is_kept = np.ones(len(columns.speakers), bool)
+    is_kept[list(repeats)] = False
+    listed = len(is_kept) - len(repeats)
     to_exclude = read_excluded(exclude) if exclude else set()
+    paths = columns.paths()
     if to_exclude:
-        paths = {text: segments[text].path if text in segments else text for text in names}
-        excluded = find_excluded(paths.values(), to_exclude, root)
-        names = {text: name for text, name in names.items() if paths[text] not in excluded}
-    if not names:
+        excluded = find_excluded(paths, to_exclude, root)
+        is_kept &= np.fromiter((path not in excluded for path in paths), bool, len(paths))
+    if not is_kept.any():
         raise ValueError(f"{list_path}: --exclude {exclude} leaves nothing of it")
-    speakers = sorted(set(names.values()))
-    index = {speaker: label for label, speaker in enumerate(speakers)}
-    labels = np.fromiter((index[speaker] for speaker in names.values()), np.int64, len(names))
-    # a tuple for each of a million whole recordings would take seconds
-    utterances = [segments.get(text) or Utterance(text) for text in names] if segments else []
+    numbers = np.frombuffer(columns.speakers, np.int32)[is_kept]
+    used = sorted(np.unique(numbers).tolist(), key=names.__getitem__)
+    labels = np.zeros(len(names), np.int64)  # of each speaker's number
+    labels[used] = np.arange(len(used))
     return TrainList(
-        speakers,
-        labels,
-        Paths.of([utterance.path for utterance in utterances] if segments else names),
-        spans_of(utterances),
-        num_repeated=num_lines - listed,
-        num_excluded=listed - len(names),
+        [names[number] for number in used],
+        labels[numbers],
+        paths if is_kept.all() else paths.where(is_kept),
+        columns.spans_where(is_kept),
+        num_repeated=len(repeats),
+        num_excluded=listed - len(numbers),
         num_to_exclude=len(to_exclude),
     )
+
+
+def _two_speakers(path: str, flag: str, place: int, speaker: str) -> ValueError:
+    """A list, the place of an utterance in it, its speaker in a line before -> the error."""
+    file, number, other, text, segment = next(islice(read_utterances(path, flag), place, None))
+    return ValueError(f"{file}:{number}: {segment or text} is listed under {speaker} and {other}")
 
 
 def read_excluded(path: str) -> set[str]:
@@ -172,13 +197,12 @@ def read_excluded(path: str) -> set[str]:
     return {line.name() for line in read_lines(path, "--exclude")}
 
 
-def find_excluded(paths: Iterable[str], excluded: set[str], root: str) -> set[str]:
+def find_excluded(paths: Collection[str], excluded: set[str], root: str) -> set[str]:
     """Listed paths, lines of a file of --exclude -> the listed ones that these lines mean.
 
     A line may spell a path otherwise: absolute, with `./`, or as a line of a train list, `speaker path`.
     """
-    paths = set(paths)
-    found = paths & excluded
+    found = {path for path in paths if path in excluded}
     others = excluded - found
     if others:
         # full paths of a million files take seconds

@@ -1,12 +1,12 @@
 """Forms of trial lists, recognised by what the first lines hold."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from typing import NamedTuple
 
 from audio.tables import SIDE, Table
 from audio.utterances import LONGEST_LINE, is_quoted, read_texts, wrong_line
-from metrics.fields import Line, lines_of, shown
+from metrics.fields import Line, blocks_of, lines_of, numbered, plain_fields, shown
 
 FLAG = "--test_list"
 Trial = tuple[int | None, str, str]  # label (None where the list has none), enrolment, test
@@ -46,6 +46,23 @@ class Form(NamedTuple):
             return None, fields[self.enrol], fields[self.test]
         label = LABELS.get(fields[self.label])
         return None if label is None else (label, fields[self.enrol], fields[self.test])
+
+    def is_doubtful(self, line: Line) -> bool:
+        """Whether a line whose fields have this form may have another one all the same."""
+        is_unclear = self.label is None and (line.fields()[0] in LABELS or line.is_comment)
+        return is_unclear or len(line.text) > LONGEST_LINE
+
+    def plain_trials(self, texts: Sequence[str]) -> Iterator[Trial] | None:
+        """Many lines -> their trials; None unless all are plain, see plain_fields, and none is doubtful."""
+        fields = plain_fields(texts, self.num_fields)
+        if fields is None or max(map(len, texts)) > LONGEST_LINE:
+            return None
+        enrol, test = (fields[place :: self.num_fields] for place in (self.enrol, self.test))
+        if self.label is None:
+            is_clear = LABELS.keys().isdisjoint(enrol) and not any(name[0] == "#" for name in enrol)
+            return zip(repeat(None), enrol, test, strict=False) if is_clear else None
+        labels = [LABELS.get(field) for field in fields[self.label :: self.num_fields]]
+        return None if None in labels else zip(labels, enrol, test, strict=True)
 
     def reading(self, line: Line, known: Known) -> Trial | None:
         """The same for a line that may have another form, or paths with blanks in them.
@@ -124,22 +141,30 @@ def _of_lines(
     def is_name(text: str) -> bool:
         return text in models or known(text)
 
-    lines = lines_of(texts)
-    sample = list(islice(lines, SAMPLE))
+    texts = iter(texts)
+    sample = list(islice(lines_of(texts), SAMPLE))
     if not sample:
         raise ValueError(f"{FLAG} {path}: the list is empty")
     name = _recognised(sample, path, is_name, known)
     form = FORMS[name]
-    has_no_labels = form.label is None
-    for line in chain(sample, lines):
-        fields = line.fields()
-        trial = form.trial(fields)
-        is_doubtful = has_no_labels and (fields[0] in LABELS or line.is_comment)
-        if trial is None or is_doubtful or len(line.text) > LONGEST_LINE:
-            trial = form.reading(line, is_name)
-            if trial is None:
-                raise wrong_line(line, path, f"{name} as in the lines before")
-        yield line.number, trial
+
+    def read(lines: Iterable[Line]) -> Iterator[tuple[int, Trial]]:
+        for line in lines:
+            trial = form.trial(line.fields())
+            if trial is None or form.is_doubtful(line):
+                trial = form.reading(line, is_name)
+                if trial is None:
+                    raise wrong_line(line, path, f"{name} as in the lines before")
+            yield line.number, trial
+
+    yield from read(sample)
+    is_escaped = sample[0].is_escaped
+    for number, block in blocks_of(texts, sample[-1].number + 1):
+        trials = None if is_escaped else form.plain_trials(block)
+        if trials is None:
+            yield from read(numbered(block, number, is_escaped=is_escaped))
+        else:
+            yield from enumerate(trials, number)
 
 
 def _recognised(sample: Sequence[Line], path: str, is_name: Known, known: Known) -> str:

@@ -1,6 +1,7 @@
 """Utterances, their paths in compact form, and the lines of the files that list them."""
 
 import math
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -32,9 +33,16 @@ class Paths(Sequence[str]):
     @classmethod
     def of(cls, strings: Iterable[str]) -> "Paths":
         """Strings -> the same, stored compactly."""
-        encoded = [string.encode(errors="surrogateescape") for string in strings]
-        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum(lengths))
+        text, ends = bytearray(), array("q")
+        for string in strings:
+            text.extend(string.encode("utf-8", "surrogateescape"))
+            ends.append(len(text))
+        return cls(np.frombuffer(text, np.uint8), np.frombuffer(ends, np.int64))
+
+    def where(self, is_kept: NDArray[np.bool_]) -> "Paths":
+        """The strings for which a flag (N,) is set."""
+        lengths = np.diff(self.ends, prepend=0)
+        return Paths(self.text[np.repeat(is_kept, lengths)], np.cumsum(lengths[is_kept]))
 
     def __len__(self) -> int:
         return len(self.ends)

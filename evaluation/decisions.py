@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from audio.trials import Trials
 from metrics.calibration import Calibration, probability
 from metrics.rates import Floats
 from options.flags import ADDED_SCORING, DETECTORS, PRECISIONS
-from storage.files import digest, write_text
+from storage.files import digest, write_text, written_whole
 
 CHOICES = {"vad": DETECTORS, "precision": PRECISIONS}
 VERSION = "scoring_version"  # among the options of a decision; decisions without it are for version 1
@@ -139,17 +139,20 @@ def write_decisions(
     accepted = scores >= decision["threshold"]
     is_silent = np.array([bool(recording) for recording in silent])
     undecided = is_silent[trials.enrol] | is_silent[trials.test]
-    values = np.stack([scores, llrs, probability(llrs, prior)], axis=1)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("enrol", "test", "score", "llr", "probability", "decision", "reason"))
-    for row, (enrol, test) in enumerate(zip(trials.enrol, trials.test, strict=True)):
-        sides = trials.names[enrol], trials.names[test]
-        if undecided[row]:
-            reason = f"no speech in {silent[enrol] or silent[test]}"
-            writer.writerow((*sides, "", "", "", "undecided", reason))
-        else:
-            verdict = "accept" if accepted[row] else "reject"
-            writer.writerow((*sides, *(f"{value:.6g}" for value in values[row]), verdict, ""))
-    write_text(path, text.getvalue())
+    probabilities = probability(llrs, prior)
+
+    def rows() -> Iterator[Sequence[str]]:
+        yield "enrol", "test", "score", "llr", "probability", "decision", "reason"
+        for row, (enrol, test) in enumerate(zip(trials.enrol, trials.test, strict=True)):
+            sides = trials.names[enrol], trials.names[test]
+            if undecided[row]:
+                yield *sides, "", "", "", "undecided", f"no speech in {silent[enrol] or silent[test]}"
+            else:
+                values = (f"{each[row]:.6g}" for each in (scores, llrs, probabilities))
+                yield *sides, *values, "accept" if accepted[row] else "reject", ""
+
+    with written_whole(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="")
+        csv.writer(text, lineterminator="\n").writerows(rows())
+        text.detach()  # writes what it holds, and leaves the file open
     return Decided(len(scores), int(accepted[~undecided].sum()), int(undecided.sum()))

@@ -12,7 +12,7 @@ from audio.named import NamedRecordings
 from audio.trials import Trials
 from audio.utterances import Utterance
 from evaluation.trial_lists import TrialLists
-from evaluation.trial_test import Outcome
+from evaluation.trial_test import Comparison
 from metrics.fields import text_of
 from metrics.identification import FARS, RANKS, STRANGER, Probes, Rates, at_far, identified, rank_probes
 from options import Options
@@ -22,12 +22,13 @@ from storage.run_log import RunLog
 from storage.run_record import describe_run
 
 NAME = "identification"  # of the list and of the files that are written
+BLOCK_TRIALS = 1 << 20  # scored at a time
 
 
 class Identification(NamedTuple):
-    """A gallery's speakers and probes, as trials of each probe with each speaker, the probe's in a row."""
+    """A gallery's speakers and probes; each probe is compared with each speaker."""
 
-    lists: TrialLists
+    lists: TrialLists  # with a list of trials that has every name, on its side
     speakers: list[str]
     probes: list[str]
     labels: NDArray[np.int64]  # of each probe its speaker's number, or STRANGER
@@ -60,30 +61,39 @@ class Identification(NamedTuple):
                 f"--probe {values.probe}: expected recordings of speakers in --gallery and of others, got "
                 f"{len(labels) - num_strangers} and {num_strangers}"
             )
-        test = np.repeat(np.arange(len(probes)), len(speakers)) + len(speakers)
-        enrol = np.tile(np.arange(len(speakers)), len(probes))
-        is_target = (enrol == np.repeat(labels, len(speakers))).astype(np.int8)
-        trials = Trials([*speakers, *probes], enrol, test, is_target)
+        numbers_of_trials = np.arange(max(len(speakers), len(probes)))
+        enrol, test = numbers_of_trials % len(speakers), numbers_of_trials % len(probes) + len(speakers)
+        trials = Trials([*speakers, *probes], enrol, test, None)
         return cls(TrialLists({NAME: trials}, models, named), speakers, probes, labels)
 
-    def rank(self, outcome: Outcome) -> tuple[list[str], list[str], Probes]:
-        """Scores of the trials -> speakers and probes that could be used, and what the scores come to.
+    def rank(self, comparison: Comparison) -> tuple[list[str], list[str], Probes]:
+        """What scores trials -> speakers and probes that could be used, and what their scores come to.
 
-        Without any recording of a speaker, its probes aren't a stranger's: they are left out too.
+        Without any recording of a speaker, its probes aren't a stranger's: they are left out too. Works in
+        blocks of probes, so that memory doesn't grow with probes times speakers.
         """
-        scored = outcome.lists[0]
-        enrol, test = np.unique(scored.trials.enrol), np.unique(scored.trials.test) - len(self.speakers)
+        is_present = np.ones(len(self.speakers) + len(self.probes), bool)
+        is_present[comparison.sides.missing] = False
+        enrol = np.flatnonzero(is_present[: len(self.speakers)])
+        test = np.flatnonzero(is_present[len(self.speakers) :])
         place = np.full(len(self.speakers), STRANGER)
         place[enrol] = np.arange(len(enrol))
         labels = self.labels[test]
         is_known = labels != STRANGER
         labels[is_known] = place[labels[is_known]]
         usable = ~is_known | (labels != STRANGER)
-        if not usable.any() or not len(enrol):
+        test, labels = test[usable], labels[usable]
+        if not len(test) or not len(enrol):
             raise ValueError("no speaker of --gallery or no recording of --probe is left that can be used")
-        scores = scored.scores.reshape(len(test), len(enrol))
-        probes = rank_probes(scores[usable], labels[usable])
-        return [self.speakers[n] for n in enrol], [self.probes[n] for n in test[usable]], probes
+        size = max(1, BLOCK_TRIALS // len(enrol))  # probes at a time
+        blocks = list[Probes]()
+        for start in range(0, len(test), size):
+            block = test[start : start + size] + len(self.speakers)
+            trials = Trials([], np.tile(enrol, len(block)), np.repeat(block, len(enrol)), None)
+            scores = comparison.scores(trials).reshape(len(block), len(enrol))
+            blocks.append(rank_probes(scores, labels[start : start + size]))
+        probes = Probes(*map(np.concatenate, zip(*blocks, strict=True)))
+        return [self.speakers[n] for n in enrol], [self.probes[n] for n in test], probes
 
 
 def _place(named: NamedRecordings, utterance: Utterance) -> str:
@@ -100,21 +110,27 @@ def _read(path: str, flag: str) -> TrainList:
 
 def write_identification(
     identification: Identification,
-    outcome: Outcome,
+    comparison: Comparison | None,
     *,
     values: Options,
     folder: RunFolder,
     log: RunLog,
     device: str,
 ) -> None:
-    """Log the rates, and write a table of the probes and a page with the curve of DIR against FAR."""
-    speakers, names, probes = identification.rank(outcome)
+    """Log the rates, and write a table of the probes and a page with the curve of DIR against FAR.
+
+    To be called by all processes; only the first one has a comparison.
+    """
+    log.remarks.gather()
+    if comparison is None:
+        return
+    speakers, names, probes = identification.rank(comparison)
     num_known = int((probes.speakers != STRANGER).sum())
     log.say(
         f"{len(speakers)} speakers in the gallery; {num_known} probes of theirs and "
         f"{len(names) - num_known} of strangers"
     )
-    if outcome.lists[0].num_left_out:
+    if len(comparison.sides.missing):
         log.say("note: probes or speakers whose recordings can't be used are left out")
     ranks = {n: identified(probes, n) for n in RANKS if n == 1 or n < len(speakers)}
     points = {far: at_far(probes, far) for far in FARS}

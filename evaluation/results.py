@@ -14,12 +14,12 @@ from metrics import fusion
 from metrics.fields import text_of
 from metrics.figures import figures
 from metrics.rates import ErrorRates, error_rates
-from metrics.score_files import score_text
+from metrics.score_files import score_texts
 from metrics.summary import FigureOptions, measure_with_default_intervals
 from metrics.trials import ScoredTrials
 from options import TESTING_KINDS, chosen_options
 from options.flags import TEST, embedding_precision, names_of, scoring_options
-from storage.files import digest, write_text
+from storage.files import digest, write_text, write_texts
 from storage.run_folder import RunFolder
 from storage.run_log import RunLog
 from storage.run_record import describe_run
@@ -115,7 +115,7 @@ class Results:
         systems = list[System]()
         for scored in outcome.lists:
             self._write_origin(self._scores_path(scored), origin)
-            if rates[scored.name] is None:
+            if rates[scored.name] is None or not (self.values.calibrate or self.values.report):
                 continue
             system = System(scored.name, self._as_scored_trials(scored), rates[scored.name], is_llr=False)
             calibrated = self._calibrate(system) if self.values.calibrate else None
@@ -185,7 +185,8 @@ class Results:
             return None
         path = self.folder.evaluation / f"{system.name}.llr.txt"
         trials = calibrated.systems[0]._replace(name=str(path), scores=calibrated.llr)
-        write_text(path, score_text(trials.files, trials.sides, trials.scores, trials.labels))
+        sides = trials.sides[:, 0], trials.sides[:, 1]
+        write_texts(path, score_texts(trials.files, sides, trials.scores, trials.labels))
         options = self._figure_options((self.values.dcf_p_target,), is_llr=True)
         for line in fusion.gain(calibrated, str(path), options)[1:]:
             self.log.say(line)

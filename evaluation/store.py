@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -161,39 +161,50 @@ class StoredEmbeddings:
         self._parts.append(path)
 
 
+class Run(NamedTuple):
+    """Keys (n, 2) in the order of their first halves, and the part and row of each (n, 2)."""
+
+    keys: Keys
+    places: NDArray[np.int32]
+
+    @classmethod
+    def sorted(cls, keys: Keys, places: NDArray[np.int32]) -> "Run":
+        """Keys in any order, their places; of equal keys the first stays the first."""
+        order = np.argsort(keys[:, 0], kind="stable")
+        return cls(keys[order], places[order])
+
+
 class Index:
-    """Where embeddings are stored: key -> part and row in it. Arrays, since objects take 10 times as much."""
+    """Where embeddings are stored: key -> part and row in it. Arrays, since objects take 10 times as much.
+
+    Sorted runs, each at least twice as long as the next: a new part is sorted into the short ones only, so
+    that ten thousand parts, added one after the other, don't sort all keys ten thousand times.
+    """
 
     def __init__(self) -> None:
-        self._added: list[tuple[Keys, int]] = []
-        self._keys = np.empty((0, 2), np.uint64)  # sorted by their first half
-        self._places = np.empty((0, 2), np.int32)
+        self._runs: list[Run] = []
 
     def add(self, keys: Keys, part: int) -> None:
         """Keys (n, 2) of the rows of a part, the part's number."""
-        self._added.append((keys, part))
+        places = np.stack([np.full(len(keys), part), np.arange(len(keys))], 1).astype(np.int32)
+        run = Run.sorted(keys, places)
+        while self._runs and len(self._runs[-1].keys) < 2 * len(run.keys):
+            before = self._runs.pop()
+            run = Run.sorted(
+                np.concatenate([before.keys, run.keys]), np.concatenate([before.places, run.places])
+            )
+        self._runs.append(run)
 
     def find(self, keys: Keys) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Keys (U, 2) -> parts (U,), -1 for unknown keys, and rows in these (U,)."""
-        self._sort()
         places = np.full((len(keys), 2), -1, np.int32)
-        if len(self._keys):
-            at = np.searchsorted(self._keys[:, 0], keys[:, 0]).clip(max=len(self._keys) - 1)
-            # a key whose first half another one shares may not be found; it is computed again
-            is_known = (self._keys[at] == keys).all(axis=1)
-            places[is_known] = self._places[at[is_known]]
+        for run in reversed(self._runs):  # of equal keys the first one counts
+            if len(run.keys):
+                at = np.searchsorted(run.keys[:, 0], keys[:, 0]).clip(max=len(run.keys) - 1)
+                # a key whose first half another one shares may not be found; it is computed again
+                is_known = (run.keys[at] == keys).all(axis=1)
+                places[is_known] = run.places[at[is_known]]
         return places[:, 0], places[:, 1]
-
-    def _sort(self) -> None:
-        """Sort what was added in among the rest."""
-        if not self._added:
-            return
-        places = [np.stack([np.full(len(keys), part), np.arange(len(keys))], 1) for keys, part in self._added]
-        keys = np.concatenate([self._keys, *(keys for keys, _ in self._added)])
-        order = np.argsort(keys[:, 0], kind="stable")
-        self._keys = keys[order]
-        self._places = np.concatenate([self._places, *places]).astype(np.int32)[order]
-        self._added.clear()
 
 
 def _keys(identities: Sequence[str]) -> Keys:

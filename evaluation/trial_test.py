@@ -36,6 +36,20 @@ class ScoredList(NamedTuple):
     num_left_out: int
 
 
+class Comparison(NamedTuple):
+    """What a network's scores of any trials of the names come from."""
+
+    sides: Sides
+    cohort: Cohort | None
+    num_stored: int  # recordings whose embeddings are from earlier runs
+    scoring: BackendScoring
+    normalise: Normalise
+
+    def scores(self, trials: Trials) -> Scores:
+        """Trials of names that aren't missing (N,) -> their scores (N,)."""
+        return self.normalise(score_trials(self.sides.vectors, trials, self.scoring), trials)
+
+
 class Outcome(NamedTuple):
     """The scores of every list, and what they come from."""
 
@@ -92,6 +106,18 @@ class TrialTest:
 
     def score(self, network: SpeakerNet, stop: StopSignal) -> Outcome | None:
         """Network -> the scores of every list and what they come from; None but in the first process."""
+        comparison = self.compare(network, stop)
+        if comparison is None:
+            return None
+        scored = list[ScoredList]()
+        for name, listed in self.lists.lists.items():
+            trials = listed.without(comparison.sides.missing)
+            scores = comparison.scores(trials)
+            scored.append(ScoredList(name, trials, scores, len(listed.enrol) - len(scores)))
+        return Outcome(scored, comparison.sides, comparison.cohort, comparison.num_stored)
+
+    def compare(self, network: SpeakerNet, stop: StopSignal) -> Comparison | None:
+        """Network -> what trials are scored with; None but in the first process."""
         cohort = self.cohort
         mean = cohort.mean if cohort is not None else None
         if self.cohort_list is not None:
@@ -109,12 +135,7 @@ class TrialTest:
         sides = sides._replace(vectors=vectors)
         normalise = self._normalisation(cohort, sides)
         scoring = BackendScoring(self.embedder.scoring, self.backend)
-        scored = list[ScoredList]()
-        for name, listed in self.lists.lists.items():
-            trials = listed.without(sides.missing)
-            scores = normalise(score_trials(vectors, trials, scoring), trials)
-            scored.append(ScoredList(name, trials, scores, len(listed.enrol) - len(scores)))
-        return Outcome(scored, sides, cohort, int(embeddings.stored.sum()))
+        return Comparison(sides, cohort, int(embeddings.stored.sum()), scoring, normalise)
 
     def file(self, name: str) -> str:
         """A name of the trials -> the path of its recording, of several the first."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audio.trials import Trials
-from metrics.score_files import score_text
-from storage.files import write_text
+from metrics.score_files import score_texts
+from storage.files import write_texts
 
 BLOCK_VALUES = 1 << 19  # numbers gathered at a time: 2 MiB for either side, which stays in the cache
 
@@ -35,5 +35,4 @@ def score_trials(vectors: Tensor, trials: Trials, scoring: Any) -> NDArray[np.fl
 
 def write_scores(path: Path, trials: Trials, scores: NDArray[np.float64]) -> None:
     """Score file of `score enrol test [label]` lines; tab-separated where a path holds a blank."""
-    sides = np.stack([trials.enrol, trials.test], axis=1)
-    write_text(path, score_text(trials.names, sides, scores, trials.labels))
+    write_texts(path, score_texts(trials.names, (trials.enrol, trials.test), scores, trials.labels))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from metrics.rates import ErrorRates, Floats, Integers, sort_trials, turns, weighted_rates
 
@@ -36,17 +36,24 @@ def resampled(
         points = len(trials.thresholds)
         kept = np.union1d(turns(whole), np.arange(0, points, max(1, points // MAX_THRESHOLDS)))
         trials = trials._replace(last=trials.last[kept[1:] - 1], thresholds=trials.thresholds[kept])
-    names, numbers = np.unique(units[trials.order].T, return_inverse=True)
-    count = len(names)
+    enrol, test, count = _numbered(units[:, 0][trials.order], units[:, 1][trials.order])
     if count < 2 or replicates < 2:
         raise ValueError(f"no interval from {count} units in {replicates} replicates: at least 2 of each")
-    enrol, test = numbers.reshape(2, -1)
-    test = np.where(enrol == test, count, test)  # unit `count` occurs once in each replicate
+    test[enrol == test] = count  # a unit that occurs once in each replicate
     generator = np.random.default_rng(seed)
     for _ in range(replicates):
         times = np.bincount(generator.integers(count, size=count), minlength=count + 1)
         times[count] = 1
         yield weighted_rates(trials, times[enrol] * times[test])
+
+
+def _numbered(enrol: Integers, test: Integers) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+    """Units from 0 on, of both sides (N,) -> the same, numbered without gaps, and their count."""
+    is_used = np.zeros(max(enrol.max(), test.max()) + 1, bool)
+    for side in (enrol, test):
+        is_used[side] = True
+    places = np.cumsum(is_used, dtype=np.int32) - 1
+    return places[enrol], places[test], int(np.count_nonzero(is_used))
 
 
 def interval(

@@ -1,12 +1,13 @@
 """Text files of scores and of the recordings' conditions, read and written."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from metrics.fields import lines_of, text_of
+from metrics.fields import BLOCK_LINES, lines_of, style_of, texts_of
 from metrics.rates import Floats, Integers
 from metrics.trials import Labels, ScoredTrials
 
@@ -22,66 +23,93 @@ def naming(path: str) -> Iterator[None]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def read_lines(path: str) -> list[str]:
+def read_lines(path: str) -> Iterator[str]:
     """Text file -> its lines; ValueError unless it is UTF-8."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig").split("\n")
+        with Path(path).open(encoding="utf-8-sig") as stream:
+            yield from stream
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not a text file in UTF-8") from None
 
 
-def _read(path: str, labels_needed: bool) -> tuple[Floats, Labels | None, list[list[str]]]:
-    """Score file -> scores (N,), labels (N,) or None, the fields between them."""
-    form = '"score enrol test label" or "enrol test score label" with label 0 or 1'
-    if not labels_needed:
-        form += ", or the same without labels; by tabs if a path holds a blank"
-    scores = list[float]()
-    labels = list[bool]()
-    between = list[list[str]]()
-    lines = read_lines(path)
-    scores_are_third = _scores_are_third(path, (line.fields() for line in lines_of(lines)))
-    for line in lines_of(lines):
-        fields = line.fields()
-        if scores_are_third:
-            fields = [fields[2], *fields[:2], *fields[3:]]
+class _Reader:
+    """Reads a score file line by line into arrays: 9 bytes a trial, and 8 where its names are needed."""
+
+    def __init__(self, path: str, *, labels_needed: bool, names_needed: bool) -> None:
+        self.path = path
+        self.labels_needed = labels_needed
+        self.names_needed = names_needed
+        self.scores = array("d")
+        self.labels = array("b")
+        self.numbers = dict[str, int]()  # of the names, in order of their occurrence
+        self.sides = array("i"), array("i")
+
+    def read(self) -> tuple[Floats, Labels | None]:
+        """All lines -> scores (N,), labels (N,) or None."""
+        scores_are_third = _scores_are_third(self.path)
+        for line in lines_of(read_lines(self.path)):
+            fields = line.fields()
+            if scores_are_third:
+                fields = [fields[2], *fields[:2], *fields[3:]]
+            self._add(line.number, fields)
+        if not self.scores:
+            raise ValueError(f"{self.path}: holds no scores")
+        scores = np.frombuffer(self.scores)
+        if num_wrong := np.count_nonzero(~np.isfinite(scores)):
+            raise ValueError(f"{self.path}: {num_wrong} scores are not finite numbers")
+        return scores, np.frombuffer(self.labels, np.int8) if self.labels else None
+
+    def _add(self, number: int, fields: list[str]) -> None:
+        """Number of a line, its fields with the score first."""
         try:
-            scores.append(float(fields[0]))
+            score = float(fields[0])
         except ValueError:
-            raise ValueError(f"{path}:{line.number}: expected a score first, got {fields[0]!r}") from None
-        has_label = labels_needed or len(fields) != 3
+            raise ValueError(f"{self.path}:{number}: expected a score first, got {fields[0]!r}") from None
+        has_label = self.labels_needed or len(fields) != 3
         if has_label and (len(fields) < 4 or fields[-1] not in ("0", "1")):
-            raise ValueError(f"{path}:{line.number}: expected {form}")
-        if between and has_label != bool(labels):
-            raise ValueError(f"{path}:{line.number}: some trials have labels and some have none")
+            form = '"score enrol test label" or "enrol test score label" with label 0 or 1'
+            if not self.labels_needed:
+                form += ", or the same without labels; by tabs if a path holds a blank"
+            raise ValueError(f"{self.path}:{number}: expected {form}")
+        if self.scores and has_label != bool(self.labels):
+            raise ValueError(f"{self.path}:{number}: some trials have labels and some have none")
+        self.scores.append(score)
         if has_label:
-            labels.append(fields.pop() == "1")
-        between.append(fields[1:])
-    if not scores:
-        raise ValueError(f"{path}: holds no scores")
-    if num_wrong := np.count_nonzero(~np.isfinite(scores)):
-        raise ValueError(f"{path}: {num_wrong} scores are not finite numbers")
-    return np.array(scores), np.array(labels, dtype=np.int8) if labels else None, between
+            self.labels.append(fields.pop() == "1")
+        if not self.names_needed:
+            return
+        if len(fields) != 3:
+            paths = " ".join(fields[1:])
+            raise ValueError(
+                f'{self.path}:{number}: which paths are in "{paths}"? Separate the fields by tabs'
+            )
+        for side, name in zip(self.sides, fields[1:], strict=True):
+            side.append(self.numbers.setdefault(name, len(self.numbers)))
 
 
-def _scores_are_third(path: str, lines: Iterator[list[str]]) -> bool:
-    """Fields of all lines -> whether they are `enrol test score ...` instead of `score enrol test ...`.
+def _scores_are_third(path: str) -> bool:
+    """Score file -> whether its lines are `enrol test score ...` instead of `score enrol test ...`.
 
     Raises:
         ValueError: both can be.
     """
-    first = next(lines, [])
-    if len(first) < 3 or not _is_number(first[2]):
-        return False  # a million lines aren't looked at where the first one decides
-    rows = [first, *lines]
-    if not all(len(fields) > 2 and _is_number(fields[2]) for fields in rows):
+    are_numbers = [True, True]  # the first and the second field of every line
+    first = list[str]()
+    for line in lines_of(read_lines(path)):
+        fields = line.fields()
+        first = first or fields
+        if len(fields) < 3 or not _is_number(fields[2]):
+            return False  # in a million lines mostly the first one
+        are_numbers = [
+            is_one and _is_number(field) for is_one, field in zip(are_numbers, fields, strict=False)
+        ]
+    if not first or all(are_numbers):  # all names are numbers
         return False
-    if not all(_is_number(fields[0]) for fields in rows):
+    if not are_numbers[0]:
         return True
-    if all(_is_number(fields[1]) for fields in rows):  # all names are numbers
-        return False
     raise ValueError(
-        f'{path}: is "{" ".join(rows[0])}" a trial of {rows[0][1]} and {rows[0][2]} or of {rows[0][0]} and '
-        f"{rows[0][1]}? Put the score first, and name models by more than a number"
+        f'{path}: is "{" ".join(first)}" a trial of {first[1]} and {first[2]} or of {first[0]} and '
+        f"{first[1]}? Put the score first, and name models by more than a number"
     )
 
 
@@ -95,7 +123,7 @@ def _is_number(text: str) -> bool:
 
 def read_scores(path: str) -> tuple[Floats, Labels]:
     """Score file with lines `score enrol test label` or `enrol test score label` -> scores, labels (N,)."""
-    scores, labels, _ = _read(path, labels_needed=True)
+    scores, labels = _Reader(path, labels_needed=True, names_needed=False).read()
     assert labels is not None
     return scores, labels
 
@@ -105,26 +133,36 @@ def read_score_file(path: str, labels_needed: bool = True) -> ScoredTrials:
 
     Fields are separated by tabs if a path holds a blank. Labels may be absent unless they are needed.
     """
-    scores, labels, pairs = _read(path, labels_needed)
-    if unclear := next((pair for pair in pairs if len(pair) != 2), None):
-        raise ValueError(f'{path}: which paths are in "{" ".join(unclear)}"? Separate the fields by tabs')
-    files = sorted({name for pair in pairs for name in pair})
-    numbers = {name: i for i, name in enumerate(files)}
-    sides = np.array([[numbers[enrol], numbers[test]] for enrol, test in pairs], dtype=np.int64)
-    return ScoredTrials.from_arrays(path, scores, labels, files, sides)
+    reader = _Reader(path, labels_needed=labels_needed, names_needed=True)
+    scores, labels = reader.read()
+    sides = np.stack([np.frombuffer(side, np.int32) for side in reader.sides], axis=1)
+    return ScoredTrials.from_arrays(path, scores, labels, list(reader.numbers), sides)
 
 
-def score_text(files: Sequence[str], sides: Integers, scores: Floats, labels: Labels | None) -> str:
-    """Paths, their numbers on both sides (N, 2), scores (N,), labels (N,) -> the text of a score file.
+def score_texts(
+    files: Sequence[str], sides: tuple[Integers, Integers], scores: Floats, labels: Labels | None
+) -> Iterator[str]:
+    """Paths, their numbers on either side (N,), scores (N,), labels (N,) -> the text of a score file.
 
-    Lines `score enrol test [label]`; see fields.text_of.
+    Lines `score enrol test [label]`, many at a time; see fields.style_of.
     """
-    columns = [[f"{score:.9g}" for score in scores]]
-    for side in sides.T:
-        columns.append([files[i] for i in side])
-    if labels is not None:
-        columns.append([str(label) for label in labels])
-    return text_of(zip(*columns, strict=True))
+    is_used = np.zeros(len(files), bool)
+    for side in sides:
+        is_used[side] = True
+    style = style_of(("0", files[number]) for number in np.flatnonzero(is_used).tolist())
+    return texts_of(_score_rows(files, sides, scores, labels), style)
+
+
+def _score_rows(
+    files: Sequence[str], sides: tuple[Integers, Integers], scores: Floats, labels: Labels | None
+) -> Iterator[Sequence[str]]:
+    for start in range(0, len(scores), BLOCK_LINES):
+        block = slice(start, start + BLOCK_LINES)
+        columns = [[f"{score:.9g}" for score in scores[block].tolist()]]
+        columns += [[files[number] for number in side[block].tolist()] for side in sides]
+        if labels is not None:
+            columns.append([str(label) for label in labels[block].tolist()])
+        yield from zip(*columns, strict=True)
 
 
 def read_conditions(path: str, files: list[str]) -> dict[str, list[str]]:

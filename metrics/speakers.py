@@ -52,7 +52,7 @@ def units_of(
     Without a folder or a file of speakers, the first folder that fits the labels is used.
     """
     if resample == "trials":
-        return np.repeat(np.arange(len(trials.scores))[:, None], 2, axis=1)
+        return np.repeat(np.arange(len(trials.scores), dtype=np.int32)[:, None], 2, axis=1)
     if resample == "utterances":
         return trials.sides
     if speaker_folder is None and not utt2spk:
@@ -63,7 +63,7 @@ def units_of(
                 "give --utt2spk (intervals don't need speakers with --resample trials)"
             )
     names = speakers_of(trials.files, speaker_folder or 0, utt2spk)
-    speakers = np.unique(names, return_inverse=True)[1]
+    speakers = np.unique(names, return_inverse=True)[1].astype(np.int32)
     units = speakers[trials.sides]
     labels = trials.known_labels()
     is_same = units[:, 0] == units[:, 1]

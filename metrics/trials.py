@@ -19,7 +19,7 @@ class ScoredTrials(NamedTuple):
     scores: Floats  # (N,)
     labels: Labels | None  # (N,) of 1 = target and 0 = nontarget
     files: list[str]  # paths or other names of the recordings, sorted
-    sides: Integers  # (N, 2) numbers of the enrolment and the test recording in `files`
+    sides: NDArray[np.int32]  # (N, 2) numbers of the enrolment and the test recording in `files`
 
     @classmethod
     def from_arrays(
@@ -30,9 +30,14 @@ class ScoredTrials(NamedTuple):
         Paths that no trial uses are left out. Trials that repeat the same pair are sorted by their scores.
         """
         scores = np.asarray(scores, dtype=np.float64)
-        used, sides = np.unique(np.asarray(sides), return_inverse=True)
+        is_used = np.zeros(len(files), bool)
+        for side in sides.T:
+            is_used[side] = True
+        used = np.flatnonzero(is_used)
         names, numbers = np.unique([files[i] for i in used.tolist()], return_inverse=True)
-        sides = numbers[sides].reshape(-1, 2)
+        places = np.zeros(len(files), np.int32)
+        places[used] = numbers
+        sides = places[sides]
         order = np.lexsort((scores, sides[:, 1], sides[:, 0]))
         if labels is not None:
             labels = np.asarray(labels, dtype=np.int8)[order]

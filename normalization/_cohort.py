@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import runtime
 
 Floats = NDArray[np.float64]
-Ids = NDArray[np.int64]
+Ids = NDArray[np.integer]
 
 BLOCK_VALUES = 1 << 21  # scores in a block: 8 MiB, which stay in the processor's cache
 MIN_ROWS = 16  # utterances in a block, however large the cohort is; fewer make matrix products slow

@@ -82,7 +82,7 @@ def check_recordings(
     Raises:
         OSError, ValueError: no such folder, none of the files in it, no file listed, or a process was killed.
     """
-    paths = list(dict.fromkeys([*listed.train, *listed.trials]))
+    paths = [*listed.train, *(path for path in listed.trials if path not in listed.train)]
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
     if not paths:

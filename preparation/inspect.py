@@ -30,44 +30,64 @@ from storage.files import write_text
 class ListedPaths:
     """Contents of a target's lists; paths are relative to its folder."""
 
-    utterances: dict[Utterance, str]  # of the train list -> speaker
+    whole: dict[str, str]  # recordings that the train list names as a whole -> speaker
+    segments: dict[Utterance, str]  # its segments and single channels -> speaker
     trials: dict[str, list[str]]  # name of a trial list -> distinct paths
 
     @cached_property
     def train(self) -> dict[str, str]:
         """Paths of the train list -> speaker, of several the first."""
-        speakers: dict[str, str] = {}
-        for utterance, speaker in self.utterances.items():
-            speakers.setdefault(utterance.path, speaker)
-        return speakers
+        if not self.segments:
+            return self.whole
+        parts = {utterance.path: speaker for utterance, speaker in reversed(self.segments.items())}
+        return parts | self.whole
+
+    @property
+    def utterances(self) -> dict[Utterance, str]:
+        """Utterances of the train list -> speaker."""
+        return {Utterance(path): speaker for path, speaker in self.whole.items()} | self.segments
+
+    def speakers(self) -> set[str]:
+        """Those of the train list."""
+        return {*self.whole.values(), *self.segments.values()}
+
+    def tested(self) -> list[str]:
+        """All distinct paths of the trials."""
+        return list(dict.fromkeys(chain.from_iterable(self.trials.values())))
 
     def paths(self) -> list[str]:
         """All distinct paths, those of the train list first."""
-        return list(dict.fromkeys(chain(self.train, *self.trials.values())))
+        return [*self.train, *(path for path in self.tested() if path not in self.train)]
 
     def listed(self) -> Listed:
         """The same in the form that check_recordings takes."""
-        trials = list(dict.fromkeys(chain.from_iterable(self.trials.values())))
+        trials = self.tested()
         place = _place_of_speakers(self.train)
         segments: dict[str, list[Utterance]] = {}
-        for utterance in self.utterances:
-            if not utterance.is_whole:
-                segments.setdefault(utterance.path, []).append(utterance)
+        for utterance in self.segments:
+            segments.setdefault(utterance.path, []).append(utterance)
         return Listed(self.train, trials, dict(_speakers(trials, place)), segments)
 
 
 def read_lists(target: Target) -> ListedPaths:
     """Target -> the paths that its lists name."""
-    utterances: dict[Utterance, str] = {}
+    whole: dict[str, str] = {}
+    segments: dict[Utterance, str] = {}
     if target.train_list is not None:
+        names: dict[str, str] = {}  # one string object per speaker, however many lines name it
         listed = read_utterances(str(target.train_list), "--train_list")
-        utterances = {segment or Utterance(path): speaker for _, _, speaker, path, segment in listed}
+        for _, _, speaker, path, segment in listed:
+            speaker = names.setdefault(speaker, speaker)
+            if segment is None:
+                whole[path] = speaker
+            else:
+                segments[segment] = speaker
     trials = {
-        path.name: _trial_paths(path, target.root, target.models.get(path)) for path in target.test_lists
+        file.name: _trial_paths(file, target.root, target.models.get(file)) for file in target.test_lists
     }
-    for path in target.speaker_lists:
-        trials[path.name] = [recording for _, _, _, recording, _ in read_utterances(str(path), "--gallery")]
-    return ListedPaths(utterances, trials)
+    for file in target.speaker_lists:
+        trials[file.name] = [recording for _, _, _, recording, _ in read_utterances(str(file), "--gallery")]
+    return ListedPaths(whole, segments, trials)
 
 
 def _trial_paths(path: Path, root: Path, enrol_list: Path | None) -> list[str]:
@@ -113,7 +133,7 @@ def overlaps(trials: dict[str, list[str]], trained: dict[str, ListedPaths]) -> I
     for train_list, lists in trained.items():
         train = lists.train
         place = _place_of_speakers(train)
-        known = set(lists.utterances.values())
+        known = lists.speakers()
         leaks: dict[str, list[str]] = {}  # path -> trial lists that name it
         for test_list, paths in trials.items():
             for path in filter(train.__contains__, paths):
@@ -128,7 +148,7 @@ def overlaps(trials: dict[str, list[str]], trained: dict[str, ListedPaths]) -> I
 
 def known_overlaps(target: Target, lists: ListedPaths) -> Iterator[Finding]:
     """A target -> findings: its speakers to train on who are known to be in another of the corpora."""
-    speakers = set(lists.utterances.values())
+    speakers = lists.speakers()
     for other, known in target.overlaps.items():
         if shared := sorted(known & speakers):
             train_list = target.train_list.name if target.train_list else ""
@@ -185,7 +205,7 @@ def pack(
     for target in targets:
         messages += target.notes()
         lists = read_lists(target)
-        if named := next((each for each in lists.utterances if each.channel != ALL_CHANNELS), None):
+        if named := next((each for each in lists.segments if each.channel != ALL_CHANNELS), None):
             raise ValueError(
                 f"{target.name}: {target.train_list} has {named}; recordings in a pack have one channel, so "
                 "train from the files"

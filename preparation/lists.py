@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.fields import ESCAPED, text_of
+from metrics.fields import ESCAPED, style_of, text_of, texts_of
 from storage.files import write_text, written_whole
 
 Speakers = dict[str, list[str]]  # speaker -> paths of the utterances
@@ -47,7 +47,8 @@ def session_of(path: str, part: int) -> str:
 
 def train_list(utterances: Utterances) -> str:
     """Utterances -> `speaker path` lines."""
-    return text_of(zip(utterances.speakers, utterances.paths, strict=True))
+    style = style_of(zip(utterances.speakers, utterances.paths, strict=True))
+    return "".join(texts_of(zip(utterances.speakers, utterances.paths, strict=True), style))
 
 
 def draw_trials(

@@ -100,19 +100,26 @@ def _listed(source: Path) -> Iterator[tuple[str, str, int]]:
 
     Where no folder is called like the speaker, the part is the file's.
     """
-    known: dict[str, tuple[str, str]] = {}
+    known: dict[str, str] = {}  # path without . and .. -> speaker
+    spelled: dict[str, str] = {}  # the same -> path, where they differ
+    names: dict[str, str] = {}  # one string object per speaker, however many lines name it
     for file, number, speaker, path, segment in read_utterances(str(source), "--from"):
         if segment is not None:
             raise ValueError(
                 f"{file}:{number}: lists of paths can't hold segments or channels of recordings; give "
                 f"it to trainSpeakerNet.py --train_list {source}"
             )
-        _, other = known.setdefault(os.path.normpath(path), (path, speaker))
+        speaker = names.setdefault(speaker, speaker)
+        plain = os.path.normpath(path)
+        if plain != path and plain not in known:
+            spelled[plain] = path
+        other = known.setdefault(plain, speaker)
         if other != speaker:
             raise ValueError(
                 f"{file}:{number}: {path} is listed under {speaker}, and under {other} in an earlier line"
             )
-    for path, speaker in known.values():
+    for plain, speaker in known.items():
+        path = spelled.get(plain, plain)
         yield path, speaker, speaker_part(path, speaker)
 
 
@@ -126,5 +133,11 @@ def _check_formats(source: Path, paths: Iterable[str]) -> None:
 
 def _with_sessions(recordings: Iterable[tuple[str, str, int]]) -> Utterances:
     """Path, speaker and part of the path that is the speaker's, of each -> utterances, by path."""
-    rows = sorted((path, speaker, session_of(path, part)) for path, speaker, part in recordings)
-    return Utterances(*([row[i] for row in rows] for i in range(3)))
+    utterances = Utterances([], [], [])
+    names: dict[str, str] = {}  # one string object per session, and no tuples, for lists of millions
+    for path, speaker, part in recordings:
+        session = session_of(path, part)
+        utterances.paths.append(path)
+        utterances.speakers.append(speaker)
+        utterances.sessions.append(names.setdefault(session, session))
+    return utterances.take(sorted(range(len(utterances.paths)), key=utterances.paths.__getitem__))

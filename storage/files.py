@@ -111,5 +111,11 @@ def digest(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8 whole or not at all; bytes of names that aren't UTF-8 become escapes."""
+    write_texts(path, [text])
+
+
+def write_texts(path: Path, texts: Iterable[str]) -> None:
+    """The same for a text that comes in parts."""
     with written_whole(path) as stream:
-        stream.write(text.encode(errors="backslashreplace"))
+        for text in texts:
+            stream.write(text.encode(errors="backslashreplace"))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio import trial_forms
 from audio.errors import AudioError
 from audio.lists import read_train_list
 from audio.named import NamedRecordings, recordings_of_names
@@ -14,6 +15,7 @@ from audio.recording import AudioFile
 from audio.recordings import Recordings
 from audio.trials import Trials, read_trials
 from evaluation.trial_lists import TrialLists
+from metrics import fields
 from metrics.fields import text_of
 from preparation import inspect
 from preparation.parts import WHOLE
@@ -68,6 +70,30 @@ def test_trials_of_missing_files_are_removed():
     kept = trials.without(np.array([1]))
     assert (kept.enrol.tolist(), kept.test.tolist(), kept.labels.tolist()) == ([2], [0], [1])
     assert trials.without(np.array([], int)).enrol.tolist() == [0, 1, 2]
+
+
+def test_blocks_of_plain_lines_are_read_as_single_lines_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(trial_forms, "SAMPLE", 2)
+    monkeypatch.setattr(fields, "BLOCK_LINES", 3)
+    head = "1 a b\n0 a c\n"
+    plain, mixed = "0 b c\nimp d a\n1 a d.wav\n", "0 b c\n\n1\tx y\td\n"
+    trials = trials_of(tmp_path, f"{head}{plain}{mixed}1 é d\n0 b a2")
+    assert trials.names == ["a", "b", "c", "d", "d.wav", "x y", "é", "a2"]
+    assert trials.enrol.tolist() == [0, 0, 1, 3, 0, 1, 5, 6, 1]
+    assert trials.test.tolist() == [1, 2, 2, 0, 4, 2, 3, 3, 7]
+    assert trials.labels.tolist() == [1, 0, 0, 0, 1, 0, 1, 1, 0] and trials.num_repeated == 1
+    for text, words in [
+        (f"{plain}0 b c\n2 b d\n", "list.txt:7: expected"),
+        (f"{plain}0 b c d\n0 b\n", "list.txt:6: expected .* got 4 fields"),
+        (f"{plain}1 b d\n0 c a\n0 c d\n1 x y\n1 d c\n1 a d\n", "the trial d c is listed with both"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            trials_of(tmp_path, head + text)
+    unlabelled = trials_of(tmp_path, "a b\na c\nb c\nd a\nb d\n")
+    assert unlabelled.labels is None and unlabelled.enrol.tolist() == [0, 0, 1, 3, 1]
+    for line in ("1 b", "#a b"):
+        with pytest.raises(ValueError, match=f"list.txt:4: expected .* got 2 fields: {line}"):
+            trials_of(tmp_path, f"a b\na c\nb c\n{line}\nb d\n")
 
 
 TREE = ("a.flac", "b.flac", "x y.flac", "other/b.flac")
@@ -448,3 +474,23 @@ def test_names_that_look_like_comments_or_quoted_are_written_between_tabs(tmp_pa
     assert text == "#1\ta\nb\tc\n"
     (tmp_path / "t").write_text(text)
     assert read_train_list(str(tmp_path / "t")).speakers == ["#1", "b"]
+
+
+def test_blocks_of_plain_lines_to_train_on_are_read_as_single_lines_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(fields, "BLOCK_LINES", 3)
+    path = tmp_path / "list.txt"
+    path.write_text("\nz a.wav\nb x\nz y\nb a b.wav\n\n\nb\té.wav\nz x/1\nz a.wav\nb x\nc c")
+    listed = read_train_list(str(path))
+    assert list(listed.paths) == ["a.wav", "x", "y", "a b.wav", "é.wav", "x/1", "c"]
+    assert listed.speakers == ["b", "c", "z"] and listed.labels.tolist() == [2, 0, 2, 0, 0, 2, 1]
+    assert listed.num_repeated == 2 and listed.spans is None
+    kept = listed.of_speakers(np.array([0, 1]))
+    assert list(kept.paths) == ["x", "a b.wav", "é.wav", "c"] and kept.labels.tolist() == [0, 0, 0, 1]
+    for text, words in [
+        ("a 1\na 2\na 3\nb 4\na 2\nb 3\nb 1\n", "list.txt:6: 3 is listed under a and b"),
+        ("a 1\na 2\na 3\n#b 4\na 5\n", "list.txt:4: expected .*; lists have no comments"),
+        ("a 1\na 2\na 3\na 4\na 5\na\n", 'list.txt:6: expected "speaker path", got 1 field'),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ValueError, match=words):
+            read_train_list(str(path))

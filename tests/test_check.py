@@ -14,7 +14,6 @@ from conftest import ROOT, assert_refused, run_here, voice
 
 from audio.pack import Pack
 from audio.recording import AudioFile
-from audio.utterances import Utterance
 from preparation import check, suspects, tally
 from preparation.check import KINDS, Finding, Listed, check_recordings, write_report
 from preparation.inspect import ListedPaths, overlaps
@@ -311,12 +310,12 @@ def test_samples_that_are_trained_on_leak(copy):
 
 
 def test_files_and_speakers_of_two_lists():
-    train = {Utterance(f"{s}/v/{take}.wav"): s for s in "abcdefg" for take in range(2)}
+    train = {f"{s}/v/{take}.wav": s for s in "abcdefg" for take in range(2)}
     held_out = [f"{speaker}/v/2.wav" for speaker in "abcdefgh"]
     trials = {"own.txt": held_out, "hard.txt": ["a/v/0.wav", "x/v/0.wav"], "all.txt": ["a/v/0.wav"]}
     # another h: the lists' speakers are first folders
-    others = {Utterance("part/h/v/0.wav"): "h", Utterance("part/i/v/0.wav"): "i"}
-    trained = {"train.txt": ListedPaths(train, {}), "others.txt": ListedPaths(others, {})}
+    others = {"part/h/v/0.wav": "h", "part/i/v/0.wav": "i"}
+    trained = {"train.txt": ListedPaths(train, {}, {}), "others.txt": ListedPaths(others, {}, {})}
     assert list(overlaps(trials, trained)) == [
         ("shared speakers", "", "7 of 8 in own.txt are in train.txt: a, b, c, d, e, ..."),
         ("shared speakers", "", "1 of 2 in hard.txt are in train.txt: a"),
@@ -327,14 +326,13 @@ def test_files_and_speakers_of_two_lists():
 
 def test_speakers_of_trials_that_only_the_file_folder_or_no_folder_names():
     """The folder is counted from the last where that fits more paths; other speakers stay unknown."""
-    train = {Utterance(f"{folder}/1.wav"): folder[-1] for folder in ("x/a", "y/z/b", "y/z/c")}
-    assert ListedPaths(train, {"t": ["x/d/1.wav", "y/z/a/1.wav"]}).listed().trial_speakers == {
+    train = {f"{folder}/1.wav": folder[-1] for folder in ("x/a", "y/z/b", "y/z/c")}
+    assert ListedPaths(train, {}, {"t": ["x/d/1.wav", "y/z/a/1.wav"]}).listed().trial_speakers == {
         "x/d/1.wav": "d", "y/z/a/1.wav": "a",
     }  # fmt: skip
     flat = {"wav/a_1.wav": "a", "wav/b_1.wav": "b"}
-    listed = {Utterance(path): speaker for path, speaker in flat.items()}
-    assert ListedPaths(listed, {"t": ["wav/a_2.wav"]}).listed().trial_speakers == {}
-    assert list(overlaps({"t": ["wav/a_2.wav"]}, {"train.txt": ListedPaths(listed, {})})) == []
+    assert ListedPaths(flat, {}, {"t": ["wav/a_2.wav"]}).listed().trial_speakers == {}
+    assert list(overlaps({"t": ["wav/a_2.wav"]}, {"train.txt": ListedPaths(flat, {}, {})})) == []
 
 
 def test_check_says_where_speakers_of_trials_are_unknown(tmp_path):

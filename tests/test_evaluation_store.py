@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT
 
 from evaluation import store as store_module
-from evaluation.store import Embeddings, StoredEmbeddings
+from evaluation.store import Embeddings, Index, StoredEmbeddings
 
 
 def embeddings(*values):
@@ -104,3 +104,17 @@ with written_whole(folder / "part.npz") as stream:
     assert killed.returncode == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 2
     assert stored(tmp_path, ["a"]) == [1]
+
+
+def test_keys_are_found_in_any_of_many_parts():
+    generator = np.random.default_rng(0)
+    index = Index()
+    parts = [generator.integers(1 << 63, size=(size, 2), dtype=np.uint64) for size in (5, 1, 2, 1, 1, 40, 3)]
+    parts.append(parts[2])  # again: the first part counts
+    for number, keys in enumerate(parts):
+        index.add(keys, number)
+    for number, keys in enumerate(parts[:-1]):
+        found, rows = index.find(keys)
+        assert (found == number).all() and rows.tolist() == list(range(len(keys)))
+    assert index.find(parts[0] + np.uint64(1))[0].tolist() == [-1] * 5
+    assert Index().find(parts[0])[0].tolist() == [-1] * 5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import assert_refused, run_here
 
-from audio.trials import Trials
+from evaluation import identification
 from evaluation.identification import Identification
 from metrics.identification import STRANGER, at_far, curve, identified, rank_probes
 
@@ -126,11 +126,28 @@ def test_probes_are_scored_as_trials_of_averaged_enrolments(trained, corpus, tmp
 def test_probes_of_a_speaker_without_recordings_are_no_strangers():
     labels = np.array([0, 1, STRANGER, 2])
     made = Identification(None, ["anna", "ben", "carl"], ["a", "b", "s", "c"], labels)
-    enrol, test = np.array([0, 2] * 3), np.repeat([3, 4, 6], 2)  # without ben, and without the probe s
-    scored = SimpleNamespace(trials=Trials([], enrol, test, None), scores=np.arange(6.0))
-    speakers, names, probes = made.rank(SimpleNamespace(lists=[scored]))
+    missing = np.array([1, 5])  # ben, and the probe s
+
+    def scores(trials):
+        assert trials.enrol.tolist() == [0, 2, 0, 2] and trials.test.tolist() == [3, 3, 6, 6]
+        return np.array([0.0, 1.0, 4.0, 5.0])
+
+    speakers, names, probes = made.rank(
+        SimpleNamespace(sides=SimpleNamespace(missing=missing), scores=scores)
+    )
     assert speakers == ["anna", "carl"] and names == ["a", "c"]
     assert probes.speakers.tolist() == [0, 1] and probes.own_score.tolist() == [0.0, 5.0]
+
+
+def test_blocks_of_probes_come_to_what_all_pairs_come_to(monkeypatch):
+    monkeypatch.setattr(identification, "BLOCK_TRIALS", 7)  # two probes at a time
+    made = Identification(None, ["anna", "ben", "carl"], [f"{n}.wav" for n in range(7)], SPEAKERS)
+    comparison = SimpleNamespace(
+        sides=SimpleNamespace(missing=np.array([], int)),
+        scores=lambda trials: SCORES[trials.test - 3, trials.enrol],
+    )
+    for mine, expected in zip(made.rank(comparison)[2], rank_probes(SCORES, SPEAKERS), strict=True):
+        np.testing.assert_array_equal(mine, expected)
 
 
 @pytest.mark.parametrize(

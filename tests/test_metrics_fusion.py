@@ -335,7 +335,7 @@ def test_files_without_labels_as_they_are_written(tmp_path):
     for files, gap in ((["a/my 1.wav", "b,c"], "\t"), (["a/1.wav", "0"], " ")):
         sides, scores = np.array([[0, 1], [1, 0]]), np.array([0.1234567891, -2.0])
         for labels in (None, np.array([1, 0], dtype=np.int8)):
-            path.write_text(scorefiles.score_text(files, sides, scores, labels))
+            path.write_text("".join(scorefiles.score_texts(files, tuple(sides.T), scores, labels)))
             assert path.read_text().startswith(gap.join(["0.123456789", *files]))
             trials_read = read_score_file(str(path), labels_needed=False)
             assert set(trials_read.pairs()) == {(files[0], files[1]), (files[1], files[0])}
