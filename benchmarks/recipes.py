@@ -221,7 +221,8 @@ def table(args: argparse.Namespace) -> None:
         name = path.parts[-3].rpartition(", seed ")[0]
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         tests = [record for record in records if record["event"] in ("test", "eval")]
-        figures[name].append({record["list"]: 100 * record["eer"] for record in tests})
+        if tests:  # of a run that is done
+            figures[name].append({record["list"]: 100 * record["eer"] for record in tests})
     for rung in LADDER:
         if rung.name not in figures:
             continue
