@@ -209,6 +209,8 @@ def build_run(options: Options, initial: ModelFile | None, folder: RunFolder, lo
     if options.compile == "auto":
         log.say(f"--compile auto: {compiled}, for {batches:,} batches")
     options = options.replaced(nClasses=data.num_speakers, compile=compiled)
+    if options.teacher and earlier_option(folder, "teacher") not in (None, options.teacher):
+        log.say("note: --teacher has no effect on a resumed run, which has its targets")
     network = _build_network(options, data, initial, device, log)
     trainer = ModelTrainer(
         network,

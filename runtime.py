@@ -84,11 +84,12 @@ def compiles(choice: bool | str, batches: int, earlier: bool | None) -> bool:
     Raises:
         ValueError: the compiler is missing.
     """
-    if choice == "auto":
-        return has_compiler() and batches >= REPAYS_COMPILING if earlier is None else earlier
-    if choice and not has_compiler():
-        raise ValueError("--compile: no C++ compiler was found; install g++, or leave the flag out")
-    return bool(choice)
+    if choice == "auto" and earlier is None:
+        return has_compiler() and batches >= REPAYS_COMPILING
+    wanted = bool(earlier if choice == "auto" else choice)
+    if wanted and not has_compiler():
+        raise ValueError("--compile: no C++ compiler was found; install g++, or give --compile False")
+    return wanted
 
 
 def use_threads(threads: int) -> None:

@@ -186,7 +186,10 @@ def read_train_list(
 
 def _two_speakers(path: str, flag: str, place: int, speaker: str) -> ValueError:
     """A list, the place of an utterance in it, its speaker in a line before -> the error."""
-    file, number, other, text, segment = next(islice(read_utterances(path, flag), place, None))
+    try:
+        file, number, other, text, segment = next(islice(read_utterances(path, flag), place, None))
+    except (OSError, ValueError, StopIteration):  # a pipe can't be read again
+        return ValueError(f"{path}: utterance {place + 1} is also listed under {speaker}")
     return ValueError(f"{file}:{number}: {segment or text} is listed under {speaker} and {other}")
 
 

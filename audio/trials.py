@@ -53,7 +53,9 @@ def _read_list(path: str, known: Known, models: Collection[str], numbers: dict[s
 
     Memory: 9 bytes a trial, which remain, and 17 while they are checked.
     """
-    enrolled, tested, labels = array("i"), array("i"), array("b")
+    enrolled = array("i")
+    tested = array("i")
+    labels = array("b")
     for _, (label, enrol_name, test_name) in read_trial_lines(path, known, models):
         enrolled.append(numbers.setdefault(enrol_name, len(numbers)))
         tested.append(numbers.setdefault(test_name, len(numbers)))

@@ -24,10 +24,16 @@ def imprinted_heads(loss: nn.Module | None, values: Options) -> list[nn.Module]:
         return []
     flag = "--teacher" if values.teacher else "--init_head mean"
     heads = [module for module in loss.modules() if hasattr(module, "imprint")]
-    if not values.teacher and any(getattr(head, "needs_teacher", False) for head in heads):
+    needs_teacher = any(getattr(head, "needs_teacher", False) for head in heads)
+    if needs_teacher and not values.teacher:
         raise ValueError(
             f"--trainfunc {values.trainfunc} learns the embeddings of another network; give it: "
             "--teacher campplus-zh-en"
+        )
+    if needs_teacher and values.augment and "speed" in values.augment_chain:
+        raise ValueError(
+            f"--trainfunc {values.trainfunc}: at another speed a speaker has another voice, of which "
+            "--teacher gives no embedding; leave speed out of --augment_chain"
         )
     if values.init_head != "mean" and not values.teacher:
         return []

@@ -121,11 +121,9 @@ def build_network(config: dict[str, Any]) -> nn.Module:
     except ModuleNotFoundError:
         raise ValueError("--features ssl: pip install transformers") from None
     try:
-        settings = AutoConfig.for_model(**config)
-        for name in settings.to_dict():
-            if "dropout" in name or name == "layerdrop":
-                setattr(settings, name, 0.0)
-        settings.apply_spec_augment = False
+        names = AutoConfig.for_model(**config).to_dict()
+        random = {name: 0.0 for name in names if "dropout" in name or name == "layerdrop"}
+        settings = AutoConfig.for_model(**config | random | {"apply_spec_augment": False})
         network: nn.Module = AutoModel.from_config(settings)
     except Exception as error:  # whatever a wrong description leads to
         raise ValueError(f"--ssl_config: {type(error).__name__}: {error}") from None

@@ -1,7 +1,7 @@
 """Text files of scores and of the recordings' conditions, read and written."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +37,8 @@ class _Reader:
 
     def __init__(self, path: str, *, labels_needed: bool, names_needed: bool) -> None:
         self.path = path
+        # a pipe can be read only once
+        self.kept = None if Path(path).is_file() else list(read_lines(path))
         self.labels_needed = labels_needed
         self.names_needed = names_needed
         self.scores = array("d")
@@ -46,8 +48,8 @@ class _Reader:
 
     def read(self) -> tuple[Floats, Labels | None]:
         """All lines -> scores (N,), labels (N,) or None."""
-        scores_are_third = _scores_are_third(self.path)
-        for line in lines_of(read_lines(self.path)):
+        scores_are_third = _scores_are_third(self.path, self._lines())
+        for line in lines_of(self._lines()):
             fields = line.fields()
             if scores_are_third:
                 fields = [fields[2], *fields[:2], *fields[3:]]
@@ -58,6 +60,10 @@ class _Reader:
         if num_wrong := np.count_nonzero(~np.isfinite(scores)):
             raise ValueError(f"{self.path}: {num_wrong} scores are not finite numbers")
         return scores, np.frombuffer(self.labels, np.int8) if self.labels else None
+
+    def _lines(self) -> Iterable[str]:
+        """The file's lines, from the first one on."""
+        return read_lines(self.path) if self.kept is None else self.kept
 
     def _add(self, number: int, fields: list[str]) -> None:
         """Number of a line, its fields with the score first."""
@@ -87,15 +93,15 @@ class _Reader:
             side.append(self.numbers.setdefault(name, len(self.numbers)))
 
 
-def _scores_are_third(path: str) -> bool:
-    """Score file -> whether its lines are `enrol test score ...` instead of `score enrol test ...`.
+def _scores_are_third(path: str, lines: Iterable[str]) -> bool:
+    """Score file, its lines -> whether they are `enrol test score ...` instead of `score enrol test ...`.
 
     Raises:
         ValueError: both can be.
     """
     are_numbers = [True, True]  # the first and the second field of every line
     first = list[str]()
-    for line in lines_of(read_lines(path)):
+    for line in lines_of(lines):
         fields = line.fields()
         first = first or fields
         if len(fields) < 3 or not _is_number(fields[2]):

@@ -4,7 +4,7 @@ Chen et al. 2024 (arXiv:2406.02167), with the names and values of 3D-Speaker.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,16 +49,23 @@ class AttentiveFusion(nn.Module):
         return maps * (1.0 + attention) + others * (1.0 - attention)
 
 
+class Cascade(NamedTuple):
+    """The middle of a block: channels of a group, groups, whether attention fuses them instead of sums."""
+
+    width: int
+    groups: int
+    fused: bool
+
+
 class Block(nn.Module):
     """Maps (B, C_in, H, W) -> (B, C_out, H / stride, W / stride): a cascade over groups of channels.
 
     Each group passes a 3x3 convolution, whose output is added to the next group, or fused with it.
     """
 
-    def __init__(
-        self, in_channels: int, width: int, groups: int, channels: int, stride: int, fused: bool
-    ) -> None:
+    def __init__(self, in_channels: int, cascade: Cascade, channels: int, stride: int) -> None:
         super().__init__()
+        width, groups, fused = cascade
         self.conv1 = nn.Conv2d(in_channels, groups * width, 1, stride, bias=False)
         self.bn1 = nn.BatchNorm2d(groups * width)
         self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(groups))
@@ -111,10 +118,9 @@ class MainModel(nn.Module):
         channels = CHANNELS
         for number, (count, stride) in enumerate(zip(BLOCKS, STRIDES, strict=True)):
             planes = CHANNELS * 2**number
-            width = planes * base_width // CHANNELS
-            fused = number >= FUSED_FROM
+            cascade = Cascade(planes * base_width // CHANNELS, groups, number >= FUSED_FROM)
             strides = (stride, *[1] * (count - 1))
-            stages.append(stage(channels, width, groups, expansion * planes, strides, fused))
+            stages.append(stage(channels, cascade, expansion * planes, strides))
             channels = expansion * planes
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.layer3_ds = nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False)
@@ -130,12 +136,10 @@ class MainModel(nn.Module):
         return self.seg_1(self.pooling(fused.flatten(1, 2)))
 
 
-def stage(
-    in_channels: int, width: int, groups: int, channels: int, strides: Sequence[int], fused: bool
-) -> nn.Sequential:
+def stage(in_channels: int, cascade: Cascade, channels: int, strides: Sequence[int]) -> nn.Sequential:
     """Blocks with these strides, one after another."""
     blocks = list[nn.Module]()
     for stride in strides:
-        blocks.append(Block(in_channels, width, groups, channels, stride, fused))
+        blocks.append(Block(in_channels, cascade, channels, stride))
         in_channels = channels
     return nn.Sequential(*blocks)

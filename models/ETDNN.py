@@ -15,7 +15,7 @@ POOLED_CHANNELS = 1500
 
 
 class MainModel(TimeDelayNetwork):
-    """Features (B, F, L) -> speaker embeddings (B, D), L at least 23."""
+    """Features (B, F, L) -> speaker embeddings (B, D); L at least 1."""
 
     def __init__(self, num_features: int, embedding_dim: int, pooling: Callable[..., nn.Module]) -> None:
         dense = Layer(CHANNELS, 1)

@@ -4,7 +4,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Layer(NamedTuple):
@@ -23,9 +25,9 @@ def time_delay(in_channels: int, layer: Layer) -> nn.Sequential:
 
 
 class TimeDelayNetwork(nn.Module):
-    """Features (B, F, L) -> speaker embeddings (B, D), L at least `unequal_from`.
+    """Features (B, F, L) -> speaker embeddings (B, D); L at least 1.
 
-    The embedding is the second linear layer after the pooling.
+    The embedding is the second linear layer after the pooling. Zeros follow fewer frames than a window has.
     """
 
     def __init__(
@@ -45,5 +47,6 @@ class TimeDelayNetwork(nn.Module):
         self.seg_2 = nn.Linear(embedding_dim, embedding_dim)
 
     def forward(self, features: Tensor) -> Tensor:
-        pooled = self.pooling(self.frames(features))
+        missing = torch.sym_max(0, self.unequal_from - features.shape[2])
+        pooled = self.pooling(self.frames(F.pad(features, (0, missing))))
         return self.seg_2(self.seg_bn_1(self.seg_1(pooled).relu()))

@@ -14,6 +14,7 @@ import runtime
 from distributed import is_dead_worker
 from storage.containers import (
     SAFETENSORS,
+    ConfigError,
     is_safetensors,
     load_nemo,
     load_safetensors,
@@ -234,6 +235,8 @@ def _load(path: Path, advice: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file") from None
     except OSError as error:
         raise OSError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ConfigError:
+        raise
     except Exception as error:  # a damaged file can fail anywhere in the unpickler
         if runtime.is_out_of_memory(error) or is_dead_worker(error):
             raise

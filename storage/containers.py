@@ -78,6 +78,10 @@ def save_safetensors(path: Path, content: dict[str, Any]) -> None:
         stream.write(save(tensors, {CONTENT: text}))
 
 
+class ConfigError(ValueError):
+    """A configuration in an archive that can't be used; the message says where."""
+
+
 def load_nemo(path: Path, load: Callable[[BinaryIO], Any]) -> dict[str, Any] | None:
     """NeMo's archive -> its tensors and configuration, read in memory; None for other files.
 
@@ -86,6 +90,7 @@ def load_nemo(path: Path, load: Callable[[BinaryIO], Any]) -> dict[str, Any] | N
         load: reads PyTorch's files.
 
     Raises:
+        ConfigError: the configuration isn't one.
         Exception: the archive or the weights in it are damaged.
     """
     if not tarfile.is_tarfile(path):
@@ -100,7 +105,14 @@ def load_nemo(path: Path, load: Callable[[BinaryIO], Any]) -> dict[str, Any] | N
                 found[name] = stream.read()
     if NEMO_WEIGHTS not in found:
         return None
-    config = yaml.safe_load(found.get(NEMO_CONFIG, b"{}"))
+    try:
+        config = yaml.safe_load(found.get(NEMO_CONFIG, b"{}"))
+    except yaml.YAMLError:
+        config = None
+    if not isinstance(config, dict) or not isinstance(config.get("preprocessor", {}), dict):
+        raise ConfigError(
+            f"{path}: {NEMO_CONFIG} in it isn't a configuration of NeMo; copy the archive again"
+        )
     return {"model_config": config, "state_dict": load(io.BytesIO(found[NEMO_WEIGHTS]))}
 
 

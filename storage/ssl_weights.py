@@ -43,7 +43,7 @@ def load_ssl_weights(front_end: nn.Module, folder: str) -> None:
 def _read(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f"--ssl_weights: {file}: no such file; expected a folder of transformers"
         ) from None

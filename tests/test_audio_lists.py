@@ -1,6 +1,6 @@
 """Lists of every form: trials, enrolments, tables to train on; errors that name file and line."""
 
-import os.path
+import os
 from pathlib import Path
 
 import numpy as np
@@ -494,3 +494,12 @@ def test_blocks_of_plain_lines_to_train_on_are_read_as_single_lines_are(tmp_path
         path.write_text(text)
         with pytest.raises(ValueError, match=words):
             read_train_list(str(path))
+
+
+def test_of_a_pipe_the_utterance_of_two_speakers_is_told_without_its_line():
+    receiver, sender = os.pipe()
+    os.write(sender, b"a x.wav\nb x.wav\n")
+    os.close(sender)
+    with pytest.raises(ValueError, match="utterance 2 is also listed under a"):
+        read_train_list(f"/dev/fd/{receiver}")
+    os.close(receiver)

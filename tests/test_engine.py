@@ -354,8 +354,9 @@ def test_long_trainings_are_compiled_and_resumed_ones_stay_as_they_are(
 def test_without_a_compiler_nothing_is_compiled(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert not runtime.compiles("auto", 10000, None)
-    with pytest.raises(ValueError, match="install g"):
-        runtime.compiles(True, 1, None)
+    for choice, earlier in ((True, None), ("auto", True)):
+        with pytest.raises(ValueError, match="install g"):
+            runtime.compiles(choice, 1, earlier)
 
 
 @pytest.mark.slow

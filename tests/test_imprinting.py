@@ -109,6 +109,9 @@ def test_a_network_learns_from_a_teacher(trained, corpus, tmp_path, capsys):
     lines = (tmp_path / "run/result/results.jsonl").read_text().splitlines()
     losses = [record["loss"] for record in map(json.loads, lines) if record["event"] == "train"]
     assert losses[2] < 0.9 * losses[0]
+    settings = {"trainfunc": "distill", "augment": True, "augment_chain": "speed:1/2", "teacher": trained[0]}
+    assert trainSpeakerNet.main(corpus.options(tmp_path / "other", **settings)) == 2
+    assert "leave speed out of --augment_chain" in capsys.readouterr().err
     assert trainSpeakerNet.main(corpus.options(tmp_path / "other", trainfunc="distill")) == 2
     assert "learns the embeddings of another network; give it: --teacher" in capsys.readouterr().err
 

@@ -233,6 +233,17 @@ def test_parameters(words, parameters):
 
 
 @pytest.mark.usefixtures("small_models")
+@pytest.mark.parametrize("model", ["XVector", "ETDNN"])
+def test_fewer_frames_than_a_window_are_followed_by_zeros(model):
+    network, features = build_shapes("--model", model).model.eval(), torch.randn(1, 80, 5, device="meta")
+    assert network(features).shape == (1, 512)
+    model = build("--model", model, "--nOut", 8).model.eval()
+    features = torch.randn(2, 80, 14)
+    padded = torch.cat([features, torch.zeros(2, 80, model.unequal_from - 14)], dim=2)
+    torch.testing.assert_close(model(features), model(padded))
+
+
+@pytest.mark.usefixtures("small_models")
 def test_networks_of_the_tests_over_all_models_are_small():
     """Otherwise each new model costs those tests seconds: conftest.py's small_models sets such sizes."""
     for words in NETWORKS:

@@ -11,7 +11,7 @@ from test_models import SMALL, build
 from torch.nn import functional as F
 
 from inference.conversion import converted
-from models.ERes2NetV2 import AttentiveFusion, Block
+from models.ERes2NetV2 import AttentiveFusion, Block, Cascade
 from models.SimAMResNet import SimAM
 from SpeakerNet import SpeakerNet
 from storage import toolkits
@@ -30,7 +30,7 @@ def test_simam_follows_its_formula():
 def test_blocks_of_eres2netv2_follow_their_description():
     """The first convolution has the stride; each group gets the one before it; activations end at 20."""
     torch.manual_seed(0)
-    block, maps = Block(8, 6, 3, 16, 2, fused=True).eval(), 40 * torch.randn(2, 8, 6, 7)
+    block, maps = Block(8, Cascade(6, 3, fused=True), 16, 2).eval(), 40 * torch.randn(2, 8, 6, 7)
     first = F.conv2d(maps, block.conv1.weight, stride=2)
     a, b, c = block.bn1(first).relu().clamp(max=20).split(6, dim=1)
 
@@ -55,7 +55,7 @@ def test_blocks_of_eres2netv2_follow_their_description():
 @torch.inference_mode()
 def test_without_fusion_groups_are_added():
     torch.manual_seed(0)
-    block, maps = Block(8, 4, 2, 8, 1, fused=False).eval(), torch.randn(1, 8, 3, 5)
+    block, maps = Block(8, Cascade(4, 2, fused=False), 8, 1).eval(), torch.randn(1, 8, 3, 5)
     a, b = block.bn1(F.conv2d(maps, block.conv1.weight)).relu().split(4, dim=1)
     a = block.bns[0](F.conv2d(a, block.convs[0].weight, padding=1)).relu()
     b = block.bns[1](F.conv2d(a + b, block.convs[1].weight, padding=1)).relu()
@@ -89,7 +89,7 @@ def names_of_titanet(name):
     return re.sub(r"^embedding\.", "decoder.emb_layers.0.1.", name)
 
 
-def nemo_archive(path, tensors, window="hann", mode="w"):
+def nemo_archive(path, tensors, window="hann", mode="w", config=None):
     """Write a `.nemo` archive; the last layer is a convolution, and there are a head and a front end."""
     theirs = tensors | {
         "decoder.emb_layers.0.1.weight": tensors["decoder.emb_layers.0.1.weight"][:, :, None],
@@ -98,7 +98,7 @@ def nemo_archive(path, tensors, window="hann", mode="w"):
     }
     weights = io.BytesIO()
     torch.save(theirs, weights)
-    config = f"preprocessor: {{sample_rate: 16000, window: {window}, features: 16}}\n"
+    config = config or f"preprocessor: {{sample_rate: 16000, window: {window}, features: 16}}\n"
     with tarfile.open(path, mode) as archive:
         for name, content in (
             ("model_config.yaml", config.encode()),
@@ -131,6 +131,10 @@ def test_archives_of_nemo(mode, tmp_path, monkeypatch):
     nemo_archive(path, tensors, window="hamming", mode=mode)
     with pytest.raises(ValueError, match="preprocessor has window hamming; expected hann"):
         converted(str(path))
+    for config in ("a: [", "[1, 2]", "preprocessor: 3"):
+        nemo_archive(path, tensors, mode=mode, config=config)
+        with pytest.raises(ValueError, match=r"model_config\.yaml in it isn't a configuration of NeMo"):
+            converted(str(path))
     monkeypatch.setattr("storage.containers.LARGEST_NEMO", 2000)
     with pytest.raises(ValueError, match=r"an archive without model_weights\.ckpt"):
         converted(str(path))

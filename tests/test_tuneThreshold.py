@@ -1,5 +1,6 @@
 """Figures, intervals and comparisons: hand-worked lists, brute force, independent references, bounds."""
 
+import os
 import re
 import tracemalloc
 from itertools import pairwise
@@ -16,7 +17,7 @@ from metrics.bootstrap import interval, resampled
 from metrics.costs import act_dcf, cllr, min_cllr, roc_hull
 from metrics.figures import separating_threshold
 from metrics.rates import error_rates, pick, sort_trials, weighted_rates
-from metrics.score_files import read_score_file
+from metrics.score_files import read_score_file, read_scores
 from metrics.speakers import RESAMPLING, find_speaker_folder, speakers_of, units_of
 from metrics.summary import FigureOptions
 from metrics.trials import ScoredTrials, condition_groups
@@ -595,6 +596,15 @@ def test_groups_of_an_attribute():
     assert list(condition_groups(["2.0", "nan", "1.0", "3.0"], sides)) == ["same", "other"]
     bins = condition_groups(["0.5", "1.5", "2.5", "3.5"], sides)
     assert sum(chosen.astype(int) for chosen in bins.values()).tolist() == [1, 1, 1, 1]
+
+
+def test_score_files_may_be_pipes():
+    receiver, sender = os.pipe()
+    os.write(sender, b"0.5 a b 1\n0.1 a c 0\n")
+    os.close(sender)
+    scores, labels = read_scores(f"/dev/fd/{receiver}")
+    os.close(receiver)
+    assert scores.tolist() == [0.5, 0.1] and labels.tolist() == [1, 0]
 
 
 def test_trials_from_arrays_are_those_of_their_score_file(tmp_path):
