@@ -142,6 +142,7 @@ def scores_of(folder):
     return {tuple(line.split()[1:3]): float(line.split()[0]) for line in lines}
 
 
+@pytest.mark.slow
 def test_eval_and_voices_compare_by_the_backend_in_the_model_file(with_plda, corpus, capsys):
     tests = [f"--test_list={corpus.test_list}", f"--test_path={corpus.root}"]
     stored = checkpoint.load_model(str(with_plda / "m.model")).backend
