@@ -35,11 +35,6 @@ def test_distill_turns_embeddings_to_the_targets_of_their_speakers():
     assert loss_fn.targets[3].tolist() == [0.0, 0.0] and not list(loss_fn.parameters())
 
 
-def test_distill_refuses_speeds():
-    with pytest.raises(ValueError, match="leave speed out of --augment_chain"):
-        options.plugin("loss", "distill")(2, 6).imprint(unit(0, 90), 2, seed=1)
-
-
 def test_angleproto_classifies_the_first_utterance_among_the_means_of_the_others():
     loss_fn = options.plugin("loss", "angleproto")(2, 2, init_w=1.0, init_b=0.5)
     embeddings = torch.tensor([[[2.0, 0.0], [1.0, 1.0], [1.0, -1.0]], [[0.0, 1.0], [-1.0, 0.0], [-3.0, 0.0]]])
